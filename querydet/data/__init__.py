@@ -1,0 +1,26 @@
+"""Data sets, augmentation and loaders."""
+
+from querydet.data.augmentation import ResizeShortSide, detr_test_augmentations, detr_train_augmentations
+from querydet.data.build import build_test_loader, build_train_loader
+from querydet.data.catalog import DetectionDataset, check_num_classes, class_names, load_registered
+from querydet.data.coco import load_coco
+from querydet.data.mapper import BadImageError, DetrDatasetMapper
+from querydet.data.synthetic import SceneStyle, generate_synthetic, load_synthetic
+
+__all__ = [
+    "BadImageError",
+    "DetectionDataset",
+    "DetrDatasetMapper",
+    "ResizeShortSide",
+    "SceneStyle",
+    "build_test_loader",
+    "build_train_loader",
+    "check_num_classes",
+    "class_names",
+    "detr_test_augmentations",
+    "detr_train_augmentations",
+    "generate_synthetic",
+    "load_coco",
+    "load_registered",
+    "load_synthetic",
+]

@@ -1,0 +1,110 @@
+"""The augmentation of the DETR family, as lists of Detectron2 augmentations.
+
+Source: the official code's ``make_coco_transforms`` (DETR, kept by Deformable DETR and DINO): a flip, then one resize to
+a random scale, before which half of the images are resized and cropped.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.data import transforms as T
+
+SHORT_SIDES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)  # pixels; official code, `scales`
+MAX_SIDE = 1333  # pixels; official code
+TEST_SHORT_SIDE = 800  # pixels; official code
+CROP_SHORT_SIDES = (400, 500, 600)  # pixels; official code, without a maximum of the long side
+CROP_SIDES = (384, 600)  # pixels; official code, `RandomSizeCrop(384, 600)`
+ROUNDINGS = ("floor", "nearest")
+
+
+def detr_train_augmentations(
+    *,
+    flip_prob: float = 0.5,
+    short_sides: Sequence[int] = SHORT_SIDES,
+    max_side: int = MAX_SIDE,
+    crop_prob: float = 0.5,
+    crop_short_sides: Sequence[int] = CROP_SHORT_SIDES,
+    crop_sides: Sequence[int] = CROP_SIDES,
+    rounding: str = "floor",
+) -> list[T.Augmentation]:
+    """Flip, then resize, or resize, crop and resize.
+
+    Args:
+        flip_prob: probability of a horizontal flip.
+        short_sides: the lengths in pixels that the short side is resized to, one of them at random.
+        max_side: largest long side in pixels after the last resize.
+        crop_prob: probability of the crop; 0 leaves it out.
+        crop_short_sides: as ``short_sides``, for the resize before the crop, which has no largest side.
+        crop_sides: (smallest, largest) side of the crop in pixels; both are limited by the image's side.
+        rounding: see `ResizeShortSide`.
+
+    Returns:
+        Augmentations to apply in this order.
+
+    Raises:
+        ValueError: a size that is not positive, an empty list, a crop range in the wrong order, an unknown rounding.
+    """
+    smallest, largest = crop_sides
+    if not 0 < smallest <= largest:
+        raise ValueError(f"crop_sides must be (smallest, largest) with 0 < smallest <= largest, got {crop_sides}")
+    crop = T.AugmentationList(
+        [
+            ResizeShortSide(crop_short_sides, rounding=rounding),
+            T.RandomCrop("absolute_range", (int(smallest), int(largest))),
+        ]
+    )
+    return [
+        T.RandomFlip(prob=flip_prob),
+        T.RandomApply(crop, prob=crop_prob),
+        ResizeShortSide(short_sides, max_side, rounding),
+    ]
+
+
+def detr_test_augmentations(
+    *, short_side: int = TEST_SHORT_SIDE, max_side: int = MAX_SIDE, rounding: str = "floor"
+) -> list[T.Augmentation]:
+    """One resize to a fixed scale; arguments as for `detr_train_augmentations`."""
+    return [ResizeShortSide((short_side,), max_side, rounding)]
+
+
+class ResizeShortSide(T.Augmentation):
+    """Resizes the short side to a random one of several lengths, keeping the aspect ratio.
+
+    Args:
+        short_sides: lengths in pixels.
+        max_side: largest long side in pixels; the short side shrinks to respect it (to within a pixel or two for
+            "floor": the official code rounds the short side and derives the long one).
+        rounding: "floor" truncates the long side as the official code does, 640x480 -> 1066x800; "nearest" is
+            Detectron2's ``ResizeShortestEdge``, 1067x800.
+
+    Raises:
+        ValueError: a length that is not positive, no length at all, or an unknown rounding.
+    """
+
+    def __init__(self, short_sides: Sequence[int], max_side: int = sys.maxsize, rounding: str = "floor") -> None:
+        super().__init__()
+        self.short_sides = tuple(int(side) for side in short_sides)
+        self.max_side = int(max_side)
+        self.rounding = rounding
+        if not self.short_sides or min(*self.short_sides, self.max_side) <= 0:
+            raise ValueError(f"sizes must be positive, got short_sides={self.short_sides}, max_side={max_side}")
+        if rounding not in ROUNDINGS:
+            raise ValueError(f"rounding must be one of {ROUNDINGS}, got '{rounding}'")
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """The resize of an image (H, W, C) or (H, W)."""
+        height, width = image.shape[:2]
+        short_side = self.short_sides[np.random.randint(len(self.short_sides))]  # noqa: NPY002 (as Detectron2 does)
+        new_height, new_width = self.output_size(height, width, short_side)
+        return T.ResizeTransform(height, width, new_height, new_width)
+
+    def output_size(self, height: int, width: int, short_side: int) -> tuple[int, int]:
+        """Size (height, width) in pixels of an image resized to one length."""
+        if self.rounding == "nearest":
+            return T.ResizeShortestEdge.get_output_shape(height, width, short_side, self.max_side)
+        short, long = min(height, width), max(height, width)
+        if long / short * short_side > self.max_side:
+            short_side = max(round(self.max_side * short / long), 1)
+        long_side = int(short_side * long / short)
+        return (short_side, long_side) if height <= width else (long_side, short_side)

@@ -1,0 +1,128 @@
+"""Named data sets: a list of Detectron2 dicts that knows its class names.
+
+Detectron2 keeps class names in its ``MetadataCatalog`` under the name of the data set, apart from the list of dicts
+that a loader reads. Here the list carries that name, so that a config node which loads a data set is all that the
+loaders, the evaluator and the pictures need.
+"""
+
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+logger = logging.getLogger(__name__)
+
+
+class DetectionDataset(list[dict[str, Any]]):
+    """Detectron2 dataset dicts together with the name under which their metadata is registered.
+
+    Args:
+        dicts: one dict an image, as in Detectron2's "standard dataset dicts".
+        name: the key in Detectron2's ``MetadataCatalog``.
+    """
+
+    def __init__(self, dicts: Iterable[dict[str, Any]] = (), name: str = "") -> None:
+        super().__init__(dicts)
+        self.name = name
+
+
+def load_registered(name: str) -> DetectionDataset:
+    """Returns a data set that is already registered in Detectron2, such as ``coco_2017_val``.
+
+    Raises:
+        KeyError: no data set has this name.
+    """
+    if name not in DatasetCatalog:
+        known = ", ".join(sorted(DatasetCatalog.list()))
+        raise KeyError(f"data set '{name}' is not registered in Detectron2; registered are: {known}")
+    return DetectionDataset(DatasetCatalog.get(name), name)
+
+
+def class_names(dataset: Any) -> list[str]:
+    """Class names in the order of the contiguous class indices.
+
+    Args:
+        dataset: a `DetectionDataset`, anything else with a ``name`` (``loader.dataset``), or the name itself.
+
+    Raises:
+        ValueError: the data set has no name or no registered class names.
+    """
+    name = dataset if isinstance(dataset, str) else getattr(dataset, "name", "")
+    names = MetadataCatalog.get(name).get("thing_classes") if name else None
+    if not names:
+        raise ValueError(
+            f"no class names are registered for data set '{name}': load it with querydet.data.load_coco or set "
+            "MetadataCatalog.get(name).thing_classes"
+        )
+    return list(names)
+
+
+def check_num_classes(num_classes: int, dataset: Any, option: str = "model.num_classes") -> None:
+    """Compares a model's class count with the data set's.
+
+    Args:
+        num_classes: classes that the model predicts.
+        dataset: as for `class_names`.
+        option: the config key to name in the message.
+
+    Raises:
+        ValueError: the counts differ.
+    """
+    names = class_names(dataset)
+    if num_classes != len(names):
+        shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        raise ValueError(
+            f"{option} is {num_classes}, but the data set has {len(names)} classes ({shown}): set {option}={len(names)}"
+        )
+
+
+def default_name(annotations: str, images: str) -> str:
+    """A readable name that differs for different files: the annotation file's stem and a digest of both paths."""
+    paths = f"{os.path.abspath(annotations)}\n{os.path.abspath(images)}"
+    stem = os.path.splitext(os.path.basename(annotations))[0]
+    return f"{stem}_{hashlib.sha256(paths.encode()).hexdigest()[:8]}"
+
+
+def register(
+    name: str,
+    load: Callable[[], list[dict[str, Any]]],
+    classes: Sequence[str],
+    category_ids: Mapping[int, int],
+    **paths: str,
+) -> None:
+    """Registers a data set in Detectron2's catalogs; a second time with the same paths replaces the first.
+
+    Args:
+        name: the data set's name.
+        load: returns the dataset dicts; called by ``DatasetCatalog.get(name)``.
+        classes: class names in the order of the contiguous class indices.
+        category_ids: category id in the json -> contiguous class index.
+        paths: the ``json_file`` and ``image_root`` that Detectron2's own tools look for.
+
+    Raises:
+        ValueError: the name is taken by a data set with other files.
+    """
+    if name in DatasetCatalog:
+        metadata = MetadataCatalog.get(name)
+        for key, path in paths.items():
+            taken = metadata.get(key)
+            if taken is None or os.path.abspath(taken) != os.path.abspath(path):
+                raise ValueError(f"data set name '{name}' is taken by {key}={taken}, cannot use it for {path}")
+        DatasetCatalog.remove(name)
+    if name in MetadataCatalog:
+        MetadataCatalog.remove(name)
+    DatasetCatalog.register(name, functools.partial(_fresh_list, load))
+    MetadataCatalog.get(name).set(
+        thing_classes=list(classes),
+        thing_dataset_id_to_contiguous_id=dict(category_ids),
+        evaluator_type="coco",
+        **paths,
+    )
+
+
+def _fresh_list(load: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return list(load())

@@ -1,0 +1,200 @@
+"""Checks of a COCO json before training: every problem in one report, with ids.
+
+Structure (what cannot be guessed) is an error; single bad boxes are repaired by `repair_box`, which
+``querydet.data.coco`` counts and logs.
+
+Format: https://cocodataset.org/#format-data (object detection).
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+MAX_SHOWN = 20  # ids listed per kind of problem; a broken exporter otherwise prints one line an annotation
+ROUNDING_PX = 1.0  # COCO's own boxes leave the image by the rounding of two decimals; such boxes stay as they are
+MAX_SIDE_PX = 2**31  # what fits an image library's size field; rejects nonsense that would overflow later
+
+
+class ProblemReport:
+    """Collects problems by kind and raises them all at once.
+
+    Args:
+        source: the file that the problems are in, for the message.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._kinds: dict[str, list[str]] = {}
+
+    def add(self, kind: str, where: str) -> None:
+        """Notes one problem: ``kind`` is the group's heading, ``where`` names the entry."""
+        self._kinds.setdefault(kind, []).append(where)
+
+    def raise_if_any(self) -> None:
+        """Raises:
+        ValueError: at least one problem was noted; the message lists all kinds.
+        """
+        if not self._kinds:
+            return
+        total = sum(len(places) for places in self._kinds.values())
+        lines = [f"{self._source}: {total} problem{'s' if total > 1 else ''} in the annotations"]
+        for kind, places in self._kinds.items():
+            more = f" and {len(places) - MAX_SHOWN} more" if len(places) > MAX_SHOWN else ""
+            lines.append(f"  - {kind}: {', '.join(places[:MAX_SHOWN])}{more}")
+        raise ValueError("\n".join(lines))
+
+
+def read_json(path: str) -> Any:
+    """Parses a json file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file cannot be read or is not json.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"annotation file {os.path.abspath(path)} does not exist: check dataset.annotations")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except OSError as error:
+        raise ValueError(f"annotation file {path} cannot be read: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"annotation file {path} is not valid json: {error}") from error
+
+
+def check_coco(content: Any, source: str) -> None:
+    """Checks the structure of a parsed COCO json.
+
+    Args:
+        content: the parsed file.
+        source: its path, for messages.
+
+    Raises:
+        ValueError: with every problem found: missing lists, ids that are missing, no integers or used twice,
+            missing sizes or file names, file names that leave the image folder, unknown image or category ids,
+            boxes that are not four numbers.
+    """
+    report = ProblemReport(source)
+    if not isinstance(content, dict):
+        report.add("not a COCO json, the top level must be an object", f"found {type(content).__name__}")
+        report.raise_if_any()
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            report.add("missing list at the top level", f"'{key}'")
+    report.raise_if_any()
+    for key in ("images", "categories"):
+        if not content[key]:
+            report.add("empty list", f"'{key}'")
+    image_ids = _check_images(content["images"], report)
+    category_ids = _check_categories(content["categories"], report)
+    _check_annotations(content["annotations"], image_ids, category_ids, report)
+    report.raise_if_any()
+
+
+def repair_box(box: Iterable[float], width: int, height: int) -> tuple[list[float] | None, str]:
+    """Repairs one annotated box.
+
+    Args:
+        box: (x, y, w, h) in pixels.
+        width: image width in pixels.
+        height: image height in pixels.
+
+    Returns:
+        The box to use, or None when it has to be dropped, and what was done: "" (nothing), "clipped" (it left the
+        image by more than `ROUNDING_PX`), "outside", "empty" (zero or negative size) or "nonfinite".
+    """
+    try:
+        x, y, w, h = (float(value) for value in box)
+    except OverflowError:  # a json integer of hundreds of digits
+        return None, "nonfinite"
+    if not all(math.isfinite(value) for value in (x, y, w, h, x + w, y + h)):
+        return None, "nonfinite"
+    if w <= 0 or h <= 0:
+        return None, "empty"
+    x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
+    if x0 >= x1 or y0 >= y1:
+        return None, "outside"
+    if max(x0 - x, y0 - y, x + w - x1, y + h - y1) > ROUNDING_PX:
+        return [x0, y0, x1 - x0, y1 - y0], "clipped"
+    return [x, y, w, h], ""
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value can be an id: an integer (``true`` in a json is none)."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def leaves_folder(file_name: str) -> bool:
+    """Whether a file name of the json points outside the image folder: absolute or with a ``..`` part."""
+    parts = file_name.replace("\\", "/").split("/")
+    return parts[0] == "" or ".." in parts or "\0" in file_name or (len(parts[0]) == 2 and parts[0][1] == ":")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _entries(entries: list[Any], kind: str, report: ProblemReport) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (label for messages, entry) for every entry with a good id that was not seen before."""
+    seen = set()
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not is_id(entry.get("id")):
+            found = entry.get("id", "no id") if isinstance(entry, dict) else type(entry).__name__
+            report.add(f"{kind} id is not an integer", f"entry {position} ({found!r})")
+            continue
+        if entry["id"] in seen:
+            report.add(f"{kind} id is used twice", str(entry["id"]))
+            continue
+        seen.add(entry["id"])
+        yield f"{kind} {entry['id']}", entry
+
+
+def _check_images(images: list[Any], report: ProblemReport) -> set[int]:
+    ids = set()
+    for label, image in _entries(images, "image", report):
+        ids.add(image["id"])
+        for key in ("width", "height"):
+            size = image.get(key)
+            if (
+                isinstance(size, bool)
+                or not isinstance(size, int | float)
+                or not (0 < size < MAX_SIDE_PX and size % 1 == 0)
+            ):
+                report.add(f"{key} is missing or not a positive integer", f"{label} ({size!r})")
+        file_name = image.get("file_name")
+        if not isinstance(file_name, str) or not file_name:
+            report.add("file_name is missing", label)
+        elif leaves_folder(file_name):
+            report.add("file_name leaves the image folder", f"{label} ({file_name!r})")
+    return ids
+
+
+def _check_categories(categories: list[Any], report: ProblemReport) -> set[int]:
+    ids, names = set(), set()
+    for label, category in _entries(categories, "category", report):
+        ids.add(category["id"])
+        name = category.get("name")
+        if not isinstance(name, str) or not name:
+            report.add("name is missing", label)
+        elif name in names:
+            report.add("category name is used twice", f"{label} ({name!r})")
+        else:
+            names.add(name)
+    return ids
+
+
+def _check_annotations(
+    annotations: list[Any], image_ids: set[int], category_ids: set[int], report: ProblemReport
+) -> None:
+    for label, annotation in _entries(annotations, "annotation", report):
+        for key, known in (("image_id", image_ids), ("category_id", category_ids)):
+            value = annotation.get(key)
+            if not is_id(value) or value not in known:
+                report.add(f"unknown {key}", f"{label} ({value!r})")
+        if annotation.get("iscrowd", 0) not in (0, 1):
+            report.add("iscrowd is neither 0 nor 1", f"{label} ({annotation['iscrowd']!r})")
+        box = annotation.get("bbox")
+        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+            report.add("bbox is not a list of four numbers", f"{label} ({box!r})")

@@ -1,0 +1,106 @@
+"""From a Detectron2 dataset dict to a model input.
+
+Differs from Detectron2's ``DatasetMapper``: images without objects stay, and an image that cannot be read is named, or
+skipped and counted, by a switch.
+"""
+
+import copy
+import logging
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from PIL import Image
+
+logger = logging.getLogger(__name__)
+
+KEPT_KEYS = ("file_name", "height", "width", "image_id")
+BAD_IMAGE_POLICIES = ("raise", "skip")
+# What PIL and Detectron2's reader raise for missing, truncated, foreign and oversized files and for sizes that differ
+# from the annotation.
+_READ_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+class BadImageError(ValueError):
+    """An image file that is missing, unreadable or not the annotated one."""
+
+
+class DetrDatasetMapper:
+    """Reads and augments one image and its annotations.
+
+    Args:
+        is_train: whether annotations are mapped as well.
+        augmentations: Detectron2 augmentations, applied in this order.
+        image_format: channel order of the image tensor, "RGB" or "BGR".
+        on_bad_image: "raise" stops with a `BadImageError`; "skip" returns None, counts the image in ``bad_images`` and
+            logs it once (each worker process counts for itself).
+
+    Raises:
+        ValueError: an unknown ``on_bad_image``.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        augmentations: Sequence[T.Augmentation | T.Transform],
+        image_format: str = "RGB",
+        on_bad_image: str = "raise",
+    ) -> None:
+        if on_bad_image not in BAD_IMAGE_POLICIES:
+            raise ValueError(f"on_bad_image must be one of {BAD_IMAGE_POLICIES}, got '{on_bad_image}'")
+        self.is_train = is_train
+        self.image_format = image_format
+        self.on_bad_image = on_bad_image
+        self.bad_images: dict[str, int] = {}
+        self._augmentations = T.AugmentationList(list(augmentations))
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        """Maps one image.
+
+        Args:
+            record: ``file_name, height, width, image_id`` and, for training, ``annotations``. Not changed.
+
+        Returns:
+            ``image`` (3, H, W) uint8 after augmentation, ``height`` and ``width`` of the file, ``image_id``,
+            ``file_name``, and in training ``instances`` with ``gt_boxes`` (XYXY, pixels of the augmented image) and
+            ``gt_classes``: no crowd regions, clipped to the image, none empty, maybe none at all. None for an image
+            that "skip" leaves out.
+
+        Raises:
+            BadImageError: naming the file, when it cannot be used and ``on_bad_image`` is "raise".
+        """
+        try:
+            image = utils.read_image(record["file_name"], format=self.image_format)
+            utils.check_image_size(record, image)
+        except _READ_ERRORS as error:
+            self._handle_bad_image(record["file_name"], error)
+            return None
+        augmented = T.AugInput(image)
+        transforms = self._augmentations(augmented)
+        sample: dict[str, Any] = {key: record[key] for key in KEPT_KEYS if key in record}
+        sample["image"] = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        if self.is_train:
+            sample["instances"] = self._instances(record.get("annotations", []), transforms, augmented.image.shape[:2])
+        return sample
+
+    def _instances(self, annotations: list[dict[str, Any]], transforms: T.TransformList, size: tuple[int, int]) -> Any:
+        objects = [
+            utils.transform_instance_annotations(copy.deepcopy(annotation), transforms, size)
+            for annotation in annotations
+            if not annotation.get("iscrowd", 0)
+        ]
+        instances = utils.annotations_to_instances(objects, size)
+        return utils.filter_empty_instances(instances, by_mask=False)
+
+    def _handle_bad_image(self, file_name: str, error: Exception) -> None:
+        reason = f"image {file_name} cannot be used: {type(error).__name__}: {error}"
+        if self.on_bad_image == "raise":
+            raise BadImageError(f"{reason}; set mapper.on_bad_image=skip to train without it") from error
+        self.bad_images[file_name] = self.bad_images.get(file_name, 0) + 1
+        if self.bad_images[file_name] == 1:
+            logger.warning("skipped: %s (%d bad images so far)", reason, len(self.bad_images))

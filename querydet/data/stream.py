@@ -1,0 +1,152 @@
+"""The training stream: what a sample is depends on its position alone.
+
+Position p = iteration * total_batch_size + k counts the samples of the whole run. The image at p, its augmentation and
+the seed of its denoising noise are functions of (seed, p), so that stopping and resuming, the number of data workers
+and the number of processes do not change what the model sees. Rank r of W takes k = r, r + W, ... of every batch.
+
+Detectron2's ``TrainingSampler`` instead walks one infinite stream from its start and leaves the augmentation to
+whatever state the worker's generators are in.
+"""
+
+import contextlib
+import functools
+import logging
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetFromList
+from torch.utils.data import Dataset, Sampler
+
+logger = logging.getLogger(__name__)
+
+# First words of the keys below, so that the three uses of one seed are independent.
+_ORDER, _AUGMENTATION, _MODEL = 0, 1, 2
+MAX_REPLACEMENTS = 16  # unreadable images in a row before the run stops: by then the data set is broken, not an image
+
+
+@functools.lru_cache(maxsize=2)  # a batch can span the end of an epoch
+def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
+    """The order of the images in one epoch, shape (num_images,).
+
+    Uses numpy's legacy generator, whose streams are frozen across numpy versions, so that a run can be resumed after an
+    upgrade.
+    """
+    return np.random.RandomState(_words(seed, _ORDER, epoch)).permutation(num_images)
+
+
+def image_index(seed: int, position: int, num_images: int, attempt: int = 0) -> int:
+    """Index of the image at a position; ``attempt`` > 0 gives the replacements, the images that follow in the epoch."""
+    epoch, place = divmod(position, num_images)
+    return int(epoch_order(seed, epoch, num_images)[(place + attempt) % num_images])
+
+
+def model_seed(seed: int, position: int) -> int:
+    """Seed in [0, 2**62) for the random draws that the model makes for the sample at a position."""
+    high, low = _words(seed, _MODEL, position)[:2]
+    return (int(high) << 32 | int(low)) >> 2
+
+
+@contextlib.contextmanager
+def augmentation_rng(seed: int, position: int) -> Iterator[None]:
+    """Seeds Python's, numpy's and torch's global CPU generators for one sample and restores them afterwards.
+
+    Detectron2's augmentations draw from numpy's global generator; restoring keeps the caller undisturbed when there are
+    no data workers.
+    """
+    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()  # noqa: NPY002
+    words = _words(seed, _AUGMENTATION, position)
+    try:
+        random.seed(words.tobytes())
+        np.random.seed(words)  # noqa: NPY002
+        torch.default_generator.manual_seed(int(words[0]) << 32 | int(words[1]))
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.default_generator.set_state(states[2])
+
+
+def _words(seed: int, *key: int) -> np.ndarray:
+    """Four well mixed 32-bit words from a seed and a key."""
+    return np.random.SeedSequence(seed, spawn_key=key).generate_state(4)
+
+
+class PositionStream(Dataset):
+    """Maps positions of the stream to samples; ``len()`` is the number of images.
+
+    Args:
+        dataset: Detectron2 dataset dicts.
+        mapper: dict -> sample dict, or None for an image that it could not use (see ``on_bad_image`` of the mapper).
+        seed: seed of order, augmentation and model noise, >= 0.
+
+    Raises:
+        ValueError: the data set is empty, or the seed is negative.
+    """
+
+    def __init__(self, dataset: list[dict[str, Any]], mapper: Callable[[dict], dict | None], seed: int) -> None:
+        if not len(dataset):
+            raise ValueError("the training data set has no images")
+        if seed < 0:
+            raise ValueError(f"the data seed must be >= 0, got {seed}")
+        self.name = getattr(dataset, "name", "")
+        self._dicts = DatasetFromList(dataset, copy=False, serialize=True)
+        self._mapper = mapper
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._dicts)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """The sample at a position, with ``seed``: int added.
+
+        Raises:
+            ValueError: the image and `MAX_REPLACEMENTS` replacements were all unusable.
+        """
+        attempts = min(MAX_REPLACEMENTS + 1, len(self))
+        tried = []
+        for attempt in range(attempts):
+            record = self._dicts[image_index(self._seed, position, len(self), attempt)]
+            with augmentation_rng(self._seed, position):
+                sample = self._mapper(record)
+            if sample is not None:
+                sample["seed"] = model_seed(self._seed, position)
+                return sample
+            tried.append(record["file_name"])
+        raise ValueError(f"{attempts} images in a row could not be used, the data set is broken: {', '.join(tried)}")
+
+
+class PositionSampler(Sampler[list[int]]):
+    """Yields, without end, the positions of this rank's share of every iteration's batch.
+
+    Args:
+        total_batch_size: samples of one iteration over all ranks.
+        rank: this process.
+        world_size: number of processes.
+        start_iteration: the first iteration to yield.
+
+    Raises:
+        ValueError: the batch cannot be shared equally, or the start is negative.
+    """
+
+    def __init__(self, total_batch_size: int, rank: int, world_size: int, start_iteration: int = 0) -> None:
+        if total_batch_size < 1 or total_batch_size % world_size:
+            raise ValueError(
+                f"total_batch_size={total_batch_size} must be a positive multiple of the number of processes, "
+                f"{world_size}"
+            )
+        if start_iteration < 0:
+            raise ValueError(f"start_iteration must be >= 0, got {start_iteration}")
+        self.total_batch_size = total_batch_size
+        self.start_iteration = start_iteration
+        self._rank = rank
+        self._world_size = world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        iteration = self.start_iteration
+        while True:
+            first = iteration * self.total_batch_size
+            yield list(range(first + self._rank, first + self.total_batch_size, self._world_size))
+            iteration += 1

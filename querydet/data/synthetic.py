@@ -1,0 +1,145 @@
+"""A COCO-format data set that needs no download: coloured shapes, drawn by a seed.
+
+The same arguments give the same bytes (with the same versions of numpy and PIL). What makes it easy or hard are the
+arguments of `SceneStyle`.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from iopath.common.file_io import file_lock
+from PIL import Image
+
+from querydet.data.catalog import DetectionDataset
+from querydet.data.coco import load_coco
+from querydet.data.synthetic_scene import CLASS_NAMES, Scene, SceneStyle
+
+SPLITS = ("train", "val", "test")
+MIN_IMAGE_SIZE = 32  # pixels; below it the smallest objects have no shape left
+_VERSION = 1  # increase when the drawing changes, so that old folders are not taken for new ones
+
+
+def load_synthetic(
+    root: str,
+    split: str,
+    num_images: int = 1000,
+    image_size: int = 128,
+    seed: int = 0,
+    style: SceneStyle | None = None,
+) -> DetectionDataset:
+    """Loads one split, after writing it if it is not there; arguments as for `generate_synthetic`.
+
+    Returns:
+        What `querydet.data.load_coco` returns.
+    """
+    folder = generate_synthetic(root, split, num_images, image_size, seed, style)
+    return load_coco(os.path.join(folder, "annotations.json"), os.path.join(folder, "images"))
+
+
+def generate_synthetic(
+    root: str,
+    split: str,
+    num_images: int = 1000,
+    image_size: int = 128,
+    seed: int = 0,
+    style: SceneStyle | None = None,
+) -> str:
+    """Writes one split in COCO format unless it is there already.
+
+    A split appears under its final name when it is complete, so a killed run leaves nothing that could be taken for a
+    data set. Several processes may call this at once: one writes, the others wait.
+
+    Args:
+        root: folder that the split's folder is written into. Its name holds a digest of the other arguments, so that
+            different data sets can share a root.
+        split: "train", "val" or "test"; their images differ.
+        num_images: number of images. More images begin with the same ones.
+        image_size: side of the square images in pixels.
+        seed: decides everything random, >= 0.
+        style: difficulty; the default is easy.
+
+    Returns:
+        The split's folder, with ``annotations.json`` and ``images/``.
+
+    Raises:
+        ValueError: an unknown split, a negative seed, no images, or an image size below `MIN_IMAGE_SIZE`.
+    """
+    style = style or SceneStyle()
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {SPLITS}, got '{split}'")
+    if num_images < 1 or image_size < MIN_IMAGE_SIZE or seed < 0:
+        raise ValueError(
+            f"need num_images >= 1, image_size >= {MIN_IMAGE_SIZE} and seed >= 0, "
+            f"got {num_images}, {image_size} and {seed}"
+        )
+    recipe = {
+        "version": _VERSION,
+        "split": split,
+        "num_images": num_images,
+        "image_size": image_size,
+        "seed": seed,
+        "style": dataclasses.asdict(style),
+    }
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:8]
+    folder = os.path.join(os.fspath(root), f"{split}_{digest}")
+    if not os.path.isdir(folder):
+        os.makedirs(root, exist_ok=True)
+        with file_lock(folder):
+            if not os.path.isdir(folder):
+                with _complete_or_nothing(folder) as draft:
+                    _write_split(draft, recipe, style)
+    return folder
+
+
+@contextlib.contextmanager
+def _complete_or_nothing(folder: str) -> Iterator[str]:
+    """Gives a draft folder that becomes ``folder`` at the end; call it under the folder's lock."""
+    parent, name = os.path.split(folder)
+    prefix = f".{name}.draft."
+    for left_over in os.listdir(parent or "."):  # of a killed run: nobody else writes while we hold the lock
+        if left_over.startswith(prefix):
+            shutil.rmtree(os.path.join(parent, left_over), ignore_errors=True)
+    draft = tempfile.mkdtemp(prefix=prefix, dir=parent or ".")
+    try:
+        yield draft
+        os.chmod(draft, 0o755)  # mkdtemp makes it private
+        os.rename(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_split(folder: str, recipe: dict, style: SceneStyle) -> None:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    os.mkdir(os.path.join(folder, "images"))
+    for index in range(recipe["num_images"]):
+        key = (SPLITS.index(recipe["split"]), index)
+        rng = np.random.RandomState(np.random.SeedSequence(recipe["seed"], spawn_key=key).generate_state(4))
+        image, objects = Scene(recipe["image_size"], style, rng).draw()
+        file_name = f"{index + 1:06d}.png"
+        Image.fromarray(image).save(os.path.join(folder, "images", file_name))
+        side = recipe["image_size"]
+        images.append({"id": index + 1, "file_name": file_name, "width": side, "height": side})
+        for item in objects:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": index + 1,
+                    "category_id": item.label + 1,
+                    "bbox": list(item.box),
+                    "area": item.area,
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": index + 1, "name": name} for index, name in enumerate(CLASS_NAMES)]
+    content = {"info": recipe, "images": images, "annotations": annotations, "categories": categories}
+    with open(os.path.join(folder, "annotations.json"), "w", encoding="utf-8") as file:
+        json.dump(content, file)
