@@ -1,0 +1,13 @@
+"""Learning-rate schedules in epochs: ``get_config("common/schedule.py").lr_multiplier_12ep``.
+
+The drops are those of DINO's published runs (11 of 12, 20 of 24, 30 of 36) and of Deformable DETR (40 of 50).
+"""
+
+from detectron2.config import LazyCall as L
+
+from querydet.solver import MultiStepEpochs
+
+lr_multiplier_12ep = L(MultiStepEpochs)(milestones=[11], gamma=0.1, warmup_epochs=0.0, warmup_factor=0.001)
+lr_multiplier_24ep = L(MultiStepEpochs)(milestones=[20], gamma=0.1, warmup_epochs=0.0, warmup_factor=0.001)
+lr_multiplier_36ep = L(MultiStepEpochs)(milestones=[30], gamma=0.1, warmup_epochs=0.0, warmup_factor=0.001)
+lr_multiplier_50ep = L(MultiStepEpochs)(milestones=[40], gamma=0.1, warmup_epochs=0.0, warmup_factor=0.001)

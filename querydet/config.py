@@ -1,0 +1,245 @@
+"""LazyConfig files: finding the shipped ones, loading them, and overrides that cannot be misspelt.
+
+Detectron2's ``LazyConfig`` accepts any ``key=value`` and silently creates the key when it was not there. Here an
+override has to name something that exists: a key of the config, or an argument of the class or function that the
+surrounding ``LazyCall`` node builds.
+"""
+
+import builtins
+import difflib
+import importlib.resources
+import inspect
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import LazyConfig
+from detectron2.utils.registry import locate
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+TOP_LEVEL = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
+
+
+def config_root() -> Path:
+    """Folder that holds ``configs/`` and ``projects/``: the source checkout, else the copies inside the package.
+
+    The checkout comes first so that an edited config is never shadowed by the copy of an earlier build.
+
+    Raises:
+        FileNotFoundError: the package was installed without its configs.
+    """
+    package = Path(str(importlib.resources.files("querydet")))
+    for root in (package.parent, package / "_configs"):
+        if (root / "configs" / "common").is_dir():
+            return root
+    raise FileNotFoundError(f"no configs beside or inside {package}: reinstall querydet from a checkout or a wheel")
+
+
+def shipped_configs() -> list[str]:
+    """Names of all shipped config files, relative to `config_root`, such as ``configs/common/train.py``."""
+    root = config_root()
+    files = [*root.glob("configs/**/*.py"), *root.glob("projects/*/configs/**/*.py")]
+    return sorted(path.relative_to(root).as_posix() for path in files)
+
+
+def find_config(name: str) -> str:
+    """Path of a config file.
+
+    Args:
+        name: a path, or the name of a shipped file: ``projects/dino/configs/x.py``, ``configs/quick/x.py``,
+            or short ``common/train.py`` (in ``configs/``) and ``dino/configs/x.py`` (in ``projects/``).
+
+    Raises:
+        FileNotFoundError: there is no such file; the message names the nearest shipped one.
+        ValueError: the name does not end in .py, .yaml or .yml.
+    """
+    if os.path.splitext(name)[1] not in (".py", ".yaml", ".yml"):
+        raise ValueError(f"config file '{name}' has to end in .py, .yaml or .yml")
+    if os.path.isfile(name):
+        return name
+    if not os.path.isabs(name):
+        root = config_root()
+        for candidate in (root / name, root / "configs" / name, root / "projects" / name):
+            if candidate.is_file():
+                return str(candidate)
+    near = difflib.get_close_matches(name, shipped_configs(), n=1, cutoff=0.0)
+    hint = f"; the nearest shipped one is '{near[0]}'" if near else ""
+    raise FileNotFoundError(f"config file '{name}' is neither in {os.getcwd()} nor among the shipped ones{hint}")
+
+
+def get_config(name: str) -> DictConfig:
+    """Loads a shipped config for use in another one: ``get_config("common/train.py").train``.
+
+    Every call reads the file again, so that the caller may change what it gets.
+
+    Args:
+        name: see `find_config`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return _load(find_config(name))
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Loads a complete config and applies overrides strictly.
+
+    Args:
+        name: a path or the name of a shipped file, see `find_config`.
+        overrides: ``key=value`` in Hydra's grammar, such as ``train.max_iter=20`` or ``optimizer.betas=[0.9,0.98]``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a top-level name that is not one of `TOP_LEVEL`, or an override that `apply_overrides` refuses.
+    """
+    cfg = _load(find_config(name))
+    extra = sorted(set(cfg) - set(TOP_LEVEL))
+    if extra:
+        raise ValueError(
+            f"config '{name}' defines {', '.join(extra)} at the top level; a config consists of "
+            f"{', '.join(TOP_LEVEL)}: start the name of a helper with an underscore"
+        )
+    return apply_overrides(cfg, overrides)
+
+
+def save_config(cfg: DictConfig, path: str) -> None:
+    """Writes a config as yaml, with overrides applied, and makes sure that it loads again.
+
+    Raises:
+        ValueError: the config holds something that yaml cannot carry, such as a lambda or a module object.
+    """
+    LazyConfig.save(cfg, path)
+    try:
+        restored = _load(path)
+    except Exception as error:
+        raise ValueError(f"the config saved as {path} does not load again, use named functions: {error}") from error
+    finally:
+        # Detectron2 falls back to a pickle, which nobody should load.
+        leftover = path + ".pkl"
+        if os.path.exists(leftover):
+            os.remove(leftover)
+    if set(restored) != set(cfg):
+        raise ValueError(f"the config saved as {path} lost {sorted(set(cfg) ^ set(restored))}")
+
+
+def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Changes ``cfg`` in place by ``key=value`` strings; every key has to exist.
+
+    A key also exists when the ``LazyCall`` node above it calls something that has an argument of this name, so
+    ``model.encoder.dropout=0.1`` works although the config leaves the default unspoken.
+
+    Raises:
+        ValueError: not of the form ``key=value``, an unknown key (the message names the nearest one), a key below
+            something that is not set, or a ``_target_`` that cannot be imported.
+    """
+    for text in overrides:
+        key, value = _parse(text)
+        for leaf, leaf_value in _leaves(cfg, key, value):
+            _check_key(cfg, leaf, text)
+            if leaf.rpartition(".")[2] == "_target_":
+                _check_target(leaf_value, text)
+        OmegaConf.update(cfg, key, value, merge=True)
+    return cfg
+
+
+def _load(path: str) -> Any:
+    importer = builtins.__import__
+    try:
+        return LazyConfig.load(path)
+    finally:
+        # LazyConfig replaces the import statement while it reads and does not put it back when the file fails.
+        builtins.__import__ = importer
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    if text.startswith("-"):
+        raise ValueError(f"option '{text}' has to come before the first key=value override")
+    if "=" not in text:
+        raise ValueError(f"override '{text}' is not of the form key=value")
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except OverrideParseException as error:
+        raise ValueError(f"override '{text}' cannot be parsed, quote the value: {error}") from error
+    if override.is_add() or override.is_force_add() or override.is_delete():
+        raise ValueError(f"override '{text}': adding (+) and deleting (~) keys is not supported")
+    if override.is_sweep_override():
+        raise ValueError(f"override '{text}' holds a comma: write a list as [1,2], or quote the value")
+    return override.key_or_group, override.value()
+
+
+def _leaves(cfg: DictConfig, key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Splits a dict value that is going to be merged into an existing node; anything else is one leaf."""
+    if isinstance(value, dict) and value and isinstance(OmegaConf.select(cfg, key), DictConfig):
+        for name, part in value.items():
+            yield from _leaves(cfg, f"{key}.{name}", part)
+    else:
+        yield key, value
+
+
+def _check_key(cfg: DictConfig, key: str, text: str) -> None:
+    node: Any = cfg
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        path = ".".join(parts[:depth])
+        if not isinstance(node, DictConfig | ListConfig):
+            state = "not set (None)" if node is None else f"the value {node!r}"
+            raise ValueError(f"override '{text}': '{path}' is {state}, there is nothing below it to change")
+        if isinstance(node, ListConfig):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ValueError(f"override '{text}': '{path}' is a list of {len(node)}, it has no entry '{part}'")
+            node = node[int(part)]
+        elif part in node:
+            node = node[part]
+        elif part in _arguments(node):
+            if depth < len(parts) - 1:
+                raise ValueError(f"override '{text}': '{path}.{part}' is not set, there is nothing below it to change")
+        else:
+            raise ValueError(_unknown_key(cfg, node, path, key, text))
+
+
+def _unknown_key(cfg: DictConfig, node: DictConfig, path: str, key: str, text: str) -> str:
+    prefix = f"{path}." if path else ""
+    siblings = [prefix + str(name) for name in dict.fromkeys([*node, *_arguments(node)])]
+    near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.8)
+    near = near or difflib.get_close_matches(key, [*siblings, *_all_keys(cfg)], n=1, cutoff=0.0)
+    place = f"'{path}' has" if path else "the config has"
+    names = ", ".join(name[len(prefix) :] for name in siblings if not name.endswith("_target_"))
+    return f"override '{text}': there is no key '{key}'; did you mean '{near[0]}'? ({place}: {names})"
+
+
+def _all_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(node, DictConfig) and not node._is_none():
+        items = node.items_ex(resolve=False)
+    elif isinstance(node, ListConfig) and not node._is_none():
+        items = enumerate(node._iter_ex(resolve=False))
+    for name, child in items:
+        yield f"{prefix}{name}"
+        yield from _all_keys(child, f"{prefix}{name}.")
+
+
+def _arguments(node: DictConfig) -> list[str]:
+    """Names of the arguments of what a ``LazyCall`` node calls; empty for any other node."""
+    target = node.get("_target_") if "_target_" in node else None
+    if isinstance(target, str):
+        target = locate(target)
+    if not callable(target):
+        return []
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (ValueError, TypeError):  # some builtins have no signature
+        return []
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [parameter.name for parameter in parameters if parameter.kind in named]
+
+
+def _check_target(target: Any, text: str) -> None:
+    try:
+        found = locate(target) if isinstance(target, str) else target
+    except ImportError as error:
+        raise ValueError(f"override '{text}': '{target}' cannot be imported") from error
+    if not callable(found):
+        raise ValueError(f"override '{text}': '{target}' is not something that can be called")
