@@ -1,0 +1,5 @@
+"""Checkpoints: written atomically, resumed from the last complete one, loaded strictly."""
+
+from querydet.checkpoint.checkpointer import Checkpointer, check_exists, last_iteration, load_weights
+
+__all__ = ["Checkpointer", "check_exists", "last_iteration", "load_weights"]

@@ -1,0 +1,95 @@
+"""Which differences between a checkpoint and a model are acceptable."""
+
+import logging
+from typing import Any
+
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+MAX_SHOWN = 30
+BACKBONE = "backbone."
+
+
+def check_compatible(model: nn.Module, incompatible: Any, allow_mismatch: bool) -> None:
+    """Refuses a checkpoint that does not cover the model exactly, or lists what keeps its initial value.
+
+    Args:
+        model: the model, the fitting weights already loaded.
+        incompatible: fvcore's record with ``missing_keys, unexpected_keys, incorrect_shapes``.
+        allow_mismatch: only log.
+
+    Raises:
+        ValueError: there are differences and they are not allowed.
+    """
+    differing = _shapes(incompatible)
+    shapes = [f"{key}: {tuple(saved)} in the file, {tuple(own)} in the model" for key, saved, own in differing]
+    wrong = {key for key, _, _ in differing}
+    missing = sorted(set(incompatible.missing_keys) - wrong)
+    unexpected = sorted(incompatible.unexpected_keys)
+    if not (shapes or missing or unexpected):
+        return
+    parts = [
+        _listing("of another shape", shapes),
+        _listing("missing in the file", missing),
+        _listing("in the file but not in the model", unexpected),
+    ]
+    text = "\n".join(part for part in parts if part)
+    if not allow_mismatch:
+        raise ValueError(
+            f"the checkpoint does not fit the model\n{text}\n  To fine-tune from it all the same, with other classes "
+            "or queries for example, set train.init_allow_mismatch=True: what fits is loaded, the rest starts anew."
+        )
+    if len(wrong) + len(missing) == len(model.state_dict()):
+        raise ValueError(f"nothing in the checkpoint fits the model\n{text}")
+    logger.warning("These weights start anew, everything else was loaded from the checkpoint\n%s", text)
+
+
+def check_backbone(model: nn.Module, incompatible: Any) -> bool:
+    """Whether a file brought the whole backbone and nothing else.
+
+    Vectors may be missing: Detectron2's Swin Transformer, for one, has norms that no classifier has.
+
+    Args:
+        model: the model, the fitting weights already loaded.
+        incompatible: fvcore's record.
+
+    Returns:
+        False when the file brought other parts of the model too.
+
+    Raises:
+        ValueError: matrices or filters of the backbone are missing.
+    """
+    state = model.state_dict()
+    unloaded = set(incompatible.missing_keys) | {key for key, _, _ in _shapes(incompatible)}
+    # Constants of the model such as pixel_mean are never missing and have no part in this.
+    if any(key in dict(model.named_parameters()) and not key.startswith(BACKBONE) for key in set(state) - unloaded):
+        return False
+    missing = sorted(key for key in unloaded if key.startswith(BACKBONE))
+    loaded = sum(key.startswith(BACKBONE) for key in set(state) - unloaded)
+    if not loaded or any(state[key].dim() > 1 for key in missing):
+        raise ValueError(
+            "the checkpoint holds the weights of a backbone, but not of this model's backbone\n"
+            + _listing("missing in the file", missing)
+        )
+    logger.info("Backbone: %d tensors loaded. The other %d tensors of the model start anew", loaded, len(unloaded))
+    if missing or incompatible.unexpected_keys:
+        logger.info(
+            "Of the backbone these start anew: %s\nNot used from the file: %s",
+            ", ".join(missing) or "none",
+            ", ".join(sorted(incompatible.unexpected_keys)) or "nothing",
+        )
+    return True
+
+
+def _shapes(incompatible: Any) -> list[tuple[str, Any, Any]]:
+    return list(incompatible.incorrect_shapes)
+
+
+def _listing(title: str, lines: list[str]) -> str:
+    if not lines:
+        return ""
+    shown = [f"    {line}" for line in lines[:MAX_SHOWN]]
+    if len(lines) > MAX_SHOWN:
+        shown.append(f"    and {len(lines) - MAX_SHOWN} more")
+    return "\n".join([f"  {title}:", *shown])

@@ -1,0 +1,150 @@
+"""AdamW with a learning rate per part of the model, and learning-rate schedules written in epochs.
+
+Sources: DINO (arXiv:2203.03605, table 8) and Deformable DETR (arXiv:2010.04159, section 5): AdamW, weight decay 1e-4 on
+every parameter, norms and biases included; the backbone, in Deformable DETR also the sampling offsets and reference
+points, at a tenth of the learning rate; one drop by 10, no warm-up.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+_NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.LocalResponseNorm,
+)
+
+
+def build_adamw(
+    model: nn.Module,
+    lr: float = 1e-4,
+    weight_decay: float = 1e-4,
+    betas: Sequence[float] = (0.9, 0.999),
+    lr_factors: Mapping[str, float] | None = None,
+    norm_weight_decay: float | None = None,
+) -> torch.optim.AdamW:
+    """Builds AdamW over the trainable parameters of a model; see `parameter_groups` for the arguments.
+
+    Raises:
+        ValueError: from `parameter_groups`.
+    """
+    groups = parameter_groups(model, lr, weight_decay, lr_factors, norm_weight_decay)
+    # Plain Python numbers: they end in the checkpoint, which is loaded without unpickling foreign classes.
+    return torch.optim.AdamW(groups, lr=float(lr), weight_decay=float(weight_decay), betas=(betas[0], betas[1]))
+
+
+def parameter_groups(
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    lr_factors: Mapping[str, float] | None = None,
+    norm_weight_decay: float | None = None,
+) -> list[dict]:
+    """Sorts the trainable parameters into groups of equal learning rate and weight decay.
+
+    Args:
+        model: the model.
+        lr: learning rate of parameters that no rule matches.
+        weight_decay: weight decay.
+        lr_factors: rules, part of a parameter's name -> factor on ``lr``. The first rule that matches counts.
+        norm_weight_decay: weight decay of normalisation layers; None means ``weight_decay``.
+
+    Returns:
+        Groups in the order of their first parameter: ``params, lr, weight_decay`` and, for logs, ``name`` (the rule,
+        or "other").
+
+    Raises:
+        ValueError: a rule matches no parameter, or the model has no trainable parameter.
+    """
+    factors = {str(part): float(factor) for part, factor in (lr_factors or {}).items()}
+    norms = {id(p) for module in model.modules() if isinstance(module, _NORMS) for p in module.parameters(False)}
+    matched = set()
+    groups: dict[tuple[str, float], dict] = {}
+    for name, parameter in model.named_parameters():
+        rule = next((part for part in factors if part in name), None)
+        matched.add(rule)
+        if not parameter.requires_grad:
+            continue
+        decay = weight_decay if norm_weight_decay is None or id(parameter) not in norms else norm_weight_decay
+        group = groups.setdefault(
+            (rule or "other", decay),
+            {"params": [], "lr": lr * factors.get(rule or "", 1.0), "weight_decay": decay, "name": rule or "other"},
+        )
+        group["params"].append(parameter)
+    idle = [part for part in factors if part not in matched]
+    if idle:
+        parts = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+        raise ValueError(f"optimizer.lr_factors: no parameter's name contains {idle}; the model's parts are {parts}")
+    if not groups:
+        raise ValueError("the model has no trainable parameter")
+    return list(groups.values())
+
+
+class MultiStepEpochs:
+    """A schedule that drops the learning rate after given epochs, with an optional linear warm-up.
+
+    Args:
+        milestones: epochs after which the rate is multiplied by ``gamma``; fractions are allowed.
+        gamma: factor of each drop.
+        warmup_epochs: length of the linear warm-up in epochs.
+        warmup_factor: factor at the first iteration of the warm-up.
+
+    Raises:
+        ValueError: milestones that do not increase.
+    """
+
+    def __init__(
+        self,
+        milestones: Sequence[float] = (),
+        gamma: float = 0.1,
+        warmup_epochs: float = 0.0,
+        warmup_factor: float = 0.001,
+    ) -> None:
+        self.milestones = [float(epoch) for epoch in milestones]
+        if self.milestones != sorted(set(self.milestones)):
+            raise ValueError(f"lr_multiplier.milestones have to increase, got {self.milestones}")
+        self.gamma = gamma
+        self.warmup_epochs = warmup_epochs
+        self.warmup_factor = warmup_factor
+
+    def factor(self, iteration: int, iterations_per_epoch: int) -> float:
+        """Factor on the learning rate of a step, counted from 0."""
+        steps = [round(epoch * iterations_per_epoch) for epoch in self.milestones]
+        factor = self.gamma ** bisect_right(steps, iteration)
+        warmup = round(self.warmup_epochs * iterations_per_epoch)
+        if iteration < warmup:
+            progress = iteration / warmup
+            factor *= self.warmup_factor * (1 - progress) + progress
+        return factor
+
+
+class EpochScheduler(LRScheduler):
+    """Steps a schedule written in epochs once an iteration.
+
+    Unlike Detectron2's ``LRMultiplier``, which maps progress in [0, 1] to a factor, the drop happens at an exact
+    iteration and does not move when a finished run is continued for longer.
+
+    Args:
+        optimizer: its parameter groups keep the ratio of their learning rates.
+        schedule: for example `MultiStepEpochs`.
+        iterations_per_epoch: length of an epoch.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: MultiStepEpochs, iterations_per_epoch: int) -> None:
+        self.schedule = schedule
+        self.iterations_per_epoch = iterations_per_epoch
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """Learning rates of the groups for the coming step."""
+        factor = self.schedule.factor(self.last_epoch, self.iterations_per_epoch)
+        return [base * factor for base in self.base_lrs]
+
+    def state_dict(self) -> dict:
+        """The position only: the schedule itself belongs to the config."""
+        return {"base_lrs": list(self.base_lrs), "last_epoch": self.last_epoch}
