@@ -1,0 +1,99 @@
+"""Command line and processes: Detectron2's ``launch`` on GPUs or CPU, or processes that torchrun has started."""
+
+import argparse
+import os
+from collections.abc import Callable
+
+import detectron2.engine
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+
+_EXAMPLES = """
+Examples:
+  one GPU            train_net.py --config-file projects/dino/configs/dino_r50_4scale_12ep.py
+  eight GPUs         train_net.py --config-file ... --num-gpus 8
+  no GPU             train_net.py --config-file quick/dino_synthetic.py --num-gpus 0
+  two CPU processes  train_net.py --config-file ... --num-gpus 0 --num-processes 2
+  torchrun           torchrun --nproc-per-node 8 train_net.py --config-file ...
+  change values      train_net.py --config-file ... --resume train.max_iter=20 optimizer.lr=5e-5
+  evaluate           train_net.py --config-file ... --eval-only train.init_checkpoint=model.pth
+"""
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Detectron2's parser with ``--num-processes`` for the CPU; overrides (``key=value``) come last."""
+    parser = detectron2.engine.default_argument_parser(_EXAMPLES)
+    parser.add_argument(
+        "--num-processes", type=int, default=1, help="number of CPU processes per machine, with --num-gpus 0"
+    )
+    parser.set_defaults(dist_url="auto")  # a free port: two runs on one machine do not collide
+    return parser
+
+
+def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
+    """Runs ``main(args)`` in every process of the run.
+
+    Args:
+        main: a function of a module, not a closure: other processes import it.
+        args: from `argument_parser`.
+
+    Raises:
+        ValueError: arguments that contradict each other, or more GPUs asked for than there are.
+    """
+    check_arguments(args)
+    if args.num_gpus == 0:
+        # Also tells Detectron2's launch, which looks for GPUs itself, to use gloo.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        _run_under_torchrun(main, args)
+        return
+    processes = args.num_gpus or args.num_processes
+    detectron2.engine.launch(
+        _run,
+        processes,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(main, args, processes),
+    )
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Refuses arguments that contradict each other or the machine.
+
+    Raises:
+        ValueError: with what to write instead.
+    """
+    if not args.config_file:
+        raise ValueError("--config-file is missing, for example --config-file quick/dino_synthetic.py")
+    if args.num_gpus < 0 or args.num_processes < 1 or args.num_machines < 1:
+        raise ValueError("--num-gpus has to be at least 0, --num-processes and --num-machines at least 1")
+    if args.num_gpus > 0 and args.num_processes > 1:
+        raise ValueError("--num-processes is for the CPU, with --num-gpus 0; on GPUs there is one process per GPU")
+    if args.num_gpus > torch.cuda.device_count():
+        raise ValueError(
+            f"--num-gpus {args.num_gpus} asked for, {torch.cuda.device_count()} found; --num-gpus 0 runs on the CPU"
+        )
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise ValueError("several machines need --dist-url tcp://HOST:PORT, HOST being machine 0")
+
+
+def _run(main: Callable[[argparse.Namespace], object], args: argparse.Namespace, processes: int) -> None:
+    if processes > 1 and not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
+        # Every process otherwise starts a thread per core and they wait for each other.
+        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    main(args)
+    # Not after an error: the other processes may be waiting in a collective call.
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _run_under_torchrun(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
+    has_gpu = torch.cuda.is_available()
+    if has_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if has_gpu else "gloo")
+    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+    comm.synchronize()
+    _run(main, args, int(os.environ["LOCAL_WORLD_SIZE"]))

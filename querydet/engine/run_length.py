@@ -1,0 +1,59 @@
+"""Epochs and periods of the config in iterations."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RunLength:
+    """Length of a run.
+
+    Args:
+        iterations_per_epoch: images // total batch size, at least 1.
+        max_iter: iterations of the whole run.
+    """
+
+    iterations_per_epoch: int
+    max_iter: int
+
+    @classmethod
+    def from_config(cls, train: DictConfig, images: int, total_batch_size: int) -> "RunLength":
+        """Resolves ``train.max_epochs`` or, when set, ``train.max_iter``.
+
+        Args:
+            train: the ``train`` node of the config.
+            images: length of the training set.
+            total_batch_size: images of a step over all processes.
+
+        Raises:
+            ValueError: no images, or a length that is not positive.
+        """
+        if images < 1:
+            raise ValueError("the training set has no images")
+        epoch = max(1, images // total_batch_size)
+        name = "max_epochs" if train.max_iter is None else "max_iter"
+        length = train[name]
+        if isinstance(length, bool) or not isinstance(length, int | float) or length <= 0:
+            raise ValueError(f"train.{name} has to be a positive number, got {length!r}")
+        return cls(epoch, int(length) if name == "max_iter" else max(1, round(length * epoch)))
+
+    def period(self, value: Any, key: str) -> int:
+        """Iterations of a period: a number of epochs, a string such as "500it", or 0 or None for never.
+
+        Args:
+            value: the period.
+            key: its name in the config, for the message.
+
+        Raises:
+            ValueError: anything else.
+        """
+        if value is None:
+            return 0
+        if isinstance(value, str) and (match := re.fullmatch(r"(\d+) ?it", value)):
+            return int(match[1])
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            return max(1, round(value * self.iterations_per_epoch)) if value else 0
+        raise ValueError(f"{key} is a number of epochs, or iterations as '500it', or 0 for never; got {value!r}")

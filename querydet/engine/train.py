@@ -1,0 +1,156 @@
+"""Builds everything a training run needs from a config, and runs it."""
+
+import logging
+from collections.abc import Callable, Sized
+from functools import partial
+from typing import Any
+
+from detectron2.config import instantiate
+from detectron2.engine import HookBase, create_ddp_model, hooks
+from detectron2.utils import comm
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from querydet.checkpoint import Checkpointer, check_exists, last_iteration
+from querydet.data.catalog import check_num_classes
+from querydet.engine.evaluate import evaluate
+from querydet.engine.hooks import BestCheckpointer, EMAHook, EvalHook, PeriodicCheckpointer, WriterHook, build_ema
+from querydet.engine.run_length import RunLength
+from querydet.engine.setup import resolve_device, seed_everything
+from querydet.engine.trainer import Trainer
+from querydet.engine.writers import build_writers
+from querydet.solver import EpochScheduler
+
+logger = logging.getLogger(__name__)
+
+
+def build_model(cfg: DictConfig) -> nn.Module:
+    """Instantiates ``cfg.model`` on its device; all processes draw the same initial weights."""
+    seed_everything(cfg.train.seed)
+    model = instantiate(cfg.model)
+    return model.to(resolve_device(cfg.train.device))
+
+
+def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
+    """Trains ``cfg.model`` on ``cfg.dataloader.train``.
+
+    Args:
+        cfg: the complete config.
+        resume: continue the run in ``train.output_dir`` when it has a checkpoint, else start it.
+
+    Returns:
+        Results of the last evaluation.
+
+    Raises:
+        ValueError: a config that contradicts itself or the data set, or an output folder in use by an earlier run.
+        FileNotFoundError: ``train.init_checkpoint`` or files of the data set do not exist.
+        NonFiniteError: a NaN or infinite loss or gradient.
+    """
+    start_iter, checkpoint = _find_start(cfg, resume)
+    loader = build_train_data(cfg, start_iter)
+    length = RunLength.from_config(cfg.train, len(loader.dataset), cfg.dataloader.train.total_batch_size)
+    logger.info("Run: %d iterations, %d an epoch", length.max_iter, length.iterations_per_epoch)
+    model = build_model(cfg)
+    logger.info("Model:\n%s", model)
+    ema = build_ema(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
+    optimizer = instantiate({**cfg.optimizer, "model": model})
+    trainer = Trainer(_wrap(model, cfg.train.ddp), loader, optimizer, cfg.train)
+    parts: dict[str, Any] = {"trainer": trainer} | ({"ema": ema} if ema else {})
+    checkpointer = Checkpointer(model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, **parts)
+    results: dict[str, Any] = {}
+    evaluation = partial(_evaluate_all, cfg, model, ema, results)
+    trainer.register_hooks(_build_hooks(cfg, trainer, checkpointer, length, ema, evaluation))
+    if checkpoint:
+        checkpointer.resume(checkpoint)
+    else:
+        checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
+        if ema:
+            ema.module.load_state_dict(model.state_dict())
+    trainer.train(start_iter, length.max_iter)
+    return results
+
+
+def build_train_data(cfg: DictConfig, start_iter: int = 0) -> Any:
+    """Builds ``dataloader.train`` at a position of its stream and checks it against the model.
+
+    Args:
+        cfg: the complete config; ``train.seed`` is the seed of the stream too.
+        start_iter: first iteration that is going to be run.
+
+    Raises:
+        ValueError: ``model.num_classes`` is not the data set's number of classes, or the loader shows no data set.
+    """
+    loader = instantiate({**cfg.dataloader.train, "seed": cfg.train.seed, "start_iteration": start_iter})
+    if not isinstance(getattr(loader, "dataset", None), Sized):
+        raise ValueError(f"dataloader.train ({type(loader).__name__}) has no 'dataset' to count epochs by")
+    num_classes = OmegaConf.select(cfg, "model.num_classes")
+    if num_classes is not None:
+        check_num_classes(num_classes, loader.dataset)
+    return loader
+
+
+def _find_start(cfg: DictConfig, resume: bool) -> tuple[int, str]:
+    """First iteration and checkpoint to resume from, 0 and "" for a new run; fails early when neither works."""
+    finder = Checkpointer(nn.Identity(), cfg.train.output_dir)
+    if finder.has_checkpoint() and not resume:
+        raise ValueError(
+            f"train.output_dir {cfg.train.output_dir} holds checkpoints of an earlier run: continue it with --resume, "
+            "choose another train.output_dir, or remove the folder"
+        )
+    if finder.has_checkpoint():
+        path = finder.get_checkpoint_file()
+        if not path:
+            raise ValueError(f"every checkpoint in {cfg.train.output_dir} is damaged: nothing to resume from")
+        return last_iteration(path) + 1, path
+    if resume:
+        logger.info("--resume: no checkpoint in %s, starting a new run", cfg.train.output_dir)
+    check_exists(cfg.train.init_checkpoint)
+    return 0, ""
+
+
+def _wrap(model: nn.Module, ddp: DictConfig) -> nn.Module:
+    """``DistributedDataParallel`` when there are several processes; Detectron2 passes a GPU's number on the CPU too."""
+    on_gpu = next(model.parameters()).is_cuda
+    options = {str(key): value for key, value in ddp.items()}
+    return create_ddp_model(model, device_ids=[comm.get_local_rank()] if on_gpu else None, **options)
+
+
+def _build_hooks(
+    cfg: DictConfig,
+    trainer: Trainer,
+    checkpointer: Checkpointer,
+    length: RunLength,
+    ema: AveragedModel | None,
+    evaluation: Callable[[], dict[str, Any]],
+) -> list[HookBase | None]:
+    """The order matters, see `querydet.engine.hooks`."""
+    train, main = cfg.train, comm.is_main_process()
+    scheduler = EpochScheduler(trainer.optimizer, instantiate(cfg.lr_multiplier), length.iterations_per_epoch)
+    save_period = length.period(train.checkpointer.period, "train.checkpointer.period")
+    writers = partial(build_writers, train.output_dir, length.max_iter)
+    return [
+        hooks.IterationTimer(),
+        EMAHook(ema, checkpointer.model) if ema else None,
+        hooks.LRScheduler(trainer.optimizer, scheduler),
+        PeriodicCheckpointer(checkpointer, save_period, train.checkpointer.max_to_keep) if main else None,
+        EvalHook(length.period(train.eval_period, "train.eval_period"), evaluation),
+        BestCheckpointer(checkpointer, train.checkpointer.best_metric) if main else None,
+        WriterHook(writers, train.log_period) if main else None,
+    ]
+
+
+def _evaluate_all(
+    cfg: DictConfig, model: nn.Module, ema: AveragedModel | None, results: dict[str, Any]
+) -> dict[str, Any]:
+    """Evaluates the weights that count, the average if there is one, and keeps the result in ``results``."""
+    results.clear()
+    if ema is None:
+        results.update(evaluate(cfg, model))
+        return results
+    if cfg.train.ema.evaluate_raw:
+        logger.info("Evaluation of the raw weights:")
+        results["raw"] = evaluate(cfg, model)
+        logger.info("Evaluation of their moving average:")
+    results.update(evaluate(cfg, ema.module))
+    return results
