@@ -1,6 +1,15 @@
-"""Layers shared by every detector: the deformable attention operator and the module around it."""
+"""Layers shared by every detector: the deformable attention operator, the module around it, and small blocks."""
 
 from querydet.layers.deformable_attention import MultiScaleDeformableAttention
+from querydet.layers.feed_forward import FeedForward
+from querydet.layers.mlp import MLP
 from querydet.layers.ms_deform_attn import multi_scale_deformable_attention
+from querydet.layers.position_embedding import SinePositionEmbedding
 
-__all__ = ["MultiScaleDeformableAttention", "multi_scale_deformable_attention"]
+__all__ = [
+    "MLP",
+    "FeedForward",
+    "MultiScaleDeformableAttention",
+    "SinePositionEmbedding",
+    "multi_scale_deformable_attention",
+]

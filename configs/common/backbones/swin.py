@@ -1,0 +1,15 @@
+"""Swin-L with windows of 12, as in DINO (arXiv 2203.03605, appendix D.4): nothing frozen, drop path 0.2."""
+
+from detectron2.config import LazyCall as L
+from detectron2.modeling.backbone import SwinTransformer
+
+backbone = L(SwinTransformer)(
+    pretrain_img_size=384,
+    embed_dim=192,
+    depths=[2, 2, 18, 2],
+    num_heads=[6, 12, 24, 48],
+    window_size=12,
+    drop_path_rate=0.2,
+    out_indices=[1, 2, 3],
+    use_checkpoint=True,
+)

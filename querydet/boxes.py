@@ -1,0 +1,81 @@
+"""Box arithmetic shared by the detector, the matcher and the losses.
+
+Boxes are ``(cx, cy, w, h)`` normalised by the unpadded image unless a name ends in ``_xyxy``, ``_abs`` (pixels) or
+``_unsigmoid`` (logit space).
+"""
+
+import torch
+from torch import Tensor
+
+
+def inverse_sigmoid(values: Tensor, eps: float) -> Tensor:
+    """Map normalised coordinates to logit space, clipped near 0 and 1.
+
+    ``log(max(c, eps) / max(1 - c, eps))`` with ``c`` = ``values`` clipped to [0, 1]. The result lies within
+    ``+-log(1 / eps)`` and its gradient is zero outside ``[eps, 1 - eps]``.
+
+    Args:
+        values: any shape, normalised coordinates.
+        eps: the clipping constant. It changes what a trained checkpoint predicts near the image border: the released
+            code of DINO uses 1e-3, that of Deformable DETR 1e-5.
+    """
+    values = values.clamp(min=0, max=1)
+    return torch.log(values.clamp(min=eps) / (1 - values).clamp(min=eps))
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Convert ``(..., 4)`` boxes from centre and size to two corners, in whatever unit they are."""
+    centre, size = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([centre - 0.5 * size, centre + 0.5 * size], dim=-1)
+
+
+def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
+    """Convert ``(..., 4)`` boxes from two corners to centre and size, in whatever unit they are."""
+    low, high = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
+    return torch.cat([0.5 * (low + high), high - low], dim=-1)
+
+
+def refine_boxes(deltas: Tensor, reference: Tensor, eps: float) -> Tensor:
+    """Move reference boxes (or points) by predicted offsets in logit space.
+
+    Iterative bounding box refinement of Deformable DETR (arXiv 2010.04159, appendix A.4):
+    ``sigmoid(delta + inverse_sigmoid(reference))``. A two-dimensional reference carries no size, so the predicted
+    size is then absolute.
+
+    Args:
+        deltas: (..., 4) offsets in logit space.
+        reference: (..., 4) normalised boxes or (..., 2) normalised points.
+        eps: clipping constant of :func:`inverse_sigmoid`.
+
+    Returns:
+        (..., 4) normalised boxes.
+    """
+    base = inverse_sigmoid(reference, eps)
+    if base.shape[-1] == 2:
+        base = torch.cat([base, torch.zeros_like(base)], dim=-1)
+    return (deltas + base).sigmoid()
+
+
+def pairwise_giou(boxes_xyxy: Tensor, others_xyxy: Tensor, eps: float = 0.0) -> Tensor:
+    """Generalised IoU (arXiv 1902.09630) of every box with every other.
+
+    torchvision has the same without ``eps``; the released code of DINO adds 1e-6 to both denominators.
+
+    Args:
+        boxes_xyxy: (N, 4).
+        others_xyxy: (M, 4).
+        eps: added to the union and to the enclosing area.
+
+    Returns:
+        (N, M), in [-1, 1].
+    """
+    area = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(-1)
+    other_area = (others_xyxy[:, 2:] - others_xyxy[:, :2]).prod(-1)
+    low = torch.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
+    high = torch.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
+    intersection = (high - low).clamp(min=0).prod(-1)
+    union = area[:, None] + other_area[None] - intersection
+    hull_low = torch.minimum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
+    hull_high = torch.maximum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
+    hull = (hull_high - hull_low).clamp(min=0).prod(-1)
+    return intersection / (union + eps) - (hull - union) / (hull + eps)

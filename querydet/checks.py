@@ -1,0 +1,102 @@
+"""Do the parts of a detector fit together? Asked once, when it is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from querydet.layers import MultiScaleDeformableAttention
+from querydet.selection import TopKSelection
+from querydet.structures import Role, Stage
+
+if TYPE_CHECKING:
+    from querydet.detector import QueryDetector
+
+
+def check_parts(detector: QueryDetector) -> None:
+    """Raise ValueError, naming parts and remedy, when the parts of a detector do not fit together."""
+    _check_backbone(detector)
+    _check_levels(detector)
+    _check_heads(detector)
+    _check_queries(detector)
+    _check_supervision(detector)
+
+
+def _check_backbone(detector: QueryDetector) -> None:
+    shapes = detector.backbone.output_shape()
+    for name, channels in detector.neck.in_channels.items():
+        if name not in shapes:
+            raise ValueError(f"model.neck.in_channels wants '{name}', but the backbone gives {sorted(shapes)}")
+        if shapes[name].channels != channels:
+            raise ValueError(
+                f"model.neck.in_channels.{name} is {channels}, but the backbone gives {shapes[name].channels} channels"
+            )
+
+
+def _check_levels(detector: QueryDetector) -> None:
+    levels = detector.neck.num_levels
+    for part in ("encoder", "decoder"):
+        for module in getattr(detector, part).modules():
+            if isinstance(module, MultiScaleDeformableAttention) and module.num_levels != levels:
+                raise ValueError(
+                    f"the neck makes {levels} levels, but the {part} attends to {module.num_levels}: set "
+                    f"model.{part}.layer.num_levels={levels}"
+                )
+
+
+def _check_heads(detector: QueryDetector) -> None:
+    layers = len(detector.decoder.layers)
+    if detector.heads.num_layers != layers:
+        raise ValueError(f"model.heads.num_layers is {detector.heads.num_layers}, but the decoder has {layers} layers")
+    counts = {"heads": detector.heads.num_classes}
+    if isinstance(detector.selection, TopKSelection):
+        counts["selection.proposals"] = detector.selection.proposals.class_head.out_features
+    if detector.denoising is not None:
+        counts["denoising"] = detector.denoising.num_classes
+    for part, count in counts.items():
+        if count != detector.num_classes:
+            raise ValueError(
+                f"model.num_classes is {detector.num_classes}, but model.{part} is made for {count} classes"
+            )
+
+
+def _check_queries(detector: QueryDetector) -> None:
+    embedded = detector.decoder.query_position is not None
+    fixed = not isinstance(detector.selection, TopKSelection) or detector.selection.box_embedding is not None
+    if not embedded and not fixed:
+        raise ValueError(
+            "nothing gives the queries a position: set model.decoder.query_position (positions from the current boxes) "
+            "or model.selection.box_embedding (fixed positions from the first boxes)"
+        )
+    if detector.denoising is not None and not embedded:
+        raise ValueError(
+            "denoising queries start from boxes, but this decoder uses fixed positional queries and has no map from a "
+            "box to a position: set model.decoder.query_position, or model.denoising=None"
+        )
+
+
+def _check_supervision(detector: QueryDetector) -> None:
+    selection = detector.selection
+    has_proposals = isinstance(selection, TopKSelection)
+    wanted = {(Stage.DECODER, Role.MATCHING)}
+    wanted |= {(Stage.ENCODER, Role.MATCHING)} if has_proposals else set()
+    wanted |= {(Stage.DECODER, Role.DENOISING)} if detector.denoising is not None else set()
+    found = {(rule.stage, rule.role) for rule in detector.criterion.rules}
+    for stage, role in sorted(wanted ^ found):
+        what = f"{stage.value} {role.value} queries"
+        if (stage, role) in wanted:
+            raise ValueError(
+                f"no supervision rule is about the {what} that this detector makes: add one to model.criterion.rules"
+            )
+        raise ValueError(
+            f"a supervision rule is about {what}, which no part of this detector makes: remove it from "
+            "model.criterion.rules, or add the part"
+        )
+    if not isinstance(selection, TopKSelection):
+        return
+    for rule in detector.criterion.rules:
+        if rule.stage is Stage.ENCODER and rule.class_agnostic != selection.objectness:
+            raise ValueError(
+                f"model.selection.objectness is {selection.objectness}, but the encoder's supervision rule has "
+                f"class_agnostic={rule.class_agnostic}: queries would be selected by class scores that are not "
+                "trained for it; make them equal"
+            )

@@ -1,0 +1,134 @@
+"""The decoder: queries attend to each other, then to a few points of the image, and refine their boxes layer by layer.
+
+Shapes: B images, Q queries, L levels, C width. Deformable DETR (arXiv 2010.04159, section 4.1 and appendix A.4) with
+the refinements of DAB-DETR (arXiv 2201.12329: positional queries from boxes) and DINO (arXiv 2203.03605, section 3.5:
+look forward twice).
+"""
+
+from torch import Tensor, nn
+
+from querydet.heads import PredictionHeads
+from querydet.layers import FeedForward, MultiScaleDeformableAttention
+from querydet.layers.stack import run_layer, stack_layers
+from querydet.queries.visibility import blocked_pairs
+from querydet.structures import DecoderLayerOutput, FeaturePyramid, QueryBatch
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, deformable cross-attention and a feed-forward block, each followed by its norm."""
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        ffn_dim: int = 2048,
+        dropout: float = 0.0,
+        num_levels: int = 4,
+        num_points: int = 4,
+    ) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
+        self.self_attention_norm = nn.LayerNorm(embed_dim)
+        self.cross_attention = MultiScaleDeformableAttention(embed_dim, num_heads, num_levels, num_points)
+        self.cross_attention_norm = nn.LayerNorm(embed_dim)
+        self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.embed_dim = embed_dim
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier weights, as the released code gives every matrix of its transformers."""
+        nn.init.xavier_uniform_(self.self_attention.out_proj.weight)
+
+    def forward(
+        self, content: Tensor, position: Tensor, reference: Tensor, memory: FeaturePyramid, blocked: Tensor | None
+    ) -> Tensor:
+        """Update the content of the queries.
+
+        Args:
+            content: (B, Q, C).
+            position: (B, Q, C), positional queries.
+            reference: (B, Q, L, 4) boxes or (B, Q, L, 2) points, relative to each padded level.
+            memory: encoded image features.
+            blocked: (Q, Q) bool, True where the row may not attend to the column; None: all may attend to all.
+        """
+        query = content + position
+        update, _ = self.self_attention(query, query, content, attn_mask=blocked, need_weights=False)
+        content = self.self_attention_norm(content + self.dropout(update))
+        update = self.cross_attention(content + position, reference, memory.tokens, memory.shapes, memory.padding)
+        content = self.cross_attention_norm(content + self.dropout(update))
+        return self.ffn(content)
+
+
+class DeformableDecoder(nn.Module):
+    """A stack of decoder layers with iterative box refinement.
+
+    Between layers the references are detached, so that each layer learns its own step. What a layer's *prediction*
+    refines is a separate choice: the detached reference, or with ``look_forward_twice`` the same box with its
+    gradient, so that the loss of a layer also reaches the step before it (DINO, section 3.5).
+
+    Args:
+        layer: the first layer; the others are made like it.
+        num_layers: number of layers D.
+        query_position: maps (boxes (B, Q, 4), content (B, Q, C), layer) to positional queries (B, Q, C) before every
+            layer; None: the queries bring fixed ones.
+        output_norm: apply a layer norm, shared by all layers, to what the heads read. The references are refined from
+            the hidden state before it (released code of DINO and DAB-DETR).
+        refine_boxes: move the references after each layer; otherwise all layers keep the first ones.
+        look_forward_twice: see above.
+        activation_checkpointing: recompute each layer in the backward pass instead of keeping its activations.
+
+    Raises:
+        ValueError: for look_forward_twice without refine_boxes.
+    """
+
+    def __init__(
+        self,
+        *,
+        layer: DecoderLayer,
+        num_layers: int = 6,
+        query_position: nn.Module | None = None,
+        output_norm: bool = False,
+        refine_boxes: bool = True,
+        look_forward_twice: bool = False,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if look_forward_twice and not refine_boxes:
+            raise ValueError("look_forward_twice needs refine_boxes: without it there is no step to look back to")
+        self.layers = stack_layers(layer, num_layers)
+        self.query_position = query_position
+        self.norm = nn.LayerNorm(layer.embed_dim) if output_norm else nn.Identity()
+        self.refine_boxes = refine_boxes
+        self.look_forward_twice = look_forward_twice
+        self.activation_checkpointing = activation_checkpointing
+
+    def forward(
+        self, queries: QueryBatch, memory: FeaturePyramid, heads: PredictionHeads
+    ) -> tuple[DecoderLayerOutput, ...]:
+        """Run all layers and return what the heads read after each."""
+        content, boxes, base = queries.content, queries.boxes, queries.boxes
+        blocked = blocked_pairs(queries.groups, boxes.device)
+        outputs: list[DecoderLayerOutput] = []
+        for index, layer in enumerate(self.layers):
+            # from the image to the padded maps, whose width and height follow each other
+            reference = boxes[:, :, None] * memory.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)[:, None]
+            position = self._position(queries, reference[:, :, 0], content, index)
+            content = run_layer(layer, self.activation_checkpointing, content, position, reference, memory, blocked)
+            outputs.append(DecoderLayerOutput(self.norm(content), reference_boxes=boxes, base_boxes=base))
+            if self.refine_boxes and index + 1 < len(self.layers):
+                refined = heads.refine(index, content, boxes)
+                boxes = refined.detach()
+                base = refined if self.look_forward_twice else boxes
+        return tuple(outputs)
+
+    def _position(self, queries: QueryBatch, boxes: Tensor, content: Tensor, layer: int) -> Tensor:
+        if self.query_position is not None:
+            return self.query_position(boxes, content, layer)
+        if queries.position is None:
+            raise ValueError(
+                "the queries have no positional part and the decoder has no query_position to make one from their "
+                "boxes: give the decoder a query_position or the selection a box_embedding"
+            )
+        return queries.position

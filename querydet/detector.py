@@ -1,0 +1,180 @@
+"""The detector: one forward pass for every query-based method, made of injected parts.
+
+A method is a choice of parts (see ``configs/common/models/``). Training differs from inference only in what it adds:
+denoising queries in the decoder, predictions of earlier layers, and the criterion at the end.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.modeling import Backbone
+from detectron2.structures import ImageList, Instances
+from torch import Tensor, nn
+
+from querydet.checks import check_parts
+from querydet.criterion import Criterion
+from querydet.decoder import DeformableDecoder
+from querydet.encoder import DeformableEncoder
+from querydet.heads import PredictionHeads
+from querydet.neck import MultiScaleNeck
+from querydet.postprocess import TopKPostprocess
+from querydet.queries import ContrastiveDenoising
+from querydet.selection import InitialQueries, LearnedPoints, TopKSelection
+from querydet.structures import PredictionSet, QueryBatch, QueryGroup, Stage, Targets
+from querydet.targets import make_targets
+
+PRIMARY = "primary"  # the group of queries that inference keeps
+
+
+class QueryDetector(nn.Module):
+    """A query-based detector.
+
+    Args:
+        backbone: any Detectron2 backbone.
+        neck: backbone maps to one sequence of tokens.
+        encoder: lets the tokens look at each other.
+        selection: encoded tokens to initial queries.
+        decoder: refines queries and their boxes layer by layer.
+        heads: hidden states to logits and boxes.
+        criterion: predictions and targets to losses.
+        postprocess: last predictions to detections.
+        num_classes: K. The one place to set it: configs refer to it everywhere else.
+        denoising: extra training queries made from the objects; None: no denoising.
+        pixel_mean, pixel_std: normalisation of the input, in the channel order of ``input_format``; the default is that
+            of torchvision's and Detectron2's RGB backbones.
+        input_format: channel order of the input images, "RGB" or "BGR"; read by the data mapper and the tools.
+
+    Raises:
+        ValueError: when the parts do not fit together, saying which and what to change.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        neck: MultiScaleNeck,
+        encoder: DeformableEncoder,
+        selection: TopKSelection | LearnedPoints,
+        decoder: DeformableDecoder,
+        heads: PredictionHeads,
+        criterion: Criterion,
+        postprocess: TopKPostprocess,
+        num_classes: int,
+        denoising: ContrastiveDenoising | None = None,
+        pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
+        pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
+        input_format: str = "RGB",
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.encoder = encoder
+        self.selection = selection
+        self.denoising = denoising
+        self.decoder = decoder
+        self.heads = heads
+        self.criterion = criterion
+        self.postprocess = postprocess
+        self.num_classes = num_classes
+        self.input_format = input_format
+        self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
+        check_parts(self)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the detector computes."""
+        return self.pixel_mean.device  # type: ignore[return-value]
+
+    def forward(self, batched_inputs: Sequence[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Instances]]:
+        """Detect objects, or in training mode compute the losses.
+
+        Args:
+            batched_inputs: Detectron2's dicts: ``image`` (3, H, W), any number of them and any sizes; ``height`` and
+                ``width`` of the image that detections are wanted for (default: those of ``image``); in training
+                ``instances`` with ``gt_boxes`` and ``gt_classes``, and optionally ``seed``.
+
+        Returns:
+            In training, weighted scalar losses by name, to be added up. Otherwise ``[{"instances": Instances}]`` with
+            ``pred_boxes`` (XYXY, pixels), ``scores`` and ``pred_classes``.
+        """
+        images = self.preprocess(batched_inputs)
+        targets = make_targets(batched_inputs, self.num_classes, self.device) if self.training else None
+        predictions = self.predict(self.backbone(images.tensor), padding_mask(images), targets)
+        if targets is not None:
+            return self.criterion(predictions, targets)
+        last = predictions[-1]
+        sizes = [
+            (inputs.get("height", height), inputs.get("width", width))
+            for inputs, (height, width) in zip(batched_inputs, images.image_sizes, strict=True)
+        ]
+        return [{"instances": instances} for instances in self.postprocess(last.logits, last.boxes, sizes)]
+
+    def preprocess(self, batched_inputs: Sequence[dict[str, Any]]) -> ImageList:
+        """Normalise the images and pad them with zeros, right and bottom, to the largest height and width."""
+        images = [
+            (inputs["image"].to(self.device).float() - self.pixel_mean) / self.pixel_std for inputs in batched_inputs
+        ]
+        return ImageList.from_tensors(images)
+
+    def predict(
+        self, features: dict[str, Tensor], padding: Tensor, targets: Targets | None = None
+    ) -> tuple[PredictionSet, ...]:
+        """Everything between the backbone and the criterion.
+
+        Args:
+            features: backbone maps by name.
+            padding: (B, H, W) bool of the padded images, True = padding.
+            targets: in training, the objects that denoising queries are made from. None: inference, which builds the
+                primary queries alone and reads out the last layer alone.
+
+        Returns:
+            The predictions; the last are those of the primary queries after the last layer.
+        """
+        memory = self.encoder(self.neck(features, padding))
+        initial = self.selection(memory)
+        queries = self.compose_queries(initial, targets)
+        outputs = self.decoder(queries, memory, self.heads)
+        predictions = self.heads(outputs, queries.groups, last_only=targets is None)
+        if targets is None:
+            return predictions
+        return self._encoder_predictions(initial) + predictions
+
+    def compose_queries(self, initial: InitialQueries, targets: Targets | None) -> QueryBatch:
+        """Put the primary queries and, in training, the denoising queries before them, into one batch."""
+        content, boxes = initial.content, initial.boxes
+        groups: tuple[QueryGroup, ...] = ()
+        start = 0
+        if targets is not None and self.denoising is not None:
+            extra = self.denoising(targets)
+            content = torch.cat([extra.content, content], dim=1)
+            boxes = torch.cat([extra.boxes, boxes], dim=1)
+            groups, start = (extra.group,), len(extra.group)
+        primary = QueryGroup(name=PRIMARY, start=start, stop=start + initial.boxes.shape[1])
+        return QueryBatch(content=content, boxes=boxes, position=initial.position, groups=(*groups, primary))
+
+    @staticmethod
+    def _encoder_predictions(initial: InitialQueries) -> tuple[PredictionSet, ...]:
+        if initial.predictions is None:
+            return ()
+        group = QueryGroup(name=PRIMARY, start=0, stop=initial.predictions.boxes.shape[1])
+        return (
+            PredictionSet(
+                stage=Stage.ENCODER,
+                layer=0,
+                is_last=True,
+                group=group,
+                logits=initial.predictions.logits,
+                boxes=initial.predictions.boxes,
+            ),
+        )
+
+
+def padding_mask(images: ImageList) -> Tensor:
+    """(B, H, W) bool, True where a padded batch is not image: in training and evaluation alike."""
+    height, width = images.tensor.shape[-2:]
+    sizes = torch.tensor([tuple(size) for size in images.image_sizes], device=images.tensor.device)
+    rows = torch.arange(height, device=sizes.device) >= sizes[:, :1]
+    columns = torch.arange(width, device=sizes.device) >= sizes[:, 1:]
+    return rows[:, :, None] | columns[:, None, :]

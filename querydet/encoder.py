@@ -1,0 +1,78 @@
+"""The deformable encoder: every token attends to a few points of every level (arXiv 2010.04159, section 4.1)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from querydet.layers import FeedForward, MultiScaleDeformableAttention
+from querydet.layers.stack import run_layer, stack_layers
+from querydet.structures import FeaturePyramid
+
+
+def pixel_centres(shapes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """Centres of all tokens as (S, 2) in (x, y), in pixels of the token's own level: 0.5, 1.5, ..."""
+    centres = []
+    for height, width in shapes:
+        y = torch.arange(height, device=device, dtype=torch.float32) + 0.5
+        x = torch.arange(width, device=device, dtype=torch.float32) + 0.5
+        centres.append(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1))
+    return torch.cat(centres)
+
+
+def valid_sizes(features: FeaturePyramid) -> Tensor:
+    """Size of the image part of each token's level, in pixels of that level: (B, S, 2) as (w, h)."""
+    sizes = features.valid_ratios.new_tensor([(width, height) for height, width in features.shapes])
+    valid = (features.valid_ratios * sizes).round()  # undoes the division exactly
+    repeats = torch.tensor(features.level_sizes, device=sizes.device)
+    return valid.repeat_interleave(repeats, dim=1, output_size=sum(features.level_sizes))
+
+
+class EncoderLayer(nn.Module):
+    """Deformable self-attention and a feed-forward block, each followed by its norm."""
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        ffn_dim: int = 2048,
+        dropout: float = 0.0,
+        num_levels: int = 4,
+        num_points: int = 4,
+    ) -> None:
+        super().__init__()
+        self.attention = MultiScaleDeformableAttention(embed_dim, num_heads, num_levels, num_points)
+        self.norm = nn.LayerNorm(embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
+
+    def forward(self, tokens: Tensor, reference_points: Tensor, features: FeaturePyramid) -> Tensor:
+        """Update the tokens (B, S, C), which sample around reference_points (B, S, L, 2)."""
+        update = self.attention(tokens + features.position, reference_points, tokens, features.shapes, features.padding)
+        return self.ffn(self.norm(tokens + self.dropout(update)))
+
+
+class DeformableEncoder(nn.Module):
+    """A stack of encoder layers.
+
+    Args:
+        layer: the first layer; the others are made like it.
+        num_layers: number of layers.
+        activation_checkpointing: recompute each layer in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(self, *, layer: EncoderLayer, num_layers: int = 6, activation_checkpointing: bool = False) -> None:
+        super().__init__()
+        self.layers = stack_layers(layer, num_layers)
+        self.activation_checkpointing = activation_checkpointing
+
+    def forward(self, features: FeaturePyramid) -> FeaturePyramid:
+        """Return the features with encoded tokens."""
+        centres = pixel_centres(features.shapes, features.tokens.device) / valid_sizes(features)
+        reference_points = centres[:, :, None] * features.valid_ratios[:, None]
+        tokens = features.tokens
+        for layer in self.layers:
+            tokens = run_layer(layer, self.activation_checkpointing, tokens, reference_points, features)
+        return replace(features, tokens=tokens)

@@ -1,0 +1,116 @@
+"""Prediction heads: class logits and box refinement from the hidden states of queries."""
+
+import math
+
+from torch import Tensor, nn
+
+from querydet.boxes import refine_boxes
+from querydet.layers import MLP
+from querydet.structures import DecoderLayerOutput, PredictionSet, QueryGroup, Stage
+
+PRIOR_PROBABILITY = 0.01  # of every class before training: focal loss, arXiv 1708.02002, section 4.1
+
+
+def make_class_head(embed_dim: int, num_classes: int) -> nn.Linear:
+    """A linear classifier that starts at :data:`PRIOR_PROBABILITY`."""
+    head = nn.Linear(embed_dim, num_classes)
+    nn.init.constant_(head.bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
+    return head
+
+
+def make_box_head(embed_dim: int, initial_size_logit: float = 0.0) -> MLP:
+    """A three-layer box regressor that starts by moving nothing.
+
+    Args:
+        embed_dim: width C.
+        initial_size_logit: first output for width and height. -2 where references carry no size (Deformable DETR
+            without two stages), so that boxes start small.
+    """
+    head = MLP(embed_dim, embed_dim, 4, num_layers=3)
+    last = head.layers[-1]
+    assert isinstance(last, nn.Linear) and last.bias is not None
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    nn.init.constant_(last.bias[2:], initial_size_logit)
+    return head
+
+
+class PredictionHeads(nn.Module):
+    """Class and box heads of the decoder layers.
+
+    Args:
+        embed_dim: width C.
+        num_classes: K.
+        num_layers: decoder layers D.
+        share_layers: one pair of heads for all layers (DINO, official 4-scale configuration) or one for each.
+        inverse_sigmoid_eps: see :func:`querydet.boxes.inverse_sigmoid`.
+        initial_size_logit: see :func:`make_box_head`; of the first layer's head only.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        num_layers: int,
+        share_layers: bool,
+        inverse_sigmoid_eps: float,
+        embed_dim: int = 256,
+        initial_size_logit: float = 0.0,
+    ) -> None:
+        super().__init__()
+        copies = 1 if share_layers else num_layers
+        self.num_layers = num_layers
+        self.inverse_sigmoid_eps = inverse_sigmoid_eps
+        self.class_heads = nn.ModuleList(make_class_head(embed_dim, num_classes) for _ in range(copies))
+        self.box_heads = nn.ModuleList(
+            make_box_head(embed_dim, initial_size_logit if layer == 0 else 0.0) for layer in range(copies)
+        )
+        self._start_equal()
+
+    def _start_equal(self) -> None:
+        """Let the heads of all layers start from the same weights, as the released code does by deep copies."""
+        for head in self.class_heads[1:]:
+            head.load_state_dict(self.class_heads[0].state_dict())
+        first = self.box_heads[0].state_dict()
+        for head in self.box_heads[1:]:
+            last = head.state_dict()  # starts at zero, or at a size that is the first layer's alone
+            head.load_state_dict({name: last[name] if name.startswith("layers.2") else first[name] for name in first})
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        head = self.class_heads[0]
+        assert isinstance(head, nn.Linear)
+        return head.out_features
+
+    def refine(self, layer: int, hidden: Tensor, reference: Tensor) -> Tensor:
+        """Boxes (B, Q, 4) that a layer makes of its reference boxes (B, Q, 4) or points (B, Q, 2), in float32."""
+        head = self.box_heads[layer % len(self.box_heads)]
+        return refine_boxes(head(hidden).float(), reference.float(), self.inverse_sigmoid_eps)
+
+    def classify(self, layer: int, hidden: Tensor) -> Tensor:
+        """Class logits (B, Q, K) of a layer, in float32."""
+        return self.class_heads[layer % len(self.class_heads)](hidden).float()
+
+    def forward(
+        self, outputs: tuple[DecoderLayerOutput, ...], groups: tuple[QueryGroup, ...], last_only: bool
+    ) -> tuple[PredictionSet, ...]:
+        """Read out every group after every layer, or after the last layer only."""
+        first = len(outputs) - 1 if last_only else 0
+        predictions: list[PredictionSet] = []
+        for layer in range(first, len(outputs)):
+            output = outputs[layer]
+            logits = self.classify(layer, output.hidden)
+            boxes = self.refine(layer, output.hidden, output.base_boxes)
+            predictions += (
+                PredictionSet(
+                    stage=Stage.DECODER,
+                    layer=layer,
+                    is_last=layer == len(outputs) - 1,
+                    group=group,
+                    logits=logits[:, group.rows],
+                    boxes=boxes[:, group.rows],
+                )
+                for group in groups
+            )
+        return tuple(predictions)

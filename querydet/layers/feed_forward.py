@@ -1,0 +1,25 @@
+"""The feed-forward block of a post-norm transformer layer."""
+
+from torch import Tensor, nn
+
+
+class FeedForward(nn.Module):
+    """``norm(x + linear2(relu(linear1(x))))``, with dropout after the ReLU and before the sum."""
+
+    def __init__(self, embed_dim: int, ffn_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(embed_dim, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, embed_dim)
+        self.norm = nn.LayerNorm(embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier weights, as the released code gives every matrix of its transformers."""
+        nn.init.xavier_uniform_(self.linear1.weight)
+        nn.init.xavier_uniform_(self.linear2.weight)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        update = self.linear2(self.dropout(self.linear1(values).relu()))
+        return self.norm(values + self.dropout(update))

@@ -1,0 +1,39 @@
+"""Stacks of equal transformer layers: copies of one, and how to call them."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def stack_layers(layer: nn.Module, num_layers: int) -> nn.ModuleList:
+    """Make a stack of ``num_layers`` layers like the one given, each with its own random initial weights.
+
+    Raises:
+        ValueError: when ``num_layers`` is less than one.
+    """
+    if num_layers < 1:
+        raise ValueError(f"num_layers must be at least 1, found {num_layers}")
+    return nn.ModuleList([layer] + [_fresh_copy(layer) for _ in range(num_layers - 1)])
+
+
+def _fresh_copy(layer: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(layer)
+    # children first: a module's own initialisation overrides that of the torch layers inside it
+    for module in reversed(list(copied.modules())):
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+        if reset is not None:
+            reset()
+    return copied
+
+
+def run_layer(layer: nn.Module, recompute: bool, *inputs: Any) -> Tensor:
+    """Call a layer; with ``recompute``, keep only its inputs for the backward pass (activation checkpointing).
+
+    The non-reentrant form differentiates through tensors held in dataclasses; the reentrant one does not.
+    """
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(layer, *inputs, use_reentrant=False)
+    return layer(*inputs)

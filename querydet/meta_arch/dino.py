@@ -1,0 +1,38 @@
+"""DINO: DETR with Improved deNoising anchOr boxes (arXiv 2203.03605)."""
+
+from typing import Any
+
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from querydet.detector import QueryDetector
+from querydet.queries import ContrastiveDenoising
+from querydet.selection import TopKSelection
+
+
+@META_ARCH_REGISTRY.register()
+class DINO(QueryDetector):
+    """The detector with the three ideas of DINO.
+
+    * Contrastive denoising (section 3.3): training adds queries that start from noised objects, positive ones to
+      reconstruct the object and negative ones to be rejected: :class:`querydet.queries.ContrastiveDenoising`.
+    * Mixed query selection (section 3.4): the boxes of the queries come from the encoder's best tokens, their content
+      is learned: :class:`querydet.selection.TopKSelection` with a learned content.
+    * Look forward twice (section 3.5): the loss of a layer also trains the box step of the layer before it:
+      ``decoder.look_forward_twice``.
+
+    Everything else is shared with the other methods, and none of it is overridden here.
+    """
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        missing = []
+        if not isinstance(self.denoising, ContrastiveDenoising):
+            missing.append("contrastive denoising (model.denoising)")
+        if not isinstance(self.selection, TopKSelection) or self.selection.content is None:
+            missing.append("mixed query selection (model.selection with a learned content)")
+        if not self.decoder.look_forward_twice:
+            missing.append("looking forward twice (model.decoder.look_forward_twice)")
+        if missing:
+            raise ValueError(
+                f"DINO lacks {', '.join(missing)}; use querydet.detector.QueryDetector for other combinations of parts"
+            )

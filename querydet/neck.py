@@ -1,0 +1,114 @@
+"""From the feature maps of a backbone to one sequence of tokens.
+
+Deformable DETR, section 4.1 and appendix A.2 (arXiv 2010.04159): a 1x1 convolution and a group norm for each backbone
+level; further, coarser levels come from 3x3 convolutions of stride 2, the first of them on the raw last backbone map.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from querydet.structures import FeaturePyramid
+
+NUM_GROUPS = 32  # of the group norm, in all released code
+
+
+class Projection(nn.Module):
+    """A convolution to the width of the transformer, and a group norm."""
+
+    def __init__(self, in_channels: int, embed_dim: int, kernel_size: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, embed_dim, kernel_size, stride, padding=kernel_size // 2)
+        self.norm = nn.GroupNorm(NUM_GROUPS, embed_dim)
+        nn.init.xavier_uniform_(self.conv.weight)
+        assert self.conv.bias is not None
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, in_channels, H, W) to (B, C, H / stride, W / stride)."""
+        return self.norm(self.conv(features))
+
+
+class MultiScaleNeck(nn.Module):
+    """Projects backbone maps to one width, adds coarser levels, and flattens all of them.
+
+    Args:
+        in_channels: channels of each backbone map to use, by its name, fine to coarse.
+        num_levels: L, at least the number of backbone maps.
+        position_embedding: maps padding (B, H, W) to (B, C, H, W).
+        embed_dim: width C.
+
+    Raises:
+        ValueError: when there are fewer levels than backbone maps, or C does not divide into the norm's groups.
+    """
+
+    def __init__(
+        self, *, in_channels: Mapping[str, int], num_levels: int, position_embedding: nn.Module, embed_dim: int = 256
+    ) -> None:
+        super().__init__()
+        if num_levels < len(in_channels):
+            raise ValueError(f"num_levels is {num_levels}, fewer than the {len(in_channels)} maps in in_channels")
+        if embed_dim % NUM_GROUPS:
+            raise ValueError(f"embed_dim must be a multiple of {NUM_GROUPS} for the group norm, found {embed_dim}")
+        self.in_channels = dict(in_channels)
+        widths = list(self.in_channels.values())
+        extra_widths = [widths[-1]] + [embed_dim] * (num_levels - len(widths) - 1)
+        extra_widths = extra_widths[: num_levels - len(widths)]
+        self.projections = nn.ModuleList(Projection(width, embed_dim, kernel_size=1) for width in widths)
+        self.extra_projections = nn.ModuleList(
+            Projection(width, embed_dim, kernel_size=3, stride=2) for width in extra_widths
+        )
+        self.position_embedding = position_embedding
+        self.level_embed = nn.Parameter(torch.randn(num_levels, embed_dim))
+
+    @property
+    def num_levels(self) -> int:
+        """L."""
+        return len(self.level_embed)
+
+    def project(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """Turn backbone maps by name into L maps (B, C, H, W)."""
+        raw = [features[name] for name in self.in_channels]
+        maps = [projection(level) for projection, level in zip(self.projections, raw, strict=True)]
+        source = raw[-1]
+        for projection in self.extra_projections:
+            source = projection(source)
+            maps.append(source)
+        return maps
+
+    def forward(self, features: Mapping[str, Tensor], padding: Tensor) -> FeaturePyramid:
+        """Build the token sequence.
+
+        Args:
+            features: backbone maps by name, (B, in_channels[name], H, W).
+            padding: (B, image height, image width) bool, True = padding.
+        """
+        maps = self.project(features)
+        masks = [_resize_mask(padding, level.shape[-2:]) for level in maps]
+        positions = [
+            self.position_embedding(mask) + embed[:, None, None]
+            for mask, embed in zip(masks, self.level_embed, strict=True)
+        ]
+        return FeaturePyramid(
+            tokens=_flatten(maps),
+            position=_flatten(positions),
+            padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),
+            shapes=tuple((level.shape[-2], level.shape[-1]) for level in maps),
+            valid_ratios=torch.stack([_valid_ratio(mask) for mask in masks], dim=1),
+        )
+
+
+def _flatten(maps: list[Tensor]) -> Tensor:
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+
+
+def _resize_mask(padding: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(padding[None].float(), size=size)[0].bool()  # nearest, as in all released code
+
+
+def _valid_ratio(mask: Tensor) -> Tensor:
+    """The part of a map (B, H, W) that is image, (B, 2) as (w, h): images lie in the top left corner."""
+    height, width = mask.shape[1:]
+    return torch.stack([(~mask[:, 0]).sum(1) / width, (~mask[:, :, 0]).sum(1) / height], dim=-1)

@@ -1,0 +1,6 @@
+"""Query groups: positions, visibility, and the extra queries that training adds."""
+
+from querydet.queries.contrastive_denoising import ContrastiveDenoising
+from querydet.queries.position import BoxEmbedding, BoxPosition
+
+__all__ = ["BoxEmbedding", "BoxPosition", "ContrastiveDenoising"]

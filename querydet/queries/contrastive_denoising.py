@@ -1,0 +1,178 @@
+"""Contrastive denoising: extra training queries that start from noised objects (DINO, arXiv 2203.03605, section 3.3).
+
+Every object gives pairs of queries. The positive one starts from a slightly moved box and has to find the object; the
+negative one starts from a box moved further and has to be rejected as background. Pairs are repeated in several groups
+that do not see each other. Differences between paper and released code, of which the code's side is taken here: the
+groups depend on the most crowded image of the batch; a label is replaced with half the stated probability, and the new
+one may be the old one; a negative box has *all four* corner shifts beyond those of any positive.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from querydet.boxes import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
+from querydet.structures import KnownPairs, QueryGroup, Role, Targets
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseDraws:
+    """Every random number of one step, for R repetitions of the N objects of the batch."""
+
+    replace: Tensor  # (R, N) in [0, 1): a label is replaced where this is below half the noise ratio
+    labels: Tensor  # (R, N) int64: the replacements
+    signs: Tensor  # (R, N, 4): -1 or 1, the direction in which each side of the box moves
+    magnitudes: Tensor  # (R, N, 4) in [0, 1): how far
+
+
+@dataclass(frozen=True, slots=True)
+class DenoisingQueries:
+    """Noised objects as queries."""
+
+    content: Tensor  # (B, Q, C)
+    boxes: Tensor  # (B, Q, 4)
+    group: QueryGroup
+
+
+class ContrastiveDenoising(nn.Module):
+    """Makes denoising queries from the objects of a batch.
+
+    Args:
+        num_classes: K; replacement labels are drawn from it.
+        embed_dim: width C.
+        num_queries: about how many positive queries an image gets. Twice this number, divided by twice the objects of
+            the most crowded image, gives the number of groups.
+        label_noise: stated ratio of replaced labels; half of it is the probability.
+        box_noise: a positive moves each side by up to this times half the box's size, a negative by one to two times.
+        num_embeddings: rows of the label table; None: K + 1, as released (the last row is never used).
+        min_dynamic: below this many queries (2 * num_queries), num_queries counts *groups* instead: 2 * num_queries of
+            them, however crowded (released code of DINO: 100). 0: never.
+        inverse_sigmoid_eps: see :func:`querydet.boxes.inverse_sigmoid`.
+
+    Raises:
+        ValueError: when a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        embed_dim: int = 256,
+        num_queries: int = 100,
+        label_noise: float = 0.5,
+        box_noise: float = 1.0,
+        num_embeddings: int | None = None,
+        min_dynamic: int = 100,
+        inverse_sigmoid_eps: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        num_embeddings = num_classes + 1 if num_embeddings is None else num_embeddings
+        if num_embeddings < num_classes:
+            raise ValueError(f"num_embeddings is {num_embeddings}, too few for {num_classes} classes")
+        if num_queries < 1 or not 0 <= label_noise <= 1 or box_noise < 0:
+            raise ValueError(
+                "num_queries must be at least 1, label_noise in [0, 1] and box_noise not negative; found "
+                f"{num_queries}, {label_noise} and {box_noise}"
+            )
+        self.num_classes = num_classes
+        self.num_queries = num_queries
+        self.label_noise = label_noise
+        self.box_noise = box_noise
+        self.min_dynamic = min_dynamic
+        self.inverse_sigmoid_eps = inverse_sigmoid_eps
+        self.label_embed = nn.Embedding(num_embeddings, embed_dim)
+
+    def num_groups(self, max_objects: int) -> int:
+        """How often each object is repeated as a pair, when the most crowded image has ``max_objects``."""
+        rows = 2 * self.num_queries
+        if max_objects == 0:
+            return 1
+        return rows if rows < self.min_dynamic else max(1, rows // (2 * max_objects))
+
+    def forward(self, targets: Targets, draws: NoiseDraws | None = None) -> DenoisingQueries:
+        """Make the queries of a batch.
+
+        Args:
+            targets: its objects. Without any, the group is empty, and everything downstream runs on zero queries.
+            draws: the random numbers; None: drawn from ``targets.seeds``.
+
+        Returns:
+            ``2 * max_objects * num_groups`` queries for each image. In repetition r, object j has slot
+            ``r * max_objects + j``; even repetitions are positive, odd ones negative. Images with fewer objects leave
+            slots with zero content and a box of half the image, which stay visible within their group.
+        """
+        groups = self.num_groups(targets.max_objects)
+        if draws is None:
+            draws = self.draw(targets, 2 * groups)
+        labels, boxes = torch.cat(targets.labels), torch.cat(targets.boxes)
+        noised_labels = torch.where(draws.replace < 0.5 * self.label_noise, draws.labels, labels)
+        noised_boxes = self.noise_boxes(boxes, draws)
+
+        image, index = _object_index(targets)
+        slot = torch.arange(2 * groups, device=index.device)[:, None] * targets.max_objects + index  # (R, N)
+        rows = 2 * groups * targets.max_objects
+        embedded = self.label_embed(noised_labels)
+        content = embedded.new_zeros(len(targets.labels), rows, embedded.shape[-1])
+        content = content.index_put((image.expand_as(slot), slot), embedded)
+        start = boxes.new_full((len(targets.labels), rows, 4), 0.5)
+        # through logit space and back, which keeps boxes off the image's border as the decoder's own steps do
+        start[image.expand_as(slot), slot] = inverse_sigmoid(noised_boxes, self.inverse_sigmoid_eps).sigmoid()
+
+        positive = slot[::2]
+        known = KnownPairs(
+            image=image.expand_as(positive).flatten(),
+            query=positive.flatten(),
+            object=index.expand_as(positive).flatten(),
+        )
+        group = QueryGroup(
+            name="denoising",
+            start=0,
+            stop=rows,
+            role=Role.DENOISING,
+            sees=("primary",),
+            block=2 * targets.max_objects,
+            copies=groups,
+            known=known,
+        )
+        return DenoisingQueries(content=content, boxes=start, group=group)
+
+    def noise_boxes(self, boxes: Tensor, draws: NoiseDraws) -> Tensor:
+        """Move the sides of boxes (N, 4) as drawn, giving (R, N, 4); negatives may come out turned inside out."""
+        magnitudes = draws.magnitudes.clone()
+        magnitudes[1::2] += 1
+        half_size = boxes[:, 2:].repeat(1, 2) / 2
+        moved = cxcywh_to_xyxy(boxes) + magnitudes * draws.signs * half_size * self.box_noise
+        return xyxy_to_cxcywh(moved.clamp(0, 1))
+
+    def draw(self, targets: Targets, repetitions: int) -> NoiseDraws:
+        """Draw all noise on the CPU, image by image.
+
+        An image's noise depends on its seed alone: not on its neighbours in the batch, on the number of processes or
+        on the device.
+        """
+        parts = [
+            self._draw_image(count, repetitions, seed)
+            for count, seed in zip(targets.counts, targets.seeds, strict=True)
+        ]
+        device = targets.boxes[0].device
+        replace, labels, signs, magnitudes = (torch.cat(part, dim=1).to(device) for part in zip(*parts, strict=True))
+        return NoiseDraws(replace=replace, labels=labels, signs=signs, magnitudes=magnitudes)
+
+    def _draw_image(self, count: int, repetitions: int, seed: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        shape = (repetitions, count)
+        return (
+            torch.rand(shape, generator=generator),
+            torch.randint(self.num_classes, shape, generator=generator),
+            torch.randint(2, (*shape, 4), generator=generator) * 2.0 - 1.0,
+            torch.rand((*shape, 4), generator=generator),
+        )
+
+
+def _object_index(targets: Targets) -> tuple[Tensor, Tensor]:
+    """Image (N,) of each object of the batch, and its index (N,) within that image."""
+    device = targets.boxes[0].device
+    image = [number for number, count in enumerate(targets.counts) for _ in range(count)]
+    index = [number for count in targets.counts for number in range(count)]
+    return torch.tensor(image, dtype=torch.int64, device=device), torch.tensor(index, dtype=torch.int64, device=device)

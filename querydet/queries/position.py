@@ -1,0 +1,48 @@
+"""Positional queries from boxes."""
+
+from torch import Tensor, nn
+
+from querydet.layers import MLP
+from querydet.layers.position_embedding import box_sine_embedding
+
+TEMPERATURE = 10000.0  # of box embeddings, in all released code, also where maps use another one
+
+
+class BoxPosition(nn.Module):
+    """Positional queries computed anew from the current boxes before every layer.
+
+    DAB-DETR (arXiv 2201.12329, section 4.1), as DINO uses it: an MLP on the sine embedding of ``(y, x, w, h)``.
+    """
+
+    def __init__(self, embed_dim: int = 256) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.mlp = MLP(2 * embed_dim, embed_dim, embed_dim, num_layers=2)
+        for parameter in self.mlp.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, boxes: Tensor, content: Tensor, layer: int) -> Tensor:
+        """Map boxes (B, Q, 4) to positional queries (B, Q, C); content and layer do not matter here."""
+        return self.mlp(box_sine_embedding(boxes, self.embed_dim // 2, (1, 0, 2, 3), TEMPERATURE))
+
+
+class BoxEmbedding(nn.Module):
+    """Fixed positional queries, and content, from the initial boxes.
+
+    Two-stage Deformable DETR (arXiv 2010.04159, appendix A.4): a linear layer and a layer norm over both halves of the
+    sine embedding of ``(x, y, w, h)``; the first half of the result is the position, the second the content.
+    """
+
+    def __init__(self, embed_dim: int = 256) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.linear = nn.Linear(2 * embed_dim, 2 * embed_dim)
+        self.norm = nn.LayerNorm(2 * embed_dim)
+        nn.init.xavier_uniform_(self.linear.weight)
+
+    def forward(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Map normalised boxes (B, Q, 4) to position and content, (B, Q, C) each."""
+        embedding = box_sine_embedding(boxes, self.embed_dim // 2, (0, 1, 2, 3), TEMPERATURE)
+        position, content = self.norm(self.linear(embedding)).chunk(2, dim=-1)
+        return position, content

@@ -1,0 +1,61 @@
+"""Dense predictions of the encoder: one candidate for every token.
+
+Two-stage Deformable DETR (arXiv 2010.04159, appendix A.4): each token predicts a class and a box relative to an anchor
+that sits on the token and doubles in size from level to level.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from querydet.encoder import pixel_centres, valid_sizes
+from querydet.heads import make_box_head, make_class_head
+from querydet.structures import FeaturePyramid, Proposals
+
+BASE_SIZE = 0.05  # side of the anchors of the finest level, of the image's side (released code)
+MARGIN = 0.01  # anchors with a coordinate nearer than this to 0 or 1 are not used (released code)
+
+
+def make_anchors(features: FeaturePyramid) -> tuple[Tensor, Tensor]:
+    """Anchors of all tokens, and which of them are usable.
+
+    Returns:
+        anchors (B, S, 4), relative to the image without padding, and usable (B, S) bool: not padding, and all four
+        coordinates within (0.01, 0.99).
+    """
+    centres = pixel_centres(features.shapes, features.tokens.device) / valid_sizes(features)
+    sizes = [BASE_SIZE * 2.0**level for level in range(len(features.shapes))]
+    repeats = torch.tensor(features.level_sizes, device=centres.device)
+    side = torch.tensor(sizes, device=centres.device).repeat_interleave(repeats, output_size=centres.shape[1])
+    anchors = torch.cat([centres, side[None, :, None].expand_as(centres)], dim=-1)
+    usable = ((anchors > MARGIN) & (anchors < 1 - MARGIN)).all(-1) & ~features.padding
+    return anchors, usable
+
+
+class ProposalHead(nn.Module):
+    """Projects the encoded tokens and predicts class logits and a box for each.
+
+    Args:
+        num_classes: K.
+        embed_dim: width C.
+    """
+
+    def __init__(self, *, num_classes: int, embed_dim: int = 256) -> None:
+        super().__init__()
+        self.linear = nn.Linear(embed_dim, embed_dim)
+        self.norm = nn.LayerNorm(embed_dim)
+        self.class_head = make_class_head(embed_dim, num_classes)
+        self.box_head = make_box_head(embed_dim)
+        nn.init.xavier_uniform_(self.linear.weight)
+
+    def forward(self, memory: FeaturePyramid) -> Proposals:
+        """Predict from encoded features; boxes and logits are float32."""
+        anchors, usable = make_anchors(memory)
+        # zeroed before the projection: unusable tokens share one non-trivial feature, as in the released code
+        features = self.norm(self.linear(memory.tokens.masked_fill(~usable[..., None], 0)))
+        base = torch.log(anchors / (1 - anchors)).masked_fill(~usable[..., None], torch.inf)
+        return Proposals(
+            features=features,
+            logits=self.class_head(features).float(),
+            boxes_unsigmoid=self.box_head(features).float() + base,
+            usable=usable,
+        )

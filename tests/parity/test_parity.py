@@ -1,0 +1,245 @@
+"""Our detector computes what the published implementations recorded: forward, selection, noise, matches, losses and
+gradients. Every hyperparameter is read from the fixture."""
+
+import re
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from querydet.detector import QueryDetector
+from querydet.queries.visibility import blocked_pairs
+from querydet.structures import PredictionSet, QueryBatch, Role, Stage
+from tests.parity.fixture import Fixture, available
+from tests.parity.names import our_name
+
+FORWARD, GRADIENT = 1e-4, 1e-3  # of the largest entry; other CPU kernels move the recorded numbers by 5e-6 at most
+TARGETS = ("A", "B", "C")  # objects in both images, in one, in none
+
+pytestmark = pytest.mark.skipif(not available(), reason="no parity fixtures in QUERYDET_PARITY_DIR")
+
+
+def assert_close(actual: Tensor, wanted: Tensor, tolerance: float, what: str) -> None:
+    assert actual.shape == wanted.shape, f"{what}: shape {tuple(actual.shape)}, recorded {tuple(wanted.shape)}"
+    if not wanted.numel():
+        return
+    finite = torch.isfinite(wanted)
+    assert torch.equal(torch.isfinite(actual), finite), f"{what}: other entries are infinite"
+    scale = wanted[finite].abs().max().clamp(min=1e-6) if finite.any() else torch.tensor(1.0)
+    error = ((actual - wanted)[finite].abs().max() / scale).item() if finite.any() else 0.0
+    assert error <= tolerance, f"{what}: off by {error:.2e} of the largest entry"
+
+
+@cache
+def load(name: str) -> Fixture:
+    return Fixture.load(name)
+
+
+@pytest.fixture(params=available())
+def fixture(request: pytest.FixtureRequest) -> Fixture:
+    return load(request.param)
+
+
+@pytest.fixture(params=TARGETS)
+def which(request: pytest.FixtureRequest, fixture: Fixture) -> str:
+    if f"train{request.param}/total" not in fixture:
+        pytest.skip(f"{fixture.name} has no target set {request.param}")
+    return request.param
+
+
+def ties_in_selection(fixture: Fixture) -> bool:
+    """Whether tokens of equal score were selected, so that their order is arbitrary."""
+    return fixture.description["stability"].get("invalid_in_topk", 0) > 0
+
+
+def all_layers(detector: QueryDetector, fixture: Fixture) -> tuple[QueryBatch, tuple[PredictionSet, ...]]:
+    memory = detector.encoder(detector.neck(fixture.features(), fixture.eval_padding()))
+    queries = detector.compose_queries(detector.selection(memory), None)
+    return queries, detector.heads(detector.decoder(queries, memory, detector.heads), queries.groups, last_only=False)
+
+
+@torch.no_grad()
+def test_encoder(fixture: Fixture) -> None:
+    if "eval/mid/memory" not in fixture:
+        pytest.skip("not recorded in evaluation")
+    detector = fixture.build().eval()
+    features = detector.neck(fixture.features(), fixture.eval_padding())
+    assert_close(features.tokens, fixture["eval/mid/src_flatten"], FORWARD, "neck")
+    assert torch.equal(features.padding, fixture["eval/mid/mask_flatten"])
+    assert_close(features.valid_ratios, fixture["eval/mid/valid_ratios"], 1e-6, "valid ratios")
+    assert [list(shape) for shape in features.shapes] == fixture["eval/mid/spatial_shapes"].tolist()
+    position = torch.cat(
+        [
+            (value + embed[:, None, None]).flatten(2).transpose(1, 2)
+            for value, embed in zip(
+                fixture.group("eval/mid/pos_embed/").values(), detector.neck.level_embed, strict=True
+            )
+        ],
+        dim=1,
+    )
+    visible = ~features.padding  # padded rows hold huge numbers in some recordings; nothing reads them
+    assert_close(features.position[visible], position[visible], FORWARD, "position embedding")
+    memory = detector.encoder(features)
+    assert_close(memory.tokens[visible], fixture["eval/mid/memory"][visible], FORWARD, "memory")
+
+
+@torch.no_grad()
+def test_selection(fixture: Fixture) -> None:
+    if "eval/mid/topk_indices" not in fixture:
+        pytest.skip("no first stage")
+    detector = fixture.build().eval()
+    memory = detector.encoder(detector.neck(fixture.features(), fixture.eval_padding()))
+    if not ties_in_selection(fixture):
+        index = detector.selection.select(detector.selection.proposals(memory))
+        assert torch.equal(index, fixture["eval/mid/topk_indices"])
+    initial = detector.selection(memory)
+    for kind in ("enc", "interm"):
+        if f"eval/{kind}/pred_logits" in fixture and initial.predictions is not None:
+            assert_close(initial.predictions.logits, fixture[f"eval/{kind}/pred_logits"], FORWARD, "encoder logits")
+            assert_close(initial.predictions.boxes, fixture[f"eval/{kind}/pred_boxes"], FORWARD, "encoder boxes")
+    queries = detector.compose_queries(initial, None)
+    assert_close(queries.content, fixture["eval/mid/dec_init_tgt"], FORWARD, "content")
+    if "eval/mid/dec_init_ref_unsig" in fixture:
+        assert_close(queries.boxes, fixture["eval/mid/dec_init_ref_unsig"].sigmoid(), FORWARD, "references")
+    else:
+        assert_close(queries.boxes, fixture["eval/mid/dec_init_ref"], FORWARD, "references")
+
+
+@torch.no_grad()
+def test_evaluation(fixture: Fixture) -> None:
+    detector = fixture.build().eval()
+    _, predictions = all_layers(detector, fixture)
+    for each in predictions:
+        prefix = "eval/" if each.is_last else f"eval/aux{each.layer}/"
+        assert_close(each.logits, fixture[prefix + "pred_logits"], FORWARD, prefix + "logits")
+        assert_close(each.boxes, fixture[prefix + "pred_boxes"], FORWARD, prefix + "boxes")
+    (last,) = detector.predict(fixture.features(), fixture.eval_padding())
+    assert torch.equal(last.logits, predictions[-1].logits)
+
+
+@torch.no_grad()
+def test_postprocess(fixture: Fixture) -> None:
+    detector = fixture.build().eval()
+    (last,) = detector.predict(fixture.features(), fixture.eval_padding())
+    sizes = [tuple(size) for size in fixture["in/orig_sizes"].tolist()]
+    clipped = fixture.adapter.startswith("detrex")
+    detector.postprocess.clip = clipped
+    for image, instances in enumerate(detector.postprocess(last.logits, last.boxes, sizes)):
+        recorded = fixture.group(f"eval/post/{image}/")
+        assert_close(instances.scores, recorded["scores"], FORWARD, "scores")
+        if not ties_in_selection(fixture):
+            assert torch.equal(instances.pred_classes, recorded["labels"])
+            assert_close(instances.pred_boxes.tensor, recorded["boxes"], FORWARD, "boxes")
+
+
+def train(fixture: Fixture, which: str) -> tuple[QueryDetector, dict[str, Tensor], tuple[PredictionSet, ...], dict]:
+    """A recorded training pass with our detector: features with gradients, predictions and losses."""
+    return _train(fixture.name, which)
+
+
+@cache
+def _train(name: str, which: str) -> tuple[QueryDetector, dict[str, Tensor], tuple[PredictionSet, ...], dict]:
+    fixture = load(name)
+    detector = fixture.build().train()
+    targets = fixture.targets(which)
+    if detector.denoising is not None:
+        detector.denoising.draw = lambda targets, repetitions: fixture.draws(which, targets)
+    features = {name: value.clone().requires_grad_() for name, value in fixture.features().items()}
+    predictions = detector.predict(features, fixture["in/pad_mask"], targets)
+    return detector, features, predictions, detector.criterion(predictions, targets)
+
+
+def test_denoising_queries(fixture: Fixture, which: str) -> None:
+    if f"train{which}/dn/query_label" not in fixture:
+        pytest.skip("no denoising recorded")
+    detector = fixture.build().train()
+    targets = fixture.targets(which)
+    extra = detector.denoising(targets, fixture.draws(which, targets))
+    assert_close(extra.content, fixture[f"train{which}/dn/query_label"], 1e-6, "content")
+    assert_close(extra.boxes, fixture[f"train{which}/dn/query_bbox_unsig"].sigmoid(), 1e-5, "boxes")
+    recorded = fixture[f"train{which}/dn/attn_mask"]
+    primary = replace(extra.group, name="primary", start=len(extra.group), stop=len(recorded), role=Role.MATCHING)
+    primary = replace(primary, sees=(), block=None, known=None)
+    blocked = blocked_pairs((extra.group, primary), recorded.device)
+    assert torch.equal(torch.zeros_like(recorded) if blocked is None else blocked, recorded)
+
+
+def test_training_predictions(fixture: Fixture, which: str) -> None:
+    if f"train{which}/out/pred_logits" not in fixture:
+        pytest.skip("not recorded")
+    for each in train(fixture, which)[2]:
+        prefix = f"train{which}/out/"
+        if each.stage is Stage.ENCODER:
+            prefix += "interm/" if prefix + "interm/pred_logits" in fixture else "enc/"
+        else:
+            prefix += "dn/" if each.group.role is Role.DENOISING else ""
+            prefix += "" if each.is_last else f"aux{each.layer}/"
+        if prefix + "pred_logits" not in fixture:
+            assert each.stage is Stage.ENCODER or not len(each.group), f"{each.describe()} not recorded"
+            continue
+        assert_close(each.logits, fixture[prefix + "pred_logits"], FORWARD, each.describe())
+        assert_close(each.boxes, fixture[prefix + "pred_boxes"], FORWARD, each.describe())
+
+
+def test_matches(fixture: Fixture, which: str) -> None:
+    detector, _, predictions, _ = train(fixture, which)
+    targets = fixture.targets(which)
+    for each in predictions:
+        if each.group.role is Role.DENOISING:
+            continue
+        rule = next(rule for rule in detector.criterion.rules if rule.selects(each))
+        name = "final" if each.is_last else f"aux{each.layer}"
+        if each.stage is Stage.ENCODER:
+            name = "enc" if f"train{which}/match/enc/0" in fixture else "interm"
+        found = rule.assigner(each, targets.class_agnostic() if rule.class_agnostic else targets)
+        for image, assignment in enumerate(found):
+            recorded = fixture[f"train{which}/match/{name}/{image}"]
+            if ties_in_selection(fixture) and name != "enc":
+                assert torch.equal(assignment.objects.sort().values, recorded[1].sort().values)
+            else:
+                assert torch.equal(torch.stack([assignment.queries, assignment.objects]), recorded), (name, image)
+
+
+def our_loss_name(name: str) -> str:
+    name = name.replace("loss_ce", "loss_class").replace("loss_bbox", "loss_l1")
+    return re.sub("_interm$", "_enc", name)
+
+
+def test_losses(fixture: Fixture, which: str) -> None:
+    losses = train(fixture, which)[3]
+    recorded = {our_loss_name(name): value for name, value in fixture.group(f"train{which}/wloss/").items()}
+    for name, value in recorded.items():
+        if name.endswith("_dn_enc"):
+            continue
+        assert abs(losses[name].item() - value.item()) <= FORWARD * max(1.0, abs(value.item())), name
+    assert all(float(losses[name]) == 0 for name in set(losses) - set(recorded)), "losses that were not recorded"
+    total = fixture[f"train{which}/total"].item()
+    assert abs(sum(losses.values()).item() - total) <= FORWARD * abs(total)
+
+
+def test_gradients(fixture: Fixture, which: str) -> None:
+    if ties_in_selection(fixture):
+        pytest.skip("tokens of equal score were selected, in another order")
+    detector, features, _, losses = train(fixture, which)
+    sum(losses.values()).backward()
+    parameters = dict(detector.named_parameters())
+    missing = [name for name, value in parameters.items() if value.grad is None]
+    assert not missing, "every parameter gets a gradient, or training on several processes hangs"
+    num_maps, num_layers = len(features), len(detector.decoder.layers)
+    two_stage = "eval/mid/topk_indices" in fixture
+
+    for name, wanted in fixture.group(f"train{which}/grad/").items():
+        ours = our_name(name, num_maps, num_layers, two_stage)
+        assert_close(parameters[ours].grad, wanted, GRADIENT, name)
+    for level, wanted in fixture.group(f"train{which}/grad_feat/").items():
+        assert_close(features[f"map{level}"].grad, wanted, GRADIENT, f"backbone map {level}")
+
+    norms = fixture[f"train{which}/grad_norms"]
+    aliases = {name: group for group in fixture.description["state_shared"] for name in group}
+    for name, wanted in zip(fixture.description["grad_norm_names"], norms.tolist(), strict=True):
+        candidates = [our_name(alias, num_maps, num_layers, two_stage) for alias in aliases.get(name, [name])]
+        ours = next(candidate for candidate in candidates if candidate in parameters)
+        found = parameters[ours].grad.norm().item()
+        assert abs(found - wanted) <= GRADIENT * wanted + 1e-5 * norms.max().item(), (name, found, wanted)
