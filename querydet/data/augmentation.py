@@ -1,6 +1,6 @@
 """The augmentation of the DETR family, as lists of Detectron2 augmentations.
 
-Source: the official code's ``make_coco_transforms`` (DETR, kept by Deformable DETR and DINO): a flip, then one resize to
+Source: the official ``make_coco_transforms`` (DETR, kept by Deformable DETR and DINO): a flip, then one resize to
 a random scale, before which half of the images are resized and cropped.
 """
 

@@ -1,0 +1,68 @@
+"""Labelled boxes on one image, through Detectron2's ``Visualizer``.
+
+Colours belong to classes and are not random, so that the same class looks the same in every picture and nothing is
+drawn from the global random generators (Detectron2's own choices are random).
+"""
+
+import colorsys
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.utils.visualizer import Visualizer
+
+MIN_SIDE = 480  # pixels; smaller images are enlarged by a whole factor so that the labels can be read
+FONT_SCALE = 1.6  # of Detectron2's labels, which are made for whole photographs, not for cells of a grid
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2  # successive hues stay apart for any number of classes
+
+
+def class_color(index: int) -> tuple[float, float, float]:
+    """RGB in [0, 1] of a class index."""
+    return colorsys.hsv_to_rgb((index * _GOLDEN_RATIO) % 1.0, 0.85 if index % 2 else 0.65, 1.0)
+
+
+def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequence[str]) -> np.ndarray:
+    """Draws boxes with class names and, for predictions, scores.
+
+    Args:
+        image: (H, W, 3), RGB, uint8.
+        instances: ``gt_boxes, gt_classes`` or ``pred_boxes, pred_classes, scores``; boxes XYXY in pixels of the image.
+        class_names: by class index; an index beyond the end is drawn as a number.
+
+    Returns:
+        (H * s, W * s, 3), RGB, uint8 with a whole factor s >= 1 that lifts the short side to about `MIN_SIDE`.
+    """
+    scale = max(1, round(MIN_SIDE / min(image.shape[:2])))
+    visualizer = Visualizer(image, scale=scale, font_size_scale=FONT_SCALE)
+    kind = "pred" if instances.has("pred_boxes") else "gt"
+    boxes = instances.get(f"{kind}_boxes").tensor.detach().cpu().numpy()
+    boxes = boxes.clip(1, np.array([image.shape[1], image.shape[0]] * 2) - 1)  # a label off the image cannot be read
+    classes = instances.get(f"{kind}_classes").tolist()
+    labels = [class_names[index] if index < len(class_names) else str(index) for index in classes]
+    if instances.has("scores"):
+        labels = [f"{label} {score:.0%}" for label, score in zip(labels, instances.scores.tolist(), strict=True)]
+    if len(boxes):
+        colors = [class_color(index) for index in classes]
+        visualizer.overlay_instances(boxes=boxes, labels=labels, assigned_colors=colors, alpha=1.0)
+    return visualizer.output.get_image()
+
+
+def instances_of_record(record: dict[str, Any]) -> Instances:
+    """The annotations of a Detectron2 dataset dict as ``gt_boxes`` and ``gt_classes``, crowd regions left out."""
+    objects = [item for item in record.get("annotations", []) if not item.get("iscrowd", 0)]
+    boxes = [BoxMode.convert(item["bbox"], item["bbox_mode"], BoxMode.XYXY_ABS) for item in objects]
+    instances = Instances((record["height"], record["width"]))
+    instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
+    instances.gt_classes = torch.tensor([item["category_id"] for item in objects], dtype=torch.int64)
+    return instances
+
+
+def keep_confident(instances: Instances, threshold: float) -> Instances:
+    """The finite detections with a score of at least ``threshold``, best first, on the CPU."""
+    instances = instances.to("cpu")
+    finite = instances.pred_boxes.tensor.isfinite().all(dim=1)
+    instances = instances[finite & (instances.scores >= threshold)]
+    return instances[instances.scores.argsort(descending=True)]
