@@ -1,5 +1,6 @@
-"""Evaluation of detections."""
+"""Evaluation and use of detectors."""
 
-from querydet.evaluation.coco import CocoEvaluator
+from querydet.evaluation.coco import CocoEvaluator, category_ids, ground_truth
+from querydet.evaluation.predictor import CocoWriter, Predictor
 
-__all__ = ["CocoEvaluator"]
+__all__ = ["CocoEvaluator", "CocoWriter", "Predictor", "category_ids", "ground_truth"]

@@ -1,0 +1,108 @@
+"""Detections on single images in memory, and their COCO json.
+
+Detectron2's ``DefaultPredictor`` is made from a yacs config; this one takes the parts.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from detectron2.structures import BoxMode, Instances
+
+from querydet.visualization.drawing import keep_confident
+from querydet.visualization.grids import run_model
+
+
+class Predictor:
+    """Runs a Detectron2 model on one image at a time.
+
+    Args:
+        model: takes Detectron2's list of dicts.
+        augmentations: the test augmentations, as the test mapper has them.
+        image_format: channel order that the model wants, "RGB" or "BGR".
+        threshold: smallest score in [0, 1] to keep.
+
+    Raises:
+        ValueError: an unknown image format or a threshold outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
+        augmentations: Sequence[T.Augmentation],
+        image_format: str = "RGB",
+        threshold: float = 0.3,
+    ) -> None:
+        if image_format not in ("RGB", "BGR"):
+            raise ValueError(f"image_format must be RGB or BGR, got '{image_format}'")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"the threshold must be in [0, 1], got {threshold}")
+        self._model = model
+        self._augmentations = T.AugmentationList(list(augmentations))
+        self._image_format = image_format
+        self._threshold = threshold
+
+    def __call__(self, image: np.ndarray) -> Instances:
+        """Detections of an image (H, W, 3), RGB, uint8.
+
+        Returns:
+            ``pred_boxes`` (XYXY, pixels of the given image), ``scores``, ``pred_classes``, best first, on the CPU.
+        """
+        height, width = image.shape[:2]
+        augmented = T.AugInput(image if self._image_format == "RGB" else image[:, :, ::-1])
+        self._augmentations(augmented)
+        tensor = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        output = run_model(self._model, [{"image": tensor, "height": height, "width": width}])[0]
+        return keep_confident(output["instances"], self._threshold)
+
+
+class CocoWriter:
+    """Collects detections and writes them as one COCO json: ``images``, ``categories`` and scored ``annotations``.
+
+    The annotations have the entries of COCO's results format and of its annotation format, so that the file can be
+    filtered, looked at or corrected with any COCO tool.
+
+    Args:
+        class_names: by class index.
+        category_ids: the json's id of every class index.
+    """
+
+    def __init__(self, class_names: Sequence[str], category_ids: Sequence[int]) -> None:
+        self._category_ids = list(category_ids)
+        self._content: dict[str, list[dict[str, Any]]] = {
+            "images": [],
+            "annotations": [],
+            "categories": [
+                {"id": identifier, "name": name} for identifier, name in zip(category_ids, class_names, strict=True)
+            ],
+        }
+
+    def add(self, file_name: str, instances: Instances) -> None:
+        """Adds the detections of one image (``pred_boxes`` in its pixels, ``scores``, ``pred_classes``)."""
+        height, width = instances.image_size
+        image_id = len(self._content["images"]) + 1
+        self._content["images"].append({"id": image_id, "file_name": file_name, "width": width, "height": height})
+        boxes = BoxMode.convert(instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist()
+        for box, score, label in zip(boxes, instances.scores.tolist(), instances.pred_classes.tolist(), strict=True):
+            self._content["annotations"].append(
+                {
+                    "id": len(self._content["annotations"]) + 1,
+                    "image_id": image_id,
+                    "category_id": self._category_ids[label],
+                    "bbox": [round(value, 2) for value in box],
+                    "area": round(box[2] * box[3], 2),
+                    "iscrowd": 0,
+                    "score": round(score, 5),
+                }
+            )
+
+    def save(self, path: str) -> None:
+        """Writes the file; its folder is made if needed."""
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(self._content, file)

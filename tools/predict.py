@@ -1,0 +1,133 @@
+"""Runs a trained detector on images, folders and videos.
+
+    python tools/predict.py --config-file CONFIG --weights model_final.pth --input photos/ clip.mp4 --output out/
+
+Draws labelled boxes (``out/<name>``; videos as mp4) and writes all detections to ``out/detections.json``, COCO format.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.config import instantiate
+from detectron2.data.detection_utils import read_image
+from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig
+from PIL import Image
+
+from querydet.checkpoint import load_weights
+from querydet.config import load_config
+from querydet.data import check_num_classes, class_names
+from querydet.data.media import MediaFile, VideoSink, find_media, read_video, video_fps
+from querydet.engine import build_model
+from querydet.evaluation import CocoWriter, Predictor, category_ids
+from querydet.visualization import draw_instances
+
+logger = logging.getLogger("querydet.predict")
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, help="the config that the model was trained with")
+    parser.add_argument("--weights", required=True, help="checkpoint to load")
+    parser.add_argument("--input", required=True, nargs="+", help="images, folders of images, videos")
+    parser.add_argument("--output", required=True, help="folder for pictures and detections.json")
+    parser.add_argument("--threshold", type=float, default=0.3, help="smallest score to keep (default %(default)s)")
+    parser.add_argument("--classes", help="class names, separated by commas; default: those of the config's test data")
+    parser.add_argument("overrides", nargs="*", help="changes of the config, such as train.device=cpu")
+    return parser.parse_args(argv)
+
+
+def find_classes(cfg: DictConfig, given: str | None) -> tuple[list[str], list[int]]:
+    """Class names and their category ids: the given names, the test data's, or numbers without either."""
+    num_classes = cfg.model.get("num_classes")
+    if given:
+        names = [name.strip() for name in given.split(",")]
+        if num_classes is not None and len(names) != num_classes:
+            raise ValueError(f"--classes has {len(names)} names, the model has {num_classes} classes")
+        return names, list(range(1, len(names) + 1))
+    try:
+        dataset = instantiate(cfg.dataloader.test.dataset)
+    except FileNotFoundError as error:
+        if num_classes is None:
+            raise
+        logger.warning("classes are shown as numbers, use --classes to name them: %s", str(error).splitlines()[0])
+        return [f"class {index}" for index in range(num_classes)], list(range(1, num_classes + 1))
+    if num_classes is not None:
+        check_num_classes(num_classes, dataset)
+    return class_names(dataset), category_ids(dataset)
+
+
+def output_path(folder: str, media: MediaFile) -> str:
+    """Where the drawn file goes; never over the input."""
+    stem, suffix = os.path.splitext(os.path.join(folder, media.name))
+    known = (".mp4",) if media.is_video else (".jpg", ".jpeg", ".png")
+    path = stem + suffix if suffix.lower() in known else stem + suffix + known[-1]
+    if os.path.realpath(path) == os.path.realpath(media.path):
+        raise ValueError(f"--output would overwrite the input {media.path}: choose another folder")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return path
+
+
+def predict_image(media: MediaFile, path: str, predictor: Predictor, names: list[str], writer: CocoWriter) -> None:
+    """Detects on one image, draws it and adds it to the json."""
+    image = np.ascontiguousarray(read_image(media.path, format="RGB"))
+    instances = predictor(image)
+    writer.add(media.name, instances)
+    Image.fromarray(draw_instances(image, instances, names)).save(path)
+    logger.info("%s: %d detections -> %s", media.path, len(instances), path)
+
+
+def predict_video(media: MediaFile, path: str, predictor: Predictor, names: list[str], writer: CocoWriter) -> None:
+    """Detects on every frame; the json has one image a frame, named ``clip.mp4#000001`` and so on."""
+    sink = VideoSink(path, video_fps(media.path))
+    count = 0
+    try:
+        for count, frame in enumerate(read_video(media.path), start=1):
+            instances = predictor(frame)
+            writer.add(f"{media.name}#{count:06d}", instances)
+            sink.write(draw_instances(frame, instances, names))
+    finally:
+        sink.close()
+    if not count:
+        raise ValueError(f"OpenCV reads no frames from {media.path}")
+    logger.info("%s: %d frames -> %s", media.path, count, path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 1 if a file could not be read, after all others were done."""
+    args = parse_arguments(argv)
+    setup_logger(name="querydet")
+    inputs = find_media(args.input)
+    outputs = [output_path(args.output, media) for media in inputs]
+    cfg = load_config(args.config_file, args.overrides)
+    names, identifiers = find_classes(cfg, args.classes)
+    model = build_model(cfg)
+    load_weights(model, args.weights, use_ema=cfg.train.ema.enabled)
+    mapper = cfg.dataloader.test.mapper
+    predictor = Predictor(
+        model=model,
+        augmentations=instantiate(mapper.augmentations),
+        image_format=mapper.get("image_format", "RGB"),
+        threshold=args.threshold,
+    )
+    writer = CocoWriter(names, identifiers)
+    failed = []
+    for media, path in zip(inputs, outputs, strict=True):
+        try:
+            (predict_video if media.is_video else predict_image)(media, path, predictor, names, writer)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            logger.error("%s cannot be used: %s", media.path, error)
+            failed.append(media.path)
+    writer.save(os.path.join(args.output, "detections.json"))
+    if failed:
+        logger.error("%d of %d inputs failed: %s", len(failed), len(inputs), ", ".join(failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Shows what a config's training data looks like to the model: the first samples after augmentation, and the counts.
+
+python tools/visualize_data.py --config-file CONFIG --output batch.png
+"""
+
+import argparse
+import collections
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import instantiate
+from tabulate import tabulate
+
+from querydet.config import load_config
+from querydet.data import class_names
+from querydet.visualization import draw_batch
+
+
+def count_table(dataset: list[dict[str, Any]], names: Sequence[str]) -> str:
+    """Images, images without objects and objects of every class, as a text table."""
+    objects = [item for record in dataset for item in record["annotations"]]
+    counts = collections.Counter(item["category_id"] for item in objects if not item["iscrowd"])
+    rows = [("images", len(dataset)), ("images without objects", sum(not record["annotations"] for record in dataset))]
+    rows += [(name, counts[index]) for index, name in enumerate(names)]
+    rows.append(("crowd regions", sum(item["iscrowd"] for item in objects)))
+    return tabulate(rows, headers=("what", "count"), tablefmt="pipe")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, help="a config with a dataloader")
+    parser.add_argument("--output", required=True, help="the PNG file")
+    parser.add_argument("--num-images", type=int, default=16, help="samples to draw (default %(default)s)")
+    parser.add_argument("overrides", nargs="*", help="changes of the config, such as dataloader.train.seed=1")
+    args = parser.parse_args(argv)
+    if args.num_images < 1:
+        parser.error("--num-images must be at least 1")
+    node = load_config(args.config_file, args.overrides).dataloader.train
+    dataset = instantiate(node.dataset)
+    names = class_names(dataset)
+    print(count_table(dataset, names))
+    loader = instantiate({**node, "dataset": dataset, "num_workers": 0})
+    samples = itertools.chain.from_iterable(loader)
+    draw_batch(list(itertools.islice(samples, args.num_images)), names, args.output, node.mapper.image_format)
+    print(f"wrote {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
