@@ -28,7 +28,8 @@ def make_box_head(embed_dim: int, initial_size_logit: float = 0.0) -> MLP:
     """
     head = MLP(embed_dim, embed_dim, 4, num_layers=3)
     last = head.layers[-1]
-    assert isinstance(last, nn.Linear) and last.bias is not None
+    assert isinstance(last, nn.Linear)
+    assert last.bias is not None
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     nn.init.constant_(last.bias[2:], initial_size_logit)

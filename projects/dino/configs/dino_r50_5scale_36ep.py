@@ -1,0 +1,10 @@
+"""DINO, R50, 5 scales, 36 epochs (the authors report 51.2 AP)."""
+
+from querydet.config import get_config
+
+from .dino_r50_5scale_12ep import dataloader, model, optimizer, train
+
+lr_multiplier = get_config("common/schedule.py").lr_multiplier_36ep
+
+train.max_epochs = 36
+train.output_dir = "output/dino_r50_5scale_36ep"
