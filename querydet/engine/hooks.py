@@ -5,16 +5,17 @@ written, then the evaluation runs, then the metrics are written. An evaluation c
 resumed from a checkpoint whose evaluation was due, that evaluation is run (again) first.
 """
 
+import contextlib
 import logging
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from detectron2.engine import EvalHook as _EvalHook
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, TrainerBase
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -35,6 +36,15 @@ def build_ema(model: nn.Module, decay: float) -> AveragedModel:
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
     ema.requires_grad_(False)
     return ema.eval()
+
+
+@contextlib.contextmanager
+def after_iteration(trainer: TrainerBase, iteration: int) -> Iterator[None]:
+    """Lets hooks catch up, before the first step of a resumed run, with what an earlier iteration was to end with."""
+    start = trainer.iter
+    trainer.iter = trainer.storage.iter = iteration
+    yield
+    trainer.iter = trainer.storage.iter = start
 
 
 class EMAHook(HookBase):
@@ -98,9 +108,8 @@ class EvalHook(_EvalHook):
         """A checkpoint is older than the evaluation of its iteration, so the result is not in it."""
         done = self.trainer.start_iter
         if done and ((self._period and done % self._period == 0) or done >= self.trainer.max_iter):
-            self.trainer.storage.iter = done - 1
-            self._do_eval()
-            self.trainer.storage.iter = done
+            with after_iteration(self.trainer, done - 1):
+                self._do_eval()
 
     def after_step(self) -> None:
         """Evaluates periodically and after the last iteration."""
@@ -129,8 +138,10 @@ class BestCheckpointer(HookBase):
 
     def before_train(self) -> None:
         """Looks at an evaluation that ran before the first step."""
-        if self.trainer.start_iter:
-            self.after_step()
+        start = self.trainer.start_iter
+        if start:
+            with after_iteration(self.trainer, start - 1):
+                self.after_step()
 
     def after_step(self) -> None:
         """Compares a new value of the metric with the best one."""
@@ -175,9 +186,8 @@ class WriterHook(HookBase):
         start = self.trainer.start_iter
         self._writers = self._build(start)
         if start and (start % self._period == 0 or start >= self.trainer.max_iter):
-            self.trainer.storage.iter = start - 1
-            self._write(printing=False)
-            self.trainer.storage.iter = start
+            with after_iteration(self.trainer, start - 1):
+                self._write(printing=False)
 
     def after_step(self) -> None:
         """Writes when it is time."""

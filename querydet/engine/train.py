@@ -17,7 +17,7 @@ from querydet.data.catalog import check_num_classes
 from querydet.engine.evaluate import evaluate
 from querydet.engine.hooks import BestCheckpointer, EMAHook, EvalHook, PeriodicCheckpointer, WriterHook, build_ema
 from querydet.engine.run_length import RunLength
-from querydet.engine.setup import resolve_device, seed_everything
+from querydet.engine.setup import check_writable, resolve_device, seed_everything
 from querydet.engine.trainer import Trainer
 from querydet.engine.writers import build_writers
 from querydet.solver import EpochScheduler
@@ -47,6 +47,7 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
         FileNotFoundError: ``train.init_checkpoint`` or files of the data set do not exist.
         NonFiniteError: a NaN or infinite loss or gradient.
     """
+    check_writable(cfg.train.output_dir)
     start_iter, checkpoint = _find_start(cfg, resume)
     loader = build_train_data(cfg, start_iter)
     length = RunLength.from_config(cfg.train, len(loader.dataset), cfg.dataloader.train.total_batch_size)

@@ -32,6 +32,7 @@ optimizer = get_config("common/optim.py").optimizer
 lr_multiplier = get_config("common/schedule.py").lr_multiplier_12ep
 train = get_config("common/train.py").train
 train.max_epochs = 3
+train.output_dir = ""
 train.log_period = 2
 train.ema.enabled = True
 optimizer.lr = 0.01

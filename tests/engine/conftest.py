@@ -1,0 +1,56 @@
+"""Runs of the toy detector."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from querydet.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = str(ROOT / "tests" / "engine" / "toy_config.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def toy_data(tmp_path_factory):
+    """The toy config reads this variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUERYDET_TOY_DATA", str(tmp_path_factory.mktemp("toy")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def quiet_loggers():
+    """A run adds handlers to these loggers; the next test wants none of them."""
+    yield
+    for name in ("fvcore", "detectron2", "querydet"):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+        logger.propagate = True
+
+
+@pytest.fixture
+def toy_config(tmp_path):
+    """Builds the toy config; its output folder is ``tmp_path / folder``."""
+
+    def build(*overrides, folder="run"):
+        return load_config(CONFIG, [f"train.output_dir={tmp_path / folder}", *overrides])
+
+    return build
+
+
+@pytest.fixture
+def train_net():
+    """Runs ``train_net.py`` on the toy config in a process of its own and returns the completed process."""
+
+    def run(*arguments, launcher=(), timeout=120, **environment):
+        command = [sys.executable, *launcher, str(ROOT / "train_net.py"), "--config-file", CONFIG, *arguments]
+        # One thread: the kernels of a model this small otherwise spend their time waiting for each other.
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=timeout, check=False)
+
+    return run

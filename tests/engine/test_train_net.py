@@ -1,0 +1,93 @@
+"""``train_net.py`` as users run it, in processes of its own."""
+
+import json
+import signal
+
+import pytest
+import torch
+
+from querydet.engine import train
+
+CLOCK = ("time", "data_time", "rank_data_time", "eta_seconds")
+
+
+def read_metrics(folder):
+    """Lines of metrics.json without what a clock measured."""
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
+
+
+def read_checkpoint(path):
+    """A checkpoint without what a clock measured."""
+    content = torch.load(path, weights_only=True)
+    for key in CLOCK:
+        content["trainer"]["history"].pop(key, None)
+    return content
+
+
+def assert_equal(left, right, where=""):
+    """Bitwise equality of nested dicts and lists of tensors and numbers."""
+    assert type(left) is type(right), where
+    if isinstance(left, dict):
+        assert left.keys() == right.keys(), where
+        for key in left:
+            assert_equal(left[key], right[key], f"{where}/{key}")
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right), where
+        for index, pair in enumerate(zip(left, right, strict=True)):
+            assert_equal(*pair, f"{where}/{index}")
+    elif isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), where
+    else:
+        assert left == right, where
+
+
+def test_killed_and_resumed_equals_uninterrupted(toy_config, train_net, tmp_path):
+    # Dropout, image noise, an average, a drop of the learning rate and another number of data workers.
+    options = ["model.dropout=0.2", "train.log_period=3", "train.checkpointer.max_to_keep=1"]
+    with single_thread():
+        train(toy_config(*options, folder="whole"))
+    options = ["--num-gpus", "0", "--resume", f"train.output_dir={tmp_path / 'killed'}", *options]
+    # Checkpoints follow iterations 3, 7 and 11. The first process dies in iteration 6, the second one after it has
+    # saved iteration 7, in the evaluation of it; its first evaluation is that of iteration 3, which was due.
+    for place in ("step 7", "evaluation 3", ""):
+        done = train_net(*options, "dataloader.train.num_workers=1", TOY_KILL=place)
+        assert done.returncode == (-signal.SIGKILL if place else 0), done.stderr
+    assert_equal(
+        read_checkpoint(tmp_path / "killed" / "model_final.pth"),
+        read_checkpoint(tmp_path / "whole" / "model_final.pth"),
+    )
+    assert_equal(
+        read_checkpoint(tmp_path / "killed" / "model_best.pth"), read_checkpoint(tmp_path / "whole" / "model_best.pth")
+    )
+    assert read_metrics(tmp_path / "killed") == read_metrics(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("launcher", [(), ("-m", "torch.distributed.run", "--nproc-per-node", "2")])
+def test_two_processes_equal_one(toy_config, train_net, tmp_path, launcher):
+    # In the second step one of the processes has a NaN: both leave the step out.
+    options = ["train.max_iter=3", "train.log_period=1", "model.nan_at=2", "train.max_nonfinite_steps=1"]
+    train(toy_config(*options, folder="one"))
+    processes = ["--num-gpus", "0", *([] if launcher else ["--num-processes", "2"])]
+    done = train_net(
+        *processes, f"train.output_dir={tmp_path / 'two'}", *options, "model.nan_rank=1", launcher=launcher
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two")
+    assert [line["iteration"] for line in two] == [0, 1, 2]
+    for line_of_one, line_of_two in zip(one, two, strict=True):
+        assert line_of_two == pytest.approx(line_of_one, rel=1e-5)
+    weights = [read_checkpoint(tmp_path / folder / "model_final.pth")["model"] for folder in ("one", "two")]
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, rtol=1e-4, atol=1e-6)
+
+
+class single_thread:
+    """As in the processes that `train_net` starts: sums of several threads are rounded differently."""
+
+    def __enter__(self):
+        self.threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_):
+        torch.set_num_threads(self.threads)
