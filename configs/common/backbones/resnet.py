@@ -11,4 +11,4 @@ backbone = L(ResNet)(
 )
 
 # Detectron2's copy of torchvision's V1 weights, in RGB
-init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
+weights = dict(init_checkpoint="detectron2://ImageNetPretrained/torchvision/R-50.pkl")

@@ -15,7 +15,9 @@ backbone = L(SwinTransformer)(
 )
 
 # the authors' ImageNet-22k weights at 384 x 384; their names lack the "backbone." that Detectron2's heuristics supply
-init_checkpoint = (
-    "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_large_patch4_window12_384_22k.pth"
-    "?matching_heuristics=True"
+weights = dict(
+    init_checkpoint=(
+        "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_large_patch4_window12_384_22k.pth"
+        "?matching_heuristics=True"
+    )
 )

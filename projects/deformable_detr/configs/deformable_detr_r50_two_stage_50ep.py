@@ -12,5 +12,5 @@ dataloader.train.total_batch_size = 32
 optimizer.lr = 2e-4
 optimizer.lr_factors = {"backbone": 0.1, "sampling_offsets": 0.1}
 train.max_epochs = 50
-train.init_checkpoint = get_config("common/backbones/resnet.py").init_checkpoint
+train.init_checkpoint = get_config("common/backbones/resnet.py").weights.init_checkpoint
 train.output_dir = "output/deformable_detr_r50_two_stage_50ep"

@@ -8,5 +8,5 @@ optimizer = get_config("common/optim.py").optimizer
 lr_multiplier = get_config("common/schedule.py").lr_multiplier_12ep
 train = get_config("common/train.py").train
 
-train.init_checkpoint = get_config("common/backbones/resnet.py").init_checkpoint
+train.init_checkpoint = get_config("common/backbones/resnet.py").weights.init_checkpoint
 train.output_dir = "output/dino_r50_4scale_12ep"

@@ -6,5 +6,5 @@ from .dino_r50_4scale_12ep import dataloader, lr_multiplier, optimizer, train
 
 model = get_config("common/models/dino_swin.py").model
 
-train.init_checkpoint = get_config("common/backbones/swin.py").init_checkpoint
+train.init_checkpoint = get_config("common/backbones/swin.py").weights.init_checkpoint
 train.output_dir = "output/dino_swin_l_4scale_12ep"
