@@ -17,7 +17,7 @@ from typing import Any
 from detectron2.config import LazyConfig
 from detectron2.utils.registry import locate
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 TOP_LEVEL = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
@@ -93,7 +93,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a top-level name that is not one of `TOP_LEVEL`, or an override that `apply_overrides` refuses.
+        ValueError: top-level names that are not exactly those of `TOP_LEVEL`, or an override that is refused.
     """
     cfg = _load(find_config(name))
     extra = sorted(set(cfg) - set(TOP_LEVEL))
@@ -102,6 +102,9 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
             f"config '{name}' defines {', '.join(extra)} at the top level; a config consists of "
             f"{', '.join(TOP_LEVEL)}: start the name of a helper with an underscore"
         )
+    absent = [part for part in TOP_LEVEL if part not in cfg]
+    if absent:
+        raise ValueError(f"config '{name}' has no {', '.join(absent)}")
     return apply_overrides(cfg, overrides)
 
 
@@ -161,7 +164,7 @@ def _parse(text: str) -> tuple[str, Any]:
         raise ValueError(f"override '{text}' is not of the form key=value")
     try:
         override = OverridesParser.create().parse_override(text)
-    except OverrideParseException as error:
+    except HydraException as error:
         raise ValueError(f"override '{text}' cannot be parsed, quote the value: {error}") from error
     if override.is_add() or override.is_force_add() or override.is_delete():
         raise ValueError(f"override '{text}': adding (+) and deleting (~) keys is not supported")
