@@ -1,0 +1,27 @@
+// The operators' schemas and the (empty) Python module that carries them.
+//
+// torch.ops.querydet.* is filled when this library is loaded: the static objects below register the schemas, those of
+// cpu/ and cuda/ the kernels. Shape inference and autograd are registered in querydet/layers/ms_deform_attn.py, which
+// also defines the same schemas when this library was not built: change both together.
+
+#include <Python.h>
+
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(querydet, library) {
+  // spatial_shapes is H, W of every level, flat: host integers, so that no kernel waits for the device to read them.
+  library.def(
+      "ms_deform_attn(Tensor value, SymInt[] spatial_shapes, Tensor sampling_locations, Tensor attention_weights)"
+      " -> Tensor");
+  library.def(
+      "ms_deform_attn_backward(Tensor value, SymInt[] spatial_shapes, Tensor sampling_locations,"
+      " Tensor attention_weights, Tensor grad_output, bool deterministic, bool[3] output_mask)"
+      " -> (Tensor, Tensor, Tensor)");
+}
+
+// `import querydet._C` needs a module to import; it has no content.
+extern "C" PyMODINIT_FUNC PyInit__C(void) {
+  static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_C", "querydet's native operators.", -1, nullptr,
+                                   nullptr, nullptr, nullptr, nullptr};
+  return PyModule_Create(&definition);
+}
