@@ -1,0 +1,177 @@
+"""Whole runs in this process."""
+
+import re
+
+import pytest
+import torch
+
+import train_net
+from querydet.engine import NonFiniteError, argument_parser, build_model, evaluate_only, train
+from tests.engine.conftest import CONFIG
+from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
+
+
+def run_main(*arguments):
+    train_net.main(argument_parser().parse_args(["--config-file", CONFIG, "--num-gpus", "0", *arguments]))
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def test_two_runs_are_equal_bit_by_bit(toy_config, tmp_path):
+    for folder in ("first", "second"):
+        torch.rand(3)  # the state of the generators before a run does not matter
+        train(toy_config("model.dropout=0.2", "train.max_iter=3", folder=folder))
+    assert_equal(*(read_checkpoint(tmp_path / folder / "model_final.pth") for folder in ("first", "second")))
+    assert read_metrics(tmp_path / "first") == read_metrics(tmp_path / "second")
+
+
+def test_seed_changes_the_run(toy_config, tmp_path):
+    train(toy_config("train.max_iter=1", folder="first"))
+    train(toy_config("train.max_iter=1", "train.seed=7", folder="second"))
+    first, second = (weights(tmp_path / folder / "model_final.pth") for folder in ("first", "second"))
+    assert not torch.equal(first["box_head.weight"], second["box_head.weight"])
+
+
+def test_commands_of_the_readme(tmp_path, capsys):
+    """Train, refuse to overwrite, continue for longer, evaluate."""
+    folder = tmp_path / "run"
+    options = [f"train.output_dir={folder}", "train.max_iter=5"]
+    run_main(*options)
+    assert {path.name for path in folder.glob("*.pth")} == {"model_0000003.pth", "model_final.pth", "model_best.pth"}
+    with pytest.raises(ValueError, match="earlier run: continue it with --resume"):
+        run_main(*options)
+    capsys.readouterr()
+    run_main("--resume", f"train.output_dir={folder}", "train.max_iter=6")
+    printed = capsys.readouterr().out
+    assert "Starting training from iteration 5" in printed
+    assert "iter: 5" in printed
+    assert "copypaste: Task: bbox" in printed
+    assert [line["iteration"] for line in read_metrics(folder)] == [1, 3, 5]  # as if it had been started for 6
+    run_main("--resume", *options)  # complete: evaluates only
+    assert "iter: " not in capsys.readouterr().out.partition("Starting training")[2]
+    run_main("--eval-only", f"train.output_dir={tmp_path / 'eval'}", f"train.init_checkpoint={folder}/model_best.pth")
+    assert "copypaste: Task: bbox" in capsys.readouterr().out
+
+
+def test_resume_without_a_checkpoint_starts_a_run(toy_config, tmp_path):
+    results = train(toy_config("train.max_iter=1"), resume=True)
+    assert 0 < results["bbox"]["AP"] < 100
+    assert (tmp_path / "run" / "model_final.pth").exists()
+
+
+def test_average_is_evaluated_and_saved(toy_config, tmp_path):
+    cfg = toy_config("train.max_iter=4", "train.ema.decay=0.5", "train.ema.evaluate_raw=True", "optimizer.lr=0.1")
+    results = train(cfg)
+    assert results["bbox"]["AP"] != results["raw"]["bbox"]["AP"]
+    assert {"bbox/AP", "raw/bbox/AP"} <= read_metrics(tmp_path / "run")[-1].keys()
+    for ema, expected in ((True, results["bbox"]), (False, results["raw"]["bbox"])):
+        cfg.train.ema.enabled = ema
+        assert evaluate_only(cfg, build_model(cfg), resume=True)["bbox"] == expected
+
+
+def test_average_follows_its_definition(toy_config, tmp_path):
+    train(toy_config("train.max_iter=3", "train.ema.decay=0.5", "train.checkpointer.period=1it"))
+    steps = [weights(tmp_path / "run" / name) for name in ("model_0000000.pth", "model_0000001.pth", "model_final.pth")]
+    ema = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["ema"]
+    for name, last in steps[2].items():
+        expected = 0.5 * (0.5 * steps[0][name] + 0.5 * steps[1][name]) + 0.5 * last
+        torch.testing.assert_close(ema[f"module.{name}"], expected)
+
+
+def test_only_the_newest_checkpoints_are_kept(toy_config, tmp_path):
+    options = ["train.checkpointer.period=1it", "train.checkpointer.max_to_keep=2"]
+    train(toy_config(*options, "train.max_iter=4"))
+    train(toy_config(*options, "train.max_iter=6"), resume=True)
+    # Iterations 3 and 5, the last ones of their runs, are in model_final.pth.
+    assert {path.name for path in (tmp_path / "run").glob("model_0*")} == {"model_0000002.pth", "model_0000004.pth"}
+
+
+def test_best_model_survives_a_restart(toy_config, tmp_path):
+    options = ["train.eval_period=1it", "train.log_period=1", "optimizer.lr=0.1"]
+    train(toy_config(*options, "train.max_iter=4", folder="whole"))
+    train(toy_config(*options, "train.max_iter=2", folder="parts"))
+    train(toy_config(*options, "train.max_iter=4", folder="parts"), resume=True)
+    whole, parts = (
+        torch.load(tmp_path / folder / "model_final.pth", weights_only=True)["trainer"]["hooks"]["BestCheckpointer"]
+        for folder in ("whole", "parts")
+    )
+    assert whole == parts
+    history = [line["bbox/AP"] for line in read_metrics(tmp_path / "whole") if "bbox/AP" in line]
+    assert whole["best"] == pytest.approx(max(history[:3]))
+
+
+@pytest.mark.parametrize("option", ["model.nan_at=2", "model.nan_grad_at=2"])
+def test_non_finite_step_stops_before_the_optimizer(toy_config, tmp_path, option):
+    cfg = toy_config(option, "train.checkpointer.period=1it")
+    with pytest.raises(NonFiniteError) as error:
+        train(cfg)
+    message = str(error.value)
+    assert "iteration 1: NaN or infinite" in message
+    assert ("loss_class=nan" if "grad" not in option else "gradients of box_head.bias") in message
+    assert len(re.findall(r"\d{6}\.png", message)) == 4
+    assert [path.name for path in sorted((tmp_path / "run").glob("*.pth"))] == ["model_0000000.pth"]
+
+
+@pytest.mark.parametrize("option", ["model.nan_at=2", "model.nan_grad_at=2"])
+def test_non_finite_steps_can_be_left_out(toy_config, tmp_path, option):
+    options = ["train.max_nonfinite_steps=1", "train.checkpointer.period=1it", "train.log_period=1"]
+    train(toy_config(option, *options, "train.max_iter=3"))
+    before, after, later = (
+        torch.load(tmp_path / "run" / name, weights_only=True)
+        for name in ("model_0000000.pth", "model_0000001.pth", "model_final.pth")
+    )
+    assert_equal(before["model"], after["model"])
+    assert_equal(before["ema"], after["ema"])
+    assert not torch.equal(after["model"]["box_head.weight"], later["model"]["box_head.weight"])
+    assert read_metrics(tmp_path / "run")[1]["nonfinite_steps"] == 1
+
+
+def test_bfloat16(toy_config):
+    cfg = toy_config("train.amp.enabled=True", "train.max_iter=2")
+    assert 0 < train(cfg)["bbox"]["AP"] < 100
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (["model.num_classes=3"], ValueError, "set model.num_classes=6"),
+        (["train.init_checkpoint=absent.pth"], FileNotFoundError, "absent.pth does not exist"),
+        (["train.amp={enabled: True, dtype: float16}"], ValueError, "float16 needs a GPU"),
+        (["train.amp={enabled: True, dtype: int8}"], ValueError, "bfloat16, float16, got 'int8'"),
+        (["train.ema.decay=1.5"], ValueError, "train.ema.decay"),
+        (["train.log_period=0"], ValueError, "train.log_period"),
+        (["train.checkpointer.max_to_keep=0"], ValueError, "max_to_keep"),
+        (["dataloader.train.total_batch_size=0"], ValueError, "total_batch_size"),
+    ],
+)
+def test_wrong_config_is_refused(toy_config, overrides, error, message):
+    with pytest.raises(error, match=message):
+        train(toy_config(*overrides))
+
+
+def test_evaluation_needs_weights(toy_config):
+    cfg = toy_config()
+    for resume in (False, True):
+        with pytest.raises(ValueError, match="--eval-only needs weights"):
+            evaluate_only(cfg, build_model(cfg), resume)
+
+
+def test_damaged_checkpoints_are_reported(toy_config, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model_final.pth").write_bytes(b"no zip")
+    with pytest.raises(ValueError, match=r"every checkpoint in .* is damaged"):
+        train(toy_config(), resume=True)
+
+
+def test_fine_tuning_from_other_classes(toy_config, tmp_path):
+    train(toy_config("train.max_iter=1", folder="first"))
+    state = torch.load(tmp_path / "first" / "model_final.pth", weights_only=True)
+    for name in ("class_head.weight", "class_head.bias"):
+        state["model"][name] = state["model"][name][:2]
+    torch.save(state, tmp_path / "two_classes.pth")
+    options = ["train.max_iter=1", f"train.init_checkpoint={tmp_path / 'two_classes.pth'}"]
+    with pytest.raises(ValueError, match=r"train.init_allow_mismatch=True"):
+        train(toy_config(*options, folder="second"))
+    train(toy_config(*options, "train.init_allow_mismatch=True", folder="second"))
