@@ -23,6 +23,7 @@ from querydet.engine.setup import seed_everything
 logger = logging.getLogger(__name__)
 
 HISTORY = 20  # iterations that Detectron2's writers smooth over
+CLOCK = ("time", "data_time", "eta_seconds")  # belong to the process, not to the run
 
 
 class NonFiniteError(FloatingPointError):
@@ -172,7 +173,9 @@ class Trainer(SimpleTrainer):
         state["nonfinite_steps"] = self.nonfinite_steps
         hints = self.storage.smoothing_hints()
         state["history"] = {
-            name: [hints[name], _recent(history.values())] for name, history in self.storage.histories().items()
+            name: [hints[name], _recent(history.values())]
+            for name, history in self.storage.histories().items()
+            if name not in CLOCK
         }
         return state
 

@@ -7,22 +7,13 @@ import pytest
 import torch
 
 from querydet.engine import train
-
-CLOCK = ("time", "data_time", "rank_data_time", "eta_seconds")
+from querydet.engine.trainer import CLOCK
 
 
 def read_metrics(folder):
     """Lines of metrics.json without what a clock measured."""
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
-
-
-def read_checkpoint(path):
-    """A checkpoint without what a clock measured."""
-    content = torch.load(path, weights_only=True)
-    for key in CLOCK:
-        content["trainer"]["history"].pop(key, None)
-    return content
 
 
 def assert_equal(left, right, where=""):
@@ -77,7 +68,9 @@ def test_two_processes_equal_one(toy_config, train_net, tmp_path, launcher):
     assert [line["iteration"] for line in two] == [0, 1, 2]
     for line_of_one, line_of_two in zip(one, two, strict=True):
         assert line_of_two == pytest.approx(line_of_one, rel=1e-5)
-    weights = [read_checkpoint(tmp_path / folder / "model_final.pth")["model"] for folder in ("one", "two")]
+    weights = [
+        torch.load(tmp_path / folder / "model_final.pth", weights_only=True)["model"] for folder in ("one", "two")
+    ]
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, rtol=1e-4, atol=1e-6)
 

@@ -1,0 +1,101 @@
+"""Every shipped config loads, saves, loads again and names real arguments; every recipe builds its model."""
+
+import inspect
+import logging
+
+import pytest
+import torch
+from detectron2.config import instantiate
+from detectron2.utils.registry import locate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from querydet.config import (
+    TOP_LEVEL,
+    apply_overrides,
+    find_config,
+    get_config,
+    load_config,
+    save_config,
+    shipped_configs,
+)
+from querydet.solver import EpochScheduler, MultiStepEpochs
+
+FILES = shipped_configs()
+RECIPES = [name for name in FILES if not name.startswith("configs/common/")]
+
+
+def calls(node, path=""):
+    """Yields (path, node) of every ``LazyCall`` node."""
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield path, node
+        for name in node:
+            if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
+                yield from calls(node[name], f"{path}.{name}")
+    elif isinstance(node, ListConfig):
+        for index, item in enumerate(node):
+            yield from calls(item, f"{path}.{index}")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_loads_saves_and_names_real_arguments(name, tmp_path):
+    cfg = get_config(name)
+    for path, node in calls(cfg):
+        target = locate(node._target_) if isinstance(node._target_, str) else node._target_
+        arguments = [key for key in node if key != "_target_"]
+        try:
+            inspect.signature(target).bind_partial(**dict.fromkeys(arguments))
+        except TypeError as error:
+            pytest.fail(f"{name}{path} calls {target.__name__}: {error}")
+    save_config(cfg, str(tmp_path / "config.yaml"))
+    save_config(get_config(str(tmp_path / "config.yaml")), str(tmp_path / "again.yaml"))
+    assert (tmp_path / "again.yaml").read_text() == (tmp_path / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_is_complete_and_builds(name):
+    cfg = load_config(name, ["train.max_iter=20", "train.seed=1"])
+    assert set(cfg) == set(TOP_LEVEL)
+    assert (
+        OmegaConf.to_container(cfg.train).keys() == OmegaConf.to_container(get_config("common/train.py").train).keys()
+    )
+    try:
+        model = build_without_weights(cfg.model)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"this backbone of Detectron2 needs another package: {error}")
+    optimizer = instantiate({**cfg.optimizer, "model": model})
+    schedule = instantiate(cfg.lr_multiplier)
+    assert isinstance(schedule, MultiStepEpochs)
+    EpochScheduler(optimizer, schedule, iterations_per_epoch=100)
+    last_drop = max(schedule.milestones)
+    assert last_drop < cfg.train.max_epochs, "a drop after the end of the run"
+
+
+def build_without_weights(node):
+    """On the meta device, which takes no memory; some backbones compute with numbers while they are built."""
+    logging.disable(logging.WARNING)
+    try:
+        with torch.device("meta"):
+            return instantiate(node)
+    except (RuntimeError, NotImplementedError):
+        return instantiate(node)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_number_of_classes_is_set_in_one_place():
+    for name in RECIPES:
+        cfg = load_config(name)
+        apply_overrides(cfg, ["model.num_classes=17"])
+        others = [
+            f"{path}.{key}={node[key]}"
+            for path, node in calls(cfg)
+            for key in node
+            if key == "num_classes" and node[key] != 17
+        ]
+        assert not others, f"{name}: {others}"
+
+
+def test_every_config_is_found_by_its_name():
+    for name in FILES:
+        assert find_config(name).endswith(name)
