@@ -1,0 +1,206 @@
+"""Builds the extension querydet._C, if it can be built, and puts the configs into the wheel.
+
+As in Detectron2, the extension has CUDA kernels when torch sees a GPU and a CUDA toolkit is at hand, or when
+FORCE_CUDA=1 asks for them; else it is made for the CPU. It uses torch's stable ABI and Python's limited API: one binary
+is meant for every torch from 2.11 and every Python from 3.10 on. Without a compiler, without torch, or with
+QUERYDET_NO_EXTENSION=1 the package is installed all the same, and runs on the PyTorch definition of the operators.
+
+Environment variables:
+    QUERYDET_NO_EXTENSION=1: do not build the extension.
+    QUERYDET_REQUIRE_EXTENSION=1: an extension that cannot be built is an error.
+    FORCE_CUDA=1: build CUDA kernels also where torch sees no GPU (needs CUDA_HOME and, without a GPU,
+        TORCH_CUDA_ARCH_LIST, for instance "8.0;9.0").
+    MAX_JOBS: how many files to compile at the same time.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.errors import BaseError, CCompilerError
+
+ROOT = Path(__file__).resolve().parent
+SOURCES = Path("ops") / "csrc"
+# The oldest torch whose stable ABI the sources use: 2.11, as torch writes it in TORCH_VERSION_2_11_0.
+TORCH_TARGET_VERSION = "0x020b000000000000"
+# -fopenmp is not needed: threads come from torch. Nobody reads errno or floating point exceptions.
+CXX_FLAGS = ["-O3", "-g0", "-std=c++17", "-Wall", "-fno-math-errno", "-fno-trapping-math"]
+NVCC_FLAGS = ["-O3", "-std=c++17", "-Xcompiler", "-Wall"]
+
+
+def is_set(name: str) -> bool:
+    """Whether an environment variable is there and neither empty nor 0."""
+    return os.environ.get(name, "0") not in ("", "0")
+
+
+def say(message: str) -> None:
+    """Prints a line that is found again in the output of pip or make."""
+    print(f"querydet: {message}", file=sys.stderr)
+
+
+def find_reason_against_extension() -> str:
+    """Why the extension is not built here, or an empty string."""
+    if is_set("QUERYDET_NO_EXTENSION"):
+        return "QUERYDET_NO_EXTENSION is set"
+    try:
+        import torch.utils.cpp_extension  # noqa: F401
+    except ImportError as error:
+        return f"torch cannot be imported while building ({error}); install torch, then use --no-build-isolation"
+    compiler = os.environ.get("CXX", "c++").split()
+    if not compiler or shutil.which(compiler[0]) is None:
+        return f"no C++ compiler: {' '.join(compiler) or 'CXX'} is not on PATH"
+    return ""
+
+
+def with_cuda() -> bool:
+    """Whether to compile CUDA kernels, decided as Detectron2 does."""
+    import torch
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    if is_set("FORCE_CUDA"):
+        return True
+    return torch.cuda.is_available() and CUDA_HOME is not None
+
+
+def make_extension() -> Extension:
+    """The description of querydet._C for this machine."""
+    from torch.utils.cpp_extension import CppExtension, CUDAExtension
+
+    sources = [SOURCES / "schema.cpp", SOURCES / "cpu" / "ms_deform_attn_cpu.cpp"]
+    flags = {"cxx": list(CXX_FLAGS), "nvcc": list(NVCC_FLAGS)}
+    macros: list[tuple[str, str | None]] = [("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)]
+    extension: Any = CppExtension
+    if with_cuda():
+        extension = CUDAExtension
+        # Not the same stem as a .cpp file: their objects would overwrite each other.
+        sources.append(SOURCES / "cuda" / "ms_deform_attn_cuda.cu")
+        macros.append(("USE_CUDA", None))  # declares torch's CUDA functions in the stable ABI
+    return extension(
+        "querydet._C",
+        sources=[source.as_posix() for source in sources],
+        define_macros=macros,
+        extra_compile_args=flags,
+        py_limited_api=True,
+    )
+
+
+def make_build_command() -> type[build_ext]:
+    """torch's build command, which leaves out what is up to date and may fail without harm."""
+    from torch.utils.cpp_extension import BuildExtension
+
+    class BuildOperators(BuildExtension):
+        """Builds querydet._C unless nothing changed since the last time."""
+
+        def run(self) -> None:
+            if self.is_up_to_date():
+                say("the extension is up to date")
+                return
+            try:
+                super().run()
+            # What setuptools, ninja (through torch) and missing tools raise when a file does not compile.
+            except (BaseError, CCompilerError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
+                if is_set("QUERYDET_REQUIRE_EXTENSION"):
+                    raise
+                say(f"the extension could not be built, the PyTorch definition will be used. Reason: {error}")
+                # setuptools would look for the file when it copies results.
+                self.extensions: list[Extension] = []
+                return
+            self.stamp_file().parent.mkdir(parents=True, exist_ok=True)
+            self.stamp_file().write_text(self.describe())
+
+        def target(self) -> Path:
+            return Path(self.get_ext_fullpath("querydet._C")).resolve()
+
+        def stamp_file(self) -> Path:
+            return Path(self.build_temp).resolve() / f"querydet._C.{'inplace' if self.inplace else 'lib'}.json"
+
+        def describe(self) -> str:
+            """Everything besides the sources that decides what is built."""
+            import torch
+
+            extension = self.extensions[0]
+            names = ("CXX", "CC", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CUDA_HOME", "TORCH_CUDA_ARCH_LIST")
+            description = {
+                "target": str(self.target()),
+                "torch": torch.__version__,
+                "sources": extension.sources,
+                "macros": extension.define_macros,
+                "flags": [CXX_FLAGS, NVCC_FLAGS],
+                "environment": {name: os.environ.get(name) for name in names},
+            }
+            return json.dumps(description, indent=1, sort_keys=True)
+
+        def is_up_to_date(self) -> bool:
+            target, stamp = self.target(), self.stamp_file()
+            if self.force_was_asked() or not target.is_file() or not stamp.is_file():
+                return False
+            sources = [path for path in (ROOT / SOURCES).rglob("*") if path.is_file()]
+            newest = max(path.stat().st_mtime for path in [*sources, Path(__file__)])
+            return target.stat().st_mtime >= newest and stamp.read_text() == self.describe()
+
+        def force_was_asked(self) -> bool:
+            # torch sets `force` for itself whenever ninja is used: ninja decides then.
+            return "--force" in sys.argv or "-f" in sys.argv
+
+    return BuildOperators
+
+
+class BuildWithConfigs(build_py):
+    """Also copies configs/ and projects/*/configs to querydet/_configs, in the folder being built only."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:  # the source tree itself is used
+            return
+        for source, target in self.configs():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+    def configs(self) -> list[tuple[Path, Path]]:
+        """Every config file and where it goes."""
+        base = Path(self.build_lib) / "querydet" / "_configs"
+        folders = [ROOT / "configs", *sorted((ROOT / "projects").glob("*/configs"))]
+        files = (path for folder in folders for path in sorted(folder.rglob("*")))
+        return [
+            (path, base / path.relative_to(ROOT))
+            for path in files
+            if path.is_file() and path.suffix in (".py", ".yaml", ".json")
+        ]
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """The copied files are part of the installation too."""
+        outputs = list(super().get_outputs(include_bytecode))
+        return outputs if self.editable_mode else outputs + [str(target) for _, target in self.configs()]
+
+
+def main() -> None:
+    """Runs setuptools with or without the extension."""
+    os.chdir(ROOT)
+    commands: dict[str, type] = {"build_py": BuildWithConfigs}
+    extensions: list[Extension] = []
+    reason = find_reason_against_extension()
+    if not reason:
+        try:
+            extensions = [make_extension()]
+        except OSError as error:  # CUDA kernels are wanted, but torch finds no toolkit
+            reason = str(error)
+        else:
+            commands["build_ext"] = make_build_command()
+    if reason and is_set("QUERYDET_REQUIRE_EXTENSION"):
+        raise SystemExit(f"querydet: QUERYDET_REQUIRE_EXTENSION is set, but the extension cannot be built: {reason}")
+    if reason:
+        say(f"no extension is built, the PyTorch definition will be used. Reason: {reason}")
+    # One wheel for every Python: the extension uses the limited API of 3.10.
+    options = {"bdist_wheel": {"py_limited_api": "cp310"}} if extensions else {}
+    setup(license="Apache-2.0", ext_modules=extensions, cmdclass=commands, options=options)
+
+
+if __name__ == "__main__":
+    main()
