@@ -56,9 +56,7 @@ def test_loads_saves_and_names_real_arguments(name, tmp_path):
 def test_recipe_is_complete_and_builds(name):
     cfg = load_config(name, ["train.max_iter=20", "train.seed=1"])
     assert set(cfg) == set(TOP_LEVEL)
-    assert (
-        OmegaConf.to_container(cfg.train).keys() == OmegaConf.to_container(get_config("common/train.py").train).keys()
-    )
+    assert set(cfg.train) == set(get_config("common/train.py").train)
     try:
         model = build_without_weights(cfg.model)
     except ModuleNotFoundError as error:

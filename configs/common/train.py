@@ -3,31 +3,31 @@
 A *period* is a number of epochs (fractions are allowed), or a string such as ``"500it"`` for iterations; 0 is never.
 """
 
-train = dict(
-    output_dir="./output",
+train = {
+    "output_dir": "./output",
     # Weights to start from: a checkpoint of this project, or a backbone's weights such as
     # "detectron2://ImageNetPretrained/torchvision/R-50.pkl". Empty: random weights.
-    init_checkpoint="",
+    "init_checkpoint": "",
     # Load a checkpoint of another class count or query count as far as the shapes fit (fine-tuning).
-    init_allow_mismatch=False,
-    seed=42,
+    "init_allow_mismatch": False,
+    "seed": 42,
     # "auto": cuda when there is one and --num-gpus is not 0.
-    device="auto",
-    max_epochs=12,
+    "device": "auto",
+    "max_epochs": 12,
     # When set, the run ends here, whatever max_epochs says; the schedule still counts in epochs.
-    max_iter=None,
-    eval_period=1,
+    "max_iter": None,
+    "eval_period": 1,
     # In iterations.
-    log_period=20,
-    checkpointer=dict(period=1, max_to_keep=3, best_metric="bbox/AP"),
+    "log_period": 20,
+    "checkpointer": {"period": 1, "max_to_keep": 3, "best_metric": "bbox/AP"},
     # Total L2 norm, DINO and Deformable DETR: 0.1. None: gradients are measured, not clipped.
-    clip_grad_norm=0.1,
+    "clip_grad_norm": 0.1,
     # bfloat16 on CPU and GPU; float16, with loss scaling, on a GPU.
-    amp=dict(enabled=False, dtype="bfloat16"),
+    "amp": {"enabled": False, "dtype": "bfloat16"},
     # A step with a NaN or infinite loss or gradient is left out, at most this often; then the run stops.
-    max_nonfinite_steps=0,
+    "max_nonfinite_steps": 0,
     # Moving average of the weights, evaluated in place of the raw ones; evaluate_raw adds these as "raw/bbox/AP".
-    ema=dict(enabled=False, decay=0.9997, evaluate_raw=False),
-    ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
-    cudnn_benchmark=False,
-)
+    "ema": {"enabled": False, "decay": 0.9997, "evaluate_raw": False},
+    "ddp": {"broadcast_buffers": False, "find_unused_parameters": False, "fp16_compression": False},
+    "cudnn_benchmark": False,
+}

@@ -8,7 +8,7 @@ import torch
 import train_net
 from querydet.engine import NonFiniteError, argument_parser, build_model, evaluate_only, train
 from tests.engine.conftest import CONFIG
-from tests.engine.test_train_net import assert_equal, read_metrics
+from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
 
 
 def run_main(*arguments):
@@ -23,9 +23,7 @@ def test_two_runs_are_equal_bit_by_bit(toy_config, tmp_path):
     for folder in ("first", "second"):
         torch.rand(3)  # the state of the generators before a run does not matter
         train(toy_config("model.dropout=0.2", "train.max_iter=3", folder=folder))
-    assert_equal(
-        *(torch.load(tmp_path / folder / "model_final.pth", weights_only=True) for folder in ("first", "second"))
-    )
+    assert_equal(*(read_checkpoint(tmp_path / folder / "model_final.pth") for folder in ("first", "second")))
     assert read_metrics(tmp_path / "first") == read_metrics(tmp_path / "second")
 
 
@@ -121,7 +119,7 @@ def test_non_finite_steps_can_be_left_out(toy_config, tmp_path, option):
     options = ["train.max_nonfinite_steps=1", "train.checkpointer.period=1it", "train.log_period=1"]
     train(toy_config(option, *options, "train.max_iter=3"))
     before, after, later = (
-        torch.load(tmp_path / "run" / name, weights_only=True)
+        read_checkpoint(tmp_path / "run" / name)
         for name in ("model_0000000.pth", "model_0000001.pth", "model_final.pth")
     )
     assert_equal(before["model"], after["model"])

@@ -16,6 +16,10 @@ def read_metrics(folder):
     return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
 
 
+def read_checkpoint(path):
+    return torch.load(path, weights_only=True)
+
+
 def assert_equal(left, right, where=""):
     """Bitwise equality of nested dicts and lists of tensors and numbers."""
     assert type(left) is type(right), where
@@ -39,18 +43,13 @@ def test_killed_and_resumed_equals_uninterrupted(toy_config, train_net, tmp_path
     with single_thread():
         train(toy_config(*options, folder="whole"))
     options = ["--num-gpus", "0", "--resume", f"train.output_dir={tmp_path / 'killed'}", *options]
-    # Checkpoints follow iterations 3, 7 and 11. The first process dies in iteration 6, the second one after it has
-    # saved iteration 7, in the evaluation of it; its first evaluation is that of iteration 3, which was due.
+    # Checkpoints follow iterations 3, 7 and 11. The first process dies in iteration 6. The second one repeats the
+    # evaluation of iteration 3, has saved iteration 11 and dies in the evaluation of it, which is left to the third.
     for place in ("step 7", "evaluation 3", ""):
         done = train_net(*options, "dataloader.train.num_workers=1", TOY_KILL=place)
         assert done.returncode == (-signal.SIGKILL if place else 0), done.stderr
-    assert_equal(
-        read_checkpoint(tmp_path / "killed" / "model_final.pth"),
-        read_checkpoint(tmp_path / "whole" / "model_final.pth"),
-    )
-    assert_equal(
-        read_checkpoint(tmp_path / "killed" / "model_best.pth"), read_checkpoint(tmp_path / "whole" / "model_best.pth")
-    )
+    for name in ("model_final.pth", "model_best.pth"):
+        assert_equal(read_checkpoint(tmp_path / "killed" / name), read_checkpoint(tmp_path / "whole" / name))
     assert read_metrics(tmp_path / "killed") == read_metrics(tmp_path / "whole")
 
 
@@ -68,11 +67,9 @@ def test_two_processes_equal_one(toy_config, train_net, tmp_path, launcher):
     assert [line["iteration"] for line in two] == [0, 1, 2]
     for line_of_one, line_of_two in zip(one, two, strict=True):
         assert line_of_two == pytest.approx(line_of_one, rel=1e-5)
-    weights = [
-        torch.load(tmp_path / folder / "model_final.pth", weights_only=True)["model"] for folder in ("one", "two")
-    ]
-    for name, weight in weights[0].items():
-        torch.testing.assert_close(weights[1][name], weight, rtol=1e-4, atol=1e-6)
+    one, two = (read_checkpoint(tmp_path / folder / "model_final.pth")["model"] for folder in ("one", "two"))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-4, atol=1e-6)
 
 
 class single_thread:

@@ -14,20 +14,20 @@ from tests.engine.toy import ToyDetector, ToyEvaluator
 _root = os.environ.get("QUERYDET_TOY_DATA", os.path.join(tempfile.gettempdir(), "querydet_toy"))
 
 model = L(ToyDetector)(num_classes=6)
-dataloader = dict(
-    train=L(build_train_loader)(
+dataloader = {
+    "train": L(build_train_loader)(
         dataset=L(load_synthetic)(root=_root, split="train", num_images=16, image_size=32),
         mapper=L(DetrDatasetMapper)(is_train=True, augmentations=[]),
         total_batch_size=4,
         num_workers=0,
     ),
-    test=L(build_test_loader)(
+    "test": L(build_test_loader)(
         dataset=L(load_synthetic)(root=_root, split="val", num_images=3, image_size=32),
         mapper=L(DetrDatasetMapper)(is_train=False, augmentations=[]),
         num_workers=0,
     ),
-    evaluator=L(ToyEvaluator)(),
-)
+    "evaluator": L(ToyEvaluator)(),
+}
 optimizer = get_config("common/optim.py").optimizer
 lr_multiplier = get_config("common/schedule.py").lr_multiplier_12ep
 train = get_config("common/train.py").train
