@@ -13,7 +13,7 @@ from typing import Any
 from detectron2.config import instantiate
 from tabulate import tabulate
 
-from querydet.config import load_config
+from querydet.config import apply_overrides, get_config
 from querydet.data import class_names
 from querydet.visualization import draw_batch
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.num_images < 1:
         parser.error("--num-images must be at least 1")
-    node = load_config(args.config_file, args.overrides).dataloader.train
+    node = apply_overrides(get_config(args.config_file), args.overrides).dataloader.train
     dataset = instantiate(node.dataset)
     names = class_names(dataset)
     print(count_table(dataset, names))

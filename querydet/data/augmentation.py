@@ -102,7 +102,8 @@ class ResizeShortSide(T.Augmentation):
     def output_size(self, height: int, width: int, short_side: int) -> tuple[int, int]:
         """Size (height, width) in pixels of an image resized to one length."""
         if self.rounding == "nearest":
-            return T.ResizeShortestEdge.get_output_shape(height, width, short_side, self.max_side)
+            sides = T.ResizeShortestEdge.get_output_shape(height, width, short_side, self.max_side)
+            return max(sides[0], 1), max(sides[1], 1)
         short, long = min(height, width), max(height, width)
         if long / short * short_side > self.max_side:
             short_side = max(round(self.max_side * short / long), 1)

@@ -9,6 +9,7 @@ Format: https://cocodataset.org/#format-data (object detection).
 import json
 import math
 import os
+import reprlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -142,7 +143,7 @@ def _entries(entries: list[Any], kind: str, report: ProblemReport) -> Iterator[t
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict) or not is_id(entry.get("id")):
             found = entry.get("id", "no id") if isinstance(entry, dict) else type(entry).__name__
-            report.add(f"{kind} id is not an integer", f"entry {position} ({found!r})")
+            report.add(f"{kind} id is not an integer", f"entry {position} ({reprlib.repr(found)})")
             continue
         if entry["id"] in seen:
             report.add(f"{kind} id is used twice", str(entry["id"]))
@@ -162,12 +163,12 @@ def _check_images(images: list[Any], report: ProblemReport) -> set[int]:
                 or not isinstance(size, int | float)
                 or not (0 < size < MAX_SIDE_PX and size % 1 == 0)
             ):
-                report.add(f"{key} is missing or not a positive integer", f"{label} ({size!r})")
+                report.add(f"{key} is missing or not a positive integer", f"{label} ({reprlib.repr(size)})")
         file_name = image.get("file_name")
         if not isinstance(file_name, str) or not file_name:
             report.add("file_name is missing", label)
         elif leaves_folder(file_name):
-            report.add("file_name leaves the image folder", f"{label} ({file_name!r})")
+            report.add("file_name leaves the image folder", f"{label} ({reprlib.repr(file_name)})")
     return ids
 
 
@@ -179,7 +180,7 @@ def _check_categories(categories: list[Any], report: ProblemReport) -> set[int]:
         if not isinstance(name, str) or not name:
             report.add("name is missing", label)
         elif name in names:
-            report.add("category name is used twice", f"{label} ({name!r})")
+            report.add("category name is used twice", f"{label} ({reprlib.repr(name)})")
         else:
             names.add(name)
     return ids
@@ -192,9 +193,9 @@ def _check_annotations(
         for key, known in (("image_id", image_ids), ("category_id", category_ids)):
             value = annotation.get(key)
             if not is_id(value) or value not in known:
-                report.add(f"unknown {key}", f"{label} ({value!r})")
+                report.add(f"unknown {key}", f"{label} ({reprlib.repr(value)})")
         if annotation.get("iscrowd", 0) not in (0, 1):
-            report.add("iscrowd is neither 0 nor 1", f"{label} ({annotation['iscrowd']!r})")
+            report.add("iscrowd is neither 0 nor 1", f"{label} ({reprlib.repr(annotation['iscrowd'])})")
         box = annotation.get("bbox")
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
-            report.add("bbox is not a list of four numbers", f"{label} ({box!r})")
+            report.add("bbox is not a list of four numbers", f"{label} ({reprlib.repr(box)})")

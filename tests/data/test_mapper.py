@@ -1,0 +1,160 @@
+"""Mapped samples: boxes follow the pixels, nothing invalid remains, bad files are named or skipped."""
+
+import copy
+import logging
+import os
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import transforms as T
+from omegaconf import ListConfig
+from PIL import Image
+
+from querydet.data import BadImageError, DetrDatasetMapper, load_coco
+
+
+@pytest.fixture
+def dataset(write_coco, coco_json):
+    return load_coco(*write_coco(coco_json))
+
+
+def train_mapper(*augmentations, **options):
+    return DetrDatasetMapper(is_train=True, augmentations=augmentations, **options)
+
+
+def test_train_sample(dataset):
+    sample = train_mapper()(dataset[0])
+    assert sample["image"].shape == (3, 30, 40)
+    assert sample["image"].dtype == torch.uint8
+    assert (sample["height"], sample["width"], sample["image_id"]) == (30, 40, 7)
+    assert sample["file_name"] == dataset[0]["file_name"]
+    assert sample["instances"].gt_boxes.tensor.tolist() == [[1, 2, 11, 22]]  # the crowd region is gone
+    assert sample["instances"].gt_classes.tolist() == [2]
+    assert sample["instances"].image_size == (30, 40)
+
+
+def test_boxes_follow_a_resize_and_a_flip(dataset):
+    sample = train_mapper(T.Resize((60, 80)), T.RandomFlip(prob=1.0))(dataset[0])
+    assert sample["instances"].gt_boxes.tensor.tolist() == [[80 - 22, 4, 80 - 2, 44]]
+    assert (sample["height"], sample["width"]) == (30, 40)
+
+
+def test_boxes_are_clipped_to_a_crop_and_dropped_outside(dataset):
+    record = copy.deepcopy(dataset[0])
+    record["annotations"][1].update(iscrowd=0, bbox=[30, 20, 5, 5])
+    sample = train_mapper(T.CropTransform(5, 5, 10, 10))(record)
+    assert sample["instances"].gt_boxes.tensor.tolist() == [[0, 0, 6, 10]]
+
+
+def test_a_box_that_only_touches_the_crop_is_dropped(dataset):
+    sample = train_mapper(T.CropTransform(11, 0, 10, 10))(dataset[0])  # the box ends at x = 11
+    assert len(sample["instances"]) == 0
+
+
+def test_an_image_without_objects_has_empty_fields(dataset):
+    for mapper in (train_mapper(), train_mapper(T.CropTransform(30, 25, 5, 5))):
+        sample = mapper(dataset[2] if not mapper._augmentations.augs else dataset[0])
+        assert len(sample["instances"]) == 0
+        assert sample["instances"].gt_boxes.tensor.shape == (0, 4)
+        assert sample["instances"].gt_classes.dtype == torch.int64
+
+
+def test_a_record_without_annotations_is_an_image_without_objects(dataset):
+    record = {key: value for key, value in dataset[0].items() if key != "annotations"}
+    assert len(train_mapper()(record)["instances"]) == 0
+
+
+def test_the_record_is_not_changed(dataset):
+    before = copy.deepcopy(dataset[0])
+    train_mapper(T.Resize((60, 80)), T.RandomFlip(prob=1.0))(dataset[0])
+    assert dataset[0] == before
+
+
+def test_test_sample_has_no_annotations(dataset):
+    sample = DetrDatasetMapper(is_train=False, augmentations=[T.Resize((60, 80))])(dataset[0])
+    assert set(sample) == {"image", "height", "width", "image_id", "file_name"}
+    assert sample["image"].shape == (3, 60, 80)
+
+
+def test_image_format_is_the_channel_order(dataset):
+    rgb, bgr = (train_mapper(image_format=order)(dataset[0])["image"] for order in ("RGB", "BGR"))
+    assert torch.equal(rgb, bgr.flip(0))
+    assert np.array_equal(rgb.permute(1, 2, 0).numpy(), np.asarray(Image.open(dataset[0]["file_name"])))
+
+
+def test_augmentations_may_be_a_config_list(dataset):
+    augmentations = ListConfig([T.Resize((60, 80))], flags={"allow_objects": True})
+    assert DetrDatasetMapper(is_train=True, augmentations=augmentations)(dataset[0])["image"].shape == (3, 60, 80)
+
+
+def truncate(path):
+    with open(path, "r+b") as file:
+        file.truncate(os.path.getsize(path) // 2)
+
+
+def empty(path):
+    open(path, "w").close()
+
+
+def text(path):
+    with open(path, "w") as file:
+        file.write("no image at all")
+
+
+def other_size(path):
+    Image.new("RGB", (41, 30)).save(path)
+
+
+def bomb(path):
+    Image.new("1", (20_000, 20_000)).save(path)
+
+
+BAD = [
+    (truncate, "OSError|SyntaxError"),
+    (empty, "UnidentifiedImageError"),
+    (text, "UnidentifiedImageError"),
+    (os.remove, "FileNotFoundError"),
+    (other_size, r"SizeMismatchError: Mismatched image shape .*\(41, 30\), expect \(40, 30\)"),
+    (bomb, "DecompressionBombError"),
+]
+
+
+@pytest.mark.parametrize(("damage", "reason"), BAD)
+def test_a_bad_image_is_named_with_the_reason(dataset, damage, reason):
+    damage(dataset[0]["file_name"])
+    with pytest.raises(BadImageError, match=rf"a\.png cannot be used: ({reason})"):
+        train_mapper()(dataset[0])
+
+
+@pytest.mark.parametrize("damage", [damage for damage, _ in BAD])
+def test_a_bad_image_is_skipped_counted_and_logged_once(dataset, damage, caplog):
+    damage(dataset[0]["file_name"])
+    mapper = train_mapper(on_bad_image="skip")
+    with caplog.at_level(logging.WARNING):
+        assert mapper(dataset[0]) is None
+        assert mapper(dataset[0]) is None
+    assert mapper(dataset[1]) is not None
+    assert mapper.bad_images == {dataset[0]["file_name"]: 2}
+    assert len(caplog.records) == 1
+    assert "a.png" in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+def test_every_pixel_format_becomes_three_channels(dataset, mode, tmp_path):
+    path = str(tmp_path / ("x.tif" if mode == "CMYK" else "x.png"))
+    Image.new(mode, (40, 30)).save(path)
+    assert train_mapper()({**dataset[0], "file_name": path})["image"].shape == (3, 30, 40)
+
+
+def test_exif_rotation_is_applied(dataset, tmp_path):
+    path = str(tmp_path / "rotated.jpg")
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (30, 40)).save(path, exif=exif)
+    assert train_mapper()({**dataset[0], "file_name": path})["image"].shape == (3, 30, 40)
+
+
+def test_unknown_policy():
+    with pytest.raises(ValueError, match=r"on_bad_image must be one of \('raise', 'skip'\), got 'ignore'"):
+        train_mapper(on_bad_image="ignore")

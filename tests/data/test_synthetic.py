@@ -1,0 +1,187 @@
+"""The generator: the same bytes for the same seed, complete or absent, boxes around what is drawn."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from querydet.data import SceneStyle, class_names, generate_synthetic, load_synthetic
+from querydet.data.synthetic_scene import CLASS_NAMES, Scene
+
+SMALL = {"num_images": 6, "image_size": 64}
+
+
+def digests(folder):
+    """Content of every file of a folder, by name."""
+    root = pathlib.Path(folder)
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()
+    }
+
+
+def draw(seed, size=96, **style):
+    return Scene(size, SceneStyle(**style), np.random.RandomState(seed)).draw()
+
+
+def test_same_seed_same_bytes(tmp_path):
+    first, second, other = (
+        digests(generate_synthetic(str(tmp_path / name), "train", seed=seed, **SMALL))
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first == second
+    assert len(first) == 7
+    assert not set(first.values()) & set(other.values())
+
+
+def test_splits_share_no_image(tmp_path):
+    train, val = (digests(generate_synthetic(str(tmp_path), split, **SMALL)) for split in ("train", "val"))
+    assert not set(train.values()) & set(val.values())
+
+
+def test_more_images_begin_with_the_same_ones(tmp_path):
+    few = digests(generate_synthetic(str(tmp_path), "train", 3, 64))
+    many = digests(generate_synthetic(str(tmp_path), "train", 5, 64))
+    assert all(many[name] == digest for name, digest in few.items() if name.startswith("images"))
+
+
+def test_written_once(tmp_path):
+    folder = generate_synthetic(str(tmp_path), "train", **SMALL)
+    stamp = os.stat(os.path.join(folder, "annotations.json")).st_mtime_ns
+    assert generate_synthetic(str(tmp_path), "train", **SMALL) == folder
+    assert os.stat(os.path.join(folder, "annotations.json")).st_mtime_ns == stamp
+
+
+def test_another_recipe_has_another_folder(tmp_path):
+    folders = {
+        generate_synthetic(str(tmp_path), "train", 1, 64, seed, SceneStyle(clutter=clutter))
+        for seed in (0, 1)
+        for clutter in (0, 2)
+    }
+    assert len(folders) == 4
+
+
+def test_loads_as_coco(tmp_path):
+    dataset = load_synthetic(str(tmp_path), "val", num_images=40, image_size=64)
+    assert class_names(dataset) == list(CLASS_NAMES) == ["circle", "square", "triangle", "star", "ring", "cross"]
+    assert len(dataset) == 40
+    assert all((record["height"], record["width"]) == (64, 64) for record in dataset)
+    labels = {item["category_id"] for record in dataset for item in record["annotations"]}
+    assert labels == set(range(6))
+    for record in dataset:
+        for item in record["annotations"]:
+            x, y, w, h = item["bbox"]
+            assert x >= 0 <= y and x + w <= 64.01 and y + h <= 64.01 and min(w, h) > 2  # noqa: PT018
+            assert 0 < item["area"] <= w * h * 1.02
+
+
+def test_a_killed_generation_leaves_nothing(tmp_path, monkeypatch):
+    def die(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scene, "draw", die)
+        with pytest.raises(KeyboardInterrupt):
+            generate_synthetic(str(tmp_path), "train", **SMALL)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert len(digests(generate_synthetic(str(tmp_path), "train", **SMALL))) == 7
+
+
+def test_left_over_drafts_are_removed(tmp_path):
+    folder = generate_synthetic(str(tmp_path / "a"), "train", **SMALL)
+    draft = tmp_path / "b" / f".{os.path.basename(folder)}.draft.xyz"  # as after a SIGKILL
+    draft.mkdir(parents=True)
+    (draft / "annotations.json").write_text("{")
+    assert digests(generate_synthetic(str(tmp_path / "b"), "train", **SMALL)) == digests(folder)
+    assert not draft.exists()
+
+
+def test_processes_at_once_agree(tmp_path):
+    context = multiprocessing.get_context("fork")
+    with context.Pool(3) as pool:
+        folders = pool.starmap(generate_synthetic, [(str(tmp_path), "train", 4, 64)] * 3)
+    assert len(set(folders)) == 1
+    assert len(digests(folders[0])) == 5
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
+
+
+def test_a_box_encloses_its_object():
+    """With one object, no clutter and no noise, what differs from the smooth background is the object."""
+    for seed in range(20):
+        style = {"min_objects": 1, "max_objects": 1, "clutter": 0, "noise": 0.0, "empty_fraction": 0.0}
+        image, objects = draw(seed, **style)
+        rng = np.random.RandomState(seed)
+        plain = Scene(96, SceneStyle(**style), rng)._canvas.round().astype(int)
+        ys, xs = np.nonzero(np.abs(image.astype(int) - plain).max(axis=2) > 12)
+        x, y, w, h = objects[0].box
+        found = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+        assert np.abs(np.subtract(found, (x, y, x + w, y + h))).max() <= 1.3
+
+
+def test_hidden_parts_are_limited():
+    for seed in range(15):
+        scene = Scene(96, SceneStyle(max_objects=8, max_overlap=0.2), np.random.RandomState(seed))
+        scene.draw()
+        for visible, area in zip(scene._visible, scene._full_area, strict=True):
+            assert visible.sum() >= 0.8 * area
+
+
+def test_style_sets_the_difficulty():
+    assert all(not draw(seed, empty_fraction=1.0)[1] for seed in range(5))
+    counts = [len(draw(seed, min_objects=3, max_objects=3, empty_fraction=0.0, max_size=0.2)[1]) for seed in range(10)]
+    assert set(counts) == {3}
+    sizes = [
+        max(item.box[2:])
+        for seed in range(10)
+        for item in draw(seed, min_size=0.1, max_size=0.12, max_stretch=1.0, empty_fraction=0.0)[1]
+    ]
+    assert max(sizes) <= 0.12 * 96 + 1
+    quiet, noisy = (draw(3, noise=noise)[0].astype(float) for noise in (0.0, 20.0))
+    assert np.abs(quiet - noisy).mean() > 8
+    image, objects = draw(0, empty_fraction=1.0, clutter=0, lookalikes=4)
+    assert objects == []
+    assert np.abs(np.diff(image.astype(int), axis=0)).max() > 60  # unlabelled shapes have edges
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "training"}, "split must be one of .* got 'training'"),
+        ({"num_images": 0}, "num_images >= 1"),
+        ({"image_size": 16}, "image_size >= 32"),
+        ({"seed": -1}, "seed >= 0"),
+    ],
+)
+def test_bad_arguments(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        generate_synthetic(str(tmp_path), **{"split": "train", **options})
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        {"min_objects": 4, "max_objects": 3},
+        {"min_objects": 0},
+        {"min_size": 0.0},
+        {"max_size": 1.5},
+        {"max_stretch": 0.5},
+        {"max_overlap": 1.0},
+        {"empty_fraction": 2.0},
+        {"noise": -1.0},
+    ],
+)
+def test_bad_styles(style):
+    with pytest.raises(ValueError, match="scene style needs"):
+        SceneStyle(**style)
+
+
+def test_json_names_its_recipe(tmp_path):
+    folder = generate_synthetic(str(tmp_path), "train", **SMALL)
+    with open(os.path.join(folder, "annotations.json")) as file:
+        info = json.load(file)["info"]
+    assert (info["seed"], info["num_images"], info["image_size"], info["style"]["noise"]) == (0, 6, 64, 5.0)
+    assert Image.open(os.path.join(folder, "images", "000001.png")).size == (64, 64)

@@ -1,0 +1,75 @@
+"""Detections on one image, and the json they are written to."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
+
+from querydet.data import load_coco
+from querydet.evaluation import CocoWriter, Predictor
+
+
+class Probe(torch.nn.Module):
+    """Returns three fixed detections and keeps its input."""
+
+    def forward(self, batch):
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.seen = batch[0]
+        instances = Instances((batch[0]["height"], batch[0]["width"]))
+        boxes = [[1.0, 2, 5, 9], [3, 3, 8, 8], [0, 0, float("nan"), 4]]
+        instances.pred_boxes = Boxes(torch.tensor(boxes))
+        instances.scores = torch.tensor([0.4, 0.8, 0.9])
+        instances.pred_classes = torch.tensor([0, 1, 1])
+        return [{"instances": instances}]
+
+
+def gradient():
+    return np.arange(30 * 40 * 3, dtype=np.uint8).reshape(30, 40, 3)
+
+
+def test_model_sees_the_augmented_image_and_the_original_size():
+    model = Probe().train()
+    Predictor(model=model, augmentations=[T.Resize((60, 80))])(gradient())
+    assert model.seen["image"].shape == (3, 60, 80)
+    assert (model.seen["height"], model.seen["width"]) == (30, 40)
+    assert model.training  # as before
+
+
+def test_channel_order():
+    model = Probe()
+    for order, expected in (("RGB", gradient()), ("BGR", gradient()[:, :, ::-1])):
+        Predictor(model=model, augmentations=[], image_format=order)(gradient())
+        assert np.array_equal(model.seen["image"].permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize(("threshold", "scores"), [(0.0, [0.8, 0.4]), (0.5, [0.8]), (0.85, [])])
+def test_confident_finite_detections_best_first(threshold, scores):
+    found = Predictor(model=Probe(), augmentations=[], threshold=threshold)(gradient())
+    assert found.scores.tolist() == pytest.approx(scores)
+
+
+def test_bad_parameters():
+    with pytest.raises(ValueError, match=r"threshold must be in \[0, 1\], got 30"):
+        Predictor(model=Probe(), augmentations=[], threshold=30)
+    with pytest.raises(ValueError, match="image_format must be RGB or BGR, got 'L'"):
+        Predictor(model=Probe(), augmentations=[], image_format="L")
+
+
+def test_written_detections_are_a_coco_data_set(tmp_path):
+    writer = CocoWriter(["cat", "dog"], [3, 17])
+    writer.add("a.jpg", Predictor(model=Probe(), augmentations=[], threshold=0.1)(gradient()))
+    writer.add("b.jpg", Predictor(model=Probe(), augmentations=[], threshold=0.99)(gradient()))
+    path = str(tmp_path / "new" / "detections.json")
+    writer.save(path)
+    with open(path) as file:
+        content = json.load(file)
+    assert content["annotations"][0] == {
+        "id": 1, "image_id": 1, "category_id": 17, "bbox": [3, 3, 5, 5], "area": 25, "iscrowd": 0, "score": 0.8
+    }  # fmt: skip
+    dataset = load_coco(path, str(tmp_path), check_files=False)
+    assert [len(record["annotations"]) for record in dataset] == [2, 0]
+    assert (dataset[0]["height"], dataset[0]["width"]) == (30, 40)

@@ -1,0 +1,43 @@
+"""The tools that only draw."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from tests.tools.conftest import ROOT
+
+
+def test_ground_truth_beside_predictions(tool, config, weights, tmp_path):
+    path = tmp_path / "grid.png"
+    command = ["--config-file", config, "--weights", weights, "--output", str(path), "--num-images", "2"]
+    assert tool("visualize_predictions").main([*command, "--threshold", "0"]) == 0
+    assert Image.open(path).size[0] > 1000
+
+
+def test_training_data(tool, tmp_path, capsys):
+    path = tmp_path / "batch.png"
+    command = ["--config-file", "common/data/synthetic.py", "--output", str(path), "--num-images", "5"]
+    overrides = [f"dataloader.train.dataset.root={tmp_path}", "dataloader.train.dataset.num_images=8"]
+    assert tool("visualize_data").main([*command, *overrides]) == 0
+    assert Image.open(path).size[0] > 1000
+    lines = capsys.readouterr().out
+    assert "| images                 |       8 |" in lines
+    assert "| circle " in lines
+
+
+def test_curves(tool, tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps({"iteration": 1, "total_loss": 2.0}))
+    assert tool("plot_curves").main([str(tmp_path)]) == 0
+    assert (tmp_path / "curves.png").is_file()
+    with pytest.raises(FileNotFoundError, match="no metrics"):
+        tool("plot_curves").main([str(tmp_path / "nowhere")])
+
+
+def test_tools_run_as_scripts():
+    command = [sys.executable, "-W", "ignore", str(ROOT / "tools" / "plot_curves.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert "RUN_DIR" in done.stdout

@@ -1,0 +1,112 @@
+"""The command line of predict.py: what it writes, and what it says about bad input."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from querydet.data import load_coco
+from querydet.data.media import VideoSink
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, size in (("a.png", (60, 40)), ("sub/b.jpg", (40, 60)), ("c.bmp", (32, 32))):
+        Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def predict(tool, config, weights, tmp_path):
+    """Runs the tool, shows everything with a threshold of 0, returns exit status and output folder."""
+
+    def run(*inputs, options=(), overrides=()):
+        output = tmp_path / "out"
+        command = ["--config-file", config, "--weights", weights, "--output", str(output), "--threshold", "0"]
+        return tool("predict").main([*command, "--input", *map(str, inputs), *options, "--", *overrides]), output
+
+    return run
+
+
+def test_folder_of_images(predict, photos):
+    status, output = predict(photos)
+    assert status == 0
+    assert sorted(str(p.relative_to(output)) for p in output.rglob("*.*")) == [
+        "a.png", "c.bmp.png", "detections.json", "sub/b.jpg"
+    ]  # fmt: skip
+    dataset = load_coco(str(output / "detections.json"), str(photos))
+    assert [(record["width"], record["height"]) for record in dataset] == [(60, 40), (32, 32), (40, 60)]
+    with open(output / "detections.json") as file:
+        content = json.load(file)
+    assert [item["name"] for item in content["categories"]][:2] == ["circle", "square"]
+    assert len(content["annotations"]) == 3  # the toy finds one object an image
+    assert Image.open(output / "a.png").size == (720, 480)
+
+
+def test_threshold(predict, photos):
+    _, output = predict(photos, options=["--threshold", "1"])
+    assert json.loads((output / "detections.json").read_text())["annotations"] == []
+
+
+def test_given_class_names(predict, photos):
+    _, output = predict(photos / "a.png", options=["--classes", "u, v,w,x,y,z"])
+    categories = json.loads((output / "detections.json").read_text())["categories"]
+    assert [item["name"] for item in categories] == list("uvwxyz")
+    with pytest.raises(ValueError, match="--classes has 2 names, the model has 6 classes"):
+        predict(photos / "a.png", options=["--classes", "u,v"])
+
+
+def test_without_the_data_classes_are_numbers(predict, photos, monkeypatch, tool):
+    module = tool("predict")
+    config = module.load_config(str(__import__("pathlib").Path(__file__).parents[1] / "engine" / "toy_config.py"))
+    config.dataloader.test.dataset = {"_target_": "querydet.data.load_coco", "annotations": "no.json", "images": "no"}
+    names, ids = module.find_classes(config, None)
+    assert names == [f"class {index}" for index in range(6)]
+    assert ids == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_bad_image_is_reported_after_the_others_are_done(predict, photos):
+    (photos / "bad.png").write_bytes(b"no image")
+    status, output = predict(photos)
+    assert status == 1
+    assert len(json.loads((output / "detections.json").read_text())["images"]) == 3
+
+
+def test_inputs_are_never_overwritten(tool, config, weights, photos):
+    command = ["--config-file", config, "--weights", weights, "--input", str(photos), "--output", str(photos)]
+    with pytest.raises(ValueError, match=r"--output would overwrite the input .*a\.png"):
+        tool("predict").main(command)
+
+
+def test_missing_input_and_weights_are_named(predict, tool, config, photos, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        predict(tmp_path / "nowhere")
+    command = ["--config-file", config, "--weights", "no.pth", "--input", str(photos), "--output", str(tmp_path / "o")]
+    with pytest.raises(FileNotFoundError, match=r"no\.pth"):
+        tool("predict").main(command)
+
+
+def test_a_misspelt_override_is_refused(predict, photos):
+    with pytest.raises(ValueError, match=r"no key 'train.devise'; did you mean 'train.device'"):
+        predict(photos, overrides=["train.devise=cpu"])
+
+
+def test_video(predict, tmp_path):
+    pytest.importorskip("cv2", reason="videos need OpenCV")
+    clip = str(tmp_path / "clip.mp4")
+    sink = VideoSink(clip, 5.0)
+    try:
+        for _ in range(3):
+            sink.write(np.zeros((48, 64, 3), np.uint8))
+    except ValueError as error:
+        pytest.skip(f"this OpenCV has no mp4 encoder: {error}")
+    sink.close()
+    status, output = predict(clip)
+    assert status == 0
+    assert (output / "clip.mp4").stat().st_size > 0
+    names = [image["file_name"] for image in json.loads((output / "detections.json").read_text())["images"]]
+    assert names == ["clip.mp4#000001", "clip.mp4#000002", "clip.mp4#000003"]
