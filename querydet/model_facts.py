@@ -1,0 +1,254 @@
+"""What a detector costs on paper: its parameters, and the arithmetic of one image.
+
+Nothing is computed: models are copied to the meta device, where tensors have shapes and no contents, so that Swin-L is
+counted in seconds on a laptop. Two ways of counting are offered, because published numbers use both:
+
+* ``FlopCounterMode`` of PyTorch: 2 per multiply-add of convolutions, linear layers and matrix products, nothing else.
+* The benchmark of DINO's released code (after that of DETR): 1 per multiply-add of the same, and some element-wise
+  work, see :data:`ELEMENTWISE_RULES`.
+
+Neither knows the sampling core of deformable attention. Here it has a formula of its own (:func:`sampling_flops`),
+registered with PyTorch as soon as this module is imported, and is always reported apart.
+
+What is counted is inference, which reads out the last decoder layer alone. The released code also predicts from the
+layers before it, whose results it needs only in training: 0.1 to 0.4 % more.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from detectron2.config import instantiate
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
+
+from querydet.detector import QueryDetector
+from querydet.layers.ms_deform_attn import FORWARD
+
+OPERATOR = FORWARD.replace("::", ".")  # as PyTorch prints it
+
+# Of one sample of one channel: the interpolation of four pixels, and the attention weight.
+_MULTIPLY_ADDS_PER_SAMPLE = 4 + 1
+
+_aten = torch.ops.aten
+
+# Cost of each element of the result, as DINO's benchmark counts it. Inferred from its counts by operator of the
+# released models: norms and the softmax of self-attention agree to the last printed digit. A frozen batch norm is a
+# product and a sum there. Left out: dropout, which does nothing at inference but is counted there (0.1 %), pooling and
+# resizing (under 0.01 %), and what those models do not have (GELU).
+ELEMENTWISE_RULES: Mapping[Any, int] = {
+    _aten.native_layer_norm: 5,
+    _aten.native_group_norm: 5,
+    _aten.native_batch_norm: 2,
+    _aten._native_batch_norm_legit_no_training: 2,
+    _aten._softmax: 5,
+    _aten._safe_softmax: 5,
+    _aten.add: 1,
+    _aten.add_: 1,
+    _aten.sub: 1,
+    _aten.rsub: 1,
+    _aten.mul: 1,
+    _aten.div: 1,
+    _aten.relu: 1,
+    _aten.relu_: 1,
+    _aten.sin: 1,
+    _aten.cos: 1,
+    _aten.log: 1,
+    _aten.sigmoid: 1,
+}
+
+
+@register_flop_formula(torch.ops.querydet.ms_deform_attn)
+def sampling_flops(
+    value: Sequence[int],
+    spatial_shapes: Sequence[int],
+    sampling_locations: Sequence[int],
+    attention_weights: Sequence[int],
+    **_: Any,
+) -> int:
+    """Arithmetic of the deformable attention operator, 2 per multiply-add.
+
+    For each sampled point and channel 4 multiply-adds of bilinear interpolation and 1 of the attention weight. The
+    coordinates, one calculation for all channels of a head, are not counted, nor are the projections around the
+    operator, which are linear layers.
+
+    Args:
+        value: the shape (B, S, M, D).
+        spatial_shapes: sizes of the levels; they do not matter.
+        sampling_locations: the shape (B, Q, M, L, P, 2).
+        attention_weights: the shape (B, Q, M, L, P).
+    """
+    return 2 * _MULTIPLY_ADDS_PER_SAMPLE * math.prod(attention_weights) * value[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterCount:
+    """Numbers of parameters; one that is shared counts once, where it appears first."""
+
+    total: int
+    trainable: int
+    by_part: dict[str, tuple[int, int]]  # part of the model: (total, trainable)
+
+    @property
+    def frozen(self) -> int:
+        """Parameters that training leaves alone, such as those of a backbone's first stages."""
+        return self.total - self.trainable
+
+
+@dataclass(frozen=True, slots=True)
+class FlopCount:
+    """Arithmetic of one forward pass; what an operator or a module is not listed with is zero."""
+
+    by_op: dict[str, int]  # 2 per multiply-add, with the sampling operator under OPERATOR
+    by_module: dict[str, dict[str, int]]  # the same for each module's forward, by its dotted name
+    elementwise: dict[str, int]  # by ELEMENTWISE_RULES, 1 per operation
+
+    @property
+    def total(self) -> int:
+        """2 per multiply-add, sampling operator included."""
+        return sum(self.by_op.values())
+
+    @property
+    def operator(self) -> int:
+        """The sampling operator alone, 2 per multiply-add."""
+        return self.by_op.get(OPERATOR, 0)
+
+    @property
+    def without_operator(self) -> int:
+        """What PyTorch's FlopCounterMode gives by itself: 2 per multiply-add."""
+        return self.total - self.operator
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds without the sampling operator."""
+        return self.without_operator // 2
+
+    @property
+    def dino_benchmark(self) -> int:
+        """As DINO's benchmark counts: multiply-adds and element-wise work, without the sampling operator."""
+        return self.multiply_adds + sum(self.elementwise.values())
+
+
+def count_parameters(model: nn.Module) -> ParameterCount:
+    """Count the parameters of a model and of its direct children.
+
+    Parameters that belong to the model itself and to no child are listed under the empty name.
+    """
+    by_part: dict[str, tuple[int, int]] = {}
+    for name, parameter in model.named_parameters():
+        part = name.split(".")[0] if "." in name else ""
+        total, trainable = by_part.get(part, (0, 0))
+        by_part[part] = (total + parameter.numel(), trainable + parameter.numel() * parameter.requires_grad)
+    return ParameterCount(
+        total=sum(total for total, _ in by_part.values()),
+        trainable=sum(trainable for _, trainable in by_part.values()),
+        by_part=by_part,
+    )
+
+
+def count_flops(model: QueryDetector, height: int, width: int) -> FlopCount:
+    """Count the arithmetic of inference on one image, from its pixels to logits and boxes.
+
+    The model is left as it is and may be on any device. Normalising the image and picking the best detections are not
+    counted.
+
+    Args:
+        model: a detector.
+        height, width: of the image, in pixels.
+
+    Raises:
+        ValueError: height or width is not positive, or the image has fewer tokens than the model selects queries.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"the image must have a positive size, found height {height} and width {width}")
+    image = torch.empty(1, 3, height, width, device="meta")
+    padding = torch.empty(1, height, width, dtype=torch.bool, device="meta")
+    count = count_module_flops(_Inference(model), image, padding)
+    prefix = "detector."
+    by_module = {name.removeprefix(prefix): ops for name, ops in count.by_module.items() if name.startswith(prefix)}
+    return replace(count, by_module=by_module)
+
+
+def count_module_flops(module: nn.Module, *inputs: Tensor) -> FlopCount:
+    """Count the arithmetic of a module's forward pass in evaluation mode.
+
+    Args:
+        module: anything that runs on the meta device, that is, does not look at the contents of tensors. It is left as
+            it is: a copy is counted.
+        inputs: tensors of the right shapes and dtypes, on any device.
+    """
+    module = copy.deepcopy(module).to("meta").eval()
+    module.requires_grad_(False)  # FlopCounterMode follows gradients of module inputs, and fails under no_grad
+    rules: dict[Any, Callable[..., int]] = {packet: _per_element(cost) for packet, cost in ELEMENTWISE_RULES.items()}
+    counter = FlopCounterMode(display=False, custom_mapping=rules)
+    with torch.device("meta"), torch.no_grad(), counter:
+        module(*(tensor.to("meta") for tensor in inputs))
+    counts = counter.get_flop_counts()
+    everything = counts.get("Global", {})
+    prefix = type(module).__name__ + "."
+    return FlopCount(
+        by_op=_named(everything, elementwise=False),
+        by_module={
+            name.removeprefix(prefix): _named(ops, elementwise=False)
+            for name, ops in counts.items()
+            if name.startswith(prefix)
+        },
+        elementwise=_named(everything, elementwise=True),
+    )
+
+
+def build_on_meta(model_config: DictConfig) -> nn.Module:
+    """Build a model without memory for its weights, to be counted and not to be run.
+
+    Args:
+        model_config: the ``model`` of a config. It is left as it is.
+
+    Raises:
+        RuntimeError: a part looks at the contents of its tensors while it is built.
+    """
+    config = copy.deepcopy(model_config)
+    if config.get("backbone") is not None and "drop_path_rate" in config.backbone:
+        # It has no parameters and no part in inference, but Detectron2's Swin needs timm for it.
+        config.backbone.drop_path_rate = 0.0
+    with torch.device("meta"), _RealRanges():
+        return instantiate(config)
+
+
+class _RealRanges(TorchFunctionMode):
+    """Keeps ``torch.linspace`` off the meta device: Detectron2's Swin reads numbers from one while it is built."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs.setdefault("device", "cpu")
+        return func(*args, **kwargs)
+
+
+class _Inference(nn.Module):
+    """A detector between its pre- and postprocessing; a module, so that the counter sees the names of its parts."""
+
+    def __init__(self, detector: QueryDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor, padding: Tensor) -> None:
+        """Predict for normalised images (B, 3, H, W) with padding (B, H, W)."""
+        self.detector.predict(self.detector.backbone(images), padding)
+
+
+def _per_element(cost: int) -> Callable[..., int]:
+    """A flop formula: ``cost`` for each element of the (first) result."""
+
+    def formula(*_: Any, out_shape: Any, **__: Any) -> int:
+        return cost * math.prod(out_shape if isinstance(out_shape, torch.Size) else out_shape[0])
+
+    return formula
+
+
+def _named(ops: Mapping[Any, int], *, elementwise: bool) -> dict[str, int]:
+    return {str(packet): int(flops) for packet, flops in ops.items() if (packet in ELEMENTWISE_RULES) is elementwise}

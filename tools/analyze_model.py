@@ -1,0 +1,220 @@
+"""Prints parameters and FLOPs of the models of one or more configs, beside published numbers.
+
+    python tools/analyze_model.py projects/dino/configs/dino_r50_4scale_12ep.py
+    python tools/analyze_model.py projects/dino/configs/*.py --size 800x1066 --size 800x1333 model.num_classes=91
+    python tools/analyze_model.py CONFIG... --json benchmarks/results/model_facts.json model.num_classes=91
+
+Needs neither weights nor data nor a GPU, and no memory for the model: seconds, for any size. The released models have
+91 classes, so that model.num_classes=91 gives their exact parameter counts; overrides apply to every config.
+
+Columns of the last table, all for inference on one image:
+  GFLOPs       2 per multiply-add of convolutions, linear layers and matrix products (PyTorch's FlopCounterMode)
+  + operator   the same with the sampling core of deformable attention: 5 multiply-adds per sampled point and channel
+  official     GFLOPs counted in the same way on the released code, which reads out all decoder layers
+  multiply-adds, + element-wise
+               1 per multiply-add, as papers count, and with the element-wise work of the rules of DINO's benchmark
+  paper        the printed number, an average over COCO images: compare it to the range of 800x1066 and 800x1333
+"""
+
+import argparse
+import datetime
+import fnmatch
+import json
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+import querydet
+from querydet.config import config_root, find_config, load_config
+from querydet.model_facts import OPERATOR, FlopCount, ParameterCount, build_on_meta, count_flops, count_parameters
+
+PUBLISHED = Path(__file__).resolve().parent.parent / "benchmarks" / "published" / "model_facts.json"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the model of one config."""
+
+    config: str
+    num_classes: int
+    parameters: ParameterCount
+    flops: dict[str, FlopCount]  # by size, such as "800x1066"
+    published: dict[str, Any]  # an entry of the file of published numbers, or empty
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; ``items`` is split into ``configs`` and ``overrides``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("items", nargs="+", metavar="CONFIG|key=value", help="config files, and changes to all of them")
+    parser.add_argument(
+        "--size", action="append", metavar="HxW", help="image size, height first; repeat for more (default 800x1066)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write the numbers, and what made them, to this file")
+    args = parser.parse_intermixed_args(argv)
+    args.configs = [item for item in args.items if "=" not in item]
+    args.overrides = [item for item in args.items if "=" in item]
+    args.size = args.size or ["800x1066"]
+    if not args.configs:
+        parser.error("name at least one config file")
+    for size in args.size:
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", size):
+            parser.error(f"--size must be height x width such as 800x1066, found '{size}'")
+    return args
+
+
+def shipped_name(config: str) -> str:
+    """A config's path relative to the project, or as given if it lies elsewhere."""
+    path = Path(find_config(config)).resolve()
+    root = config_root().resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else config
+
+
+def find_published(name: str, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The published numbers for a config; empty if there are none."""
+    return next((entry for entry in entries if any(fnmatch.fnmatch(name, glob) for glob in entry["configs"])), {})
+
+
+def analyze(config: str, sizes: Sequence[str], overrides: Sequence[str], entries: Sequence[dict[str, Any]]) -> Facts:
+    """Builds the model of a config without weights and counts."""
+    cfg = load_config(config, overrides)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about deprecated calls in Detectron2, which have no part in counting
+        model: Any = build_on_meta(cfg.model)
+        flops = {size: count_flops(model, *map(int, size.split("x"))) for size in sizes}
+    name = shipped_name(config)
+    return Facts(name, model.num_classes, count_parameters(model), flops, find_published(name, entries))
+
+
+def part_table(facts: Facts) -> str:
+    """Parameters and FLOPs of each part of one model."""
+    rows: list[list[Any]] = []
+    for part, (total, trainable) in facts.parameters.by_part.items():
+        row: list[Any] = [part, f"{total:,}", f"{trainable:,}"]
+        for count in facts.flops.values():
+            ops = count.by_module.get(part, {})
+            row += [_giga(sum(ops.values()) - ops.get(OPERATOR, 0)), _giga(ops.get(OPERATOR, 0))]
+        rows.append(row)
+    total_row: list[Any] = ["all", f"{facts.parameters.total:,}", f"{facts.parameters.trainable:,}"]
+    headers = ["part", "parameters", "trainable"]
+    for size, count in facts.flops.items():
+        total_row += [_giga(count.without_operator), _giga(count.operator)]
+        headers += [f"GFLOPs {size}", "operator"]
+    return _table([*rows, total_row], headers)
+
+
+def parameter_table(facts: Sequence[Facts]) -> str:
+    """One row per config: parameters beside the published ones."""
+    rows = []
+    for one in facts:
+        official, paper = one.published.get("official_code", {}), one.published.get("paper", {})
+        counts = (one.parameters.total, one.parameters.trainable)
+        published = (official.get("parameters"), official.get("trainable"))
+        millions = paper.get("parameters_millions")
+        numbers = ["" if number is None else f"{number:,}" for number in (*counts, *published)]
+        rows.append([one.config, one.num_classes, *numbers, f"{millions} M" if millions else ""])
+    headers = ["config", "classes", "parameters", "trainable", "official", "official trainable", "paper"]
+    return _table(rows, headers)
+
+
+def flop_table(facts: Sequence[Facts]) -> str:
+    """One row per config and size: FLOPs beside the published ones."""
+    rows = []
+    for one in facts:
+        paper = one.published.get("paper", {}).get("gflops")
+        for size, count in one.flops.items():
+            official = one.published.get("official_code", {}).get("flops", {}).get(size)
+            numbers = (count.without_operator, count.total, official, count.multiply_adds, count.dino_benchmark)
+            rows.append([one.config, size, *(_giga(number) for number in numbers), f"{paper} G" if paper else ""])
+    headers = ["config", "size", "GFLOPs", "+ operator", "official", "multiply-adds", "+ element-wise", "paper"]
+    return _table(rows, headers)
+
+
+def as_record(facts: Facts) -> dict[str, Any]:
+    """The numbers of one config for the json file."""
+    return {
+        "config": facts.config,
+        "num_classes": facts.num_classes,
+        "parameters": facts.parameters.total,
+        "trainable": facts.parameters.trainable,
+        "parameters_by_part": {part: total for part, (total, _) in facts.parameters.by_part.items()},
+        "flops": {
+            size: {
+                "total_without_operator": count.without_operator,
+                "operator": count.operator,
+                "multiply_adds": count.multiply_adds,
+                "dino_benchmark": count.dino_benchmark,
+                "by_op": count.by_op,
+                "by_part": {part: count.by_module.get(part, {}) for part in facts.parameters.by_part},
+            }
+            for size, count in facts.flops.items()
+        },
+        "published": {
+            key: facts.published[key] for key in ("name", "paper", "official_code") if key in facts.published
+        },
+    }
+
+
+def write_json(path: str, facts: Sequence[Facts], argv: Sequence[str]) -> None:
+    """Writes the numbers together with the command, commit, versions, machine and date that made them."""
+    record = {
+        "about": "Inference on one image; FLOPs are 2 per multiply-add except multiply_adds and dino_benchmark, see "
+        "querydet/model_facts.py.",
+        "command": shlex.join(["python", "tools/analyze_model.py", *argv]),
+        "commit": _commit(),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.system()} {platform.machine()}; counted from shapes, the same on every machine",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "querydet": querydet.__version__},
+        "models": [as_record(one) for one in facts],
+    }
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _commit() -> str | None:
+    """The commit, with ``-dirty`` behind it if tracked files were changed; None outside of a checkout."""
+    folder = str(Path(__file__).resolve().parent)
+    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _giga(flops: int | None) -> str:
+    if flops is None:
+        return ""
+    return f"{flops / 1e9:.1f}" if flops >= 1e10 else f"{flops / 1e9:.3g}"
+
+
+def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
+    alignment = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=alignment)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the tool."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = parse_arguments(argv)
+    entries = json.loads(PUBLISHED.read_text())["models"]
+    facts = []
+    for config in args.configs:
+        facts.append(analyze(config, args.size, args.overrides, entries))
+        print(f"{facts[-1].config}\n\n{part_table(facts[-1])}\n", flush=True)
+    print(f"{parameter_table(facts)}\n\n{flop_table(facts)}")
+    if args.json:
+        write_json(args.json, facts, argv)
+        print(f"\nwritten to {args.json}")
+
+
+if __name__ == "__main__":
+    main()
