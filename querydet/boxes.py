@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 
+def full_precision(values: Tensor) -> Tensor:
+    """At least float32: boxes, logits, costs and losses are never 16 bit, whatever the model computes in."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def inverse_sigmoid(values: Tensor, eps: float) -> Tensor:
     """Map normalised coordinates to logit space, clipped near 0 and 1.
 

@@ -71,8 +71,8 @@ class DeformableDecoder(nn.Module):
     Args:
         layer: the first layer; the others are made like it.
         num_layers: number of layers D.
-        query_position: maps (boxes (B, Q, 4), content (B, Q, C), layer) to positional queries (B, Q, C) before every
-            layer; None: the queries bring fixed ones.
+        query_position: makes positional queries before every layer, as :class:`querydet.queries.BoxPosition` does;
+            None: the queries bring fixed ones.
         output_norm: apply a layer norm, shared by all layers, to what the heads read. The references are refined from
             the hidden state before it (released code of DINO and DAB-DETR).
         refine_boxes: move the references after each layer; otherwise all layers keep the first ones.
@@ -114,7 +114,7 @@ class DeformableDecoder(nn.Module):
         for index, layer in enumerate(self.layers):
             # from the image to the padded maps, whose width and height follow each other
             reference = boxes[:, :, None] * memory.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)[:, None]
-            position = self._position(queries, reference[:, :, 0], content, index)
+            position = self._position(queries, boxes, memory, content, index)
             content = run_layer(layer, self.activation_checkpointing, content, position, reference, memory, blocked)
             outputs.append(DecoderLayerOutput(self.norm(content), reference_boxes=boxes, base_boxes=base))
             if self.refine_boxes and index + 1 < len(self.layers):
@@ -123,9 +123,11 @@ class DeformableDecoder(nn.Module):
                 base = refined if self.look_forward_twice else boxes
         return tuple(outputs)
 
-    def _position(self, queries: QueryBatch, boxes: Tensor, content: Tensor, layer: int) -> Tensor:
+    def _position(
+        self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int
+    ) -> Tensor:
         if self.query_position is not None:
-            return self.query_position(boxes, content, layer)
+            return self.query_position(boxes, memory.valid_ratios[:, 0], content, layer)
         if queries.position is None:
             raise ValueError(
                 "the queries have no positional part and the decoder has no query_position to make one from their "

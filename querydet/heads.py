@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from querydet.boxes import refine_boxes
+from querydet.boxes import full_precision, refine_boxes
 from querydet.layers import MLP
 from querydet.structures import DecoderLayerOutput, PredictionSet, QueryGroup, Stage
 
@@ -85,13 +85,13 @@ class PredictionHeads(nn.Module):
         return head.out_features
 
     def refine(self, layer: int, hidden: Tensor, reference: Tensor) -> Tensor:
-        """Boxes (B, Q, 4) that a layer makes of its reference boxes (B, Q, 4) or points (B, Q, 2), in float32."""
+        """Boxes (B, Q, 4) that a layer makes of its reference boxes (B, Q, 4) or points (B, Q, 2), at least float32."""
         head = self.box_heads[layer % len(self.box_heads)]
-        return refine_boxes(head(hidden).float(), reference.float(), self.inverse_sigmoid_eps)
+        return refine_boxes(full_precision(head(hidden)), full_precision(reference), self.inverse_sigmoid_eps)
 
     def classify(self, layer: int, hidden: Tensor) -> Tensor:
-        """Class logits (B, Q, K) of a layer, in float32."""
-        return self.class_heads[layer % len(self.class_heads)](hidden).float()
+        """Class logits (B, Q, K) of a layer, at least float32."""
+        return full_precision(self.class_heads[layer % len(self.class_heads)](hidden))
 
     def forward(
         self, outputs: tuple[DecoderLayerOutput, ...], groups: tuple[QueryGroup, ...], last_only: bool

@@ -93,7 +93,7 @@ class MultiScaleNeck(nn.Module):
         ]
         return FeaturePyramid(
             tokens=_flatten(maps),
-            position=_flatten(positions),
+            position=_flatten(positions).to(maps[0].dtype),
             padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),
             shapes=tuple((level.shape[-2], level.shape[-1]) for level in maps),
             valid_ratios=torch.stack([_valid_ratio(mask) for mask in masks], dim=1),

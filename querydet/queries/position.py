@@ -12,19 +12,40 @@ class BoxPosition(nn.Module):
     """Positional queries computed anew from the current boxes before every layer.
 
     DAB-DETR (arXiv 2201.12329, section 4.1), as DINO uses it: an MLP on the sine embedding of ``(y, x, w, h)``.
+
+    Args:
+        embed_dim: width C.
+        frame: what the embedded boxes are relative to: "padded", the padded finest level (released code; how an image
+            is batched then changes its detections a little), or "image", the image alone.
     """
 
-    def __init__(self, embed_dim: int = 256) -> None:
+    def __init__(self, *, embed_dim: int = 256, frame: str = "padded") -> None:
+        if frame not in ("padded", "image"):
+            raise ValueError(f"frame must be 'padded' or 'image', found {frame!r}")
         super().__init__()
+        self.frame = frame
         self.embed_dim = embed_dim
         self.mlp = MLP(2 * embed_dim, embed_dim, embed_dim, num_layers=2)
         for parameter in self.mlp.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def forward(self, boxes: Tensor, content: Tensor, layer: int) -> Tensor:
-        """Map boxes (B, Q, 4) to positional queries (B, Q, C); content and layer do not matter here."""
-        return self.mlp(box_sine_embedding(boxes, self.embed_dim // 2, (1, 0, 2, 3), TEMPERATURE))
+    def forward(self, boxes: Tensor, valid_ratios: Tensor, content: Tensor, layer: int) -> Tensor:
+        """Make positional queries.
+
+        Args:
+            boxes: (B, Q, 4), normalised by the image.
+            valid_ratios: (B, 2), the part of the padded finest level that is image, as (w, h).
+            content: (B, Q, C); only its dtype matters here.
+            layer: index of the decoder layer; does not matter here.
+
+        Returns:
+            (B, Q, C).
+        """
+        if self.frame == "padded":
+            boxes = boxes * valid_ratios.repeat(1, 2)[:, None]
+        embedding = box_sine_embedding(boxes, self.embed_dim // 2, (1, 0, 2, 3), TEMPERATURE)
+        return self.mlp(embedding.to(content.dtype))
 
 
 class BoxEmbedding(nn.Module):
@@ -34,7 +55,7 @@ class BoxEmbedding(nn.Module):
     sine embedding of ``(x, y, w, h)``; the first half of the result is the position, the second the content.
     """
 
-    def __init__(self, embed_dim: int = 256) -> None:
+    def __init__(self, *, embed_dim: int = 256) -> None:
         super().__init__()
         self.embed_dim = embed_dim
         self.linear = nn.Linear(2 * embed_dim, 2 * embed_dim)
@@ -44,5 +65,5 @@ class BoxEmbedding(nn.Module):
     def forward(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Map normalised boxes (B, Q, 4) to position and content, (B, Q, C) each."""
         embedding = box_sine_embedding(boxes, self.embed_dim // 2, (0, 1, 2, 3), TEMPERATURE)
-        position, content = self.norm(self.linear(embedding)).chunk(2, dim=-1)
+        position, content = self.norm(self.linear(embedding.to(self.linear.weight.dtype))).chunk(2, dim=-1)
         return position, content

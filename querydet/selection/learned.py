@@ -5,6 +5,7 @@ Deformable DETR without its second stage (arXiv 2010.04159, section 4.1).
 
 from torch import nn
 
+from querydet.boxes import full_precision
 from querydet.selection.initial import InitialQueries
 from querydet.structures import FeaturePyramid
 
@@ -32,5 +33,5 @@ class LearnedPoints(nn.Module):
     def forward(self, memory: FeaturePyramid) -> InitialQueries:
         """Repeat the table for each image."""
         position, content = self.embedding.weight.expand(len(memory.tokens), -1, -1).chunk(2, dim=-1)
-        points = self.reference_points(position).float().sigmoid()
+        points = full_precision(self.reference_points(position)).sigmoid()
         return InitialQueries(content=content, boxes=points, position=position, predictions=None)

@@ -7,6 +7,7 @@ that sits on the token and doubles in size from level to level.
 import torch
 from torch import Tensor, nn
 
+from querydet.boxes import full_precision
 from querydet.encoder import pixel_centres, valid_sizes
 from querydet.heads import make_box_head, make_class_head
 from querydet.structures import FeaturePyramid, Proposals
@@ -48,14 +49,14 @@ class ProposalHead(nn.Module):
         nn.init.xavier_uniform_(self.linear.weight)
 
     def forward(self, memory: FeaturePyramid) -> Proposals:
-        """Predict from encoded features; boxes and logits are float32."""
+        """Predict from encoded features; boxes and logits are at least float32."""
         anchors, usable = make_anchors(memory)
         # zeroed before the projection: unusable tokens share one non-trivial feature, as in the released code
         features = self.norm(self.linear(memory.tokens.masked_fill(~usable[..., None], 0)))
         base = torch.log(anchors / (1 - anchors)).masked_fill(~usable[..., None], torch.inf)
         return Proposals(
             features=features,
-            logits=self.class_head(features).float(),
-            boxes_unsigmoid=self.box_head(features).float() + base,
+            logits=full_precision(self.class_head(features)),
+            boxes_unsigmoid=full_precision(self.box_head(features)) + base,
             usable=usable,
         )

@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from querydet.assigners import HungarianAssigner
+from querydet.assigners.costs import focal_cost
+from tests.models import make_predictions, make_targets
+from tests.reference import assignment as reference
+
+
+def test_class_cost_by_hand() -> None:
+    found = focal_cost(torch.tensor([[2.0], [-1.0], [0.5]]), torch.tensor([0]), 0.25, 2.0)[:, 0]
+    torch.testing.assert_close(found, torch.tensor([-1.237107, 0.158474, -0.266165]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_optimum_of_all_assignments(seed: int) -> None:
+    predicted, targets = make_predictions(2, 6, seed=seed), make_targets([3, 2])
+    assigned = HungarianAssigner(giou_eps=1e-6)(predicted, targets)
+    for image, found in enumerate(assigned):
+        labels, boxes = targets.labels[image].tolist(), targets.boxes[image].tolist()
+        costs = [
+            [
+                reference.cost(predicted.logits[image, query, label].item(), box.tolist(), gt, 1e-6)
+                for label, gt in zip(labels, boxes, strict=True)
+            ]
+            for query, box in enumerate(predicted.boxes[image])
+        ]
+        _, wanted = reference.best_assignment(costs)
+        pairs = dict(zip(found.objects.tolist(), found.queries.tolist(), strict=True))
+        assert tuple(pairs[column] for column in range(len(labels))) == wanted
+
+
+def test_permuting_objects_permutes_the_assignment() -> None:
+    predicted, targets = make_predictions(1, 8), make_targets([4])
+    order = torch.tensor([2, 0, 3, 1])
+    permuted = make_targets([4])
+    permuted = type(permuted)(
+        labels=(targets.labels[0][order],),
+        boxes=(targets.boxes[0][order],),
+        names=targets.names,
+        seeds=targets.seeds,
+        mean_objects=4.0,
+        max_objects=4,
+    )
+    (first,), (second,) = HungarianAssigner()(predicted, targets), HungarianAssigner()(predicted, permuted)
+    assert torch.equal(first.queries, second.queries)
+    assert torch.equal(first.objects, order[second.objects])
+
+
+def test_no_objects() -> None:
+    for found in HungarianAssigner()(make_predictions(2, 4), make_targets([0, 0])):
+        assert found.queries.shape == found.objects.shape == (0,)
+
+
+def test_more_objects_than_queries_matches_every_query() -> None:
+    (found,) = HungarianAssigner()(make_predictions(1, 3), make_targets([5]))
+    assert found.queries.tolist() == [0, 1, 2]
+    assert len(set(found.objects.tolist())) == 3
+
+
+def test_a_cost_that_is_not_finite_names_layer_and_image() -> None:
+    predicted = make_predictions(2, 4)
+    predicted.boxes[1, 2, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"decoder layer 3 \(primary queries\) in image1.jpg"):
+        HungarianAssigner()(predicted, make_targets([2, 2]))

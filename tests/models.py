@@ -1,0 +1,121 @@
+"""Small detectors for tests: the shipped compositions on a backbone of a few weights."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import LazyCall as L
+from detectron2.config import instantiate
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone
+from detectron2.structures import Boxes, Instances
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from querydet.config import get_config
+from querydet.detector import QueryDetector
+from querydet.structures import PredictionSet, QueryGroup, Stage, Targets
+
+COMPOSITIONS = ("deformable_detr", "deformable_detr_pp", "deformable_detr_one_stage", "dino", "dino_5scale")
+
+
+class PooledBackbone(Backbone):
+    """Averages patches and mixes their colours: maps of stride 4 to 32."""
+
+    def __init__(self, channels: dict[str, int]) -> None:
+        super().__init__()
+        self.channels = dict(channels)
+        self.mix = nn.ModuleDict({name: nn.Conv2d(3, width, 1) for name, width in self.channels.items()})
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        maps = {}
+        for name, conv in self.mix.items():
+            stride = 2 ** int(name[-1])
+            maps[name] = conv(F.avg_pool2d(images, stride, ceil_mode=True)).relu()
+        return maps
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {name: ShapeSpec(channels=width, stride=2 ** int(name[-1])) for name, width in self.channels.items()}
+
+
+def tiny_config(name: str = "dino", **overrides: Any) -> DictConfig:
+    """A shipped composition made small; overrides are dotted keys with ``__`` for the dot."""
+    model = get_config(f"common/models/{name}.py").model
+    channels = {key: 8 * 2**index for index, key in enumerate(model.neck.in_channels)}
+    model.backbone = L(PooledBackbone)(channels=channels)
+    model.num_classes = 5
+    model.neck.in_channels = channels
+    model.neck.embed_dim = 32
+    for part in (model.encoder, model.decoder):
+        part.num_layers = 2
+        part.layer.num_heads = 4
+        part.layer.ffn_dim = 48
+        part.layer.dropout = 0.0
+    model.selection.num_queries = 12
+    if model.denoising is not None:
+        model.denoising.num_queries = 6
+        model.denoising.min_dynamic = 0
+    for key, value in overrides.items():
+        OmegaConf.update(model, key.replace("__", "."), value, merge=False)
+    return model
+
+
+def tiny_detector(name: str = "dino", seed: int = 0, **overrides: Any) -> QueryDetector:
+    """Build a small detector whose heads and offsets are not at their special initial values."""
+    torch.manual_seed(seed)
+    detector = instantiate(tiny_config(name, **overrides))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return detector
+
+
+def make_inputs(sizes: list[tuple[int, int]], counts: list[int] | None = None, num_classes: int = 5) -> list[dict]:
+    """Random images of the given (height, width), with that many objects each."""
+    generator = torch.Generator().manual_seed(sum(map(sum, sizes)))
+    inputs = []
+    for index, (height, width) in enumerate(sizes):
+        image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+        each: dict[str, Any] = {"image": image, "file_name": f"image{index}.jpg", "seed": 100 + index}
+        if counts is not None:
+            instances = Instances((height, width))
+            corner = torch.rand(counts[index], 2, generator=generator) * 0.5
+            extent = 0.1 + 0.4 * torch.rand(counts[index], 2, generator=generator)
+            scale = torch.tensor([width, height, width, height])
+            instances.gt_boxes = Boxes(torch.cat([corner, corner + extent], dim=1) * scale)
+            instances.gt_classes = torch.randint(num_classes, (counts[index],), generator=generator)
+            each["instances"] = instances
+        inputs.append(each)
+    return inputs
+
+
+def make_targets(counts: list[int], num_classes: int = 5, max_objects: int | None = None) -> Targets:
+    """Random objects of a batch."""
+    generator = torch.Generator().manual_seed(sum(counts))
+    boxes = tuple(
+        torch.cat([0.3 + 0.4 * torch.rand(count, 2, generator=generator), torch.full((count, 2), 0.2)], dim=1)
+        for count in counts
+    )
+    return Targets(
+        labels=tuple(torch.randint(num_classes, (count,), generator=generator) for count in counts),
+        boxes=boxes,
+        names=tuple(f"image{index}.jpg" for index in range(len(counts))),
+        seeds=tuple(range(len(counts))),
+        mean_objects=float(sum(counts)),
+        max_objects=max(counts) if max_objects is None else max_objects,
+    )
+
+
+def make_predictions(batch: int, queries: int, classes: int = 5, seed: int = 0) -> PredictionSet:
+    """Random predictions of layer 3, of random boxes."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.rand(batch, queries, 2, generator=generator)
+    return PredictionSet(
+        stage=Stage.DECODER,
+        layer=3,
+        is_last=False,
+        group=QueryGroup("primary", 0, queries),
+        logits=torch.randn(batch, queries, classes, generator=generator),
+        boxes=torch.cat([centres, 0.1 + 0.3 * torch.rand(batch, queries, 2, generator=generator)], dim=-1),
+    )

@@ -1,0 +1,60 @@
+"""Parts that do not fit together are refused when the detector is built, with the remedy."""
+
+import pytest
+from detectron2.config import instantiate
+from omegaconf import DictConfig
+
+from tests.models import tiny_config
+
+
+def refuse(config: DictConfig, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        instantiate(config)
+
+
+def test_a_map_that_the_backbone_does_not_give() -> None:
+    refuse(tiny_config(neck__in_channels={"res3": 8, "res6": 32}), "wants 'res6', but the backbone gives")
+
+
+def test_channels_that_the_backbone_does_not_give() -> None:
+    refuse(tiny_config(neck__in_channels={"res3": 9}), r"in_channels.res3 is 9, but the backbone gives 8")
+
+
+def test_levels() -> None:
+    refuse(tiny_config(decoder__layer__num_levels=3), r"set model\.decoder\.layer\.num_levels=4")
+    refuse(tiny_config(neck__num_levels=2), "num_levels is 2, fewer than the 3 maps")
+
+
+def test_layers_of_heads_and_decoder() -> None:
+    refuse(tiny_config(heads__num_layers=3), "model.heads.num_layers is 3, but the decoder has 2 layers")
+
+
+def test_class_counts() -> None:
+    refuse(tiny_config(heads__num_classes=4), "model.num_classes is 5, but model.heads is made for 4 classes")
+    refuse(tiny_config(denoising__num_classes=4), "model.denoising is made for 4 classes")
+
+
+def test_queries_without_position() -> None:
+    config = tiny_config("deformable_detr_pp", selection__box_embedding=None)
+    refuse(config, "nothing gives the queries a position")
+
+
+def test_denoising_with_fixed_positional_queries() -> None:
+    config = tiny_config("deformable_detr_pp")
+    config.denoising = tiny_config("dino").denoising
+    refuse(config, "no map from a box to a position")
+
+
+def test_parts_and_rules_belong_together() -> None:
+    refuse(tiny_config(criterion__rules=tiny_config().criterion.rules[:2]), "no supervision rule is about the decoder")
+    config = tiny_config("deformable_detr_pp")
+    config.criterion.rules = tiny_config("dino").criterion.rules
+    refuse(config, "about decoder denoising queries, which no part")
+
+
+def test_selection_by_columns_that_are_not_trained() -> None:
+    refuse(tiny_config(selection__objectness=True), "class_agnostic=False: queries would be selected by")
+
+
+def test_looking_forward_twice_needs_steps() -> None:
+    refuse(tiny_config(decoder__refine_boxes=False), "look_forward_twice needs refine_boxes")

@@ -1,0 +1,272 @@
+"""Properties of the whole detector, for every shipped composition."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from querydet.detector import QueryDetector, padding_mask
+from querydet.structures import FeaturePyramid, QueryGroup, Role, Stage
+from tests.models import COMPOSITIONS, make_inputs, make_targets, tiny_detector
+
+
+def losses_of(detector: QueryDetector, inputs: list[dict]) -> dict[str, Tensor]:
+    losses = detector.train()(inputs)
+    assert isinstance(losses, dict)
+    return losses
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
+    detector = tiny_detector(name)
+    losses = losses_of(detector, make_inputs([(96, 128), (80, 64)], [3, 1]))
+    sum(losses.values()).backward()
+    for parameter_name, parameter in detector.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_images_without_objects_train(name: str) -> None:
+    detector = tiny_detector(name)
+    for counts in ([0, 0], [0, 2]):
+        losses = losses_of(detector, make_inputs([(96, 128), (80, 64)], counts))
+        assert all(value.isfinite() for value in losses.values())
+        detector.zero_grad()
+        sum(losses.values()).backward()
+        assert all(parameter.grad is not None for parameter in detector.parameters())
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_inference_gives_clipped_detections_in_the_size_asked_for(name: str) -> None:
+    detector = tiny_detector(name).eval()
+    inputs = make_inputs([(96, 128), (80, 64)])
+    inputs[0].update(height=48, width=256)
+    with torch.no_grad():
+        first, second = (each["instances"] for each in detector(inputs))
+    assert first.image_size == (48, 256)
+    assert second.image_size == (80, 64)
+    for instances, (height, width) in ((first, (48, 256)), (second, (80, 64))):
+        boxes = instances.pred_boxes.tensor
+        assert len(instances) > 0
+        assert (boxes >= 0).all()
+        assert (boxes <= torch.tensor([width, height, width, height])).all()
+        assert (instances.scores.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_more_objects_than_queries(name: str) -> None:
+    losses = losses_of(tiny_detector(name), make_inputs([(96, 128)], [30]))
+    assert all(value.isfinite() for value in losses.values())
+
+
+def pyramid(padded: bool) -> FeaturePyramid:
+    """Levels of 4x6 and 2x3 tokens, alone or in the corner of 8x12 and 4x6 maps of padding full of garbage."""
+    generator = torch.Generator().manual_seed(0)
+    tokens, positions, masks, shapes = [], [], [], []
+    for height, width in ((4, 6), (2, 3)):
+        image = torch.randn(2, height, width, 32, generator=generator)
+        size = (2 * height, 2 * width) if padded else (height, width)
+        maps = torch.full((2, *size, 32), 1e3)
+        maps[:, :height, :width] = image
+        mask = torch.ones(size, dtype=torch.bool)
+        mask[:height, :width] = False
+        tokens.append(maps[0].flatten(0, 1))
+        positions.append(maps[1].flatten(0, 1))
+        masks.append(mask.flatten())
+        shapes.append(size)
+    return FeaturePyramid(
+        tokens=torch.cat(tokens)[None],
+        position=torch.cat(positions)[None],
+        padding=torch.cat(masks)[None],
+        shapes=tuple(shapes),
+        valid_ratios=torch.full((1, 2, 2), 0.5 if padded else 1.0),
+    )
+
+
+@pytest.mark.parametrize("name", ["deformable_detr", "deformable_detr_pp", "deformable_detr_one_stage", "dino"])
+@torch.no_grad()
+def test_padding_does_not_change_what_follows_the_neck(name: str) -> None:
+    channels = {"res4": 16, "res5": 32}
+    frame = {"decoder__query_position__frame": "image"} if name == "dino" else {}
+    detector = tiny_detector(
+        name, neck__num_levels=2, neck__in_channels=channels, backbone__channels=channels, **frame
+    ).eval()
+
+    def run(features: FeaturePyramid) -> tuple[Tensor, Tensor]:
+        memory = detector.encoder(features)
+        queries = detector.compose_queries(detector.selection(memory), None)
+        (last,) = detector.heads(detector.decoder(queries, memory, detector.heads), queries.groups, last_only=True)
+        return last.logits, last.boxes
+
+    for alone, padded in zip(run(pyramid(padded=False)), run(pyramid(padded=True)), strict=True):
+        torch.testing.assert_close(padded, alone, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_an_image_in_a_batch_of_equal_sizes_is_the_image_alone() -> None:
+    detector = tiny_detector().eval()
+    inputs = make_inputs([(96, 128), (96, 128)])
+    together = detector(inputs)[1]["instances"]
+    alone = detector(inputs[1:])[0]["instances"]
+    torch.testing.assert_close(together.pred_boxes.tensor, alone.pred_boxes.tensor, atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(together.scores, alone.scores)
+
+
+@torch.no_grad()
+def test_the_padding_mask_is_the_same_in_training_and_evaluation() -> None:
+    detector = tiny_detector()
+    images = detector.preprocess(make_inputs([(96, 128), (80, 64)]))
+    mask = padding_mask(images)
+    assert mask.shape == (2, 96, 128)
+    assert not mask[0].any()
+    assert not mask[1, :80, :64].any()
+    assert mask[1, 80:].all()
+    assert mask[1, :, 64:].all()
+
+
+def test_denoising_queries_do_not_influence_matching_queries() -> None:
+    detector = tiny_detector().train()
+    inputs = make_inputs([(96, 128), (96, 128)])
+    images = detector.preprocess(inputs)
+    features, padding = detector.backbone(images.tensor), padding_mask(images)
+
+    targets = make_targets([3, 2])
+    predictions = detector.predict(features, padding, targets)
+    primary = [each for each in predictions if each.group.role is Role.MATCHING and each.stage is Stage.DECODER]
+    sum(each.logits.sum() + each.boxes.sum() for each in primary).backward()
+    assert detector.denoising.label_embed.weight.grad is None or not detector.denoising.label_embed.weight.grad.any()
+
+    other = detector.predict(features, padding, replace(targets, seeds=(8, 9)))
+    alone = detector.predict(features, padding, None)
+    torch.testing.assert_close(other[-1].logits, predictions[-1].logits, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(alone[-1].logits, predictions[-1].logits, atol=1e-6, rtol=1e-5)
+
+
+def test_denoising_groups_do_not_influence_each_other() -> None:
+    detector = tiny_detector().train()
+    images = detector.preprocess(make_inputs([(96, 128)]))
+    memory = detector.encoder(detector.neck(detector.backbone(images.tensor), padding_mask(images)))
+    queries = detector.compose_queries(detector.selection(memory), make_targets([2]))
+    content = queries.content.detach().requires_grad_()
+    outputs = detector.decoder(replace(queries, content=content), memory, detector.heads)
+    group = queries.groups[0]
+    assert group.block is not None
+    assert len(group) >= 2 * group.block
+    outputs[-1].hidden[:, : group.block].sum().backward()
+    reached = content.grad.abs().sum(-1)[0] > 0
+    assert reached[: group.block].all()
+    assert not reached[group.block : len(group)].any()
+    assert reached[len(group) :].all()
+
+
+def test_permuting_the_images_permutes_the_losses_away() -> None:
+    detector = tiny_detector()
+    inputs = make_inputs([(96, 128), (96, 128)], [3, 1])
+    first, second = losses_of(detector, inputs), losses_of(detector, inputs[::-1])
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_more_slots_than_an_image_needs_change_nothing_but_denoising() -> None:
+    """Images of other processes may be more crowded, which adds empty slots here."""
+    detector = tiny_detector().train()
+    images = detector.preprocess(make_inputs([(96, 128)]))
+    features, padding = detector.backbone(images.tensor), padding_mask(images)
+    few = detector.predict(features, padding, make_targets([2]))
+    many = detector.predict(features, padding, make_targets([2], max_objects=5))
+    torch.testing.assert_close(many[-1].logits, few[-1].logits, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["deformable_detr", "dino"])
+def test_bfloat16_autocast_trains_with_boxes_and_losses_in_float32(name: str) -> None:
+    detector = tiny_detector(name)
+    inputs = make_inputs([(96, 128), (80, 64)], [3, 1])
+    plain = losses_of(detector, inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = losses_of(detector, inputs)
+    sum(losses.values()).backward()
+    assert {value.dtype for value in losses.values()} == {torch.float32}
+    assert all(parameter.grad.isfinite().all() for parameter in detector.parameters())
+    total = sum(losses.values()).item()
+    assert total == pytest.approx(sum(plain.values()).item(), rel=0.1)
+
+
+def test_activation_checkpointing_changes_neither_losses_nor_gradients() -> None:
+    inputs = make_inputs([(96, 128)], [3])
+    results = []
+    for recompute in (False, True):
+        detector = tiny_detector(
+            encoder__activation_checkpointing=recompute, decoder__activation_checkpointing=recompute
+        )
+        losses = losses_of(detector, inputs)
+        sum(losses.values()).backward()
+        results.append((losses, [parameter.grad for parameter in detector.parameters()]))
+    (losses, grads), (other_losses, other_grads) = results
+    for name, value in losses.items():
+        torch.testing.assert_close(other_losses[name], value)
+    for grad, other in zip(grads, other_grads, strict=True):
+        torch.testing.assert_close(other, grad)
+
+
+def test_the_same_inputs_give_the_same_losses_bit_for_bit() -> None:
+    inputs = make_inputs([(96, 128), (80, 64)], [3, 1])
+    first, second = (losses_of(tiny_detector(), inputs) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("name", ["deformable_detr", "dino"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@torch.no_grad()
+def test_runs_in_the_dtype_of_its_weights(name: str, dtype: torch.dtype) -> None:
+    detector = tiny_detector(name).to(dtype).eval()
+    features = detector.backbone(torch.randn(1, 3, 96, 128, dtype=dtype))
+    (last,) = detector.predict(features, torch.zeros(1, 96, 128, dtype=torch.bool))
+    assert last.logits.isfinite().all()
+    assert last.boxes.dtype is torch.promote_types(dtype, torch.float32)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_losses_on_the_gpu_are_those_of_the_cpu(name: str) -> None:
+    inputs = make_inputs([(96, 128), (80, 64)], [3, 1])
+    detector = tiny_detector(name)
+    on_cpu = losses_of(detector, inputs)
+    on_gpu = losses_of(detector.cuda(), inputs)
+    for loss_name, value in on_cpu.items():
+        torch.testing.assert_close(on_gpu[loss_name].cpu(), value, atol=1e-3, rtol=1e-3, msg=loss_name)
+
+
+def test_bad_inputs_name_the_image() -> None:
+    detector = tiny_detector().train()
+    inputs = make_inputs([(96, 128)])
+    with pytest.raises(ValueError, match=r"image0\.jpg: training needs 'instances'"):
+        detector(inputs)
+    inputs = make_inputs([(96, 128)], [2])
+    inputs[0]["instances"].gt_classes[1] = 5
+    with pytest.raises(ValueError, match=r"but the model has 5 classes: set model\.num_classes"):
+        detector(inputs)
+    inputs = make_inputs([(96, 128)], [2])
+    inputs[0]["instances"].gt_boxes.tensor[1, 2] = torch.nan
+    with pytest.raises(ValueError, match=r"image0\.jpg: a box of the annotations is not finite"):
+        detector(inputs)
+
+
+def test_weights_that_are_not_finite_stop_the_step_with_a_name() -> None:
+    detector = tiny_detector()
+    with torch.no_grad():
+        detector.decoder.layers[1].ffn.linear2.bias[0] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"decoder layer 1 \((denoising|primary) queries\) in image0.jpg"):
+        losses_of(detector, make_inputs([(96, 128)], [2]))
+
+
+def test_too_few_tokens_for_the_queries() -> None:
+    with pytest.raises(ValueError, match="fewer than the 500 queries to select"):
+        tiny_detector(selection__num_queries=500).eval()(make_inputs([(96, 128)]))
+
+
+def test_a_group_knows_its_rows() -> None:
+    group = QueryGroup("extra", 3, 7).moved(10)
+    assert (len(group), group.rows) == (4, slice(10, 14))
