@@ -1,6 +1,6 @@
 """Evaluation and use of detectors."""
 
 from querydet.evaluation.coco import CocoEvaluator, category_ids, ground_truth
-from querydet.evaluation.predictor import CocoWriter, Predictor
+from querydet.evaluation.predictor import CocoWriter, Predictor, keep_confident, run_model
 
-__all__ = ["CocoEvaluator", "CocoWriter", "Predictor", "category_ids", "ground_truth"]
+__all__ = ["CocoEvaluator", "CocoWriter", "Predictor", "category_ids", "ground_truth", "keep_confident", "run_model"]

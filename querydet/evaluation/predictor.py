@@ -13,9 +13,6 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode, Instances
 
-from querydet.visualization.drawing import keep_confident
-from querydet.visualization.grids import run_model
-
 
 class Predictor:
     """Runs a Detectron2 model on one image at a time.
@@ -106,3 +103,24 @@ class CocoWriter:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             json.dump(self._content, file)
+
+
+def run_model(model: Callable, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Runs a model without gradients in evaluation mode and restores its mode."""
+    training = getattr(model, "training", False)
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    try:
+        with torch.no_grad():
+            return model(inputs)
+    finally:
+        if isinstance(model, torch.nn.Module):
+            model.train(training)
+
+
+def keep_confident(instances: Instances, threshold: float) -> Instances:
+    """The finite detections with a score of at least ``threshold``, best first, on the CPU."""
+    instances = instances.to("cpu")
+    finite = instances.pred_boxes.tensor.isfinite().all(dim=1)
+    instances = instances[finite & (instances.scores >= threshold)]
+    return instances[instances.scores.argsort(descending=True)]

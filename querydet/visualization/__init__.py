@@ -1,7 +1,7 @@
 """Pictures of data, predictions and training curves."""
 
 from querydet.visualization.curves import plot_curves, read_metrics
-from querydet.visualization.drawing import draw_instances, instances_of_record, keep_confident
+from querydet.visualization.drawing import draw_instances, instances_of_record
 from querydet.visualization.grids import Panel, draw_batch, draw_predictions, save_grid
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "draw_instances",
     "draw_predictions",
     "instances_of_record",
-    "keep_confident",
     "plot_curves",
     "read_metrics",
     "save_grid",

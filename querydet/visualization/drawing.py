@@ -58,11 +58,3 @@ def instances_of_record(record: dict[str, Any]) -> Instances:
     instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
     instances.gt_classes = torch.tensor([item["category_id"] for item in objects], dtype=torch.int64)
     return instances
-
-
-def keep_confident(instances: Instances, threshold: float) -> Instances:
-    """The finite detections with a score of at least ``threshold``, best first, on the CPU."""
-    instances = instances.to("cpu")
-    finite = instances.pred_boxes.tensor.isfinite().all(dim=1)
-    instances = instances[finite & (instances.scores >= threshold)]
-    return instances[instances.scores.argsort(descending=True)]

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from detectron2.data import detection_utils
-from detectron2.data.detection_utils import convert_image_to_rgb
+from detectron2.data.detection_utils import convert_image_to_rgb, read_image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from querydet.data.catalog import DetectionDataset, class_names
-from querydet.visualization.drawing import draw_instances, instances_of_record, keep_confident
+from querydet.evaluation.predictor import keep_confident, run_model
+from querydet.visualization.drawing import draw_instances, instances_of_record
 
 CELL_INCHES = 3.6
 DPI = 110
@@ -91,7 +90,7 @@ def draw_predictions(
         if sample is None:
             continue
         predicted = keep_confident(run_model(model, [sample])[0]["instances"], threshold)
-        image = detection_utils.read_image(record["file_name"], format="RGB")
+        image = read_image(record["file_name"], format="RGB")
         truth = instances_of_record(record)
         title = os.path.basename(record["file_name"])
         panels.append(Panel(draw_instances(image, truth, names), f"{title}: {len(truth)} annotated"))
@@ -116,16 +115,3 @@ def draw_batch(samples: Sequence[dict[str, Any]], names: Sequence[str], path: st
         title = f"image {sample.get('image_id', '?')}: {width}x{height}, {len(sample['instances'])} objects"
         panels.append(Panel(draw_instances(image, sample["instances"], names), title))
     save_grid(panels, path)
-
-
-def run_model(model: Callable, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Runs a model without gradients in evaluation mode and restores its mode."""
-    training = getattr(model, "training", False)
-    if isinstance(model, torch.nn.Module):
-        model.eval()
-    try:
-        with torch.no_grad():
-            return model(inputs)
-    finally:
-        if isinstance(model, torch.nn.Module):
-            model.train(training)

@@ -39,10 +39,12 @@ def train_mapper(**options):
 def take(dataset, count, **options):
     options = {"total_batch_size": 4, "num_workers": 0, "seed": 3, **options}
     loader = build_train_loader(dataset=dataset, mapper=options.pop("mapper", train_mapper()), **options)
-    batches = []
-    for batch in itertools.islice(loader, count):
-        batches.append([fingerprint(sample) for sample in batch])
-    return batches
+    iterator = iter(loader)
+    try:
+        return [[fingerprint(sample) for sample in batch] for batch in itertools.islice(iterator, count)]
+    finally:
+        if options["num_workers"]:
+            iterator._shutdown_workers()  # after an error the garbage collector takes 5 s for each
 
 
 def fingerprint(sample):

@@ -13,7 +13,6 @@ from querydet.visualization import (
     draw_instances,
     draw_predictions,
     instances_of_record,
-    keep_confident,
     save_grid,
 )
 from querydet.visualization.drawing import class_color
@@ -75,12 +74,6 @@ def test_record_to_instances():
     assert instances.gt_boxes.tensor.tolist() == [[1, 2, 4, 6]]
     assert instances.gt_classes.tolist() == [5]
     assert len(instances_of_record({**record, "annotations": []})) == 0
-
-
-def test_confident_detections():
-    found = predictions([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, float("nan"), 3]], [0.3, 0.6, 0.9], [0, 1, 2])
-    assert keep_confident(found, 0.3).pred_classes.tolist() == [1, 0]
-    assert len(keep_confident(found, 0.7)) == 0
 
 
 @pytest.fixture(scope="module")
