@@ -1,0 +1,51 @@
+# Everything runs in a virtual environment that the first command sets up; see tools/install.sh.
+#   PYTHON=python3.12 make test     which Python a new environment is made with
+#   VENV=/path make test            another environment
+
+VENV ?= .venv
+PYTHON ?= python3
+OUTPUT ?= output/quickstart
+# Detectron2 still calls torch.jit.script, which torch warns about at every start.
+RUN := $(VENV)/bin/python -W 'ignore:`torch.jit.script`:FutureWarning'
+CODE := querydet tests tools configs projects train_net.py setup.py
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-slow lint format wheel clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+install:  ## Set up the environment: pinned requirements, Detectron2, the extension
+	@tools/install.sh $(VENV)
+
+# --resume makes it repeatable: a run that was interrupted is continued, a complete one only evaluated.
+quickstart: install  ## Train a small DINO on synthetic images on the CPU, evaluate it, draw results and curves
+	$(RUN) train_net.py --config-file quick/dino_synthetic.py --num-gpus 0 --resume train.output_dir=$(OUTPUT)
+	$(RUN) tools/visualize_predictions.py --config-file quick/dino_synthetic.py \
+		--weights $(OUTPUT)/model_final.pth --output $(OUTPUT)/predictions.png train.device=cpu
+	$(RUN) tools/plot_curves.py $(OUTPUT) --output $(OUTPUT)/curves.png
+	@echo "Look at $(OUTPUT)/predictions.png and $(OUTPUT)/curves.png"
+
+test: lint  ## Lint, check types and run all tests
+	$(VENV)/bin/python -m pytest --durations=10
+
+test-slow: install  ## Run only the tests that are marked as slow
+	$(VENV)/bin/python -m pytest -m slow --durations=10
+
+lint: install  ## Check style and types
+	$(VENV)/bin/ruff check $(CODE)
+	$(VENV)/bin/ruff format --check $(CODE)
+	$(VENV)/bin/mypy
+
+format: install  ## Apply the style
+	$(VENV)/bin/ruff check --fix $(CODE)
+	$(VENV)/bin/ruff format $(CODE)
+
+wheel: install  ## Build a wheel, configs and extension included, in dist/
+	$(VENV)/bin/python -m pip wheel --no-build-isolation --no-deps --wheel-dir dist .
+
+clean:  ## Remove what was built and the tools' caches; keeps the environment and results
+	rm -rf build dist querydet/*.so *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f $(VENV)/querydet-package.stamp
+	find $(filter-out train_net.py setup.py,$(CODE)) -name __pycache__ -type d -exec rm -rf {} +
