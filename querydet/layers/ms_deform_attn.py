@@ -171,7 +171,7 @@ def _say_definition_is_used(device_type: str) -> None:
 def _pairs(flat: Sequence[int]) -> LevelShapes:
     if len(flat) % 2:
         raise ValueError(f"spatial_shapes must hold H and W of every level, but got {len(flat)} numbers: {list(flat)}")
-    return tuple(zip(flat[0::2], flat[1::2], strict=True))
+    return as_level_shapes(list(zip(flat[0::2], flat[1::2], strict=True)))
 
 
 def _forward_definition(
@@ -194,6 +194,9 @@ def _backward_definition(
 ) -> tuple[Tensor, Tensor, Tensor]:
     shapes = _pairs(spatial_shapes)
     check_arguments(value, shapes, sampling_locations, attention_weights)
+    expected = (value.shape[0], sampling_locations.shape[1], value.shape[2] * value.shape[3])
+    if grad_output.shape != expected:
+        raise ValueError(f"grad_output must be {expected}, but got shape {tuple(grad_output.shape)}")
     _say_definition_is_used(value.device.type)
     grads = ms_deform_attn_reference_backward(value, shapes, sampling_locations, attention_weights, grad_output)
     first, second, third = (
