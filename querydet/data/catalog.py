@@ -33,6 +33,9 @@ class DetectionDataset(list[dict[str, Any]]):
 def load_registered(name: str) -> DetectionDataset:
     """Returns a data set that is already registered in Detectron2, such as ``coco_2017_val``.
 
+    Detectron2's own COCO loader leaves out the areas, so that an evaluation sorts objects into small, medium and large
+    by their boxes; `querydet.data.load_coco` reads them.
+
     Raises:
         KeyError: no data set has this name.
     """

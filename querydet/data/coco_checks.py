@@ -158,11 +158,7 @@ def _check_images(images: list[Any], report: ProblemReport) -> set[int]:
         ids.add(image["id"])
         for key in ("width", "height"):
             size = image.get(key)
-            if (
-                isinstance(size, bool)
-                or not isinstance(size, int | float)
-                or not (0 < size < MAX_SIDE_PX and size % 1 == 0)
-            ):
+            if not _is_number(size) or not (0 < size < MAX_SIDE_PX and size % 1 == 0):
                 report.add(f"{key} is missing or not a positive integer", f"{label} ({reprlib.repr(size)})")
         file_name = image.get("file_name")
         if not isinstance(file_name, str) or not file_name:
