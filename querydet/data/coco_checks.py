@@ -11,7 +11,7 @@ import math
 import os
 import reprlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 MAX_SHOWN = 20  # ids listed per kind of problem; a broken exporter otherwise prints one line an annotation
 ROUNDING_PX = 1.0  # COCO's own boxes leave the image by the rounding of two decimals; such boxes stay as they are
@@ -133,7 +133,7 @@ def leaves_folder(file_name: str) -> bool:
     return parts[0] == "" or ".." in parts or "\0" in file_name or (len(parts[0]) == 2 and parts[0][1] == ":")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
