@@ -10,6 +10,7 @@ with one thread of the CPU time of the process, with more of the wall time (the 
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -121,6 +122,7 @@ def describe_run() -> dict[str, Any]:
         "commit": commit,
         "clean": not status.stdout.strip(),
         "machine": processor,
+        "load_average": [round(load, 1) for load in os.getloadavg()],  # far above the threads used: others ran too
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "torch": torch.__version__,
