@@ -1,7 +1,9 @@
 """Times the deformable attention operator against its grid_sample formulation on the CPU, and writes what it saw.
 
-    python -m benchmarks.operator                  # DINO's shapes, float32 and bfloat16, 1 and 2 threads
-    python -m benchmarks.operator --cases encoder_512 --repeats 3
+    python benchmarks/operator_cpu.py              # DINO's shapes, float32 and bfloat16, 1 and 2 threads
+    python benchmarks/operator_cpu.py --cases encoder_512 --repeats 3
+
+(A script called operator.py would hide Python's module of that name from every script beside it.)
 
 The peer is ``ms_deform_attn_reference``, which does what the DETR family runs where it has no kernel: grid_sample per
 level, for bfloat16 after a cast to float32. Both sides get the same tensors, take turns, and are reported as medians:
@@ -110,7 +112,7 @@ def describe_run() -> dict[str, Any]:
     """What is needed to repeat the numbers."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    watched = ["--", "ops", "querydet/layers", "benchmarks/operator.py"]
+    watched = ["--", "ops", "querydet/layers", "benchmarks/operator_cpu.py"]
     status = subprocess.run([*git, "status", "--porcelain", *watched], capture_output=True, text=True, check=False)
     processor = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
@@ -118,7 +120,7 @@ def describe_run() -> dict[str, Any]:
         names = [line for line in information.read_text().splitlines() if line.startswith("model name")]
         processor = f"{names[0].split(':')[1].strip()}, {len(names)} cores" if names else processor
     return {
-        "command": "python -m benchmarks.operator " + " ".join(sys.argv[1:]),
+        "command": "python benchmarks/operator_cpu.py " + " ".join(sys.argv[1:]),
         "commit": commit,
         "clean": not status.stdout.strip(),
         "machine": processor,
