@@ -17,13 +17,9 @@ Columns of the last table, all for inference on one image:
 """
 
 import argparse
-import datetime
 import fnmatch
 import json
-import platform
 import re
-import shlex
-import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
@@ -31,12 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tabulate import tabulate
 
-import querydet
 from querydet.config import config_root, find_config, load_config
 from querydet.model_facts import OPERATOR, FlopCount, ParameterCount, build_on_meta, count_flops, count_parameters
+from querydet.provenance import provenance
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "benchmarks" / "published" / "model_facts.json"
 
@@ -169,25 +164,12 @@ def write_json(path: str, facts: Sequence[Facts], argv: Sequence[str]) -> None:
     record = {
         "about": "Inference on one image; FLOPs are 2 per multiply-add except multiply_adds and dino_benchmark, see "
         "querydet/model_facts.py.",
-        "command": shlex.join(["python", "tools/analyze_model.py", *argv]),
-        "commit": _commit(),
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.system()} {platform.machine()}; counted from shapes, the same on every machine",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "querydet": querydet.__version__},
+        **provenance(["tools/analyze_model.py", *argv]),
+        "machine": "counted from shapes, the same on every machine",
         "models": [as_record(one) for one in facts],
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps(record, indent=2) + "\n")
-
-
-def _commit() -> str | None:
-    """The commit, with ``-dirty`` behind it if tracked files were changed; None outside of a checkout."""
-    folder = str(Path(__file__).resolve().parent)
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _giga(flops: int | None) -> str:

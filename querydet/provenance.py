@@ -1,0 +1,74 @@
+"""Where a published number comes from: the command, commit, machine, versions and date that are stored beside it."""
+
+import datetime
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import querydet
+
+
+def provenance(argv: Sequence[str]) -> dict[str, object]:
+    """Describe the running program for a data file of results.
+
+    Args:
+        argv: the command line, script first, as in ``sys.argv``.
+
+    Returns:
+        ``command, commit, date, machine, versions``.
+    """
+    return {
+        "command": "python " + shlex.join([_relative(argv[0]), *argv[1:]]),
+        "commit": commit(),
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "querydet": querydet.__version__,
+        },
+    }
+
+
+def commit() -> str | None:
+    """The commit of the source checkout, with ``-dirty`` when tracked files differ; None outside of a checkout."""
+    root = Path(querydet.__file__).parents[1]
+    found = _git(root, "rev-parse", "HEAD")
+    if not found:
+        return None
+    return found + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def machine() -> str:
+    """Processor or GPU, and how many of them this process may use."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{_processor()}, {os.cpu_count()} cores, no GPU"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()} ({platform.machine()})"
+
+
+def _relative(script: str) -> str:
+    root = Path(querydet.__file__).parents[1]
+    path = Path(script).resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return result.stdout.strip()
