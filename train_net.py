@@ -2,6 +2,11 @@
 """Trains and evaluates a detector described by a LazyConfig file; ``train_net.py --help`` shows how."""
 
 import argparse
+import os
+
+# OpenMP threads that spin while they wait slow each other down many times over when data workers or other programs
+# want the same few cores. OpenMP reads this once, when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from querydet.config import load_config
 from querydet.engine import argument_parser, build_model, evaluate_only, launch, setup_run, train
