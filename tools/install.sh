@@ -39,7 +39,8 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     printf '%s\n' "$wanted" >"$stamp"
 fi
 
-if ! "$python" -W ignore -c 'import detectron2' 2>/dev/null; then
+has() { "$python" -c "import sys, importlib.util as u; sys.exit(u.find_spec('$1') is None)"; }
+if ! has detectron2; then
     say "installing Detectron2"
     # Without dependencies: its metadata asks for an older numpy than it runs with.
     pip install --quiet --no-deps --only-binary=:all: --python-version 3.10 \
@@ -53,8 +54,8 @@ wanted=$(digest setup.py pyproject.toml $(find ops -type f | sort) && pwd)
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     say "building the extension and installing querydet (editable)"
     pip install --quiet --no-build-isolation --no-deps -e .
+    "$python" -W ignore -c 'import querydet.config' || fail "querydet cannot be imported: remove $venv and try again"
     printf '%s\n' "$wanted" >"$stamp"
 fi
-"$python" -W ignore -c 'import querydet.config' || fail "querydet cannot be imported: remove $venv and try again"
 [ -n "$(ls querydet/_C*.so 2>/dev/null)" ] || say "no extension was built (is there a C++ compiler?): slower, same results"
 say "$venv is ready"
