@@ -132,6 +132,21 @@ def describe_run() -> dict[str, Any]:
     }
 
 
+def make_table(run: dict[str, Any]) -> str:
+    """The results as a Markdown table, for ops/README.md."""
+    lines = [
+        "| case | dtype | threads | forward | grid_sample | ratio | backward | grid_sample | ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in run["results"]:
+        cells = [row["case"], row["dtype"], row["threads"]]
+        for direction in ("forward", "backward"):
+            times = row[f"{direction}_ms"]
+            cells += [f"{times['operator']:.1f}", f"{times['grid_sample']:.0f}", f"{row[direction + '_speedup']:.1f}"]
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Runs the chosen cases and writes one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -140,7 +155,11 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "operator_cpu.json")
+    parser.add_argument("--table", action="store_true", help="only print the written results as a Markdown table")
     options = parser.parse_args()
+    if options.table:
+        print(make_table(json.loads(options.output.read_text())))
+        return
     if MISSING_EXTENSION:
         raise SystemExit(f"nothing to compare: {MISSING_EXTENSION}")
     results = []
