@@ -57,10 +57,7 @@ def test_recipe_is_complete_and_builds(name):
     cfg = load_config(name, ["train.max_iter=20", "train.seed=1"])
     assert set(cfg) == set(TOP_LEVEL)
     assert set(cfg.train) == set(get_config("common/train.py").train)
-    try:
-        model = build_without_weights(cfg.model)
-    except ModuleNotFoundError as error:
-        pytest.skip(f"this backbone of Detectron2 needs another package: {error}")
+    model = build_without_weights(cfg.model)
     optimizer = instantiate({**cfg.optimizer, "model": model})
     schedule = instantiate(cfg.lr_multiplier)
     assert isinstance(schedule, MultiStepEpochs)

@@ -48,6 +48,9 @@ if ! has detectron2; then
     "$python" -W ignore -c 'import detectron2.engine' || fail "Detectron2 was installed but cannot be imported"
 fi
 
+# Detectron2's Swin Transformer takes its stochastic depth from timm, which needs nothing else for that.
+has timm || pip install --quiet --no-deps timm==1.0.31
+
 # The package itself, editable; this builds the extension inside querydet/. Without a compiler it goes without.
 stamp=$venv/querydet-package.stamp
 wanted=$(digest setup.py pyproject.toml $(find ops -type f | sort) && pwd)

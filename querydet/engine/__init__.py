@@ -2,6 +2,7 @@
 
 from querydet.engine.evaluate import evaluate, evaluate_only
 from querydet.engine.launch import argument_parser, launch
+from querydet.engine.program import main
 from querydet.engine.setup import resolve_device, setup_run
 from querydet.engine.train import build_model, train
 from querydet.engine.trainer import NonFiniteError, Trainer
@@ -14,6 +15,7 @@ __all__ = [
     "evaluate",
     "evaluate_only",
     "launch",
+    "main",
     "resolve_device",
     "setup_run",
     "train",

@@ -4,15 +4,18 @@ import re
 
 import pytest
 import torch
+from detectron2.utils.events import EventStorage
 
-import train_net
-from querydet.engine import NonFiniteError, argument_parser, build_model, evaluate_only, train
+from querydet.engine import NonFiniteError, Trainer, argument_parser, build_model, evaluate_only, main, train
+from querydet.engine.train import build_train_data
+from querydet.solver import build_adamw
 from tests.engine.conftest import CONFIG
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
+from tests.engine.toy import ToyDetector
 
 
 def run_main(*arguments):
-    train_net.main(argument_parser().parse_args(["--config-file", CONFIG, "--num-gpus", "0", *arguments]))
+    main(argument_parser().parse_args(["--config-file", CONFIG, "--num-gpus", "0", *arguments]))
 
 
 def weights(path):
@@ -128,9 +131,47 @@ def test_non_finite_steps_can_be_left_out(toy_config, tmp_path, option):
     assert read_metrics(tmp_path / "run")[1]["nonfinite_steps"] == 1
 
 
+def test_overflow_under_loss_scaling_is_left_out_and_scales_less(toy_config):
+    """float16's loss scaling, which needs no GPU to be tested."""
+    cfg = toy_config()
+    model = ToyDetector(6)
+    model.register_forward_hook(lambda module, inputs, losses: {name: 100 * loss for name, loss in losses.items()})
+    trainer = Trainer(model, build_train_data(cfg), build_adamw(model), cfg.train)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=100)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    with EventStorage() as trainer.storage:
+        for trainer.iter in range(40):
+            trainer.run_step()
+            if trainer.step_applied:
+                break
+            assert all(map(torch.equal, before, model.parameters()))
+        assert 0 < trainer.iter < 39
+        assert trainer.storage.latest()["loss_scale"][0] == trainer.scaler.get_scale() < 2.0**127
+    assert not all(map(torch.equal, before, model.parameters()))
+    assert trainer.nonfinite_steps == 0
+
+
 def test_bfloat16(toy_config):
-    cfg = toy_config("train.amp.enabled=True", "train.max_iter=2")
-    assert 0 < train(cfg)["bbox"]["AP"] < 100
+    cfg = toy_config("train.amp.enabled=True")
+    model = ToyDetector(6)
+    trainer = Trainer(model, build_train_data(cfg), build_adamw(model), cfg.train)
+    with EventStorage() as trainer.storage:
+        trainer.run_step()
+    assert model.features.dtype is torch.bfloat16
+    assert all(parameter.grad.dtype is torch.float32 for parameter in model.parameters())
+    assert trainer.step_applied
+
+
+def test_gradients_are_clipped_to_the_norm(toy_config):
+    cfg = toy_config("train.clip_grad_norm=0.01")
+    model = ToyDetector(6)
+    trainer = Trainer(model, build_train_data(cfg), build_adamw(model), cfg.train)
+    with EventStorage() as trainer.storage:
+        trainer.run_step()
+        logged = trainer.storage.latest()["grad_norm"][0]
+    norm = torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).norm()
+    assert logged > 0.01
+    assert norm.item() == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize(
