@@ -7,7 +7,7 @@ PYTHON ?= python3
 OUTPUT ?= output/quickstart
 # Detectron2 still calls torch.jit.script, which torch warns about at every start.
 RUN := $(VENV)/bin/python -W 'ignore:`torch.jit.script`:FutureWarning'
-CODE := querydet tests tools configs projects train_net.py setup.py
+CODE := querydet tests tools benchmarks configs projects train_net.py setup.py
 export PYTHON
 # See train_net.py.
 export OMP_WAIT_POLICY ?= PASSIVE

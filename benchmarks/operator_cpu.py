@@ -12,14 +12,10 @@ with one thread of the CPU time of the process, with more of the wall time (the 
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +24,7 @@ from torch import Tensor
 
 from querydet.layers.ms_deform_attn import MISSING_EXTENSION
 from querydet.layers.ms_deform_attn_reference import ms_deform_attn_reference, ms_deform_attn_reference_backward
+from querydet.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 # DINO's four levels (strides 8 to 64) of an image of 512x512 and of 800x1333.
@@ -110,24 +107,8 @@ def measure(case: str, dtype: torch.dtype, threads: int, repeats: int) -> dict[s
 
 def describe_run() -> dict[str, Any]:
     """What is needed to repeat the numbers."""
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    watched = ["--", "ops", "querydet/layers", "benchmarks/operator_cpu.py"]
-    status = subprocess.run([*git, "status", "--porcelain", *watched], capture_output=True, text=True, check=False)
-    processor = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        names = [line for line in information.read_text().splitlines() if line.startswith("model name")]
-        processor = f"{names[0].split(':')[1].strip()}, {len(names)} cores" if names else processor
     return {
-        "command": "python benchmarks/operator_cpu.py " + " ".join(sys.argv[1:]),
-        "commit": commit,
-        "clean": not status.stdout.strip(),
-        "machine": processor,
-        "load_average": [round(load, 1) for load in os.getloadavg()],  # far above the threads used: others ran too
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
+        **provenance(sys.argv),
         "clock": "CPU time of the process for one thread, wall time for more; medians",
     }
 

@@ -20,13 +20,14 @@ def provenance(argv: Sequence[str]) -> dict[str, object]:
         argv: the command line, script first, as in ``sys.argv``.
 
     Returns:
-        ``command, commit, date, machine, versions``.
+        ``command, commit, date, machine, load_average, versions``.
     """
     return {
         "command": "python " + shlex.join([_relative(argv[0]), *argv[1:]]),
         "commit": commit(),
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
+        "load_average": [round(load, 1) for load in os.getloadavg()],  # far above the threads used: others ran too
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -62,8 +63,8 @@ def _processor() -> str:
 
 def _relative(script: str) -> str:
     root = Path(querydet.__file__).parents[1]
-    path = Path(script).resolve()
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    path = Path(script)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else script
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -30,4 +30,5 @@ for _part, _layers in ((model.encoder, 1), (model.decoder, 3)):
     _part.layer.num_heads = 4
     _part.layer.ffn_dim = 256
 model.selection.num_queries = 40
-model.denoising.num_queries = 50
+model.denoising.num_queries = 25
+model.denoising.min_dynamic = 0
