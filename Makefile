@@ -9,8 +9,6 @@ OUTPUT ?= output/quickstart
 RUN := $(VENV)/bin/python -W 'ignore:`torch.jit.script`:FutureWarning'
 CODE := querydet tests tools benchmarks configs projects train_net.py setup.py
 export PYTHON
-# See train_net.py.
-export OMP_WAIT_POLICY ?= PASSIVE
 # as in train_net.py: threads that wait must not spin while others need the cores
 export OMP_WAIT_POLICY ?= PASSIVE
 
