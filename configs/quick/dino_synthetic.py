@@ -14,10 +14,10 @@ dataloader.train.mapper.augmentations.short_sides = [128]
 model.num_classes = 6
 
 train.output_dir = "output/quick"
-train.max_epochs = 10
+train.max_epochs = 8
 train.eval_period = 2
 train.clip_grad_norm = 1.0
 optimizer.lr = 1e-3
 optimizer.lr_factors = {"backbone": 1.0}
-lr_multiplier.milestones = [8]
+lr_multiplier.milestones = [6]
 lr_multiplier.warmup_epochs = 0.5
