@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from querydet.losses import LossTerm, MatchedPairs
-from querydet.structures import Assignment, PredictionSet, Role, Stage, Targets
+from querydet.normalizers import MeanObjects
+from querydet.structures import Assignment, Branch, PredictionSet, Role, Stage, Targets
 
 Assigner = Callable[[PredictionSet, Targets], tuple[Assignment, ...]]
+Normalizer = Callable[[PredictionSet, Targets], float]
 
 
 class SupervisionRule:
@@ -17,12 +19,15 @@ class SupervisionRule:
     Args:
         stage: the predictions of this stage: "encoder" or "decoder".
         role: ... of query groups with this role: "matching" or "denoising".
+        branch: ... at this read-out: "one_to_one" or "one_to_many".
         assigner: decides which queries are responsible for which objects.
         losses: the terms, each with its weight.
         class_agnostic: tell objects from background only: every object counts as class 0.
+        assign_once: assign the queries of a group at the first of its layers, for all of them (DETA).
+        normalizer: what the losses are divided by; None: :class:`querydet.normalizers.MeanObjects`.
 
     Raises:
-        ValueError: for an unknown stage or role, or without losses.
+        ValueError: for an unknown stage, role or branch, or without losses.
     """
 
     def __init__(
@@ -32,30 +37,50 @@ class SupervisionRule:
         assigner: Assigner,
         losses: Sequence[LossTerm],
         role: str = "matching",
+        branch: str = "one_to_one",
         class_agnostic: bool = False,
+        assign_once: bool = False,
+        normalizer: Normalizer | None = None,
     ) -> None:
         if not losses:
             raise ValueError(f"the supervision rule for {stage} {role} queries has no losses")
-        self.stage, self.role = Stage(stage), Role(role)
+        self.stage, self.role, self.branch = Stage(stage), Role(role), Branch(branch)
         self.assigner = assigner
         self.losses = tuple(losses)
         self.class_agnostic = class_agnostic
+        self.assign_once = assign_once
+        self.normalizer = MeanObjects() if normalizer is None else normalizer
 
     def selects(self, predictions: PredictionSet) -> bool:
         """Whether the rule is about these predictions."""
-        return predictions.stage is self.stage and predictions.group.role is self.role
+        return (predictions.stage, predictions.group.role, predictions.branch) == (self.stage, self.role, self.branch)
 
-    def __call__(self, predictions: PredictionSet, targets: Targets) -> dict[str, Tensor]:
-        """Weighted losses by name, divided by the number of objects."""
+    def __call__(self, predictions: Sequence[PredictionSet], targets: Targets) -> dict[str, Tensor]:
+        """Weighted losses of the selected predictions by name, each divided by the normalizer."""
         if self.class_agnostic:
             targets = targets.class_agnostic()
-        matched = MatchedPairs.gather(self.assigner(predictions, targets), targets)
-        # averaged over processes before the lower bound, as DETR does; a group that repeats objects repeats the divisor
-        normalizer = max(targets.mean_objects, 1.0) * predictions.group.copies
-        return {
-            f"loss_{term.name}{predictions.suffix}": term.weight * term(predictions, matched) / normalizer
-            for term in self.losses
-        }
+        losses: dict[str, Tensor] = {}
+        once: dict[str, MatchedPairs] = {}
+        for each in predictions:
+            matched = once.get(each.group.name)
+            if matched is None:
+                matched = MatchedPairs.gather(self.assigner(each, targets), targets)
+            if self.assign_once:
+                once[each.group.name] = matched
+            divisor = self.normalizer(each, targets)
+            for term in self.losses:
+                add_loss(losses, f"loss_{term.name}{each.suffix}", term.weight * term(each, matched) / divisor)
+        return losses
+
+    def describe(self) -> str:
+        """In words, for error messages."""
+        branch = ", one-to-many" if self.branch is Branch.ONE_TO_MANY else ""
+        return f"{self.stage.value} {self.role.value} queries{branch}"
+
+
+def add_loss(losses: dict[str, Tensor], name: str, value: Tensor) -> None:
+    """Add a loss to those of the same name: groups without a label of their own are summed."""
+    losses[name] = losses[name] + value if name in losses else value
 
 
 class Criterion:
@@ -85,17 +110,16 @@ class Criterion:
         check_finite(predictions, targets)
         losses: dict[str, Tensor] = {}
         for rule in self.rules:
-            for selected in filter(rule.selects, predictions):
-                for name, value in rule(selected, targets).items():
-                    losses[name] = losses[name] + value if name in losses else value
+            for name, value in rule(tuple(filter(rule.selects, predictions)), targets).items():
+                add_loss(losses, name, value)
         return losses
 
     def _check_coverage(self, predictions: tuple[PredictionSet, ...]) -> None:
         for rule in self.rules:
             if not any(map(rule.selects, predictions)):
                 raise ValueError(
-                    f"the supervision rule for {rule.stage.value} {rule.role.value} queries selects nothing: remove "
-                    "it, or add the part that makes these predictions"
+                    f"the supervision rule for {rule.describe()} selects nothing: remove it, or add the part that "
+                    "makes these predictions"
                 )
         for each in predictions:
             if not any(rule.selects(each) for rule in self.rules):

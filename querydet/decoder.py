@@ -5,17 +5,34 @@ the refinements of DAB-DETR (arXiv 2201.12329: positional queries from boxes) an
 look forward twice).
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from querydet.heads import PredictionHeads
 from querydet.layers import FeedForward, MultiScaleDeformableAttention
 from querydet.layers.stack import run_layer, stack_layers
-from querydet.queries.visibility import blocked_pairs
-from querydet.structures import DecoderLayerOutput, FeaturePyramid, QueryBatch
+from querydet.queries.visibility import AttentionPlan, plan_attention
+from querydet.read_out import STEPS, OneToManyReadOut
+from querydet.structures import DecoderLayerOutput, FeaturePyramid, QueryBatch, QueryGroup, ReadOut
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, deformable cross-attention and a feed-forward block, each followed by its norm."""
+    """Self-attention, deformable cross-attention and a feed-forward block, each followed by its norm.
+
+    Args:
+        embed_dim: width C.
+        num_heads: of both attentions.
+        ffn_dim: hidden width of the feed-forward block.
+        dropout: of every update.
+        num_levels, num_points: sampling points of a query: that many in each head.
+        order: the three steps in the order in which they run; MS-DETR puts the cross-attention first.
+        read_out: where one-to-many predictions are read in training; None: nowhere.
+
+    Raises:
+        ValueError: when ``order`` is not an order of the three steps.
+    """
 
     def __init__(
         self,
@@ -26,13 +43,19 @@ class DecoderLayer(nn.Module):
         dropout: float = 0.0,
         num_levels: int = 4,
         num_points: int = 4,
+        order: Sequence[str] = STEPS,
+        read_out: OneToManyReadOut | None = None,
     ) -> None:
         super().__init__()
+        if sorted(order) != sorted(STEPS):
+            raise ValueError(f"order must hold each of {STEPS} once, found {tuple(order)}")
+        self.order = tuple(order)
         self.self_attention = nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
         self.self_attention_norm = nn.LayerNorm(embed_dim)
         self.cross_attention = MultiScaleDeformableAttention(embed_dim, num_heads, num_levels, num_points)
         self.cross_attention_norm = nn.LayerNorm(embed_dim)
         self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
+        self.read_out = read_out
         self.dropout = nn.Dropout(dropout)
         self.embed_dim = embed_dim
         self.reset_parameters()
@@ -42,8 +65,14 @@ class DecoderLayer(nn.Module):
         nn.init.xavier_uniform_(self.self_attention.out_proj.weight)
 
     def forward(
-        self, content: Tensor, position: Tensor, reference: Tensor, memory: FeaturePyramid, blocked: Tensor | None
-    ) -> Tensor:
+        self,
+        content: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        memory: FeaturePyramid,
+        plan: AttentionPlan,
+        read: tuple[slice, ...] = (),
+    ) -> tuple[Tensor, Tensor | None]:
         """Update the content of the queries.
 
         Args:
@@ -51,14 +80,29 @@ class DecoderLayer(nn.Module):
             position: (B, Q, C), positional queries.
             reference: (B, Q, L, 4) boxes or (B, Q, L, 2) points, relative to each padded level.
             memory: encoded image features.
-            blocked: (Q, Q) bool, True where the row may not attend to the column; None: all may attend to all.
+            plan: which queries may attend to which.
+            read: the queries of the one-to-many read-out.
+
+        Returns:
+            The new content, and what the one-to-many heads read (B, n, C), None when nothing is read.
         """
-        query = content + position
-        update, _ = self.self_attention(query, query, content, attn_mask=blocked, need_weights=False)
-        content = self.self_attention_norm(content + self.dropout(update))
-        update = self.cross_attention(content + position, reference, memory.tokens, memory.shapes, memory.padding)
-        content = self.cross_attention_norm(content + self.dropout(update))
-        return self.ffn(content)
+        hidden = None
+        for step in self.order:
+            if step == "self_attention":
+                update = plan.apply(self._attend, content + position, content)
+                content = self.self_attention_norm(content + self.dropout(update))
+            elif step == "cross_attention":
+                query = content + position
+                update = self.cross_attention(query, reference, memory.tokens, memory.shapes, memory.padding)
+                content = self.cross_attention_norm(content + self.dropout(update))
+            else:
+                content = self.ffn(content)
+            if read and self.read_out is not None and self.read_out.after == step:
+                hidden = self.read_out(torch.cat([content[:, rows] for rows in read], dim=1))
+        return content, hidden
+
+    def _attend(self, query: Tensor, value: Tensor, blocked: Tensor | None) -> Tensor:
+        return self.self_attention(query, query, value, attn_mask=blocked, need_weights=False)[0]
 
 
 class DeformableDecoder(nn.Module):
@@ -105,23 +149,45 @@ class DeformableDecoder(nn.Module):
         self.activation_checkpointing = activation_checkpointing
 
     def forward(
-        self, queries: QueryBatch, memory: FeaturePyramid, heads: PredictionHeads
+        self, queries: QueryBatch, memory: FeaturePyramid, heads: PredictionHeads, read_out: bool = False
     ) -> tuple[DecoderLayerOutput, ...]:
-        """Run all layers and return what the heads read after each."""
+        """Run all layers and return what the heads read after each.
+
+        Args:
+            queries: initial queries.
+            memory: encoded image features.
+            heads: move the references between layers.
+            read_out: also read what one-to-many heads read, where the layers are made for it.
+        """
         content, boxes, base = queries.content, queries.boxes, queries.boxes
-        blocked = blocked_pairs(queries.groups, boxes.device)
+        plan = plan_attention(queries.groups, boxes.device)
+        read = self._read_groups(queries.groups) if read_out else ()
+        rows = tuple(group.rows for group in read)
         outputs: list[DecoderLayerOutput] = []
         for index, layer in enumerate(self.layers):
             # from the image to the padded maps, whose width and height follow each other
             reference = boxes[:, :, None] * memory.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)[:, None]
             position = self._position(queries, boxes, memory, content, index)
-            content = run_layer(layer, self.activation_checkpointing, content, position, reference, memory, blocked)
-            outputs.append(DecoderLayerOutput(self.norm(content), reference_boxes=boxes, base_boxes=base))
+            content, hidden = run_layer(
+                layer, self.activation_checkpointing, content, position, reference, memory, plan, rows
+            )
+            outputs.append(
+                DecoderLayerOutput(
+                    hidden=self.norm(content),
+                    reference_boxes=boxes,
+                    base_boxes=base,
+                    one_to_many=None if hidden is None else ReadOut(self.norm(hidden), read),
+                )
+            )
             if self.refine_boxes and index + 1 < len(self.layers):
                 refined = heads.refine(index, content, boxes)
                 boxes = refined.detach()
                 base = refined if self.look_forward_twice else boxes
         return tuple(outputs)
+
+    def _read_groups(self, groups: tuple[QueryGroup, ...]) -> tuple[QueryGroup, ...]:
+        read_out = self.layers[0].read_out
+        return () if read_out is None else read_out.reads(groups)  # type: ignore[union-attr, operator]
 
     def _position(
         self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int

@@ -5,6 +5,8 @@ denoising queries in the decoder, predictions of earlier layers, and the criteri
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -20,11 +22,9 @@ from querydet.heads import PredictionHeads
 from querydet.neck import MultiScaleNeck
 from querydet.postprocess import TopKPostprocess
 from querydet.queries import ContrastiveDenoising
-from querydet.selection import InitialQueries, LearnedPoints, TopKSelection
-from querydet.structures import PredictionSet, QueryBatch, QueryGroup, Stage, Targets
+from querydet.selection import LearnedPoints, TopKSelection
+from querydet.structures import InitialQueries, PredictionSet, QueryBatch, QueryGroup, Targets
 from querydet.targets import make_targets
-
-PRIMARY = "primary"  # the group of queries that inference keeps
 
 
 class QueryDetector(nn.Module):
@@ -104,7 +104,7 @@ class QueryDetector(nn.Module):
         predictions = self.predict(self.backbone(images.tensor), padding_mask(images), targets)
         if targets is not None:
             return self.criterion(predictions, targets)
-        last = predictions[-1]
+        (last,) = predictions
         sizes = [
             (inputs.get("height", height), inputs.get("width", width))
             for inputs, (height, width) in zip(batched_inputs, images.image_sizes, strict=True)
@@ -130,44 +130,35 @@ class QueryDetector(nn.Module):
                 primary queries alone and reads out the last layer alone.
 
         Returns:
-            The predictions; the last are those of the primary queries after the last layer.
+            The predictions; in inference there is one set, of the primary queries after the last layer.
         """
+        training = targets is not None
         memory = self.encoder(self.neck(features, padding))
-        initial = self.selection(memory)
+        initial = self.selection(memory, training)
         queries = self.compose_queries(initial, targets)
-        outputs = self.decoder(queries, memory, self.heads)
-        predictions = self.heads(outputs, queries.groups, last_only=targets is None)
-        if targets is None:
+        outputs = self.decoder(queries, memory, self.heads, read_out=training)
+        predictions = self.heads(outputs, queries.groups, last_only=not training)
+        if not training:
             return predictions
-        return self._encoder_predictions(initial) + predictions
+        return sum((each.encoder_predictions() for each in initial), ()) + predictions
 
-    def compose_queries(self, initial: InitialQueries, targets: Targets | None) -> QueryBatch:
-        """Put the primary queries and, in training, the denoising queries before them, into one batch."""
-        content, boxes = initial.content, initial.boxes
-        groups: tuple[QueryGroup, ...] = ()
-        start = 0
-        if targets is not None and self.denoising is not None:
-            extra = self.denoising(targets)
-            content = torch.cat([extra.content, content], dim=1)
-            boxes = torch.cat([extra.boxes, boxes], dim=1)
-            groups, start = (extra.group,), len(extra.group)
-        primary = QueryGroup(name=PRIMARY, start=start, stop=start + initial.boxes.shape[1])
-        return QueryBatch(content=content, boxes=boxes, position=initial.position, groups=(*groups, primary))
-
-    @staticmethod
-    def _encoder_predictions(initial: InitialQueries) -> tuple[PredictionSet, ...]:
-        if initial.predictions is None:
-            return ()
-        group = QueryGroup(name=PRIMARY, start=0, stop=initial.predictions.boxes.shape[1])
-        return (
-            PredictionSet(
-                stage=Stage.ENCODER,
-                layer=0,
-                is_last=True,
-                group=group,
-                logits=initial.predictions.logits,
-                boxes=initial.predictions.boxes,
-            ),
+    def compose_queries(self, initial: tuple[InitialQueries, ...], targets: Targets | None) -> QueryBatch:
+        """Put all groups into one batch; in training, each group after the denoising queries made for it."""
+        hosted = () if targets is None or self.denoising is None else self.denoising(targets)
+        parts: list[InitialQueries] = []
+        for matching, denoising in zip_longest(initial, hosted):
+            if denoising is not None:
+                parts.append(replace(denoising, position=self.selection.embed_boxes(denoising.boxes)))
+            parts.append(matching)
+        groups: list[QueryGroup] = []
+        for each in parts:
+            groups.append(each.group.moved(groups[-1].stop if groups else 0))
+        positions = [each.position for each in parts if each.position is not None]
+        return QueryBatch(
+            content=torch.cat([each.content for each in parts], dim=1),
+            boxes=torch.cat([each.boxes for each in parts], dim=1),
+            position=torch.cat(positions, dim=1) if positions else None,
+            groups=tuple(groups),
         )
 
 

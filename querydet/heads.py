@@ -1,12 +1,15 @@
 """Prediction heads: class logits and box refinement from the hidden states of queries."""
 
+import copy
 import math
+from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from querydet.boxes import full_precision, refine_boxes
 from querydet.layers import MLP
-from querydet.structures import DecoderLayerOutput, PredictionSet, QueryGroup, Stage
+from querydet.structures import Branch, DecoderLayerOutput, PredictionSet, QueryGroup, ReadOut, Stage
 
 PRIOR_PROBABILITY = 0.01  # of every class before training: focal loss, arXiv 1708.02002, section 4.1
 
@@ -46,6 +49,11 @@ class PredictionHeads(nn.Module):
         share_layers: one pair of heads for all layers (DINO, official 4-scale configuration) or one for each.
         inverse_sigmoid_eps: see :func:`querydet.boxes.inverse_sigmoid`.
         initial_size_logit: see :func:`make_box_head`; of the first layer's head only.
+        separate_one_to_many: which heads the one-to-many read-out has of its own: any of "class" and "box"; they start
+            as copies (MS-DETR, table 6; sharing both is best).
+
+    Raises:
+        ValueError: for an unknown kind of head.
     """
 
     def __init__(
@@ -57,8 +65,11 @@ class PredictionHeads(nn.Module):
         inverse_sigmoid_eps: float,
         embed_dim: int = 256,
         initial_size_logit: float = 0.0,
+        separate_one_to_many: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        if set(separate_one_to_many) - {"class", "box"}:
+            raise ValueError(f"separate_one_to_many may hold 'class' and 'box', found {list(separate_one_to_many)}")
         copies = 1 if share_layers else num_layers
         self.num_layers = num_layers
         self.inverse_sigmoid_eps = inverse_sigmoid_eps
@@ -67,6 +78,8 @@ class PredictionHeads(nn.Module):
             make_box_head(embed_dim, initial_size_logit if layer == 0 else 0.0) for layer in range(copies)
         )
         self._start_equal()
+        separate = {kind: getattr(self, f"{kind}_heads") for kind in separate_one_to_many}
+        self.one_to_many_heads = nn.ModuleDict({kind: copy.deepcopy(heads) for kind, heads in separate.items()})
 
     def _start_equal(self) -> None:
         """Let the heads of all layers start from the same weights, as the released code does by deep copies."""
@@ -84,34 +97,52 @@ class PredictionHeads(nn.Module):
         assert isinstance(head, nn.Linear)
         return head.out_features
 
-    def refine(self, layer: int, hidden: Tensor, reference: Tensor) -> Tensor:
+    def refine(self, layer: int, hidden: Tensor, reference: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
         """Boxes (B, Q, 4) that a layer makes of its reference boxes (B, Q, 4) or points (B, Q, 2), at least float32."""
-        head = self.box_heads[layer % len(self.box_heads)]
-        return refine_boxes(full_precision(head(hidden)), full_precision(reference), self.inverse_sigmoid_eps)
+        deltas = self._head("box", layer, branch)(hidden)
+        return refine_boxes(full_precision(deltas), full_precision(reference), self.inverse_sigmoid_eps)
 
-    def classify(self, layer: int, hidden: Tensor) -> Tensor:
+    def classify(self, layer: int, hidden: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
         """Class logits (B, Q, K) of a layer, at least float32."""
-        return full_precision(self.class_heads[layer % len(self.class_heads)](hidden))
+        return full_precision(self._head("class", layer, branch)(hidden))
+
+    def _head(self, kind: str, layer: int, branch: Branch) -> nn.Module:
+        heads: nn.Module = self.class_heads if kind == "class" else self.box_heads
+        if branch is Branch.ONE_TO_MANY and kind in self.one_to_many_heads:
+            heads = self.one_to_many_heads[kind]
+        assert isinstance(heads, nn.ModuleList)
+        return heads[layer % len(heads)]
 
     def forward(
         self, outputs: tuple[DecoderLayerOutput, ...], groups: tuple[QueryGroup, ...], last_only: bool
     ) -> tuple[PredictionSet, ...]:
         """Read out every group after every layer, or after the last layer only."""
-        first = len(outputs) - 1 if last_only else 0
+        last = len(outputs) - 1
         predictions: list[PredictionSet] = []
-        for layer in range(first, len(outputs)):
-            output = outputs[layer]
-            logits = self.classify(layer, output.hidden)
-            boxes = self.refine(layer, output.hidden, output.base_boxes)
-            predictions += (
-                PredictionSet(
-                    stage=Stage.DECODER,
-                    layer=layer,
-                    is_last=layer == len(outputs) - 1,
-                    group=group,
-                    logits=logits[:, group.rows],
-                    boxes=boxes[:, group.rows],
-                )
-                for group in groups
-            )
+        for layer in range(last if last_only else 0, len(outputs)):
+            reads = {Branch.ONE_TO_ONE: ReadOut(outputs[layer].hidden, groups)}
+            one_to_many = outputs[layer].one_to_many
+            if one_to_many is not None:
+                reads[Branch.ONE_TO_MANY] = one_to_many
+            for branch, read in reads.items():
+                predictions += self._predict(layer, read, branch, outputs)
         return tuple(predictions)
+
+    def _predict(
+        self, layer: int, read: ReadOut, branch: Branch, outputs: tuple[DecoderLayerOutput, ...]
+    ) -> Iterator[PredictionSet]:
+        base = torch.cat([outputs[layer].base_boxes[:, group.rows] for group in read.groups], dim=1)
+        lengths = [len(group) for group in read.groups]
+        logits = self.classify(layer, read.hidden, branch).split(lengths, dim=1)
+        boxes = self.refine(layer, read.hidden, base, branch).split(lengths, dim=1)
+        for group, group_logits, group_boxes in zip(read.groups, logits, boxes, strict=True):
+            yield PredictionSet(
+                stage=Stage.DECODER,
+                layer=layer,
+                is_last=layer == len(outputs) - 1,
+                group=group,
+                logits=group_logits,
+                boxes=group_boxes,
+                start_boxes=outputs[0].reference_boxes[:, group.rows],
+                branch=branch,
+            )

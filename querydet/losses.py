@@ -19,6 +19,7 @@ class MatchedPairs:
     query: Tensor  # (n,) int64
     labels: Tensor  # (n,) int64, of the objects
     boxes: Tensor  # (n, 4), of the objects
+    ignored: Tensor | None  # (B, Q) bool, True for queries without any loss; None: there are none
 
     @classmethod
     def gather(cls, assignments: tuple[Assignment, ...], targets: Targets) -> "MatchedPairs":
@@ -31,7 +32,15 @@ class MatchedPairs:
             query=torch.cat([each.queries for each in assignments]),
             labels=torch.cat(labels),
             boxes=torch.cat(boxes),
+            ignored=_stack_ignored(assignments),
         )
+
+
+def _stack_ignored(assignments: tuple[Assignment, ...]) -> Tensor | None:
+    found = [each.ignored for each in assignments if each.ignored is not None]
+    if not found:
+        return None
+    return torch.stack([torch.zeros_like(found[0]) if each.ignored is None else each.ignored for each in assignments])
 
 
 class LossTerm(Protocol):
@@ -46,7 +55,7 @@ class LossTerm(Protocol):
 
 class FocalLoss:
     """Classification: sigmoid focal loss (arXiv 1708.02002) over all queries and classes; unassigned queries are
-    background in every class.
+    background in every class, and ignored ones have no loss.
 
     Args:
         weight: factor of the term.
@@ -62,7 +71,10 @@ class FocalLoss:
         """Sum over (B, Q, K)."""
         one_hot = torch.zeros_like(predictions.logits)
         one_hot[matched.image, matched.query, matched.labels] = 1
-        return sigmoid_focal_loss(predictions.logits, one_hot, self.alpha, self.gamma, reduction="sum")
+        if matched.ignored is None:
+            return sigmoid_focal_loss(predictions.logits, one_hot, self.alpha, self.gamma, reduction="sum")
+        loss = sigmoid_focal_loss(predictions.logits, one_hot, self.alpha, self.gamma)
+        return loss.masked_fill(matched.ignored[..., None], 0).sum()
 
 
 class L1Loss:

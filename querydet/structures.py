@@ -10,12 +10,21 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+PRIMARY = "primary"  # the name of the group of queries that inference keeps
+
 
 class Stage(str, Enum):
     """Where a prediction comes from."""
 
     ENCODER = "encoder"
     DECODER = "decoder"
+
+
+class Branch(str, Enum):
+    """How many queries may be responsible for an object, in the predictions of one read-out (MS-DETR, section 3.2)."""
+
+    ONE_TO_ONE = "one_to_one"  # what inference reads
+    ONE_TO_MANY = "one_to_many"  # for training only
 
 
 class Role(str, Enum):
@@ -48,16 +57,18 @@ class Proposals:
     features: Tensor  # (B, S, C)
     logits: Tensor  # (B, S, K)
     boxes_unsigmoid: Tensor  # (B, S, 4); +inf where not usable
+    anchors: Tensor  # (B, S, 4), what the boxes were predicted from; (1, 1, 1, 1) where not usable
+    level_sizes: tuple[int, ...]  # tokens of each level
     usable: Tensor  # (B, S) bool: inside the image, and the anchor not degenerate
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPairs:
-    """The (image, query, object) triples of a denoising group: which object each of its positive queries came from."""
+class Assignment:
+    """Which queries of one image are responsible for which objects: two index vectors of equal length."""
 
-    image: Tensor  # (n,) int64
-    query: Tensor  # (n,) int64, counted from the start of the group
-    object: Tensor  # (n,) int64, index into the objects of that image
+    queries: Tensor  # (n,) int64
+    objects: Tensor  # (n,) int64
+    ignored: Tensor | None = None  # (Q,) bool, True for queries without any loss; None: all others are background
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +81,10 @@ class QueryGroup:
     role: Role = Role.MATCHING
     sees: tuple[str, ...] = ()  # names of the other groups that its queries may attend to
     block: int | None = None  # its queries attend only within consecutive runs of this many; None: to the whole group
-    copies: int = 1  # how often the group holds every object: the loss of the group is divided by it
-    known: KnownPairs | None = None
+    repeats: int = 1  # how many queries of the group an assigner may give to each object, where it gives one otherwise
+    divisor: int = 1  # the losses of the group are divided by it: how many queries are there for each object in all
+    label: str = ""  # what marks the losses of the group; groups without share names, and their losses are summed
+    known: tuple[Assignment, ...] | None = None  # of a denoising group, per image: what its queries were made from
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -97,12 +110,21 @@ class QueryBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadOut:
+    """Hidden states of some query groups, one after the other."""
+
+    hidden: Tensor  # (B, n, C)
+    groups: tuple[QueryGroup, ...]  # with their places in the batch of all queries
+
+
+@dataclass(frozen=True, slots=True)
 class DecoderLayerOutput:
     """One decoder layer, before the prediction heads."""
 
     hidden: Tensor  # (B, Q, C), what the heads read
     reference_boxes: Tensor  # (B, Q, 4 or 2), where the layer sampled
     base_boxes: Tensor  # (B, Q, 4 or 2), what the layer's box prediction refines
+    one_to_many: "ReadOut | None" = None  # a second read-out inside the layer, in training
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +137,59 @@ class PredictionSet:
     group: QueryGroup
     logits: Tensor  # (B, Q, K) float32
     boxes: Tensor  # (B, Q, 4) float32
+    start_boxes: Tensor  # (B, Q, 4 or 2), detached: the encoder's anchors, or the reference boxes of the first layer
+    branch: Branch = Branch.ONE_TO_ONE
 
     @property
     def suffix(self) -> str:
-        """What distinguishes this set in the name of a loss: ``""``, ``"_3"``, ``"_dn_3"``, ``"_enc"``."""
+        """What marks this set in the name of a loss: ``""``, ``"_3"``, ``"_dn_3"``, ``"_o2m_3"``, ``"_enc"``."""
         parts = ["enc"] if self.stage is Stage.ENCODER else []
-        parts += ["dn"] if self.group.role is Role.DENOISING else []
+        parts += [self.group.label] if self.group.label else []
+        parts += ["o2m"] if self.branch is Branch.ONE_TO_MANY else []
         parts += [] if self.is_last else [str(self.layer)]
         return "".join("_" + part for part in parts)
 
     def describe(self) -> str:
         """In words, for error messages."""
-        return f"{self.stage.value} layer {self.layer} ({self.group.name} queries)"
+        branch = ", one-to-many" if self.branch is Branch.ONE_TO_MANY else ""
+        return f"{self.stage.value} layer {self.layer} ({self.group.name} queries{branch})"
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
-    """Which queries of one image are responsible for which objects: two index vectors of equal length."""
+class ProposalPredictions:
+    """The encoder's predictions that are supervised: of all tokens, or of the selected ones."""
 
-    queries: Tensor  # (n,) int64
-    objects: Tensor  # (n,) int64
+    logits: Tensor  # (B, N, K) float32
+    boxes: Tensor  # (B, N, 4) float32
+    anchors: Tensor  # (B, N, 4), what the boxes were predicted from
+
+
+@dataclass(frozen=True, slots=True)
+class InitialQueries:
+    """A group of queries before the first decoder layer."""
+
+    group: QueryGroup
+    content: Tensor  # (B, Q, C)
+    boxes: Tensor  # (B, Q, 4), or (B, Q, 2) points
+    position: Tensor | None = None  # (B, Q, C) fixed positional queries; None: the decoder makes them from the boxes
+    predictions: ProposalPredictions | None = None  # of the first stage, where it is supervised with this group
+
+    def encoder_predictions(self) -> tuple[PredictionSet, ...]:
+        """The first stage's predictions as a prediction set, if there are any."""
+        if self.predictions is None:
+            return ()
+        found = self.predictions
+        return (
+            PredictionSet(
+                stage=Stage.ENCODER,
+                layer=0,
+                is_last=True,
+                group=QueryGroup(self.group.name, 0, found.boxes.shape[1], divisor=self.group.divisor),
+                logits=found.logits,
+                boxes=found.boxes,
+                start_boxes=found.anchors,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)

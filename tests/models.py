@@ -118,4 +118,5 @@ def make_predictions(batch: int, queries: int, classes: int = 5, seed: int = 0) 
         group=QueryGroup("primary", 0, queries),
         logits=torch.randn(batch, queries, classes, generator=generator),
         boxes=torch.cat([centres, 0.1 + 0.3 * torch.rand(batch, queries, 2, generator=generator)], dim=-1),
+        start_boxes=torch.cat([centres, torch.full((batch, queries, 2), 0.1)], dim=-1),
     )

@@ -6,7 +6,7 @@ import torch
 from querydet.assigners import HungarianAssigner, KnownAssigner
 from querydet.criterion import Criterion, SupervisionRule
 from querydet.losses import FocalLoss, L1Loss
-from querydet.structures import KnownPairs, PredictionSet, QueryGroup, Role, Stage
+from querydet.structures import Assignment, PredictionSet, QueryGroup, Role, Stage
 from tests.models import make_predictions, make_targets
 
 
@@ -18,8 +18,9 @@ def rule(stage: str = "decoder", role: str = "matching", **more: object) -> Supe
 
 def denoising_set() -> PredictionSet:
     """Two copies of one object of image 0, as queries 0 and 2 of four."""
-    known = KnownPairs(torch.tensor([0, 0]), torch.tensor([0, 2]), torch.tensor([0, 0]))
-    group = QueryGroup("denoising", 0, 4, Role.DENOISING, block=2, copies=2, known=known)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    known = (Assignment(torch.tensor([0, 2]), torch.tensor([0, 0])), Assignment(nothing, nothing))
+    group = QueryGroup("denoising", 0, 4, Role.DENOISING, block=2, divisor=2, label="dn", known=known)
     return replace(make_predictions(2, 4), group=group, is_last=True)
 
 
@@ -36,19 +37,19 @@ def test_names_say_stage_role_and_layer() -> None:
     assert set(losses) == {f"loss_{term}{suffix}" for term in ("class", "l1") for suffix in suffixes}
 
 
-def test_known_pairs_are_divided_by_objects_and_copies() -> None:
+def test_known_pairs_are_divided_by_objects_and_divisor() -> None:
     predicted, targets = denoising_set(), make_targets([1, 2])
-    loss = rule(role="denoising")(predicted, targets)["loss_l1_dn"]
+    loss = rule(role="denoising")((predicted,), targets)["loss_l1_dn"]
     wanted = sum((predicted.boxes[0, query] - targets.boxes[0][0]).abs().sum() for query in (0, 2)) * 5 / (3 * 2)
     torch.testing.assert_close(loss, wanted)
 
 
 def test_the_divisor_is_the_mean_over_processes_but_at_least_one() -> None:
     predicted, targets = make_predictions(1, 4), make_targets([2])
-    plain = rule()(predicted, targets)["loss_l1_3"]
-    half = rule()(predicted, replace(targets, mean_objects=4.0))["loss_l1_3"]
+    plain = rule()((predicted,), targets)["loss_l1_3"]
+    half = rule()((predicted,), replace(targets, mean_objects=4.0))["loss_l1_3"]
     torch.testing.assert_close(half * 2, plain)
-    few = rule()(predicted, replace(targets, mean_objects=0.5))["loss_l1_3"]
+    few = rule()((predicted,), replace(targets, mean_objects=0.5))["loss_l1_3"]
     torch.testing.assert_close(few, plain * 2)
 
 
@@ -56,7 +57,7 @@ def test_class_agnostic_trains_the_first_column_as_objectness() -> None:
     targets = replace(make_targets([1]), labels=(torch.tensor([3]),))
     predicted = replace(make_predictions(1, 1), stage=Stage.ENCODER)
     predicted.logits.requires_grad_()
-    rule("encoder", class_agnostic=True)(predicted, targets)["loss_class_enc_3"].backward()
+    rule("encoder", class_agnostic=True)((predicted,), targets)["loss_class_enc_3"].backward()
     assert (predicted.logits.grad[0, 0] < 0).tolist() == [True, False, False, False, False]
 
 

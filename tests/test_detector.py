@@ -96,7 +96,7 @@ def test_padding_does_not_change_what_follows_the_neck(name: str) -> None:
 
     def run(features: FeaturePyramid) -> tuple[Tensor, Tensor]:
         memory = detector.encoder(features)
-        queries = detector.compose_queries(detector.selection(memory), None)
+        queries = detector.compose_queries(detector.selection(memory, training=False), None)
         (last,) = detector.heads(detector.decoder(queries, memory, detector.heads), queries.groups, last_only=True)
         return last.logits, last.boxes
 
@@ -148,7 +148,7 @@ def test_denoising_groups_do_not_influence_each_other() -> None:
     detector = tiny_detector().train()
     images = detector.preprocess(make_inputs([(96, 128)]))
     memory = detector.encoder(detector.neck(detector.backbone(images.tensor), padding_mask(images)))
-    queries = detector.compose_queries(detector.selection(memory), make_targets([2]))
+    queries = detector.compose_queries(detector.selection(memory, training=True), make_targets([2]))
     content = queries.content.detach().requires_grad_()
     outputs = detector.decoder(replace(queries, content=content), memory, detector.heads)
     group = queries.groups[0]

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
@@ -29,7 +29,7 @@ def _fresh_copy(layer: nn.Module) -> nn.Module:
     return copied
 
 
-def run_layer(layer: nn.Module, recompute: bool, *inputs: Any) -> Tensor:
+def run_layer(layer: nn.Module, recompute: bool, *inputs: Any) -> Any:
     """Call a layer; with ``recompute``, keep only its inputs for the backward pass (activation checkpointing).
 
     The non-reentrant form differentiates through tensors held in dataclasses; the reentrant one does not.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from querydet.boxes import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
-from querydet.structures import KnownPairs, QueryGroup, Role, Targets
+from querydet.structures import PRIMARY, Assignment, InitialQueries, QueryGroup, Role, Targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,6 @@ class NoiseDraws:
     labels: Tensor  # (R, N) int64: the replacements
     signs: Tensor  # (R, N, 4): -1 or 1, the direction in which each side of the box moves
     magnitudes: Tensor  # (R, N, 4) in [0, 1): how far
-
-
-@dataclass(frozen=True, slots=True)
-class DenoisingQueries:
-    """Noised objects as queries."""
-
-    content: Tensor  # (B, Q, C)
-    boxes: Tensor  # (B, Q, 4)
-    group: QueryGroup
 
 
 class ContrastiveDenoising(nn.Module):
@@ -90,8 +81,8 @@ class ContrastiveDenoising(nn.Module):
             return 1
         return rows if rows < self.min_dynamic else max(1, rows // (2 * max_objects))
 
-    def forward(self, targets: Targets, draws: NoiseDraws | None = None) -> DenoisingQueries:
-        """Make the queries of a batch.
+    def forward(self, targets: Targets, draws: NoiseDraws | None = None) -> tuple[InitialQueries, ...]:
+        """Make the queries of a batch, for the first group of matching queries.
 
         Args:
             targets: its objects. Without any, the group is empty, and everything downstream runs on zero queries.
@@ -119,23 +110,22 @@ class ContrastiveDenoising(nn.Module):
         # through logit space and back, which keeps boxes off the image's border as the decoder's own steps do
         start[image.expand_as(slot), slot] = inverse_sigmoid(noised_boxes, self.inverse_sigmoid_eps).sigmoid()
 
-        positive = slot[::2]
-        known = KnownPairs(
-            image=image.expand_as(positive).flatten(),
-            query=positive.flatten(),
-            object=index.expand_as(positive).flatten(),
+        known = tuple(
+            Assignment(queries=rows.flatten(), objects=objects.expand_as(rows).flatten())
+            for rows, objects in zip(slot[::2].split(targets.counts, 1), index.split(targets.counts), strict=True)
         )
         group = QueryGroup(
             name="denoising",
             start=0,
             stop=rows,
             role=Role.DENOISING,
-            sees=("primary",),
+            sees=(PRIMARY,),
             block=2 * targets.max_objects,
-            copies=groups,
+            divisor=groups,
+            label="dn",
             known=known,
         )
-        return DenoisingQueries(content=content, boxes=start, group=group)
+        return (InitialQueries(group=group, content=content, boxes=start),)
 
     def noise_boxes(self, boxes: Tensor, draws: NoiseDraws) -> Tensor:
         """Move the sides of boxes (N, 4) as drawn, giving (R, N, 4); negatives may come out turned inside out."""

@@ -1,8 +1,14 @@
 """Where the primary queries of the decoder come from."""
 
-from querydet.selection.initial import InitialQueries, ProposalPredictions
+from querydet.selection.content import LearnedContent, ProjectedFeatures
 from querydet.selection.learned import LearnedPoints
 from querydet.selection.proposals import ProposalHead
-from querydet.selection.topk import LearnedContent, TopKSelection
+from querydet.selection.topk import TopKSelection
 
-__all__ = ["InitialQueries", "LearnedContent", "LearnedPoints", "ProposalHead", "ProposalPredictions", "TopKSelection"]
+__all__ = [
+    "LearnedContent",
+    "LearnedPoints",
+    "ProjectedFeatures",
+    "ProposalHead",
+    "TopKSelection",
+]

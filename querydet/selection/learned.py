@@ -3,11 +3,10 @@
 Deformable DETR without its second stage (arXiv 2010.04159, section 4.1).
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from querydet.boxes import full_precision
-from querydet.selection.initial import InitialQueries
-from querydet.structures import FeaturePyramid
+from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, QueryGroup
 
 
 class LearnedPoints(nn.Module):
@@ -30,8 +29,12 @@ class LearnedPoints(nn.Module):
         """Q."""
         return self.embedding.num_embeddings
 
-    def forward(self, memory: FeaturePyramid) -> InitialQueries:
-        """Repeat the table for each image."""
+    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+        """Repeat the table for each image, in training and inference alike."""
         position, content = self.embedding.weight.expand(len(memory.tokens), -1, -1).chunk(2, dim=-1)
         points = full_precision(self.reference_points(position)).sigmoid()
-        return InitialQueries(content=content, boxes=points, position=position, predictions=None)
+        group = QueryGroup(PRIMARY, 0, self.num_queries)
+        return (InitialQueries(group=group, content=content, boxes=points, position=position),)
+
+    def embed_boxes(self, boxes: Tensor) -> None:
+        """Nothing: the positions are a table, and there is no map from a box to one."""

@@ -58,5 +58,7 @@ class ProposalHead(nn.Module):
             features=features,
             logits=full_precision(self.class_head(features)),
             boxes_unsigmoid=full_precision(self.box_head(features)) + base,
+            anchors=anchors.masked_fill(~usable[..., None], 1),
+            level_sizes=tuple(memory.level_sizes),
             usable=usable,
         )

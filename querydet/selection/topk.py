@@ -7,27 +7,9 @@ while only its box comes from the image ("mixed query selection", DINO, arXiv 22
 from torch import Tensor, nn
 
 from querydet.queries.position import BoxEmbedding
-from querydet.selection.initial import InitialQueries, ProposalPredictions
+from querydet.selection.content import LearnedContent, ProjectedFeatures
 from querydet.selection.proposals import ProposalHead
-from querydet.structures import FeaturePyramid, Proposals
-
-
-class LearnedContent(nn.Embedding):
-    """A learned content for each rank: row k always goes with the k-th best proposal.
-
-    Args:
-        num_queries: Q.
-        embed_dim: width C.
-        init: "xavier" (DINO, whose released code re-initialises the table with its transformer) or "normal" (N(0, 1),
-            Deformable DETR++).
-    """
-
-    def __init__(self, *, num_queries: int, embed_dim: int = 256, init: str = "xavier") -> None:
-        if init not in ("xavier", "normal"):
-            raise ValueError(f"init must be 'xavier' or 'normal', found {init!r}")
-        super().__init__(num_queries, embed_dim)
-        if init == "xavier":
-            nn.init.xavier_uniform_(self.weight)
+from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, ProposalPredictions, Proposals, QueryGroup
 
 
 class TopKSelection(nn.Module):
@@ -36,7 +18,7 @@ class TopKSelection(nn.Module):
     Args:
         num_queries: Q.
         proposals: predicts a class and a box for each token.
-        content: learned content of the queries; None: from ``box_embedding``.
+        content: the queries' content, where it is not that of ``box_embedding`` alone; None: it is.
         box_embedding: fixed positional queries (and content) from the boxes; None: the decoder makes positions itself.
         objectness: score proposals by the first class logit alone, and supervise all tokens as object or not
             (Deformable DETR); otherwise score by the best class, and supervise the selected tokens with their classes
@@ -51,14 +33,16 @@ class TopKSelection(nn.Module):
         *,
         num_queries: int,
         proposals: ProposalHead,
-        content: LearnedContent | None = None,
+        content: LearnedContent | ProjectedFeatures | None = None,
         box_embedding: BoxEmbedding | None = None,
         objectness: bool = False,
     ) -> None:
         super().__init__()
-        if content is None and box_embedding is None:
-            raise ValueError("give TopKSelection a learned content, or a box_embedding to make content from boxes")
-        if content is not None and content.num_embeddings != num_queries:
+        if box_embedding is None and not isinstance(content, LearnedContent):
+            raise ValueError(
+                f"{type(self).__name__} needs a learned content, or a box_embedding to make content from boxes"
+            )
+        if isinstance(content, LearnedContent) and content.num_embeddings != num_queries:
             raise ValueError(f"content has {content.num_embeddings} rows for num_queries={num_queries}")
         self.num_queries = num_queries
         self.proposals = proposals
@@ -66,36 +50,70 @@ class TopKSelection(nn.Module):
         self.box_embedding = box_embedding
         self.objectness = objectness
 
-    def forward(self, memory: FeaturePyramid) -> InitialQueries:
-        """Select the queries of each image, best first.
+    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+        """Select the queries of each image, best first; in training and inference alike.
 
         Raises:
             ValueError: when the images have fewer tokens than there are queries.
         """
         proposals = self.proposals(memory)
-        index = self.select(proposals)
-        logits, boxes_unsigmoid = _gather(proposals.logits, index), _gather(proposals.boxes_unsigmoid, index)
-        boxes = boxes_unsigmoid.detach().sigmoid()
-        position, content = (None, None) if self.box_embedding is None else self.box_embedding(boxes)
-        if self.content is not None:
-            content = self.content.weight.expand(len(index), -1, -1)
-        assert content is not None
-        if self.objectness:
-            logits, boxes_unsigmoid = proposals.logits, proposals.boxes_unsigmoid
-        predictions = ProposalPredictions(logits=logits, boxes=boxes_unsigmoid.sigmoid())
-        return InitialQueries(content=content, boxes=boxes, position=position, predictions=predictions)
+        index = self.select(proposals, self.num_queries)
+        group = QueryGroup(PRIMARY, 0, self.num_queries)
+        return (self.make_queries(proposals, index, self.content, group, self.supervised(proposals, index)),)
 
-    def select(self, proposals: Proposals) -> Tensor:
-        """Indices (B, Q) of the best tokens, best first."""
+    def select(self, proposals: Proposals, num_queries: int) -> Tensor:
+        """Indices (B, num_queries) of the best tokens, best first."""
+        self.check_tokens(proposals, num_queries)
+        return self.scores(proposals).topk(num_queries, dim=1).indices
+
+    def scores(self, proposals: Proposals) -> Tensor:
+        """What tokens are selected by, (B, S)."""
+        return proposals.logits[..., 0] if self.objectness else proposals.logits.max(-1).values
+
+    def check_tokens(self, proposals: Proposals, num_queries: int) -> None:
+        """Raise ValueError when there are fewer tokens than queries."""
         tokens = proposals.logits.shape[1]
-        if tokens < self.num_queries:
+        if tokens < num_queries:
             raise ValueError(
-                f"the images give {tokens} tokens, fewer than the {self.num_queries} queries to select: use larger "
+                f"the images give {tokens} tokens, fewer than the {num_queries} queries to select: use larger "
                 "images, more levels, or fewer queries (model.selection.num_queries)"
             )
-        score = proposals.logits[..., 0] if self.objectness else proposals.logits.max(-1).values
-        return score.topk(self.num_queries, dim=1).indices
+
+    def make_queries(
+        self,
+        proposals: Proposals,
+        index: Tensor,
+        content: nn.Module | None,
+        group: QueryGroup,
+        predictions: ProposalPredictions | None,
+    ) -> InitialQueries:
+        """The queries of one group.
+
+        Args:
+            proposals: of all tokens.
+            index: (B, Q), the selected tokens, best first.
+            content: gives the queries their content; None: ``box_embedding`` does.
+            group: what the queries are to be called.
+            predictions: what of the first stage is supervised with this group.
+        """
+        boxes = gather_tokens(proposals.boxes_unsigmoid, index).detach().sigmoid()
+        position, box_content = (None, None) if self.box_embedding is None else self.box_embedding(boxes)
+        values = box_content if content is None else content(box_content, gather_tokens(proposals.features, index))
+        assert values is not None
+        return InitialQueries(group=group, content=values, boxes=boxes, position=position, predictions=predictions)
+
+    def supervised(self, proposals: Proposals, index: Tensor) -> ProposalPredictions:
+        """The predictions of the first stage that are trained: all tokens as object or not, or the selected ones."""
+        logits, boxes, anchors = proposals.logits, proposals.boxes_unsigmoid, proposals.anchors
+        if not self.objectness:
+            logits, boxes, anchors = (gather_tokens(values, index) for values in (logits, boxes, anchors))
+        return ProposalPredictions(logits=logits, boxes=boxes.sigmoid(), anchors=anchors)
+
+    def embed_boxes(self, boxes: Tensor) -> Tensor | None:
+        """Fixed positional queries (B, Q, C) of other boxes (B, Q, 4); None where the decoder makes them."""
+        return None if self.box_embedding is None else self.box_embedding(boxes)[0]
 
 
-def _gather(values: Tensor, index: Tensor) -> Tensor:
+def gather_tokens(values: Tensor, index: Tensor) -> Tensor:
+    """The rows (B, Q, n) of values (B, S, n) that index (B, Q) names."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))

@@ -56,7 +56,7 @@ def ties_in_selection(fixture: Fixture) -> bool:
 
 def all_layers(detector: QueryDetector, fixture: Fixture) -> tuple[QueryBatch, tuple[PredictionSet, ...]]:
     memory = detector.encoder(detector.neck(fixture.features(), fixture.eval_padding()))
-    queries = detector.compose_queries(detector.selection(memory), None)
+    queries = detector.compose_queries(detector.selection(memory, training=False), None)
     return queries, detector.heads(detector.decoder(queries, memory, detector.heads), queries.groups, last_only=False)
 
 
@@ -92,14 +92,14 @@ def test_selection(fixture: Fixture) -> None:
     detector = fixture.build().eval()
     memory = detector.encoder(detector.neck(fixture.features(), fixture.eval_padding()))
     if not ties_in_selection(fixture):
-        index = detector.selection.select(detector.selection.proposals(memory))
+        index = detector.selection.select(detector.selection.proposals(memory), detector.selection.num_queries)
         assert torch.equal(index, fixture["eval/mid/topk_indices"])
-    initial = detector.selection(memory)
+    (initial,) = detector.selection(memory, training=False)
     for kind in ("enc", "interm"):
         if f"eval/{kind}/pred_logits" in fixture and initial.predictions is not None:
             assert_close(initial.predictions.logits, fixture[f"eval/{kind}/pred_logits"], FORWARD, "encoder logits")
             assert_close(initial.predictions.boxes, fixture[f"eval/{kind}/pred_boxes"], FORWARD, "encoder boxes")
-    queries = detector.compose_queries(initial, None)
+    queries = detector.compose_queries((initial,), None)
     assert_close(queries.content, fixture["eval/mid/dec_init_tgt"], FORWARD, "content")
     if "eval/mid/dec_init_ref_unsig" in fixture:
         assert_close(queries.boxes, fixture["eval/mid/dec_init_ref_unsig"].sigmoid(), FORWARD, "references")
@@ -156,7 +156,7 @@ def test_denoising_queries(fixture: Fixture, which: str) -> None:
         pytest.skip("no denoising recorded")
     detector = fixture.build().train()
     targets = fixture.targets(which)
-    extra = detector.denoising(targets, fixture.draws(which, targets))
+    (extra,) = detector.denoising(targets, fixture.draws(which, targets))
     assert_close(extra.content, fixture[f"train{which}/dn/query_label"], 1e-6, "content")
     assert_close(extra.boxes, fixture[f"train{which}/dn/query_bbox_unsig"].sigmoid(), 1e-5, "boxes")
     recorded = fixture[f"train{which}/dn/attn_mask"]

@@ -33,12 +33,12 @@ def test_number_of_groups_may_always_depend_on_the_crowd() -> None:
 
 def test_slots_and_known_pairs_by_hand() -> None:
     """Counts (2, 1): slot of object j in repetition r is 2 r + j; even repetitions are positive."""
-    extra = make(num_queries=4, min_dynamic=0)(make_targets([2, 1]))
+    (extra,) = make(num_queries=4, min_dynamic=0)(make_targets([2, 1]))
     group = extra.group
-    assert (len(group), group.block, group.copies) == (8, 4, 2)
+    assert (len(group), group.block, group.divisor) == (8, 4, 2)
     assert group.known is not None
-    pairs = list(zip(group.known.image.tolist(), group.known.query.tolist(), group.known.object.tolist(), strict=True))
-    assert pairs == [(0, 0, 0), (0, 1, 1), (1, 0, 0), (0, 4, 0), (0, 5, 1), (1, 4, 0)]
+    pairs = [list(zip(each.queries.tolist(), each.objects.tolist(), strict=True)) for each in group.known]
+    assert pairs == [[(0, 0), (1, 1), (4, 0), (5, 1)], [(0, 0), (4, 0)]]
     assert torch.equal(extra.content[1, 1::2], torch.zeros(4, 8))
     assert torch.equal(extra.boxes[1, 1::2], torch.full((4, 4), 0.5))
 
@@ -60,16 +60,16 @@ def test_half_the_stated_ratio_of_labels_is_replaced() -> None:
     draws = denoising.draw(targets, 6000)
     replaced = (draws.replace < 0.25).float().mean().item()
     assert replaced == pytest.approx(0.25, abs=0.02)
-    extra = denoising(targets, draws)
+    (extra,) = denoising(targets, draws)
     same = (extra.content[0] == denoising.label_embed.weight[targets.labels[0]]).all(-1).float().mean().item()
     assert same == pytest.approx(1 - replaced, abs=1e-3)
 
 
 def test_noise_of_an_image_does_not_depend_on_its_neighbours() -> None:
     denoising = make(num_queries=9, min_dynamic=0)
-    together = denoising(make_targets([3, 2]))
+    (together,) = denoising(make_targets([3, 2]))
     targets = make_targets([3, 2])
-    alone = denoising(
+    (alone,) = denoising(
         replace(targets, labels=targets.labels[1:], boxes=targets.boxes[1:], names=("b",), seeds=targets.seeds[1:])
     )
     torch.testing.assert_close(together.boxes[1], alone.boxes[0], atol=1e-6, rtol=0)
@@ -78,13 +78,13 @@ def test_noise_of_an_image_does_not_depend_on_its_neighbours() -> None:
 
 def test_same_seed_same_noise_other_seed_other_noise() -> None:
     denoising, targets = make(), make_targets([3])
-    assert torch.equal(denoising(targets).boxes, denoising(targets).boxes)
-    assert not torch.equal(denoising(targets).boxes, denoising(replace(targets, seeds=(77,))).boxes)
+    assert torch.equal(denoising(targets)[0].boxes, denoising(targets)[0].boxes)
+    assert not torch.equal(denoising(targets)[0].boxes, denoising(replace(targets, seeds=(77,)))[0].boxes)
 
 
 def test_without_objects_the_group_is_empty_and_the_table_keeps_its_gradient() -> None:
     denoising = make()
-    extra = denoising(make_targets([0, 0]))
+    (extra,) = denoising(make_targets([0, 0]))
     assert extra.content.shape == (2, 0, 8)
     extra.content.sum().backward()
     assert torch.equal(denoising.label_embed.weight.grad, torch.zeros(6, 8))
@@ -113,7 +113,7 @@ def test_given_draws_decide() -> None:
         signs=torch.ones(2, 1, 4),
         magnitudes=torch.full((2, 1, 4), 0.5),
     )
-    extra = denoising(targets, draws)
+    (extra,) = denoising(targets, draws)
     assert torch.equal(extra.content[0], denoising.label_embed.weight[[4, 2]])
     # positive: both corners move by 0.5 * half side; negative: by 1.5 * half side
     torch.testing.assert_close(extra.boxes[0], torch.tensor([[0.55, 0.6, 0.2, 0.4], [0.65, 0.8, 0.2, 0.4]]))

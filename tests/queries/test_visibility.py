@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from querydet.queries.visibility import blocked_pairs
+from querydet.queries.visibility import blocked_pairs, plan_attention
 from querydet.structures import QueryGroup, Role
 
 CPU = torch.device("cpu")
@@ -42,4 +42,4 @@ def test_groups_that_do_not_name_each_other_are_apart() -> None:
 
 def test_seeing_a_group_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ValueError, match="sees 'primry', but the groups are"):
-        blocked_pairs((QueryGroup("a", 0, 2, sees=("primry",)), QueryGroup("primary", 2, 3)), CPU)
+        plan_attention((QueryGroup("a", 0, 2, sees=("primry",)), QueryGroup("primary", 2, 3)), CPU)
