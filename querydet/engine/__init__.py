@@ -1,11 +1,11 @@
 """The training engine: what ``train_net.py`` runs, on Detectron2's trainer, hooks, writers and launch."""
 
-from querydet.engine.evaluate import evaluate, evaluate_only
-from querydet.engine.launch import argument_parser, launch
+from querydet.engine.evaluation import evaluate, evaluate_only
+from querydet.engine.launching import argument_parser, launch
 from querydet.engine.program import main
 from querydet.engine.setup import resolve_device, setup_run
-from querydet.engine.train import build_model, train
 from querydet.engine.trainer import NonFiniteError, Trainer
+from querydet.engine.training import build_model, train
 
 __all__ = [
     "NonFiniteError",

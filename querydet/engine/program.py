@@ -3,16 +3,16 @@
 import argparse
 
 from querydet.config import load_config
-from querydet.engine.evaluate import evaluate_only
+from querydet.engine.evaluation import evaluate_only
 from querydet.engine.setup import setup_run
-from querydet.engine.train import build_model, train
+from querydet.engine.training import build_model, train
 
 
 def main(args: argparse.Namespace) -> None:
     """One process of a run: trains, or with ``--eval-only`` evaluates.
 
     Args:
-        args: from `querydet.engine.launch.argument_parser`.
+        args: from `querydet.engine.launching.argument_parser`.
     """
     cfg = load_config(args.config_file, args.opts)
     setup_run(cfg, args)

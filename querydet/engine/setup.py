@@ -26,7 +26,7 @@ def setup_run(cfg: DictConfig, args: argparse.Namespace) -> None:
 
     Args:
         cfg: the complete config, overrides applied.
-        args: from `querydet.engine.launch.argument_parser`.
+        args: from `querydet.engine.launching.argument_parser`.
 
     Raises:
         ValueError: an output folder that cannot be written, or a seed that is no number >= 0.

@@ -14,14 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "tests" / "engine" / "toy_config.py")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def toy_data(tmp_path_factory):
-    """The toy config reads this variable."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QUERYDET_TOY_DATA", str(tmp_path_factory.mktemp("toy")))
-        yield
-
-
 @pytest.fixture(autouse=True)
 def quiet_loggers():
     """A run adds handlers to these loggers; the next test wants none of them."""

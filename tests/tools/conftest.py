@@ -24,14 +24,6 @@ def tool():
     return load
 
 
-@pytest.fixture(scope="session", autouse=True)
-def toy_data(tmp_path_factory):
-    """The toy config reads this variable."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QUERYDET_TOY_DATA", str(tmp_path_factory.mktemp("toy")))
-        yield
-
-
 @pytest.fixture
 def weights(tmp_path, toy_data):
     """A checkpoint of the toy detector."""

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.data.catalog import check_num_classes
-from querydet.engine.evaluate import evaluate
+from querydet.engine.evaluation import evaluate
 from querydet.engine.hooks import BestCheckpointer, EMAHook, EvalHook, PeriodicCheckpointer, WriterHook, build_ema
 from querydet.engine.run_length import RunLength
 from querydet.engine.setup import check_writable, resolve_device, seed_everything

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from querydet.engine import argument_parser
-from querydet.engine.launch import check_arguments
+from querydet.engine.launching import check_arguments
 
 
 def arguments(*words):

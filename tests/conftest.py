@@ -1,0 +1,11 @@
+"""What tests of several folders use."""
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def toy_data(tmp_path_factory):
+    """``tests/engine/toy_config.py`` reads this variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUERYDET_TOY_DATA", str(tmp_path_factory.mktemp("toy")))
+        yield
