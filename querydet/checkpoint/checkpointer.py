@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ class Checkpointer(DetectionCheckpointer):
         save_dir: folder of the checkpoints.
         allow_mismatch: load a file whose classes or queries differ as far as shapes fit.
         allow_backbone_only: accept a file that holds nothing but a backbone.
+        class_names: of the training data, kept in every file, so that an evaluation can compare.
         checkpointables: further objects with ``state_dict`` and ``load_state_dict``, by the key they are saved under.
     """
 
@@ -41,11 +43,13 @@ class Checkpointer(DetectionCheckpointer):
         *,
         allow_mismatch: bool = False,
         allow_backbone_only: bool = True,
+        class_names: Sequence[str] = (),
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self.allow_mismatch = allow_mismatch
         self.allow_backbone_only = allow_backbone_only
+        self.class_names = list(class_names)
         self._keys: set[str] = set()
 
     def save(self, name: str, tag: bool = True, **extra: Any) -> None:
@@ -61,7 +65,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict()}
+        data = {"model": self.model.state_dict(), "class_names": self.class_names}
         data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         data.update(extra)
         file_name = f"{name}.pth"
@@ -192,7 +196,7 @@ def damage(path: str) -> str | None:
     return f"wrong checksum of {broken}" if broken else None
 
 
-def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mismatch: bool = False) -> None:
+def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mismatch: bool = False) -> list[str]:
     """Loads a trained model for evaluation or prediction.
 
     Args:
@@ -200,6 +204,9 @@ def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mi
         path: a checkpoint of this project.
         use_ema: take the moving average when the file has one.
         allow_mismatch: load what fits.
+
+    Returns:
+        Names of the classes that it was trained on, empty when the file does not say.
 
     Raises:
         FileNotFoundError: no such file.
@@ -211,3 +218,4 @@ def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mi
         state = {k[len(prefix) :]: v for k, v in extra["ema"].items() if k.startswith(prefix)}
         model.load_state_dict(state, strict=not allow_mismatch)
         logger.info("Using the moving average of the weights in %s", path)
+    return extra.get("class_names", [])

@@ -7,6 +7,7 @@ loaders, the evaluator and the pictures need.
 
 import functools
 import hashlib
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -83,6 +84,24 @@ def check_num_classes(num_classes: int, dataset: Any, option: str = "model.num_c
         )
 
 
+def check_same_classes(trained: Sequence[str], tested: Sequence[str]) -> None:
+    """Compares the classes that a model was trained on with those of the data it is evaluated on.
+
+    Args:
+        trained: names by class index, from `class_names`.
+        tested: the same of the test data.
+
+    Raises:
+        ValueError: they differ, with the first difference.
+    """
+    for index, (first, second) in enumerate(itertools.zip_longest(trained, tested)):
+        if first != second:
+            raise ValueError(
+                f"class {index} is {_or_none(first)} in the training data, but {_or_none(second)} in the test data: "
+                "give both annotation files the same categories with the same order of ids"
+            )
+
+
 def default_name(annotations: str, images: str) -> str:
     """A readable name that differs for different files: the annotation file's stem and a digest of both paths."""
     paths = f"{os.path.abspath(annotations)}\n{os.path.abspath(images)}"
@@ -125,6 +144,10 @@ def register(
         evaluator_type="coco",
         **paths,
     )
+
+
+def _or_none(name: str | None) -> str:
+    return "none" if name is None else f"'{name}'"
 
 
 def _fresh_list(load: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -1,33 +1,68 @@
 """Evaluation through Detectron2's ``inference_on_dataset``."""
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from detectron2.config import instantiate
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from querydet.checkpoint import Checkpointer, load_weights
+from querydet.data.catalog import check_num_classes, check_same_classes, class_names
 
 logger = logging.getLogger(__name__)
 
 
-def evaluate(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:
-    """Runs a model over ``dataloader.test`` and prints Detectron2's table of results.
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model is evaluated on.
 
     Args:
-        cfg: the complete config; without ``dataloader.evaluator`` nothing is evaluated.
-        model: the model, without a wrapper.
+        loader: of the test data.
+        evaluator: Detectron2's evaluator; it is reset before every evaluation.
+    """
+
+    loader: Any
+    evaluator: DatasetEvaluator
+
+
+def build_evaluation(cfg: DictConfig) -> Evaluation | None:
+    """Builds ``dataloader.test`` and ``dataloader.evaluator``, and checks them against the model.
 
     Returns:
-        Results as the evaluator nests them, ``{"bbox": {"AP": ...}}``; empty on other than the main process.
+        None when the config has no ``dataloader.evaluator``: nothing is evaluated then.
+
+    Raises:
+        FileNotFoundError: files of the test data do not exist.
+        ValueError: ``model.num_classes`` is not the test data's number of classes.
     """
     if "evaluator" not in cfg.dataloader:
         logger.warning("The config has no dataloader.evaluator: nothing is evaluated")
+        return None
+    loader = instantiate(cfg.dataloader.test)
+    num_classes = OmegaConf.select(cfg, "model.num_classes")
+    if num_classes is not None:
+        check_num_classes(num_classes, loader.dataset)
+    return Evaluation(loader, instantiate(cfg.dataloader.evaluator))
+
+
+def evaluate(model: nn.Module, evaluation: Evaluation | None) -> dict[str, Any]:
+    """Runs a model over the test data and prints Detectron2's table of results.
+
+    Args:
+        model: the model, without a wrapper.
+        evaluation: from `build_evaluation`.
+
+    Returns:
+        Results as the evaluator nests them, ``{"bbox": {"AP": ...}}``; empty on other than the main process, and
+        without an evaluation.
+    """
+    if evaluation is None:
         return {}
-    results = inference_on_dataset(model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator))
+    results = inference_on_dataset(model, evaluation.loader, evaluation.evaluator)
     if comm.is_main_process():
         print_csv_format(results)
     return results
@@ -39,13 +74,16 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
     The moving average is evaluated when ``train.ema.enabled`` and the file has one.
 
     Raises:
-        ValueError: no weights are named.
-        FileNotFoundError: the weights do not exist.
+        ValueError: no weights are named, or the model was trained on other classes than those of the test data.
+        FileNotFoundError: the weights or the test data do not exist.
     """
     path = cfg.train.init_checkpoint
     if resume:
         path = Checkpointer(model, cfg.train.output_dir).get_checkpoint_file() or path
     if not path:
         raise ValueError("--eval-only needs weights: set train.init_checkpoint=path/model_final.pth, or add --resume")
-    load_weights(model, path, use_ema=cfg.train.ema.enabled, allow_mismatch=cfg.train.init_allow_mismatch)
-    return evaluate(cfg, model)
+    evaluation = build_evaluation(cfg)
+    trained = load_weights(model, path, use_ema=cfg.train.ema.enabled, allow_mismatch=cfg.train.init_allow_mismatch)
+    if evaluation and trained:
+        check_same_classes(trained, class_names(evaluation.loader.dataset))
+    return evaluate(model, evaluation)

@@ -13,8 +13,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
-from querydet.data.catalog import check_num_classes
-from querydet.engine.evaluation import evaluate
+from querydet.data.catalog import check_num_classes, check_same_classes, class_names
+from querydet.engine.evaluation import Evaluation, build_evaluation, evaluate
 from querydet.engine.hooks import BestCheckpointer, EMAHook, EvalHook, PeriodicCheckpointer, WriterHook, build_ema
 from querydet.engine.run_length import RunLength
 from querydet.engine.setup import check_writable, resolve_device, seed_everything
@@ -44,13 +44,17 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
 
     Raises:
         ValueError: a config that contradicts itself or the data set, or an output folder in use by an earlier run.
-        FileNotFoundError: ``train.init_checkpoint`` or files of the data set do not exist.
+        FileNotFoundError: ``train.init_checkpoint`` or files of the training or test data do not exist.
         NonFiniteError: a NaN or infinite loss or gradient.
     """
     check_writable(cfg.train.output_dir)
     start_iter, checkpoint = _find_start(cfg, resume)
     loader = build_train_data(cfg, start_iter)
     length = RunLength.from_config(cfg.train, len(loader.dataset), cfg.dataloader.train.total_batch_size)
+    classes = _class_names(cfg, loader)
+    test = build_evaluation(cfg)  # now, so that missing or other data do not come to light after an epoch
+    if test and classes:
+        check_same_classes(classes, class_names(test.loader.dataset))
     logger.info("Run: %d iterations, %d an epoch", length.max_iter, length.iterations_per_epoch)
     model = build_model(cfg)
     logger.info("Model:\n%s", model)
@@ -58,9 +62,11 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     optimizer = instantiate({**cfg.optimizer, "model": model})
     trainer = Trainer(_wrap(model, cfg.train.ddp), loader, optimizer, cfg.train)
     parts: dict[str, Any] = {"trainer": trainer} | ({"ema": ema} if ema else {})
-    checkpointer = Checkpointer(model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, **parts)
+    checkpointer = Checkpointer(
+        model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **parts
+    )
     results: dict[str, Any] = {}
-    evaluation = partial(_evaluate_all, cfg, model, ema, results)
+    evaluation = partial(_evaluate_all, cfg, test, model, ema, results)
     trainer.register_hooks(_build_hooks(cfg, trainer, checkpointer, length, ema, evaluation))
     if checkpoint:
         checkpointer.resume(checkpoint)
@@ -73,22 +79,28 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
 
 
 def build_train_data(cfg: DictConfig, start_iter: int = 0) -> Any:
-    """Builds ``dataloader.train`` at a position of its stream and checks it against the model.
+    """Builds ``dataloader.train`` at a position of its stream.
 
     Args:
         cfg: the complete config; ``train.seed`` is the seed of the stream too.
         start_iter: first iteration that is going to be run.
 
     Raises:
-        ValueError: ``model.num_classes`` is not the data set's number of classes, or the loader shows no data set.
+        ValueError: the loader shows no data set.
     """
     loader = instantiate({**cfg.dataloader.train, "seed": cfg.train.seed, "start_iteration": start_iter})
     if not isinstance(getattr(loader, "dataset", None), Sized):
         raise ValueError(f"dataloader.train ({type(loader).__name__}) has no 'dataset' to count epochs by")
-    num_classes = OmegaConf.select(cfg, "model.num_classes")
-    if num_classes is not None:
-        check_num_classes(num_classes, loader.dataset)
     return loader
+
+
+def _class_names(cfg: DictConfig, loader: Any) -> list[str]:
+    """Names of the classes of the training data, as many as the model has; empty for a model that has no such count."""
+    num_classes = OmegaConf.select(cfg, "model.num_classes")
+    if num_classes is None:
+        return []
+    check_num_classes(num_classes, loader.dataset)
+    return class_names(loader.dataset)
 
 
 def _find_start(cfg: DictConfig, resume: bool) -> tuple[int, str]:
@@ -142,16 +154,16 @@ def _build_hooks(
 
 
 def _evaluate_all(
-    cfg: DictConfig, model: nn.Module, ema: AveragedModel | None, results: dict[str, Any]
+    cfg: DictConfig, test: Evaluation | None, model: nn.Module, ema: AveragedModel | None, results: dict[str, Any]
 ) -> dict[str, Any]:
     """Evaluates the weights that count, the average if there is one, and keeps the result in ``results``."""
     results.clear()
     if ema is None:
-        results.update(evaluate(cfg, model))
+        results.update(evaluate(model, test))
         return results
     if cfg.train.ema.evaluate_raw:
         logger.info("Evaluation of the raw weights:")
-        results["raw"] = evaluate(cfg, model)
+        results["raw"] = evaluate(model, test)
         logger.info("Evaluation of their moving average:")
-    results.update(evaluate(cfg, ema.module))
+    results.update(evaluate(ema.module, test))
     return results
