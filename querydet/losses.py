@@ -55,7 +55,7 @@ class LossTerm(Protocol):
 
 class FocalLoss:
     """Classification: sigmoid focal loss (arXiv 1708.02002) over all queries and classes; unassigned queries are
-    background in every class, and ignored ones have no loss.
+    background in every class, and ignored ones have no loss. A query of several pairs has the class of the last.
 
     Args:
         weight: factor of the term.
@@ -69,12 +69,22 @@ class FocalLoss:
 
     def __call__(self, predictions: PredictionSet, matched: MatchedPairs) -> Tensor:
         """Sum over (B, Q, K)."""
-        one_hot = torch.zeros_like(predictions.logits)
-        one_hot[matched.image, matched.query, matched.labels] = 1
+        one_hot = _one_hot(predictions.logits, matched)
         if matched.ignored is None:
             return sigmoid_focal_loss(predictions.logits, one_hot, self.alpha, self.gamma, reduction="sum")
         loss = sigmoid_focal_loss(predictions.logits, one_hot, self.alpha, self.gamma)
         return loss.masked_fill(matched.ignored[..., None], 0).sum()
+
+
+def _one_hot(logits: Tensor, matched: MatchedPairs) -> Tensor:
+    """The class of each query (B, Q, K): that of its last pair, whatever order a device writes in; zeros without."""
+    images, queries, classes = logits.shape
+    place = torch.arange(1, len(matched.query) + 1, device=logits.device)
+    last = place.new_zeros(images * queries)
+    last = last.scatter_reduce(0, matched.image * queries + matched.query, place, "amax")
+    labels = torch.cat([matched.labels.new_full((1,), classes), matched.labels])[last]  # K stands for background
+    one_hot = logits.new_zeros(images, queries, classes + 1)
+    return one_hot.scatter(2, labels.view(images, queries, 1), 1)[..., :classes]
 
 
 class L1Loss:

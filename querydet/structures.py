@@ -64,7 +64,10 @@ class Proposals:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Which queries of one image are responsible for which objects: two index vectors of equal length."""
+    """Which queries of one image are responsible for which objects: two index vectors of equal length.
+
+    A query may be listed with several objects: all their boxes count, and its class is that of the *last* one listed.
+    """
 
     queries: Tensor  # (n,) int64
     objects: Tensor  # (n,) int64

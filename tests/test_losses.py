@@ -53,3 +53,21 @@ def test_pairs_look_up_the_objects_of_their_own_image() -> None:
     assert pairs.image.tolist() == [0, 1]
     assert torch.equal(pairs.boxes, torch.stack([targets.boxes[0][1], targets.boxes[1][0]]))
     assert pairs.labels.tolist() == [targets.labels[0][1].item(), targets.labels[1][0].item()]
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_a_query_of_two_objects_has_the_class_of_the_last_pair_and_the_boxes_of_both(order: list[int]) -> None:
+    predicted, targets = make_predictions(1, 3), make_targets([2])
+    labels = torch.tensor([2, 4])
+    pairs = MatchedPairs(
+        image=torch.zeros(2, dtype=torch.int64),
+        query=torch.tensor([1, 1]),
+        labels=labels[order],
+        boxes=targets.boxes[0][order],
+        ignored=None,
+    )
+    alone = MatchedPairs(pairs.image[1:], pairs.query[1:], pairs.labels[1:], pairs.boxes[1:], None)
+    focal = FocalLoss(weight=1.0)
+    assert focal(predicted, pairs).item() == focal(predicted, alone).item()
+    both = (predicted.boxes[0, 1] - targets.boxes[0]).abs().sum().item()
+    assert L1Loss(weight=1.0)(predicted, pairs).item() == pytest.approx(both)
