@@ -145,6 +145,15 @@ class EpochScheduler(LRScheduler):
         factor = self.schedule.factor(self.last_epoch, self.iterations_per_epoch)
         return [base * factor for base in self.base_lrs]
 
+    def apply(self) -> None:
+        """Sets the learning rates of the coming step; after a restart the optimizer has those of its checkpoint."""
+        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+            group["lr"] = lr
+
     def state_dict(self) -> dict:
-        """The position only: the schedule itself belongs to the config."""
-        return {"base_lrs": list(self.base_lrs), "last_epoch": self.last_epoch}
+        """The position only: learning rates and the schedule belong to the config."""
+        return {"last_epoch": self.last_epoch}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Restores the position."""
+        self.last_epoch = state_dict["last_epoch"]

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from detectron2.engine import EvalHook as _EvalHook
 from detectron2.engine import HookBase, TrainerBase
+from detectron2.engine.hooks import LRScheduler as _LRScheduler
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from querydet.checkpoint import Checkpointer
+from querydet.solver import EpochScheduler
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,23 @@ class EMAHook(HookBase):
         """Skipped steps leave the average alone."""
         if self.trainer.step_applied:
             self._ema.update_parameters(self._model)
+
+
+class LRScheduler(_LRScheduler):
+    """Detectron2's hook, which lets a changed config change the learning rate of a resumed run.
+
+    Args:
+        optimizer: the optimizer.
+        scheduler: its schedule.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, scheduler: EpochScheduler) -> None:
+        super().__init__(optimizer, scheduler)
+
+    def before_train(self) -> None:
+        """Replaces the learning rates that came with the optimizer's state."""
+        super().before_train()
+        self.scheduler.apply()
 
 
 class PeriodicCheckpointer(HookBase):

@@ -16,7 +16,8 @@ Examples:
   no GPU             train_net.py --config-file quick/dino_synthetic.py --num-gpus 0
   two CPU processes  train_net.py --config-file ... --num-gpus 0 --num-processes 2
   torchrun           torchrun --nproc-per-node 8 train_net.py --config-file ...
-  change values      train_net.py --config-file ... --resume train.max_iter=20 optimizer.lr=5e-5
+  change values      train_net.py --config-file ... train.max_epochs=24 optimizer.lr=5e-5
+  continue longer    train_net.py --config-file ... --resume train.max_epochs=36
   evaluate           train_net.py --config-file ... --eval-only train.init_checkpoint=model.pth
 """
 

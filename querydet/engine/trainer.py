@@ -180,8 +180,14 @@ class Trainer(SimpleTrainer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores what `state_dict` saved; training then continues at ``iter + 1``."""
+        """Restores what `state_dict` saved; training then continues at ``iter + 1``.
+
+        The optimizer's options, such as its weight decay, stay those of the config.
+        """
+        options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         super().load_state_dict(state_dict)
+        for group, option in zip(self.optimizer.param_groups, options, strict=True):
+            group.update(option)
         self.scaler.load_state_dict(state_dict["scaler"])
         self.nonfinite_steps = state_dict["nonfinite_steps"]
         self._saved_history = state_dict["history"]

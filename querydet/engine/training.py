@@ -15,7 +15,15 @@ from torch.optim.swa_utils import AveragedModel
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
 from querydet.engine.evaluation import Evaluation, build_evaluation, evaluate
-from querydet.engine.hooks import BestCheckpointer, EMAHook, EvalHook, PeriodicCheckpointer, WriterHook, build_ema
+from querydet.engine.hooks import (
+    BestCheckpointer,
+    EMAHook,
+    EvalHook,
+    LRScheduler,
+    PeriodicCheckpointer,
+    WriterHook,
+    build_ema,
+)
 from querydet.engine.run_length import RunLength
 from querydet.engine.setup import check_writable, resolve_device, seed_everything
 from querydet.engine.trainer import Trainer
@@ -145,7 +153,7 @@ def _build_hooks(
     return [
         hooks.IterationTimer(),
         EMAHook(ema, checkpointer.model) if ema else None,
-        hooks.LRScheduler(trainer.optimizer, scheduler),
+        LRScheduler(trainer.optimizer, scheduler),
         PeriodicCheckpointer(checkpointer, save_period, train.checkpointer.max_to_keep) if main else None,
         EvalHook(length.period(train.eval_period, "train.eval_period"), evaluation),
         BestCheckpointer(checkpointer, train.checkpointer.best_metric) if main else None,
