@@ -132,18 +132,22 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Changes ``cfg`` in place by ``key=value`` strings; every key has to exist.
 
     A key also exists when the ``LazyCall`` node above it calls something that has an argument of this name, so
-    ``model.encoder.dropout=0.1`` works although the config leaves the default unspoken.
+    ``dataloader.train.dataset.check_files=False`` works although the config leaves the default unspoken. A value has to
+    be of the kind of the one that it replaces; None may replace anything and be replaced by anything.
 
     Raises:
         ValueError: not of the form ``key=value``, an unknown key (the message names the nearest one), a key below
-            something that is not set, or a ``_target_`` that cannot be imported.
+            something that is not set or that is taken from another key, a value of another kind, or a ``_target_`` that
+            cannot be imported.
     """
     for text in overrides:
         key, value = _parse(text)
         for leaf, leaf_value in _leaves(cfg, key, value):
-            _check_key(cfg, leaf, text)
+            old = _check_key(cfg, leaf, text)
             if leaf.rpartition(".")[2] == "_target_":
                 _check_target(leaf_value, text)
+            else:
+                _check_kind(leaf, old, leaf_value, text)
         OmegaConf.update(cfg, key, value, merge=True)
     return cfg
 
@@ -168,6 +172,8 @@ def _parse(text: str) -> tuple[str, Any]:
         raise ValueError(f"override '{text}' cannot be parsed, quote the value: {error}") from error
     if override.is_add() or override.is_force_add() or override.is_delete():
         raise ValueError(f"override '{text}': adding (+) and deleting (~) keys is not supported")
+    if override.package is not None:
+        raise ValueError(f"override '{text}': packages (@) are not supported")
     if override.is_sweep_override():
         raise ValueError(f"override '{text}' holds a comma: write a list as [1,2], or quote the value")
     return override.key_or_group, override.value()
@@ -182,7 +188,8 @@ def _leaves(cfg: DictConfig, key: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _check_key(cfg: DictConfig, key: str, text: str) -> None:
+def _check_key(cfg: DictConfig, key: str, text: str) -> Any:
+    """The value that a key has now, or the default of the argument that it names."""
     node: Any = cfg
     parts = key.split(".")
     for depth, part in enumerate(parts):
@@ -195,12 +202,46 @@ def _check_key(cfg: DictConfig, key: str, text: str) -> None:
                 raise ValueError(f"override '{text}': '{path}' is a list of {len(node)}, it has no entry '{part}'")
             node = node[int(part)]
         elif part in node:
+            if depth < len(parts) - 1 and OmegaConf.is_interpolation(node, part):
+                # OmegaConf would put a node of this one key in its place
+                same = ".".join([node[part]._get_full_key(""), *parts[depth + 1 :]])
+                raise ValueError(f"override '{text}': '{path}.{part}' is taken from another key, change '{same}'")
             node = node[part]
         elif part in _arguments(node):
             if depth < len(parts) - 1:
                 raise ValueError(f"override '{text}': '{path}.{part}' is not set, there is nothing below it to change")
+            node = _arguments(node)[part]
         else:
             raise ValueError(_unknown_key(cfg, node, path, key, text))
+    return node
+
+
+def _check_kind(key: str, old: Any, new: Any, text: str) -> None:
+    before, after = _kind(old), _kind(new)
+    if before in (None, after) or new is None:
+        return
+    if before == "a number" and key.endswith("period") and after == "a string":
+        return  # such as "500it"; `querydet.engine.run_length` reads it
+    hint = (
+        f"; to mean a string write \"{key}='{new}'\""
+        if before == "a string" and not isinstance(new, list | dict)
+        else ""
+    )
+    raise ValueError(f"override '{text}': '{key}' is {before}, not {after}{hint}")
+
+
+def _kind(value: Any) -> str | None:
+    """What a value is in messages; None for what may be replaced by anything."""
+    kinds: tuple[tuple[Any, str], ...] = (
+        (bool, "a boolean (true or false)"),
+        ((int, float), "a number"),
+        (str, "a string"),
+        ((list, tuple, ListConfig), "a list"),
+        ((dict, DictConfig), "a group of keys"),
+    )
+    if value is None or value is inspect.Parameter.empty:
+        return None
+    return next((name for types, name in kinds if isinstance(value, types)), None)
 
 
 def _unknown_key(cfg: DictConfig, node: DictConfig, path: str, key: str, text: str) -> str:
@@ -224,19 +265,19 @@ def _all_keys(node: Any, prefix: str = "") -> Iterator[str]:
         yield from _all_keys(child, f"{prefix}{name}.")
 
 
-def _arguments(node: DictConfig) -> list[str]:
-    """Names of the arguments of what a ``LazyCall`` node calls; empty for any other node."""
+def _arguments(node: DictConfig) -> dict[str, Any]:
+    """Arguments of what a ``LazyCall`` node calls, with their defaults; empty for any other node."""
     target = node.get("_target_") if "_target_" in node else None
     if isinstance(target, str):
         target = locate(target)
     if not callable(target):
-        return []
+        return {}
     try:
         parameters = inspect.signature(target).parameters.values()
     except (ValueError, TypeError):  # some builtins have no signature
-        return []
+        return {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [parameter.name for parameter in parameters if parameter.kind in named]
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
 
 
 def _check_target(target: Any, text: str) -> None:

@@ -25,7 +25,13 @@ class Wide(Encoder):
 def cfg():
     return OmegaConf.create(
         {
-            "model": {"dim": 256, "encoder": L(Encoder)(layers=2), "neck": None, "sizes": [1, {"level": 2}]},
+            "model": {
+                "dim": 256,
+                "encoder": L(Encoder)(layers=2),
+                "neck": None,
+                "twin": "${.encoder}",
+                "sizes": [1, {"level": 2}],
+            },
             "train": {"max_iter": None, "eval_period": 1, "amp": {"enabled": False, "dtype": "bfloat16"}},
         },
         flags={"allow_objects": True},
@@ -66,6 +72,18 @@ def test_unknown_key_is_refused_with_the_nearest(cfg, override, nearest):
         ("model.dim=1,2", "comma"),
         ("model.dim=[1", "cannot be parsed"),
         ("model.encoder._target_=tests.test_config.Absent", "cannot be imported"),
+        ("model@x=5", r"packages \(@\) are not supported"),
+        ("train.amp.enabled=off", r"'train.amp.enabled' is a boolean \(true or false\), not a string"),
+        ("train.amp={enabled: no}", r"'train.amp.enabled' is a boolean"),
+        ("train.amp.enabled=1", "is a boolean .*, not a number"),
+        ("model.dim=1e-4x", "'model.dim' is a number, not a string"),
+        ("model.dim=true", "'model.dim' is a number, not a boolean"),
+        ("model.encoder.dropout=high", "'model.encoder.dropout' is a number, not a string"),  # a default of the class
+        ("train.amp.dtype=16", r"is a string, not a number; to mean a string write \"train.amp.dtype='16'\""),
+        ("train=5", "'train' is a group of keys, not a number"),
+        ("model.sizes=5", "'model.sizes' is a list, not a number"),
+        ("model.twin.layers=5", "'model.twin' is taken from another key, change 'model.encoder.layers'"),
+        ("model.twin={layers: 5}", "change 'model.encoder.layers'"),
     ],
 )
 def test_wrong_override_is_refused(cfg, override, message):
@@ -85,6 +103,8 @@ def test_overrides_are_applied(cfg):
             "model.sizes.1.level=7",
             f"model.encoder._target_={__name__}.Wide",
             "model.neck='a,b'",
+            "model.encoder.norm=LN",
+            "model.twin=null",
         ],
     )
     assert (cfg.model.dim, cfg.train.max_iter, cfg.train.eval_period) == (128, 20, "500it")
