@@ -34,15 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config-file", required=True, help="a config with a dataloader")
     parser.add_argument("--output", required=True, help="the PNG file")
     parser.add_argument("--num-images", type=int, default=16, help="samples to draw (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", help="changes of the config, such as dataloader.train.seed=1")
+    parser.add_argument("overrides", nargs="*", help="changes of the config, such as train.seed=1")
     args = parser.parse_args(argv)
     if args.num_images < 1:
         parser.error("--num-images must be at least 1")
-    node = apply_overrides(get_config(args.config_file), args.overrides).dataloader.train
+    cfg = apply_overrides(get_config(args.config_file), args.overrides)
+    node = cfg.dataloader.train
+    seed = {"seed": cfg.train.seed} if "train" in cfg else {}  # as the engine does
     dataset = instantiate(node.dataset)
     names = class_names(dataset)
     print(count_table(dataset, names))
-    loader = instantiate({**node, "dataset": dataset, "num_workers": 0})
+    loader = instantiate({**node, "dataset": dataset, "num_workers": 0, **seed})
     samples = itertools.chain.from_iterable(loader)
     draw_batch(list(itertools.islice(samples, args.num_images)), names, args.output, node.mapper.image_format)
     print(f"wrote {args.output}")

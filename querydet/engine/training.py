@@ -94,8 +94,11 @@ def build_train_data(cfg: DictConfig, start_iter: int = 0) -> Any:
         start_iter: first iteration that is going to be run.
 
     Raises:
-        ValueError: the loader shows no data set.
+        ValueError: the loader shows no data set, or the config sets what the engine decides.
     """
+    for key, owner in (("seed", "train.seed"), ("start_iteration", "--resume")):
+        if key in cfg.dataloader.train:
+            raise ValueError(f"dataloader.train.{key} has no effect in a training run, {owner} decides: remove it")
     loader = instantiate({**cfg.dataloader.train, "seed": cfg.train.seed, "start_iteration": start_iter})
     if not isinstance(getattr(loader, "dataset", None), Sized):
         raise ValueError(f"dataloader.train ({type(loader).__name__}) has no 'dataset' to count epochs by")

@@ -39,6 +39,12 @@ def test_seed_changes_the_run(toy_config, tmp_path):
     assert not torch.equal(first["box_head.weight"], second["box_head.weight"])
 
 
+@pytest.mark.parametrize(("key", "owner"), [("seed", "train.seed"), ("start_iteration", "--resume")])
+def test_what_the_engine_decides_about_the_stream_is_refused_in_the_config(toy_config, key, owner):
+    with pytest.raises(ValueError, match=f"dataloader.train.{key} has no effect in a training run, {owner} decides"):
+        build_train_data(toy_config(f"dataloader.train.{key}=5"))
+
+
 def test_commands_of_the_readme(tmp_path, capsys):
     """Train, refuse to overwrite, continue for longer, evaluate."""
     folder = tmp_path / "run"

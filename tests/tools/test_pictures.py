@@ -24,6 +24,16 @@ def test_training_data(tool, tmp_path, capsys):
     assert "| circle " in lines
 
 
+def test_training_data_is_that_of_the_seed(tool, config, tmp_path):
+    pictures = []
+    for seed in (1, 1, 2):
+        path = tmp_path / "batch.png"
+        command = ["--config-file", config, "--output", str(path), "--num-images", "4", f"train.seed={seed}"]
+        assert tool("visualize_data").main(command) == 0
+        pictures.append(path.read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
 def test_curves(tool, tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"iteration": 1, "total_loss": 2.0}))
     assert tool("plot_curves").main([str(tmp_path)]) == 0

@@ -44,7 +44,6 @@ dataloader.train = L(build_train_loader)(
     ),
     total_batch_size=16,
     num_workers=4,
-    seed=42,
 )
 
 dataloader.test = L(build_test_loader)(

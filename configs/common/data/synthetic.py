@@ -43,7 +43,6 @@ dataloader.train = L(build_train_loader)(
     ),
     total_batch_size=8,
     num_workers=2,
-    seed=42,
 )
 
 dataloader.test = L(build_test_loader)(
