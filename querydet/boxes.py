@@ -5,12 +5,21 @@ Boxes are ``(cx, cy, w, h)`` normalised by the unpadded image unless a name ends
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def full_precision(values: Tensor) -> Tensor:
     """At least float32: boxes, logits, costs and losses are never 16 bit, whatever the model computes in."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def in_full_precision(module: nn.Module, values: Tensor) -> Tensor:
+    """Apply a prediction head outside of autocast, in the precision of its own weights; at least float32 comes out.
+
+    In bfloat16 the scores of neighbouring proposals are equal, and a box moves by whole pixels.
+    """
+    with torch.autocast(values.device.type, enabled=False):
+        return full_precision(module(values.to(next(module.parameters()).dtype)))
 
 
 def inverse_sigmoid(values: Tensor, eps: float) -> Tensor:
@@ -61,26 +70,27 @@ def refine_boxes(deltas: Tensor, reference: Tensor, eps: float) -> Tensor:
     return (deltas + base).sigmoid()
 
 
-def pairwise_giou(boxes_xyxy: Tensor, others_xyxy: Tensor, eps: float = 0.0) -> Tensor:
-    """Generalised IoU (arXiv 1902.09630) of every box with every other.
+def generalized_iou(boxes_xyxy: Tensor, others_xyxy: Tensor, eps: float = 0.0) -> Tensor:
+    """Generalised IoU (arXiv 1902.09630) of boxes with others, pair by pair.
 
-    torchvision has the same without ``eps``; the released code of DINO adds 1e-6 to both denominators.
+    torchvision has the same in two forms: one takes no ``eps``, where the released code of DINO adds 1e-6 to both
+    denominators; the other makes the host wait for the device at every call.
 
     Args:
-        boxes_xyxy: (N, 4).
-        others_xyxy: (M, 4).
+        boxes_xyxy: (..., 4); for all pairs of N and M boxes, (N, 1, 4) ...
+        others_xyxy: (..., 4); ... and (1, M, 4).
         eps: added to the union and to the enclosing area.
 
     Returns:
-        (N, M), in [-1, 1].
+        (...), in [-1, 1].
     """
-    area = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(-1)
-    other_area = (others_xyxy[:, 2:] - others_xyxy[:, :2]).prod(-1)
-    low = torch.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
-    high = torch.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
+    area = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).prod(-1)
+    other_area = (others_xyxy[..., 2:] - others_xyxy[..., :2]).prod(-1)
+    low = torch.maximum(boxes_xyxy[..., :2], others_xyxy[..., :2])
+    high = torch.minimum(boxes_xyxy[..., 2:], others_xyxy[..., 2:])
     intersection = (high - low).clamp(min=0).prod(-1)
-    union = area[:, None] + other_area[None] - intersection
-    hull_low = torch.minimum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
-    hull_high = torch.maximum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
+    union = area + other_area - intersection
+    hull_low = torch.minimum(boxes_xyxy[..., :2], others_xyxy[..., :2])
+    hull_high = torch.maximum(boxes_xyxy[..., 2:], others_xyxy[..., 2:])
     hull = (hull_high - hull_low).clamp(min=0).prod(-1)
     return intersection / (union + eps) - (hull - union) / (hull + eps)

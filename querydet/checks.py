@@ -61,16 +61,26 @@ def _check_heads(detector: QueryDetector) -> None:
 
 def _check_queries(detector: QueryDetector) -> None:
     embedded = detector.decoder.query_position is not None
-    fixed = not isinstance(detector.selection, TopKSelection) or detector.selection.box_embedding is not None
+    fixed, points = detector.selection.fixed_positions, detector.selection.reference_dim == 2
     if not embedded and not fixed:
         raise ValueError(
             "nothing gives the queries a position: set model.decoder.query_position (positions from the current boxes) "
             "or model.selection.box_embedding (fixed positions from the first boxes)"
         )
-    if detector.denoising is not None and not embedded:
+    if embedded and points:
         raise ValueError(
-            "denoising queries start from boxes, but this decoder uses fixed positional queries and has no map from a "
-            "box to a position: set model.decoder.query_position, or model.denoising=None"
+            "model.decoder.query_position makes positions from boxes, but model.selection gives reference points "
+            "without a size: set model.decoder.query_position=None, or select boxes"
+        )
+    if embedded and fixed:
+        raise ValueError(
+            "the queries would have two positions: set model.decoder.query_position=None to keep the fixed ones of "
+            "model.selection.box_embedding, or model.selection.box_embedding=None"
+        )
+    if detector.denoising is not None and points:
+        raise ValueError(
+            "denoising queries start from boxes, but model.selection gives reference points and a table of positions, "
+            "and there is no map from a box to one: select boxes, or set model.denoising=None"
         )
 
 

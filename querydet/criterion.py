@@ -103,11 +103,9 @@ class Criterion:
             :attr:`PredictionSet.suffix`.
 
         Raises:
-            ValueError: when a rule selects nothing, or predictions are selected by no rule.
-            FloatingPointError: when a logit or box is not finite, naming layer and image.
+            ValueError: when a rule selects nothing, or predictions are not selected by exactly one rule.
         """
         self._check_coverage(predictions)
-        check_finite(predictions, targets)
         losses: dict[str, Tensor] = {}
         for rule in self.rules:
             for name, value in rule(tuple(filter(rule.selects, predictions)), targets).items():
@@ -122,16 +120,22 @@ class Criterion:
                     "makes these predictions"
                 )
         for each in predictions:
-            if not any(rule.selects(each) for rule in self.rules):
+            count = sum(rule.selects(each) for rule in self.rules)
+            if count != 1:
                 raise ValueError(
-                    f"no supervision rule selects {each.describe()}: add one to model.criterion.rules, or remove the "
-                    "part that makes these predictions"
+                    f"{count or 'no'} supervision rules select {each.describe()}: give it one in model.criterion.rules"
+                    + (", or remove the part that makes these predictions" if count == 0 else "")
                 )
 
 
 @torch.no_grad()
-def check_finite(predictions: tuple[PredictionSet, ...], targets: Targets) -> None:
-    """Raise FloatingPointError, naming layers and images, when a logit or a box is NaN or infinite."""
+def check_finite(predictions: tuple[PredictionSet, ...], names: Sequence[str]) -> None:
+    """Raise FloatingPointError, naming layers and images, when a logit or a box is NaN or infinite.
+
+    Args:
+        predictions: of a batch.
+        names: of its images.
+    """
     # (sets, 2, B), read by the host once
     finite = torch.stack(
         [
@@ -142,7 +146,7 @@ def check_finite(predictions: tuple[PredictionSet, ...], targets: Targets) -> No
     if finite.all():
         return
     found = [
-        f"{('logits', 'boxes')[kind]} of {predictions[number].describe()} in {targets.names[image]}"
+        f"{('logits', 'boxes')[kind]} of {predictions[number].describe()} in {names[image]}"
         for number, kind, image in (~finite).nonzero().tolist()
     ]
     more = f" and {len(found) - 4} more" if len(found) > 4 else ""

@@ -14,17 +14,18 @@ from detectron2.modeling import Backbone
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
+from querydet.boxes import full_precision
 from querydet.checks import check_parts
-from querydet.criterion import Criterion
+from querydet.criterion import Criterion, check_finite
 from querydet.decoder import DeformableDecoder
 from querydet.encoder import DeformableEncoder
 from querydet.heads import PredictionHeads
 from querydet.neck import MultiScaleNeck
 from querydet.postprocess import TopKPostprocess
 from querydet.queries import ContrastiveDenoising
-from querydet.selection import LearnedPoints, TopKSelection
+from querydet.selection import LearnedPoints, ProposalHead, TopKSelection
 from querydet.structures import InitialQueries, PredictionSet, QueryBatch, QueryGroup, Targets
-from querydet.targets import make_targets
+from querydet.targets import image_name, make_targets
 
 
 class QueryDetector(nn.Module):
@@ -48,6 +49,9 @@ class QueryDetector(nn.Module):
     Raises:
         ValueError: when the parts do not fit together, saying which and what to change.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -81,11 +85,14 @@ class QueryDetector(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
         check_parts(self)
+        for module in self.selection.modules():
+            if isinstance(module, ProposalHead):
+                module.start_from(self.heads)
 
     @property
     def device(self) -> torch.device:
         """Where the detector computes."""
-        return self.pixel_mean.device  # type: ignore[return-value]
+        return self.pixel_mean.device
 
     def forward(self, batched_inputs: Sequence[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Instances]]:
         """Detect objects, or in training mode compute the losses.
@@ -98,10 +105,17 @@ class QueryDetector(nn.Module):
         Returns:
             In training, weighted scalar losses by name, to be added up. Otherwise ``[{"instances": Instances}]`` with
             ``pred_boxes`` (XYXY, pixels), ``scores`` and ``pred_classes``.
+
+        Raises:
+            ValueError: for an empty batch, an image of another number of channels, or annotations that make no sense.
+            FloatingPointError: when a prediction is NaN or infinite, naming the layer and the image.
         """
         images = self.preprocess(batched_inputs)
-        targets = make_targets(batched_inputs, self.num_classes, self.device) if self.training else None
+        targets = None
+        if self.training:
+            targets = make_targets(batched_inputs, self.num_classes, self.device, full_precision(self.pixel_mean).dtype)
         predictions = self.predict(self.backbone(images.tensor), padding_mask(images), targets)
+        check_finite(predictions, [image_name(inputs, index) for index, inputs in enumerate(batched_inputs)])
         if targets is not None:
             return self.criterion(predictions, targets)
         (last,) = predictions
@@ -112,10 +126,23 @@ class QueryDetector(nn.Module):
         return [{"instances": instances} for instances in self.postprocess(last.logits, last.boxes, sizes)]
 
     def preprocess(self, batched_inputs: Sequence[dict[str, Any]]) -> ImageList:
-        """Normalise the images and pad them with zeros, right and bottom, to the largest height and width."""
-        images = [
-            (inputs["image"].to(self.device).float() - self.pixel_mean) / self.pixel_std for inputs in batched_inputs
-        ]
+        """Normalise the images and pad them with zeros, right and bottom, to the largest height and width.
+
+        Raises:
+            ValueError: when there are no images, or one does not have the channels of ``input_format``.
+        """
+        if not batched_inputs:
+            raise ValueError("the detector was given an empty batch: it needs at least one image")
+        mean, std = full_precision(self.pixel_mean), full_precision(self.pixel_std)
+        images = []
+        for index, inputs in enumerate(batched_inputs):
+            image = inputs["image"]
+            if image.dim() != 3 or len(image) != len(mean):
+                raise ValueError(
+                    f"{image_name(inputs, index)}: 'image' must have shape ({len(mean)}, H, W) in {self.input_format} "
+                    f"order, found {tuple(image.shape)}"
+                )
+            images.append(((image.to(self.device, mean.dtype) - mean) / std).to(self.pixel_mean.dtype))
         return ImageList.from_tensors(images)
 
     def predict(

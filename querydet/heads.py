@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from querydet.boxes import full_precision, refine_boxes
+from querydet.boxes import full_precision, in_full_precision, refine_boxes
 from querydet.layers import MLP
 from querydet.structures import Branch, DecoderLayerOutput, PredictionSet, QueryGroup, ReadOut, Stage
 
@@ -99,12 +99,12 @@ class PredictionHeads(nn.Module):
 
     def refine(self, layer: int, hidden: Tensor, reference: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
         """Boxes (B, Q, 4) that a layer makes of its reference boxes (B, Q, 4) or points (B, Q, 2), at least float32."""
-        deltas = self._head("box", layer, branch)(hidden)
-        return refine_boxes(full_precision(deltas), full_precision(reference), self.inverse_sigmoid_eps)
+        deltas = in_full_precision(self._head("box", layer, branch), hidden)
+        return refine_boxes(deltas, full_precision(reference), self.inverse_sigmoid_eps)
 
     def classify(self, layer: int, hidden: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
         """Class logits (B, Q, K) of a layer, at least float32."""
-        return full_precision(self._head("class", layer, branch)(hidden))
+        return in_full_precision(self._head("class", layer, branch), hidden)
 
     def _head(self, kind: str, layer: int, branch: Branch) -> nn.Module:
         heads: nn.Module = self.class_heads if kind == "class" else self.box_heads

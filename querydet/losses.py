@@ -5,9 +5,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
 
-from querydet.boxes import cxcywh_to_xyxy
+from querydet.boxes import cxcywh_to_xyxy, generalized_iou
 from querydet.structures import Assignment, PredictionSet, Targets
 
 
@@ -116,4 +116,4 @@ class GIoULoss:
     def __call__(self, predictions: PredictionSet, matched: MatchedPairs) -> Tensor:
         """Sum over the assigned pairs."""
         predicted = cxcywh_to_xyxy(predictions.boxes[matched.image, matched.query])
-        return generalized_box_iou_loss(predicted, cxcywh_to_xyxy(matched.boxes), reduction="sum", eps=self.eps)
+        return (1 - generalized_iou(predicted, cxcywh_to_xyxy(matched.boxes), self.eps)).sum()

@@ -2,14 +2,18 @@
 
 Deformable DETR, section 4.1 and appendix A.2 (arXiv 2010.04159): a 1x1 convolution and a group norm for each backbone
 level; further, coarser levels come from 3x3 convolutions of stride 2, the first of them on the raw last backbone map.
+
+The released codes let the padding of a batch into the statistics of the norm and under the 3x3 convolutions, so that
+an image's features depend on the images beside it. Here that is a choice, and the default is that they do not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from querydet.boxes import full_precision
 from querydet.structures import FeaturePyramid
 
 NUM_GROUPS = 32  # of the group norm, in all released code
@@ -26,9 +30,34 @@ class Projection(nn.Module):
         assert self.conv.bias is not None
         nn.init.zeros_(self.conv.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, in_channels, H, W) to (B, C, H / stride, W / stride)."""
-        return self.norm(self.conv(features))
+    def forward(self, features: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Map (B, in_channels, H, W) to (B, C, H / stride, W / stride).
+
+        Args:
+            features: a map; with ``padding``, zero where it is padding.
+            padding: (B, H / stride, W / stride) bool, left out of the statistics and zeroed; None: it counts.
+        """
+        projected = self.conv(features)
+        return self.norm(projected) if padding is None else masked_group_norm(projected, padding, self.norm)
+
+
+def masked_group_norm(values: Tensor, padding: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """Group norm of the image part of padded maps; zero in the padding.
+
+    Args:
+        values: (B, C, H, W).
+        padding: (B, H, W) bool, True = padding.
+        norm: number of groups, scale and shift.
+    """
+    valid = (~padding)[:, None, None]
+    grouped = full_precision(values).unflatten(1, (norm.num_groups, -1)) * valid  # (B, groups, C / groups, H, W)
+    count = (valid.sum((2, 3, 4), keepdim=True) * grouped.shape[2]).clamp(min=1)
+    mean = grouped.sum((2, 3, 4), keepdim=True) / count
+    centred = (grouped - mean) * valid
+    variance = centred.square().sum((2, 3, 4), keepdim=True) / count
+    normed = (centred * torch.rsqrt(variance + norm.eps)).flatten(1, 2).to(values.dtype)
+    scaled = normed * norm.weight[:, None, None] + norm.bias[:, None, None]
+    return scaled.masked_fill(padding[:, None], 0)
 
 
 class MultiScaleNeck(nn.Module):
@@ -39,13 +68,20 @@ class MultiScaleNeck(nn.Module):
         num_levels: L, at least the number of backbone maps.
         position_embedding: maps padding (B, H, W) to (B, C, H, W).
         embed_dim: width C.
+        ignore_padding: compute the maps as if there were no padding; False: as in the released codes.
 
     Raises:
         ValueError: when there are fewer levels than backbone maps, or C does not divide into the norm's groups.
     """
 
     def __init__(
-        self, *, in_channels: Mapping[str, int], num_levels: int, position_embedding: nn.Module, embed_dim: int = 256
+        self,
+        *,
+        in_channels: Mapping[str, int],
+        num_levels: int,
+        position_embedding: nn.Module,
+        embed_dim: int = 256,
+        ignore_padding: bool = True,
     ) -> None:
         super().__init__()
         if num_levels < len(in_channels):
@@ -61,6 +97,7 @@ class MultiScaleNeck(nn.Module):
             Projection(width, embed_dim, kernel_size=3, stride=2) for width in extra_widths
         )
         self.position_embedding = position_embedding
+        self.ignore_padding = ignore_padding
         self.level_embed = nn.Parameter(torch.randn(num_levels, embed_dim))
 
     @property
@@ -68,15 +105,23 @@ class MultiScaleNeck(nn.Module):
         """L."""
         return len(self.level_embed)
 
-    def project(self, features: Mapping[str, Tensor]) -> list[Tensor]:
-        """Turn backbone maps by name into L maps (B, C, H, W)."""
-        raw = [features[name] for name in self.in_channels]
-        maps = [projection(level) for projection, level in zip(self.projections, raw, strict=True)]
-        source = raw[-1]
+    def project(self, features: Mapping[str, Tensor], padding: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Turn backbone maps by name into L maps (B, C, H, W), and padding into L masks (B, H, W)."""
+        maps: list[Tensor] = []
+        masks: list[Tensor] = []
+        for name, projection in zip(self.in_channels, self.projections, strict=True):
+            masks.append(_resize_mask(padding, features[name].shape[-2:]))
+            source = self._without_padding(features[name], masks[-1])
+            maps.append(projection(source, masks[-1] if self.ignore_padding else None))
         for projection in self.extra_projections:
-            source = projection(source)
+            height, width = source.shape[-2:]
+            masks.append(_resize_mask(padding, ((height + 1) // 2, (width + 1) // 2)))
+            source = projection(source, masks[-1] if self.ignore_padding else None)
             maps.append(source)
-        return maps
+        return maps, masks
+
+    def _without_padding(self, features: Tensor, mask: Tensor) -> Tensor:
+        return features.masked_fill(mask[:, None], 0) if self.ignore_padding else features
 
     def forward(self, features: Mapping[str, Tensor], padding: Tensor) -> FeaturePyramid:
         """Build the token sequence.
@@ -85,8 +130,7 @@ class MultiScaleNeck(nn.Module):
             features: backbone maps by name, (B, in_channels[name], H, W).
             padding: (B, image height, image width) bool, True = padding.
         """
-        maps = self.project(features)
-        masks = [_resize_mask(padding, level.shape[-2:]) for level in maps]
+        maps, masks = self.project(features, padding)
         positions = [
             self.position_embedding(mask) + embed[:, None, None]
             for mask, embed in zip(masks, self.level_embed, strict=True)
@@ -104,8 +148,8 @@ def _flatten(maps: list[Tensor]) -> Tensor:
     return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
 
 
-def _resize_mask(padding: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(padding[None].float(), size=size)[0].bool()  # nearest, as in all released code
+def _resize_mask(padding: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(padding[None].float(), size=tuple(size))[0].bool()  # nearest, as in all released code
 
 
 def _valid_ratio(mask: Tensor) -> Tensor:

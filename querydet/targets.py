@@ -10,13 +10,21 @@ from torch import Tensor
 from querydet.boxes import xyxy_to_cxcywh
 from querydet.structures import Targets
 
+TOLERANCE = 1.0  # pixels by which a box may leave its image: rounding, and annotations that count pixels from one
+
 
 def image_name(inputs: dict[str, Any], index: int) -> str:
     """What to call an image in a message: its file, else its id, else its place in the batch."""
-    return str(inputs.get("file_name") or inputs.get("image_id") or f"image {index} of the batch")
+    names = (inputs.get("file_name"), inputs.get("image_id"), f"image {index} of the batch")
+    return str(next(name for name in names if name is not None))
 
 
-def make_targets(batched_inputs: Sequence[dict[str, Any]], num_classes: int, device: torch.device) -> Targets:
+def make_targets(
+    batched_inputs: Sequence[dict[str, Any]],
+    num_classes: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Targets:
     """Collect the objects of a batch, in normalised coordinates, and count them over all processes.
 
     Args:
@@ -24,9 +32,12 @@ def make_targets(batched_inputs: Sequence[dict[str, Any]], num_classes: int, dev
             model, ``gt_classes``), and optionally ``seed`` (int), the source of the image's random draws.
         num_classes: K; labels must lie in [0, K).
         device: of the returned tensors.
+        dtype: of the returned boxes.
 
     Raises:
-        ValueError: when an image has no annotations, a box that is not finite, or a label out of range.
+        ValueError: when an image has no annotations, or annotations of an image of another size; when a box is not
+            finite, has no area or leaves the image, or a label is out of range. The data mapper of this project repairs
+            or leaves out such boxes beforehand.
     """
     labels, boxes, names = [], [], []
     for index, inputs in enumerate(batched_inputs):
@@ -34,10 +45,17 @@ def make_targets(batched_inputs: Sequence[dict[str, Any]], num_classes: int, dev
         if "instances" not in inputs:
             raise ValueError(f"{name}: training needs 'instances', found the keys {sorted(inputs)}")
         instances = inputs["instances"]
-        _check_objects(instances.gt_boxes.tensor, instances.gt_classes, num_classes, name)
+        boxes_abs = instances.gt_boxes.tensor
         height, width = instances.image_size
-        scale = torch.tensor([width, height, width, height], dtype=torch.float32)
-        boxes.append(xyxy_to_cxcywh(instances.gt_boxes.tensor.float() / scale.to(instances.gt_boxes.device)).to(device))
+        if (height, width) != tuple(inputs["image"].shape[-2:]):
+            raise ValueError(
+                f"{name}: the annotations are for an image of {height}x{width} pixels (height x width), but the image "
+                f"has {tuple(inputs['image'].shape[-2:])}: transform both together"
+            )
+        _check_labels(instances.gt_classes, num_classes, name)
+        _check_boxes(boxes_abs, height, width, name)
+        scale = torch.tensor([width, height, width, height], dtype=dtype, device=boxes_abs.device)
+        boxes.append(xyxy_to_cxcywh(boxes_abs.to(dtype) / scale).to(device))
         labels.append(instances.gt_classes.to(device))
         names.append(name)
     mean_objects, max_objects = count_objects([len(each) for each in labels])
@@ -61,12 +79,24 @@ def count_objects(counts: Sequence[int]) -> tuple[float, int]:
     return sum(totals) / len(totals), max(maxima)
 
 
-def _check_objects(boxes_abs: Tensor, labels: Tensor, num_classes: int, name: str) -> None:
-    if not torch.isfinite(boxes_abs).all():
-        bad = [box for box in boxes_abs.tolist() if not all(abs(value) < float("inf") for value in box)]
-        raise ValueError(f"{name}: a box of the annotations is not finite: {bad[0]}")
+def _check_labels(labels: Tensor, num_classes: int, name: str) -> None:
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(
             f"{name}: labels lie in [{int(labels.min())}, {int(labels.max())}], but the model has {num_classes} "
             "classes: set model.num_classes to the number of classes of the data set"
         )
+
+
+def _check_boxes(boxes_abs: Tensor, height: int, width: int, name: str) -> None:
+    limit = torch.tensor([width, height, width, height], device=boxes_abs.device) + TOLERANCE
+    for bad, what in (
+        (~torch.isfinite(boxes_abs), "is not finite"),
+        (boxes_abs[:, 2:] <= boxes_abs[:, :2], "has no area"),
+        ((boxes_abs < -TOLERANCE) | (boxes_abs > limit), f"leaves the image of {width}x{height} pixels"),
+    ):
+        rows = bad.any(dim=1)
+        if rows.any():
+            raise ValueError(
+                f"{name}: a box of the annotations {what}: {boxes_abs[rows][0].tolist()} as (x1, y1, x2, y2). Clip the "
+                "boxes to the image and leave out what has no area, as querydet.data.DetrDatasetMapper does"
+            )

@@ -39,10 +39,22 @@ def test_queries_without_position() -> None:
     refuse(config, "nothing gives the queries a position")
 
 
-def test_denoising_with_fixed_positional_queries() -> None:
-    config = tiny_config("deformable_detr_pp")
+def test_denoising_beside_reference_points() -> None:
+    config = tiny_config("deformable_detr_one_stage")
     config.denoising = tiny_config("dino").denoising
-    refuse(config, "no map from a box to a position")
+    refuse(config, "no map from a box to one: select boxes")
+
+
+def test_positions_from_boxes_for_reference_points() -> None:
+    config = tiny_config("deformable_detr_one_stage")
+    config.decoder.query_position = tiny_config("dino").decoder.query_position
+    refuse(config, "gives reference points without a size")
+
+
+def test_two_positions() -> None:
+    config = tiny_config("dino")
+    config.selection.box_embedding = tiny_config("deformable_detr").selection.box_embedding
+    refuse(config, "the queries would have two positions")
 
 
 def test_parts_and_rules_belong_together() -> None:

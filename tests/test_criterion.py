@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from querydet.assigners import HungarianAssigner, KnownAssigner
-from querydet.criterion import Criterion, SupervisionRule
+from querydet.criterion import Criterion, SupervisionRule, check_finite
 from querydet.losses import FocalLoss, L1Loss
 from querydet.structures import Assignment, PredictionSet, QueryGroup, Role, Stage
 from tests.models import make_predictions, make_targets
@@ -65,7 +65,7 @@ def test_a_rule_without_predictions_and_predictions_without_a_rule() -> None:
     sets, targets = (make_predictions(1, 4),), make_targets([1])
     with pytest.raises(ValueError, match="encoder matching queries selects nothing"):
         Criterion(rules=[rule(), rule("encoder")])(sets, targets)
-    with pytest.raises(ValueError, match=r"no supervision rule selects decoder layer 3 \(primary queries\)"):
+    with pytest.raises(ValueError, match=r"no supervision rules select decoder layer 3 \(primary queries\)"):
         Criterion(rules=[rule("encoder")])((replace(sets[0], stage=Stage.ENCODER), *sets), targets)
 
 
@@ -73,7 +73,13 @@ def test_values_that_are_not_finite_name_layer_and_image() -> None:
     good, bad = make_predictions(2, 4), denoising_set()
     bad.logits[1, 2, 0] = torch.inf
     with pytest.raises(FloatingPointError, match=r"logits of decoder layer 3 \(denoising queries\) in image1.jpg"):
-        Criterion(rules=[rule(), rule(role="denoising")])((good, bad), make_targets([1, 1]))
+        check_finite((good, bad), ("image0.jpg", "image1.jpg"))
+    check_finite((good,), ("image0.jpg", "image1.jpg"))
+
+
+def test_predictions_that_two_rules_select() -> None:
+    with pytest.raises(ValueError, match=r"2 supervision rules select decoder layer 3 \(primary queries\)"):
+        Criterion(rules=[rule(), rule()])((make_predictions(1, 4),), make_targets([1]))
 
 
 def test_empty_definitions() -> None:

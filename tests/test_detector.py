@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from detectron2.config import instantiate
 from torch import Tensor
 
 from querydet.detector import QueryDetector, padding_mask
 from querydet.structures import FeaturePyramid, QueryGroup, Role, Stage
-from tests.models import COMPOSITIONS, make_inputs, make_targets, tiny_detector
+from tests.models import COMPOSITIONS, make_inputs, make_targets, tiny_config, tiny_detector
 
 
 def losses_of(detector: QueryDetector, inputs: list[dict]) -> dict[str, Tensor]:
@@ -85,13 +86,53 @@ def pyramid(padded: bool) -> FeaturePyramid:
     )
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", COMPOSITIONS)
+@torch.no_grad()
+def test_an_image_alone_is_the_image_in_a_padded_batch(name: str, seed: int) -> None:
+    """From a backbone without borders on; sizes are multiples of the coarsest stride."""
+    detector = tiny_detector(name, seed=seed).eval()
+    inputs = make_inputs([(64, 128), (128, 64), (128, 192)])
+    maps = detector.backbone(detector.preprocess(inputs).tensor)
+    masks = padding_mask(detector.preprocess(inputs))
+    (together,) = detector.predict(maps, masks)
+    for index, (height, width) in enumerate([(64, 128), (128, 64), (128, 192)]):
+        alone_inputs = detector.preprocess(inputs[index : index + 1])
+        (alone,) = detector.predict(detector.backbone(alone_inputs.tensor), padding_mask(alone_inputs))
+        assert alone_inputs.tensor.shape[-2:] == (height, width)
+        torch.testing.assert_close(together.logits[index], alone.logits[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.boxes[index], alone.boxes[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "released"),
+    [
+        ("dino", "neck__ignore_padding", False),
+        ("deformable_detr", "selection__usable_only", False),
+        ("dino", "decoder__query_position__frame", "padded"),
+    ],
+)
+@torch.no_grad()
+def test_the_released_codes_let_padding_change_detections(name: str, key: str, released: object) -> None:
+    """So that the test above can fail; whether padding is selected depends on the weights."""
+    inputs = make_inputs([(64, 128), (128, 192)])
+    changes = []
+    for seed in range(6):
+        detector = tiny_detector(name, seed=seed, selection__num_queries=60, **{key: released}).eval()
+        images, first = detector.preprocess(inputs), detector.preprocess(inputs[:1])
+        (together,) = detector.predict(detector.backbone(images.tensor), padding_mask(images))
+        (alone,) = detector.predict(detector.backbone(first.tensor), padding_mask(first))
+        changes.append((together.logits[0] - alone.logits[0]).abs().max().item())
+    assert max(changes) > 1e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", ["deformable_detr", "deformable_detr_pp", "deformable_detr_one_stage", "dino"])
 @torch.no_grad()
-def test_padding_does_not_change_what_follows_the_neck(name: str) -> None:
+def test_padding_does_not_change_what_follows_the_neck(name: str, seed: int) -> None:
     channels = {"res4": 16, "res5": 32}
-    frame = {"decoder__query_position__frame": "image"} if name == "dino" else {}
     detector = tiny_detector(
-        name, neck__num_levels=2, neck__in_channels=channels, backbone__channels=channels, **frame
+        name, seed=seed, neck__num_levels=2, neck__in_channels=channels, backbone__channels=channels
     ).eval()
 
     def run(features: FeaturePyramid) -> tuple[Tensor, Tensor]:
@@ -227,6 +268,59 @@ def test_runs_in_the_dtype_of_its_weights(name: str, dtype: torch.dtype) -> None
     assert last.boxes.dtype is torch.promote_types(dtype, torch.float32)
 
 
+@torch.no_grad()
+def test_images_in_half_precision_weights() -> None:
+    detector = tiny_detector().to(torch.bfloat16).eval()
+    (found,) = detector(make_inputs([(96, 128)]))
+    assert len(found["instances"]) > 0
+
+
+@pytest.mark.parametrize("name", ["deformable_detr", "dino"])
+def test_trains_in_double_precision(name: str) -> None:
+    losses = losses_of(tiny_detector(name).double(), make_inputs([(96, 128), (80, 64)], [3, 1]))
+    assert {value.dtype for value in losses.values()} == {torch.float64}
+    plain = losses_of(tiny_detector(name), make_inputs([(96, 128), (80, 64)], [3, 1]))
+    for key, value in losses.items():
+        assert value.item() == pytest.approx(plain[key].item(), rel=1e-3, abs=1e-4)
+
+
+def test_images_are_normalised_by_channel_and_padded_with_zeros() -> None:
+    detector = tiny_detector(pixel_mean=[10.0, 20.0, 30.0], pixel_std=[1.0, 2.0, 4.0])
+    images = [torch.full((3, 2, 3), 40, dtype=torch.uint8), torch.full((3, 4, 2), 40, dtype=torch.uint8)]
+    tensor = detector.preprocess([{"image": image} for image in images]).tensor
+    assert tensor.shape == (2, 3, 4, 3)
+    assert tensor[0, :, 0, 0].tolist() == [30.0, 10.0, 2.5]
+    assert not tensor[0, :, 2:].any()
+    assert not tensor[1, :, :, 2:].any()
+
+
+def test_images_that_the_detector_cannot_take() -> None:
+    detector = tiny_detector().eval()
+    with pytest.raises(ValueError, match="empty batch"):
+        detector([])
+    with pytest.raises(ValueError, match=r"grey\.png: 'image' must have shape \(3, H, W\) in RGB order, found \(1"):
+        detector([{"image": torch.zeros(1, 8, 8), "file_name": "grey.png"}])
+
+
+def test_the_encoders_heads_start_as_copies_of_the_decoders() -> None:
+    detector = instantiate(tiny_config("dino"))
+    assert torch.equal(detector.heads.class_heads[0].weight, detector.selection.proposals.class_head.weight)
+    first, second = detector.heads.box_heads[0].layers[0], detector.selection.proposals.box_head.layers[0]
+    assert torch.equal(first.weight, second.weight)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_dropout_acts_in_training_alone(part: str) -> None:
+    inputs = make_inputs([(96, 128)], [3])
+    detector = tiny_detector("deformable_detr", **{f"{part}__layer__dropout": 0.5})
+    first, second = (losses_of(detector, inputs)["loss_class"] for _ in range(2))
+    assert first != second
+    detector.eval()
+    with torch.no_grad():
+        found = [detector(inputs)[0]["instances"].scores for _ in range(2)]
+    assert torch.equal(*found)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", COMPOSITIONS)
@@ -260,6 +354,21 @@ def test_weights_that_are_not_finite_stop_the_step_with_a_name() -> None:
         detector.decoder.layers[1].ffn.linear2.bias[0] = torch.nan
     with pytest.raises(FloatingPointError, match=r"decoder layer 1 \((denoising|primary) queries\) in image0.jpg"):
         losses_of(detector, make_inputs([(96, 128)], [2]))
+
+    detector.eval()
+    with pytest.raises(FloatingPointError, match=r"decoder layer 1 \(primary queries\) in image1.jpg"), torch.no_grad():
+        detector(make_inputs([(96, 128), (96, 128)]))
+
+
+def test_an_image_with_fewer_usable_tokens_than_queries_gets_the_rest_as_whole_images() -> None:
+    detector = tiny_detector(selection__num_queries=100).eval()
+    images = detector.preprocess(make_inputs([(64, 64), (256, 256)]))
+    features = detector.neck(detector.backbone(images.tensor), padding_mask(images))
+    (queries,) = detector.selection(detector.encoder(features), training=False)
+    whole = (queries.boxes == 1).all(-1).sum(1)
+    usable = detector.selection.proposals(features).usable.sum(1)
+    assert whole.tolist() == [max(100 - int(usable[0]), 0), 0]
+    assert whole[0] > 0
 
 
 def test_too_few_tokens_for_the_queries() -> None:

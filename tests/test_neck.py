@@ -31,7 +31,8 @@ def test_levels_tokens_and_valid_ratios() -> None:
 def test_the_first_extra_level_reads_the_raw_backbone_map_and_the_next_one_the_level_before() -> None:
     neck, maps = make(), features()
     assert [projection.conv.in_channels for projection in neck.extra_projections] == [10, 32]
-    levels = neck.project(maps)
+    neck.ignore_padding = False
+    levels, _ = neck.project(maps, torch.zeros(1, 64, 96, dtype=torch.bool))
     torch.testing.assert_close(levels[2], neck.extra_projections[0](maps["b"]))
     torch.testing.assert_close(levels[3], neck.extra_projections[1](levels[2]))
 

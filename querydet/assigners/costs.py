@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from querydet.boxes import cxcywh_to_xyxy, pairwise_giou
+from querydet.boxes import cxcywh_to_xyxy, generalized_iou
 
 LOG_EPS = 1e-8  # inside the logarithms (released code)
 
@@ -23,4 +23,4 @@ def l1_cost(boxes: Tensor, others: Tensor) -> Tensor:
 
 def giou_cost(boxes: Tensor, others: Tensor, eps: float) -> Tensor:
     """Negative generalised IoU, (Q, T), from boxes (Q, 4) and (T, 4)."""
-    return -pairwise_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(others), eps)
+    return -generalized_iou(cxcywh_to_xyxy(boxes)[:, None], cxcywh_to_xyxy(others)[None], eps)

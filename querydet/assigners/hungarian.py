@@ -46,7 +46,12 @@ class HungarianAssigner:
                 predictions.logits, predictions.boxes, targets.labels, targets.boxes, strict=True
             )
         ]
-        return tuple(self._solve(cost, predictions, name) for cost, name in zip(costs, targets.names, strict=True))
+        # one transfer for all images: the host waits for the device once
+        host = torch.cat([cost.flatten() for cost in costs]).cpu().split([cost.numel() for cost in costs])
+        return tuple(
+            self._solve(values.view(cost.shape), predictions, name, cost.device)
+            for values, cost, name in zip(host, costs, targets.names, strict=True)
+        )
 
     def cost(self, logits: Tensor, boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
         """Cost matrix (Q, T) of one image."""
@@ -57,14 +62,11 @@ class HungarianAssigner:
         )
 
     @staticmethod
-    def _solve(cost: Tensor, predictions: PredictionSet, name: str) -> Assignment:
-        host = cost.cpu()
-        if not torch.isfinite(host).all():
+    def _solve(cost: Tensor, predictions: PredictionSet, name: str, device: torch.device) -> Assignment:
+        if not torch.isfinite(cost).all():
             raise FloatingPointError(
                 f"cannot match {predictions.describe()} in {name}: the matching cost is not finite. Its logits or "
                 "boxes are NaN or infinite; lower the learning rate, or look for broken annotations in that image"
             )
-        queries, objects = linear_sum_assignment(host.numpy())
-        return Assignment(
-            queries=torch.from_numpy(queries).to(cost.device), objects=torch.from_numpy(objects).to(cost.device)
-        )
+        queries, objects = linear_sum_assignment(cost.numpy())
+        return Assignment(queries=torch.from_numpy(queries).to(device), objects=torch.from_numpy(objects).to(device))

@@ -15,11 +15,15 @@ class BoxPosition(nn.Module):
 
     Args:
         embed_dim: width C.
-        frame: what the embedded boxes are relative to: "padded", the padded finest level (released code; how an image
-            is batched then changes its detections a little), or "image", the image alone.
+        frame: what the embedded boxes are relative to: "image", the image alone, or "padded", the padded finest level
+            (released code; how an image is batched then changes its detections a little). Without padding, as for one
+            image at a time, they are equal.
+
+    Raises:
+        ValueError: for an unknown frame.
     """
 
-    def __init__(self, *, embed_dim: int = 256, frame: str = "padded") -> None:
+    def __init__(self, *, embed_dim: int = 256, frame: str = "image") -> None:
         if frame not in ("padded", "image"):
             raise ValueError(f"frame must be 'padded' or 'image', found {frame!r}")
         super().__init__()

@@ -13,6 +13,9 @@ class LearnedContent(nn.Embedding):
         embed_dim: width C.
         init: "xavier" (DINO, whose released code re-initialises the table with its transformer) or "normal" (N(0, 1),
             Deformable DETR++).
+
+    Raises:
+        ValueError: for an unknown init.
     """
 
     def __init__(self, *, num_queries: int, embed_dim: int = 256, init: str = "xavier") -> None:

@@ -17,6 +17,9 @@ class LearnedPoints(nn.Module):
         embed_dim: width C.
     """
 
+    reference_dim = 2  # points
+    fixed_positions = True  # the queries bring their positional part
+
     def __init__(self, *, num_queries: int, embed_dim: int = 256) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_queries, 2 * embed_dim)

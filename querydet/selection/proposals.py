@@ -7,9 +7,9 @@ that sits on the token and doubles in size from level to level.
 import torch
 from torch import Tensor, nn
 
-from querydet.boxes import full_precision
+from querydet.boxes import in_full_precision
 from querydet.encoder import pixel_centres, valid_sizes
-from querydet.heads import make_box_head, make_class_head
+from querydet.heads import PredictionHeads, make_box_head, make_class_head
 from querydet.structures import FeaturePyramid, Proposals
 
 BASE_SIZE = 0.05  # side of the anchors of the finest level, of the image's side (released code)
@@ -48,6 +48,11 @@ class ProposalHead(nn.Module):
         self.box_head = make_box_head(embed_dim)
         nn.init.xavier_uniform_(self.linear.weight)
 
+    def start_from(self, heads: PredictionHeads) -> None:
+        """Let the heads start as copies of the decoder's, as in all released code."""
+        self.class_head.load_state_dict(heads.class_heads[-1].state_dict())
+        self.box_head.load_state_dict(heads.box_heads[-1].state_dict())
+
     def forward(self, memory: FeaturePyramid) -> Proposals:
         """Predict from encoded features; boxes and logits are at least float32."""
         anchors, usable = make_anchors(memory)
@@ -56,8 +61,8 @@ class ProposalHead(nn.Module):
         base = torch.log(anchors / (1 - anchors)).masked_fill(~usable[..., None], torch.inf)
         return Proposals(
             features=features,
-            logits=full_precision(self.class_head(features)),
-            boxes_unsigmoid=full_precision(self.box_head(features)) + base,
+            logits=in_full_precision(self.class_head, features),
+            boxes_unsigmoid=in_full_precision(self.box_head, features) + base,
             anchors=anchors.masked_fill(~usable[..., None], 1),
             level_sizes=tuple(memory.level_sizes),
             usable=usable,

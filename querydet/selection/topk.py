@@ -4,6 +4,7 @@ The content of a query comes from its box (Deformable DETR, arXiv 2010.04159, ap
 while only its box comes from the image ("mixed query selection", DINO, arXiv 2203.03605, section 3.4).
 """
 
+import torch
 from torch import Tensor, nn
 
 from querydet.queries.position import BoxEmbedding
@@ -24,9 +25,16 @@ class TopKSelection(nn.Module):
             (Deformable DETR); otherwise score by the best class, and supervise the selected tokens with their classes
             (DINO). The supervision rule of the encoder must agree: other columns would be selected by, untrained.
 
+        usable_only: never prefer a token that is padding, or whose anchor leaves the image, to one that is neither.
+            Such tokens all have one score; the released codes rank them by it, so that in a padded batch they may take
+            queries from the image. An image with fewer usable tokens than queries gets the rest in any case, as boxes
+            (1, 1, 1, 1).
+
     Raises:
-        ValueError: when nothing gives the queries their content.
+        ValueError: when nothing gives the queries their content, or the rows of ``content`` are not ``num_queries``.
     """
+
+    reference_dim = 4  # boxes
 
     def __init__(
         self,
@@ -36,6 +44,7 @@ class TopKSelection(nn.Module):
         content: LearnedContent | ProjectedFeatures | None = None,
         box_embedding: BoxEmbedding | None = None,
         objectness: bool = False,
+        usable_only: bool = True,
     ) -> None:
         super().__init__()
         if box_embedding is None and not isinstance(content, LearnedContent):
@@ -49,6 +58,12 @@ class TopKSelection(nn.Module):
         self.content = content
         self.box_embedding = box_embedding
         self.objectness = objectness
+        self.usable_only = usable_only
+
+    @property
+    def fixed_positions(self) -> bool:
+        """Whether the queries bring their positional part."""
+        return self.box_embedding is not None
 
     def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Select the queries of each image, best first; in training and inference alike.
@@ -62,13 +77,18 @@ class TopKSelection(nn.Module):
         return (self.make_queries(proposals, index, self.content, group, self.supervised(proposals, index)),)
 
     def select(self, proposals: Proposals, num_queries: int) -> Tensor:
-        """Indices (B, num_queries) of the best tokens, best first."""
+        """Indices (B, num_queries) of the best tokens, best first.
+
+        Raises:
+            ValueError: when there are fewer tokens than queries.
+        """
         self.check_tokens(proposals, num_queries)
         return self.scores(proposals).topk(num_queries, dim=1).indices
 
     def scores(self, proposals: Proposals) -> Tensor:
         """What tokens are selected by, (B, S)."""
-        return proposals.logits[..., 0] if self.objectness else proposals.logits.max(-1).values
+        scores = proposals.logits[..., 0] if self.objectness else proposals.logits.max(-1).values
+        return scores.masked_fill(~proposals.usable, -torch.inf) if self.usable_only else scores
 
     def check_tokens(self, proposals: Proposals, num_queries: int) -> None:
         """Raise ValueError when there are fewer tokens than queries."""

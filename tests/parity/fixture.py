@@ -122,10 +122,20 @@ class Fixture:
         model = MODELS[self.adapter](self)
         model.neck.in_channels = channels
         model.backbone = L(NamedMaps)(channels=channels)
+        _let_padding_in(model)
         detector = instantiate(model)
         state = convert_state(self.group("state/"), len(channels), len(detector.decoder.layers))
         detector.load_state_dict(state, strict=True)
         return detector
+
+
+def _let_padding_in(model: DictConfig) -> None:
+    """The released codes let the padding of a batch into the neck, the selection and the positional queries."""
+    model.neck.ignore_padding = False
+    if "usable_only" in model.selection:
+        model.selection.usable_only = False
+    if model.decoder.query_position is not None:
+        model.decoder.query_position.frame = "padded"
 
 
 def available() -> list[str]:

@@ -34,6 +34,7 @@ model = L(QueryDetector)(
         in_channels={"res3": 512, "res4": 1024, "res5": 2048},
         num_levels=4,
         embed_dim=256,
+        ignore_padding=True,
         position_embedding=L(SinePositionEmbedding)(embed_dim="${..embed_dim}", temperature=10000.0, offset=-0.5),
     ),
     encoder=L(DeformableEncoder)(
@@ -54,6 +55,7 @@ model = L(QueryDetector)(
         content=None,
         box_embedding=L(BoxEmbedding)(embed_dim="${...neck.embed_dim}"),
         objectness=True,
+        usable_only=True,
     ),
     denoising=None,
     decoder=L(DeformableDecoder)(

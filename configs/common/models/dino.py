@@ -42,7 +42,7 @@ model.denoising = L(ContrastiveDenoising)(
     min_dynamic=100,
     inverse_sigmoid_eps="${..heads.inverse_sigmoid_eps}",
 )
-model.decoder.query_position = L(BoxPosition)(embed_dim="${...neck.embed_dim}", frame="padded")
+model.decoder.query_position = L(BoxPosition)(embed_dim="${...neck.embed_dim}", frame="image")
 model.decoder.output_norm = True
 model.decoder.look_forward_twice = True
 for _layer in (model.encoder.layer, model.decoder.layer):

@@ -1,0 +1,115 @@
+"""The recipes hold the published hyperparameters (papers' tables, and launch scripts of the released code)."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from querydet.config import load_config
+
+DINO = {
+    "model.neck.embed_dim": 256,
+    "model.neck.position_embedding.temperature": 20.0,
+    "model.neck.position_embedding.offset": 0.0,
+    "model.encoder.num_layers": 6,
+    "model.decoder.num_layers": 6,
+    "model.encoder.layer.ffn_dim": 2048,
+    "model.decoder.layer.ffn_dim": 2048,
+    "model.encoder.layer.dropout": 0.0,
+    "model.decoder.layer.dropout": 0.0,
+    "model.decoder.layer.num_heads": 8,
+    "model.decoder.layer.num_points": 4,
+    "model.selection.num_queries": 900,
+    "model.selection.content.init": "xavier",
+    "model.heads.share_layers": True,
+    "model.heads.inverse_sigmoid_eps": 1e-3,
+    "model.denoising.num_queries": 100,
+    "model.denoising.label_noise": 0.5,
+    "model.denoising.box_noise": 1.0,
+    "model.criterion.rules.0.assigner.class_weight": 2.0,
+    "model.criterion.rules.0.assigner.l1_weight": 5.0,
+    "model.criterion.rules.0.assigner.giou_weight": 2.0,
+    "model.criterion.rules.0.losses.0.weight": 1.0,
+    "model.criterion.rules.0.losses.0.alpha": 0.25,
+    "model.criterion.rules.0.losses.1.weight": 5.0,
+    "model.criterion.rules.0.losses.2.weight": 2.0,
+    "model.criterion.rules.2.losses.0.weight": 1.0,
+    "model.postprocess.num_detections": 300,
+    "dataloader.train.total_batch_size": 16,
+    "optimizer.lr": 1e-4,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.lr_factors": {"backbone": 0.1},
+    "train.clip_grad_norm": 0.1,
+    "lr_multiplier.gamma": 0.1,
+}
+DEFORMABLE = {
+    "model.neck.position_embedding.temperature": 10000.0,
+    "model.neck.position_embedding.offset": -0.5,
+    "model.selection.num_queries": 300,
+    "model.heads.share_layers": False,
+    "model.heads.inverse_sigmoid_eps": 1e-5,
+    "model.criterion.rules.0.assigner.class_weight": 2.0,
+    "model.criterion.rules.0.losses.0.weight": 2.0,
+    "model.criterion.rules.0.losses.1.weight": 5.0,
+    "model.criterion.rules.0.losses.2.weight": 2.0,
+    "model.postprocess.num_detections": 100,
+    "optimizer.lr": 2e-4,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.lr_factors.backbone": 0.1,
+    "optimizer.lr_factors.sampling_offsets": 0.1,
+    "train.clip_grad_norm": 0.1,
+}
+
+
+def epochs(number: int, drop: int) -> dict[str, object]:
+    return {"train.max_epochs": number, "lr_multiplier.milestones": [drop]}
+
+
+SWIN_L = {
+    "model.backbone.embed_dim": 192,
+    "model.backbone.depths": [2, 2, 18, 2],
+    "model.backbone.num_heads": [6, 12, 24, 48],
+    "model.backbone.window_size": 12,
+    "model.backbone.drop_path_rate": 0.2,
+}
+PUBLISHED = {
+    "dino/configs/dino_r50_4scale_12ep.py": {**DINO, **epochs(12, 11), "model.neck.num_levels": 4},
+    "dino/configs/dino_r50_4scale_24ep.py": {**DINO, **epochs(24, 20), "model.neck.num_levels": 4},
+    "dino/configs/dino_r50_4scale_36ep.py": {**DINO, **epochs(36, 30), "model.neck.num_levels": 4},
+    "dino/configs/dino_r50_5scale_12ep.py": {**DINO, **epochs(12, 11), "model.neck.num_levels": 5},
+    "dino/configs/dino_r50_5scale_24ep.py": {**DINO, **epochs(24, 20), "model.neck.num_levels": 5},
+    "dino/configs/dino_r50_5scale_36ep.py": {**DINO, **epochs(36, 30), "model.neck.num_levels": 5},
+    "dino/configs/dino_swin_l_4scale_12ep.py": {**DINO, **SWIN_L, **epochs(12, 11)},
+    "dino/configs/dino_swin_l_4scale_36ep.py": {**DINO, **SWIN_L, **epochs(36, 30)},
+    "deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py": {
+        **DEFORMABLE,
+        **epochs(50, 40),
+        "dataloader.train.total_batch_size": 32,
+        "model.encoder.layer.ffn_dim": 1024,
+        "model.decoder.layer.dropout": 0.1,
+    },
+    "deformable_detr/configs/deformable_detr_r50_refine_50ep.py": {
+        **DEFORMABLE,
+        **epochs(50, 40),
+        "dataloader.train.total_batch_size": 32,
+        "model.heads.initial_size_logit": -2.0,
+        "optimizer.lr_factors.reference_points": 0.1,
+    },
+    "deformable_detr/configs/deformable_detr_pp_r50_12ep.py": {
+        **DEFORMABLE,
+        **epochs(12, 11),
+        "dataloader.train.total_batch_size": 16,
+        "model.encoder.layer.ffn_dim": 2048,
+        "model.decoder.layer.dropout": 0.0,
+        "model.selection.content.init": "normal",
+        "model.decoder.look_forward_twice": True,
+    },
+}
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_settings_are_the_published_ones(recipe: str) -> None:
+    cfg = load_config(f"projects/{recipe}")
+    found = {}
+    for key in PUBLISHED[recipe]:
+        value = OmegaConf.select(cfg, key)
+        found[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    assert found == PUBLISHED[recipe]
