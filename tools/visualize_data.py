@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(count_table(dataset, names))
     loader = instantiate({**node, "dataset": dataset, "num_workers": 0, **seed})
     samples = itertools.chain.from_iterable(loader)
-    draw_batch(list(itertools.islice(samples, args.num_images)), names, args.output, node.mapper.image_format)
+    draw_batch(
+        list(itertools.islice(samples, args.num_images)), names, args.output, node.mapper.get("image_format", "RGB")
+    )
     print(f"wrote {args.output}")
     return 0
 
