@@ -6,6 +6,7 @@ are tested by pointing the environment variable QUERYDET_PARITY_DIR to their fol
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,19 +103,18 @@ class Fixture:
     def draws(self, which: str, targets: Targets) -> NoiseDraws:
         """The recorded noise of a training pass, as (repetitions, objects) tables."""
         total = sum(targets.counts)
-        rng = {key[:2]: value for key, value in self.group(f"train{which}/rng/").items()}
-        if not rng or not total:
+        recorded = [value for _, value in sorted(self.group(f"train{which}/rng/").items())]
+        if not recorded or not total:
             empty = torch.zeros(2, 0, 4)
             return NoiseDraws(empty[..., 0], torch.zeros(2, 0, dtype=torch.int64), empty, empty)
-        replace = rng["00"].view(-1, total)
-        labels = torch.zeros(replace.shape, dtype=torch.int64)
-        labels[replace < 0.5 * label_noise(self)] = rng["01"]
-        return NoiseDraws(
-            replace=replace,
-            labels=labels,
-            signs=(rng["02"].float() * 2 - 1).view(-1, total, 4),
-            magnitudes=rng["03"].view(-1, total, 4),
-        )
+        *label_draws, signs, magnitudes = recorded
+        signs, magnitudes = (signs.float() * 2 - 1).view(-1, total, 4), magnitudes.view(-1, total, 4)
+        replace = torch.ones(signs.shape[:2])
+        labels = torch.zeros(signs.shape[:2], dtype=torch.int64)
+        if label_draws:  # without label noise nothing is drawn for it
+            replace = label_draws[0].view(-1, total)
+            labels[replace < 0.5 * label_noise(self)] = label_draws[1]
+        return NoiseDraws(replace=replace, labels=labels, signs=signs, magnitudes=magnitudes)
 
     def build(self) -> QueryDetector:
         """Our detector with the recorded configuration and weights."""
@@ -139,9 +139,22 @@ def _let_padding_in(model: DictConfig) -> None:
 
 
 def available() -> list[str]:
-    """Names of the fixtures in the folder that our parts can express."""
+    """Names of the fixtures in the folder that our parts can express.
+
+    Raises:
+        FileNotFoundError: when there are none, as in a folder that was misspelt.
+    """
     names = sorted(path.stem for path in FOLDER.glob("*.json") if path.with_suffix(".npz").exists())
-    return [name for name in names if _adapter(name) in SUPPORTED]
+    supported = [name for name in names if _adapter(name) in SUPPORTED]
+    if not supported:
+        raise FileNotFoundError(f"{FOLDER} holds no fixture of {', '.join(SUPPORTED)}; set QUERYDET_PARITY_DIR anew")
+    return supported
+
+
+def unsupported() -> list[str]:
+    """Names of the other fixtures in the folder."""
+    names = sorted(path.stem for path in FOLDER.glob("*.json") if path.with_suffix(".npz").exists())
+    return [name for name in names if _adapter(name) not in SUPPORTED]
 
 
 def _adapter(name: str) -> str | None:
@@ -159,12 +172,21 @@ def _set_layers(model: DictConfig, encoder: dict[str, Any], decoder: dict[str, A
         part.layer.update(values)
 
 
-def _set_losses(model: DictConfig, weights: dict[str, float]) -> None:
-    names = {"class": weights.get("loss_ce", weights.get("loss_class")), "l1": weights["loss_bbox"]}
-    names["giou"] = weights["loss_giou"]
+def _set_losses(model: DictConfig, weights: dict[str, float], alpha: float = 0.25, gamma: float = 2.0) -> None:
+    """Set every rule's weights from the recorded ones, which have to be equal for all layers of a rule."""
     for rule in model.criterion.rules:
-        for loss, weight in zip(rule.losses, names.values(), strict=True):
-            loss.weight = float(weight)
+        marks = (
+            ("_enc", "_interm") if rule.stage == "encoder" else ("_dn",) if rule.get("role") == "denoising" else ("",)
+        )
+        for loss, names in zip(rule.losses, (("loss_ce", "loss_class"), ("loss_bbox",), ("loss_giou",)), strict=True):
+            pattern = re.compile(rf"({'|'.join(names)})({'|'.join(marks)})(_\d+)?")
+            found = {value for name, value in weights.items() if pattern.fullmatch(name)}
+            if len(found) != 1:
+                raise ValueError(f"weights {sorted(found)} for {names} of {rule.stage} layers: one rule has one weight")
+            loss.weight = float(found.pop())
+        rule.losses[0].update(alpha=alpha, gamma=gamma)
+        if "alpha" in rule.assigner:
+            rule.assigner.update(alpha=alpha, gamma=gamma)
 
 
 def _official_layers(config: dict[str, Any], part: str) -> dict[str, Any]:
@@ -184,7 +206,7 @@ def _set_official(model: DictConfig, fixture: Fixture) -> None:
     model.neck.num_levels = config["num_feature_levels"]
     model.selection.num_queries = config["num_queries"]
     _set_layers(model, _official_layers(config, "enc"), _official_layers(config, "dec"))
-    _set_losses(model, fixture.description["loss_weights"])
+    _set_losses(model, fixture.description["loss_weights"], config["focal_alpha"])
     for rule in model.criterion.rules[:2]:
         rule.assigner.class_weight = config["set_cost_class"]
         rule.assigner.l1_weight = config["set_cost_bbox"]
@@ -213,6 +235,8 @@ def _dino(fixture: Fixture) -> DictConfig:
     embedding = model.neck.position_embedding
     embedding.temperature = float(config["pe_temperatureH"])
     model.decoder.look_forward_twice = not config["use_detached_boxes_dec_out"]
+    if config["dec_pred_class_embed_share"] != config["dec_pred_bbox_embed_share"]:
+        raise ValueError("dec_pred_{class,bbox}_embed_share differ: our heads are shared by all layers or not")
     model.heads.share_layers = config["dec_pred_class_embed_share"]
     model.denoising.num_queries = config["dn_number"]
     model.denoising.box_noise = config["dn_box_noise_scale"]
@@ -234,7 +258,12 @@ def _detrex_dino(fixture: Fixture) -> DictConfig:
     model.neck.position_embedding.offset = float(position["offset"])
     model.selection.num_queries = config["num_queries"]
     _set_layers(model, _detrex_layers(transformer["encoder"]), _detrex_layers(transformer["decoder"]))
-    _set_losses(model, fixture.description["loss_weights"])
+    criterion = config["criterion"]
+    _set_losses(model, fixture.description["loss_weights"], criterion["alpha"], criterion["gamma"])
+    for rule in model.criterion.rules[:2]:
+        rule.assigner.class_weight = criterion["matcher"]["cost_class"]
+        rule.assigner.l1_weight = criterion["matcher"]["cost_bbox"]
+        rule.assigner.giou_weight = criterion["matcher"]["cost_giou"]
     model.heads.share_layers = False
     model.denoising.num_queries = config["dn_number"]
     model.denoising.box_noise = config["box_noise_scale"]

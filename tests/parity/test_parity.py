@@ -12,7 +12,7 @@ from torch import Tensor
 from querydet.detector import QueryDetector
 from querydet.queries.visibility import blocked_pairs
 from querydet.structures import PredictionSet, QueryBatch, Role, Stage
-from tests.parity.fixture import Fixture, available
+from tests.parity.fixture import Fixture, available, unsupported
 from tests.parity.names import our_name
 
 FORWARD, GRADIENT = 1e-4, 1e-3  # of the largest entry; other CPU kernels move the recorded numbers by 5e-6 at most
@@ -40,6 +40,11 @@ def load(name: str) -> Fixture:
 @pytest.fixture(params=available())
 def fixture(request: pytest.FixtureRequest) -> Fixture:
     return load(request.param)
+
+
+@pytest.mark.parametrize("name", unsupported())
+def test_other_fixtures(name: str) -> None:
+    pytest.skip(f"{name} is of a method that no adapter is written for")
 
 
 @pytest.fixture(params=TARGETS)
@@ -213,7 +218,7 @@ def test_losses(fixture: Fixture, which: str) -> None:
     for name, value in recorded.items():
         if name.endswith("_dn_enc"):
             continue
-        assert abs(losses[name].item() - value.item()) <= FORWARD * max(1.0, abs(value.item())), name
+        assert abs(losses[name].item() - value.item()) <= FORWARD * max(abs(value.item()), 1e-2), name
     assert all(float(losses[name]) == 0 for name in set(losses) - set(recorded)), "losses that were not recorded"
     total = fixture[f"train{which}/total"].item()
     assert abs(sum(losses.values()).item() - total) <= FORWARD * abs(total)
