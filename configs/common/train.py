@@ -24,7 +24,7 @@ train = {
     "clip_grad_norm": 0.1,
     # bfloat16 on CPU and GPU; float16, with loss scaling, on a GPU.
     "amp": {"enabled": False, "dtype": "bfloat16"},
-    # A step with a NaN or infinite loss or gradient is left out, at most this often; then the run stops.
+    # A step with a NaN or infinite prediction, loss or gradient is left out, at most this often; then the run stops.
     "max_nonfinite_steps": 0,
     # Moving average of the weights, evaluated in place of the raw ones; evaluate_raw adds these as "raw/bbox/AP".
     "ema": {"enabled": False, "decay": 0.9997, "evaluate_raw": False},

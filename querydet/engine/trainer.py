@@ -1,8 +1,11 @@
 """The training step, on Detectron2's ``SimpleTrainer``.
 
 Differences from Detectron2's step: mixed precision on CPU and GPU (``AMPTrainer`` asserts CUDA); gradient clipping;
-random generators seeded at every step; losses averaged over processes by one reduction; and a NaN or infinite loss or
-gradient is found by all processes in the same step, before the optimizer sees it.
+random generators seeded at every step; losses averaged over processes by one reduction; and a NaN or infinite
+prediction, loss or gradient is found by all processes in the same step, before the optimizer sees it.
+
+Several processes compute the step of one when all images have one size and a batch has as many objects as there are
+processes, or more: DETR's divisor, the objects of a process on average, is never less than 1.
 """
 
 import logging
@@ -27,7 +30,7 @@ CLOCK = ("time", "data_time", "eta_seconds")  # belong to the process, not to th
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss or gradient is NaN or infinite; the weights are those of the step before."""
+    """A prediction, loss or gradient is NaN or infinite; the weights are those of the step before."""
 
 
 class Trainer(SimpleTrainer):
@@ -66,7 +69,8 @@ class Trainer(SimpleTrainer):
         """One step: data, forward, finite check, backward, clipping, optimizer.
 
         Raises:
-            NonFiniteError: more than ``train.max_nonfinite_steps`` steps had a NaN or infinite loss or gradient.
+            NonFiniteError: more than ``train.max_nonfinite_steps`` steps had a NaN or infinite prediction, loss or
+                gradient.
         """
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
@@ -75,18 +79,21 @@ class Trainer(SimpleTrainer):
         seed_everything(self.seed, self.iter, comm.get_rank())
         self.step_applied = False
         self.optimizer.zero_grad()
-        losses = self._forward(batch)
-        means = self._mean_over_processes(losses, data_time)
+        losses, problem = self._forward(batch)
+        if self._any_process(problem != "", data_time):
+            self._non_finite(problem, batch)
+            return
+        means = self._mean_over_processes(losses)
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
-            self._non_finite(f"loss terms {', '.join(f'{name}={means[name]}' for name in bad)}", batch)
+            self._non_finite(f"NaN or infinite loss terms {', '.join(f'{name}={means[name]}' for name in bad)}", batch)
             return
         self.scaler.scale(sum(losses.values(), torch.zeros((), device=self.device))).backward()
         self.after_backward()
         norm = self._clip_gradients()
         # With loss scaling an overflow is part of the method: the scaler skips the step and scales less.
         if not math.isfinite(norm) and not self.scaler.is_enabled():
-            self._non_finite(f"gradients of {self._bad_gradients()}", batch)
+            self._non_finite(f"NaN or infinite gradients of {self._bad_gradients()}", batch)
             return
         self.scaler.step(self.optimizer)
         scale = self.scaler.get_scale()
@@ -94,31 +101,33 @@ class Trainer(SimpleTrainer):
         self.step_applied = self.scaler.get_scale() >= scale
         self._write(means, norm)
 
-    def _forward(self, batch: list[dict[str, Any]]) -> Mapping[str, torch.Tensor]:
+    def _forward(self, batch: list[dict[str, Any]]) -> tuple[Mapping[str, torch.Tensor], str]:
+        """The losses, or what the model says about its NaN or infinite predictions in this process."""
         try:
             with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
                 losses = self.model(batch)
         except FloatingPointError as error:
-            raise NonFiniteError(
-                f"iteration {self.iter}: {error}\n  images: {', '.join(_file_names(batch))}"
-            ) from error
+            return {}, str(error)
         if not losses:
             raise ValueError(f"the model returned no losses in training: {losses!r}")
-        return losses
+        return losses, ""
 
-    def _mean_over_processes(self, losses: Mapping[str, torch.Tensor], data_time: float) -> dict[str, float]:
-        """Losses averaged over processes, which one bad process makes NaN for all, so that all agree without asking.
+    def _any_process(self, failed: bool, data_time: float) -> bool:
+        """Whether the forward failed anywhere. The slowest process decides ``data_time``, which is written here."""
+        values = torch.tensor([data_time, float(failed)], dtype=torch.float64, device=self.device)
+        if comm.get_world_size() > 1:
+            dist.all_reduce(values, dist.ReduceOp.MAX)
+        slowest, failures = values.tolist()
+        self.storage.put_scalar("data_time", slowest)
+        return failures > 0
 
-        The slowest process decides ``data_time``; it is written here because it is no loss.
-        """
+    def _mean_over_processes(self, losses: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """Losses averaged over processes, which one bad process makes NaN for all, so that all agree without asking."""
         names = sorted(losses)
         values = torch.stack([losses[name].detach().to(torch.float64) for name in names])
-        slowest = torch.tensor(data_time, dtype=torch.float64, device=values.device)
         if comm.get_world_size() > 1:
             dist.all_reduce(values)
             values /= comm.get_world_size()
-            dist.all_reduce(slowest, dist.ReduceOp.MAX)
-        self.storage.put_scalar("data_time", slowest.item())
         return dict(zip(names, values.tolist(), strict=True))
 
     def _clip_gradients(self) -> float:
@@ -140,10 +149,12 @@ class Trainer(SimpleTrainer):
     def _non_finite(self, what: str, batch: list[dict[str, Any]]) -> None:
         """Skips the step or stops the run; all processes call this in the same step."""
         self.optimizer.zero_grad()
-        images = [name for names in comm.all_gather(_file_names(batch)) for name in names]
+        gathered = comm.all_gather((what, _file_names(batch)))
+        reasons = "; ".join(dict.fromkeys(reason for reason, _ in gathered if reason))
+        images = [name for _, names in gathered for name in names]
         rates = {group.get("name", str(i)): group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
         report = (
-            f"iteration {self.iter}: NaN or infinite {what}\n"
+            f"iteration {self.iter}: {reasons}\n"
             f"  images: {', '.join(images)}\n  learning rates: {rates}; the weights are unchanged"
         )
         self.nonfinite_steps += 1

@@ -12,6 +12,7 @@ from querydet.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "tests" / "engine" / "toy_config.py")
+DINO_CONFIG = str(ROOT / "tests" / "engine" / "dino_config.py")
 
 
 @pytest.fixture(autouse=True)
@@ -27,20 +28,20 @@ def quiet_loggers():
 
 @pytest.fixture
 def toy_config(tmp_path):
-    """Builds the toy config; its output folder is ``tmp_path / folder``."""
+    """Builds the toy config or another one; its output folder is ``tmp_path / folder``."""
 
-    def build(*overrides, folder="run"):
-        return load_config(CONFIG, [f"train.output_dir={tmp_path / folder}", *overrides])
+    def build(*overrides, folder="run", config=CONFIG):
+        return load_config(config, [f"train.output_dir={tmp_path / folder}", *overrides])
 
     return build
 
 
 @pytest.fixture
 def train_net():
-    """Runs ``train_net.py`` on the toy config in a process of its own and returns the completed process."""
+    """Runs ``train_net.py`` in a process of its own, on the toy config by default; returns the completed process."""
 
-    def run(*arguments, launcher=(), timeout=120, **environment):
-        command = [sys.executable, *launcher, str(ROOT / "train_net.py"), "--config-file", CONFIG, *arguments]
+    def run(*arguments, launcher=(), config=CONFIG, timeout=120, **environment):
+        command = [sys.executable, *launcher, str(ROOT / "train_net.py"), "--config-file", config, *arguments]
         # One thread: the kernels of a model this small otherwise spend their time waiting for each other.
         variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
         return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=timeout, check=False)

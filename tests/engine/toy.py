@@ -15,7 +15,8 @@ from detectron2.utils import comm
 from torch import nn
 
 
-def _kill_at(place, count):
+def kill_at(place, count):
+    """Ends the process when ``TOY_KILL`` says so."""
     if os.environ.get("TOY_KILL") == f"{place} {count}":
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -48,7 +49,7 @@ class ToyDetector(nn.Module):
         if not self.training:
             return [self._predict(*parts) for parts in zip(batch, boxes, counts, strict=True)]
         self.steps += 1
-        _kill_at("step", self.steps)
+        kill_at("step", self.steps)
         per_image = [self._losses(*parts) for parts in zip(batch, boxes, counts, strict=True)]
         losses = {name: torch.stack([item[name] for item in per_image]).mean() for name in per_image[0]}
         if self.steps == self.nan_at and comm.get_rank() == self.nan_rank:
@@ -98,6 +99,6 @@ class ToyEvaluator(DatasetEvaluator):
 
     def evaluate(self):
         ToyEvaluator.evaluations += 1
-        _kill_at("evaluation", ToyEvaluator.evaluations)
+        kill_at("evaluation", ToyEvaluator.evaluations)
         scores = [score for part in comm.gather(self.scores) for score in part]
         return {"bbox": {"AP": 100 * sum(scores) / len(scores)}} if comm.is_main_process() else None
