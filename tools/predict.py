@@ -21,7 +21,7 @@ from PIL import Image
 from querydet.checkpoint import load_weights
 from querydet.config import load_config
 from querydet.data import check_num_classes, class_names
-from querydet.data.media import MediaFile, VideoSink, find_media, read_video, video_fps
+from querydet.data.media import MediaFile, VideoSink, find_media, read_video, unused_name, video_fps
 from querydet.engine import build_model
 from querydet.evaluation import CocoWriter, Predictor, category_ids
 from querydet.visualization import draw_instances
@@ -62,15 +62,22 @@ def find_classes(cfg: DictConfig, given: str | None) -> tuple[list[str], list[in
     return class_names(dataset), category_ids(dataset)
 
 
-def output_path(folder: str, media: MediaFile) -> str:
-    """Where the drawn file goes; never over the input."""
-    stem, suffix = os.path.splitext(os.path.join(folder, media.name))
-    known = (".mp4",) if media.is_video else (".jpg", ".jpeg", ".png")
-    path = stem + suffix if suffix.lower() in known else stem + suffix + known[-1]
-    if os.path.realpath(path) == os.path.realpath(media.path):
-        raise ValueError(f"--output would overwrite the input {media.path}: choose another folder")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    return path
+def output_paths(folder: str, inputs: Sequence[MediaFile]) -> list[str]:
+    """Where the drawn files go: never over an input, nor two to one place."""
+    names: list[str] = []
+    for media in inputs:
+        known = (".mp4",) if media.is_video else (".jpg", ".jpeg", ".png")
+        name = media.name if media.name.lower().endswith(known) else media.name + known[-1]
+        names.append(unused_name(name, names))
+    paths = [os.path.join(folder, name) for name in names]
+    taken = {os.path.realpath(media.path): media.path for media in inputs}
+    for path in paths:
+        if os.path.realpath(path) in taken:
+            raise ValueError(
+                f"--output would overwrite the input {taken[os.path.realpath(path)]}: choose another folder"
+            )
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    return paths
 
 
 def predict_image(media: MediaFile, path: str, predictor: Predictor, names: list[str], writer: CocoWriter) -> None:
@@ -103,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     setup_logger(name="querydet")
     inputs = find_media(args.input)
-    outputs = [output_path(args.output, media) for media in inputs]
+    outputs = output_paths(args.output, inputs)
     cfg = load_config(args.config_file, args.overrides)
     names, identifiers = find_classes(cfg, args.classes)
     model = build_model(cfg)
@@ -117,13 +124,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     writer = CocoWriter(names, identifiers)
     failed = []
-    for media, path in zip(inputs, outputs, strict=True):
-        try:
-            (predict_video if media.is_video else predict_image)(media, path, predictor, names, writer)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            logger.error("%s cannot be used: %s", media.path, error)
-            failed.append(media.path)
-    writer.save(os.path.join(args.output, "detections.json"))
+    try:
+        for media, path in zip(inputs, outputs, strict=True):
+            try:
+                (predict_video if media.is_video else predict_image)(media, path, predictor, names, writer)
+            # ImportError: videos need OpenCV
+            except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError) as error:
+                logger.error("%s cannot be used: %s", media.path, error)
+                failed.append(media.path)
+    finally:  # also when the run is interrupted
+        writer.save(os.path.join(args.output, "detections.json"))
     if failed:
         logger.error("%d of %d inputs failed: %s", len(failed), len(inputs), ", ".join(failed))
     return 1 if failed else 0

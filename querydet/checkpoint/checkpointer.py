@@ -171,7 +171,9 @@ def check_exists(path: str) -> None:
         FileNotFoundError: no such file.
     """
     if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
-        raise FileNotFoundError(f"checkpoint {os.path.abspath(path)} does not exist: check train.init_checkpoint")
+        raise FileNotFoundError(
+            f"checkpoint {os.path.abspath(path)} does not exist (train.init_checkpoint, or --weights)"
+        )
 
 
 def last_iteration(path: str) -> int:

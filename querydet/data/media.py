@@ -1,7 +1,7 @@
 """Image and video files to run a detector on."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ def find_media(inputs: Sequence[str]) -> list[MediaFile]:
             paths = [given]
         for path in paths:
             name = os.path.relpath(path, given) if path != given else os.path.basename(path)
-            name = _unused(name, names)
+            name = unused_name(name, names)
             names.add(name)
             found.append(MediaFile(path, name))
     return found
@@ -133,7 +133,8 @@ def _walk(folder: str) -> Iterator[str]:
                 yield os.path.join(parent, name)
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def unused_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a number before its suffix if it is taken."""
     stem, suffix = os.path.splitext(name)
     count = 1
     while name in taken:

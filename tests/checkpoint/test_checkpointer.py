@@ -163,7 +163,7 @@ def test_backbone_weights_are_not_enough_to_evaluate(tmp_path):
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (None, FileNotFoundError, "does not exist: check train.init_checkpoint"),
+        (None, FileNotFoundError, r"does not exist \(train.init_checkpoint, or --weights\)"),
         (b"no zip", ValueError, "cannot be read"),
     ],
 )

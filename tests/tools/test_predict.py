@@ -1,6 +1,7 @@
 """The command line of predict.py: what it writes, and what it says about bad input."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -74,6 +75,35 @@ def test_a_bad_image_is_reported_after_the_others_are_done(predict, photos):
     status, output = predict(photos)
     assert status == 1
     assert len(json.loads((output / "detections.json").read_text())["images"]) == 3
+
+
+def test_two_inputs_are_never_drawn_to_one_file(predict, photos):
+    (photos / "c.bmp.png").write_bytes((photos / "a.png").read_bytes())
+    _, output = predict(photos)
+    assert Image.open(output / "c.bmp.png").size[0] != Image.open(output / "c.bmp_2.png").size[0]
+
+
+def test_a_video_without_opencv_is_reported_after_the_images_are_done(predict, photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    (photos / "aa.mp4").write_bytes(b"a video")
+    status, output = predict(photos)
+    assert status == 1
+    assert len(json.loads((output / "detections.json").read_text())["images"]) == 3
+
+
+def test_an_interrupted_run_keeps_its_detections(predict, photos, monkeypatch):
+    shown = []
+
+    def interrupt(image, *_):
+        shown.append(image)
+        if len(shown) == 2:
+            raise KeyboardInterrupt
+        return image
+
+    monkeypatch.setattr("querydet.visualization.draw_instances", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        predict(photos)
+    assert len(json.loads((photos.parent / "out" / "detections.json").read_text())["images"]) == 2
 
 
 def test_inputs_are_never_overwritten(tool, config, weights, photos):
