@@ -7,23 +7,12 @@ groups depend on the most crowded image of the batch; a label is replaced with h
 one may be the old one; a negative box has *all four* corner shifts beyond those of any positive.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from querydet.boxes import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
-from querydet.structures import PRIMARY, Assignment, InitialQueries, QueryGroup, Role, Targets
-
-
-@dataclass(frozen=True, slots=True)
-class NoiseDraws:
-    """Every random number of one step, for R repetitions of the N objects of the batch."""
-
-    replace: Tensor  # (R, N) in [0, 1): a label is replaced where this is below half the noise ratio
-    labels: Tensor  # (R, N) int64: the replacements
-    signs: Tensor  # (R, N, 4): -1 or 1, the direction in which each side of the box moves
-    magnitudes: Tensor  # (R, N, 4) in [0, 1): how far
+from querydet.queries.noised_objects import NoiseDraws, ObjectSlots, draw_noise, noise_labels
+from querydet.structures import Assignment, InitialQueries, Targets
 
 
 class ContrastiveDenoising(nn.Module):
@@ -96,36 +85,15 @@ class ContrastiveDenoising(nn.Module):
         groups = self.num_groups(targets.max_objects)
         if draws is None:
             draws = self.draw(targets, 2 * groups)
-        labels, boxes = torch.cat(targets.labels), torch.cat(targets.boxes)
-        noised_labels = torch.where(draws.replace < 0.5 * self.label_noise, draws.labels, labels)
-        noised_boxes = self.noise_boxes(boxes, draws)
-
-        image, index = _object_index(targets)
-        slot = torch.arange(2 * groups, device=index.device)[:, None] * targets.max_objects + index  # (R, N)
-        rows = 2 * groups * targets.max_objects
-        embedded = self.label_embed(noised_labels)
-        content = embedded.new_zeros(len(targets.labels), rows, embedded.shape[-1])
-        content = content.index_put((image.expand_as(slot), slot), embedded)
-        start = boxes.new_full((len(targets.labels), rows, 4), 0.5)
+        slots = ObjectSlots.arrange(targets, 2 * groups)
+        labels = noise_labels(targets, draws, 0.5 * self.label_noise)
+        boxes = self.noise_boxes(torch.cat(targets.boxes), draws)
         # through logit space and back, which keeps boxes off the image's border as the decoder's own steps do
-        start[image.expand_as(slot), slot] = inverse_sigmoid(noised_boxes, self.inverse_sigmoid_eps).sigmoid()
-
-        known = tuple(
-            Assignment(queries=rows.flatten(), objects=objects.expand_as(rows).flatten())
-            for rows, objects in zip(slot[::2].split(targets.counts, 1), index.split(targets.counts), strict=True)
-        )
-        group = QueryGroup(
-            name="denoising",
-            start=0,
-            stop=rows,
-            role=Role.DENOISING,
-            sees=(PRIMARY,),
-            block=2 * targets.max_objects,
-            divisor=groups,
-            label="dn",
-            known=known,
-        )
-        return (InitialQueries(group=group, content=content, boxes=start),)
+        boxes = inverse_sigmoid(boxes, self.inverse_sigmoid_eps).sigmoid()
+        known = tuple(Assignment(queries=queries, objects=objects) for queries, objects in slots.pairs(every=2))
+        group = slots.query_group(groups, known)
+        content = slots.fill(self.label_embed(labels), unfilled=0.0)
+        return (InitialQueries(group=group, content=content, boxes=slots.fill(boxes, unfilled=0.5)),)
 
     def noise_boxes(self, boxes: Tensor, draws: NoiseDraws) -> Tensor:
         """Move the sides of boxes (N, 4) as drawn, giving (R, N, 4); negatives may come out turned inside out."""
@@ -136,33 +104,5 @@ class ContrastiveDenoising(nn.Module):
         return xyxy_to_cxcywh(moved.clamp(0, 1))
 
     def draw(self, targets: Targets, repetitions: int) -> NoiseDraws:
-        """Draw all noise on the CPU, image by image.
-
-        An image's noise depends on its seed alone: not on its neighbours in the batch, on the number of processes or
-        on the device.
-        """
-        parts = [
-            self._draw_image(count, repetitions, seed)
-            for count, seed in zip(targets.counts, targets.seeds, strict=True)
-        ]
-        device = targets.boxes[0].device
-        replace, labels, signs, magnitudes = (torch.cat(part, dim=1).to(device) for part in zip(*parts, strict=True))
-        return NoiseDraws(replace=replace, labels=labels, signs=signs, magnitudes=magnitudes)
-
-    def _draw_image(self, count: int, repetitions: int, seed: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        shape = (repetitions, count)
-        return (
-            torch.rand(shape, generator=generator),
-            torch.randint(self.num_classes, shape, generator=generator),
-            torch.randint(2, (*shape, 4), generator=generator) * 2.0 - 1.0,
-            torch.rand((*shape, 4), generator=generator),
-        )
-
-
-def _object_index(targets: Targets) -> tuple[Tensor, Tensor]:
-    """Image (N,) of each object of the batch, and its index (N,) within that image."""
-    device = targets.boxes[0].device
-    image = [number for number, count in enumerate(targets.counts) for _ in range(count)]
-    index = [number for count in targets.counts for number in range(count)]
-    return torch.tensor(image, dtype=torch.int64, device=device), torch.tensor(index, dtype=torch.int64, device=device)
+        """Draw all noise; an image's depends on its seed alone."""
+        return draw_noise(targets, repetitions, self.num_classes)

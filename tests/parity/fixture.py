@@ -22,7 +22,7 @@ from torch import Tensor
 
 from querydet.config import get_config
 from querydet.detector import QueryDetector
-from querydet.queries.contrastive_denoising import NoiseDraws
+from querydet.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets
 from tests.parity.names import convert_state
 

@@ -5,7 +5,7 @@ import torch
 
 from querydet.boxes import cxcywh_to_xyxy
 from querydet.queries import ContrastiveDenoising
-from querydet.queries.contrastive_denoising import NoiseDraws
+from querydet.queries.noised_objects import NoiseDraws
 from tests.models import make_targets
 
 
