@@ -18,6 +18,7 @@ def check_parts(detector: QueryDetector) -> None:
     _check_levels(detector)
     _check_heads(detector)
     _check_queries(detector)
+    _check_indicator(detector)
     _check_supervision(detector)
 
 
@@ -81,6 +82,18 @@ def _check_queries(detector: QueryDetector) -> None:
         raise ValueError(
             "denoising queries start from boxes, but model.selection gives reference points and a table of positions, "
             "and there is no map from a box to one: select boxes, or set model.denoising=None"
+        )
+
+
+def _check_indicator(detector: QueryDetector) -> None:
+    if detector.denoising is None:
+        return
+    marks = {part: getattr(getattr(detector, part), "indicator", False) for part in ("selection", "denoising")}
+    if marks["selection"] != marks["denoising"]:
+        kept, other = sorted(marks, key=lambda part: not marks[part])
+        raise ValueError(
+            f"model.{kept} keeps the last channel of the content for an indicator, which tells matching from denoising "
+            f"queries, but model.{other} does not: give both an indicator, or model.{kept}.indicator=False"
         )
 
 

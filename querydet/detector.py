@@ -22,8 +22,8 @@ from querydet.encoder import DeformableEncoder
 from querydet.heads import PredictionHeads
 from querydet.neck import MultiScaleNeck
 from querydet.postprocess import TopKPostprocess
-from querydet.queries import ContrastiveDenoising
-from querydet.selection import LearnedPoints, ProposalHead, TopKSelection
+from querydet.queries import ContrastiveDenoising, Denoising
+from querydet.selection import LearnedAnchors, LearnedPoints, ProposalHead, TopKSelection
 from querydet.structures import InitialQueries, PredictionSet, QueryBatch, QueryGroup, Targets
 from querydet.targets import image_name, make_targets
 
@@ -59,13 +59,13 @@ class QueryDetector(nn.Module):
         backbone: Backbone,
         neck: MultiScaleNeck,
         encoder: DeformableEncoder,
-        selection: TopKSelection | LearnedPoints,
+        selection: TopKSelection | LearnedPoints | LearnedAnchors,
         decoder: DeformableDecoder,
         heads: PredictionHeads,
         criterion: Criterion,
         postprocess: TopKPostprocess,
         num_classes: int,
-        denoising: ContrastiveDenoising | None = None,
+        denoising: ContrastiveDenoising | Denoising | None = None,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
         input_format: str = "RGB",

@@ -16,7 +16,15 @@ from querydet.config import get_config
 from querydet.detector import QueryDetector
 from querydet.structures import PredictionSet, QueryGroup, Stage, Targets
 
-COMPOSITIONS = ("deformable_detr", "deformable_detr_pp", "deformable_detr_one_stage", "dino", "dino_5scale")
+COMPOSITIONS = (
+    "deformable_detr",
+    "deformable_detr_pp",
+    "deformable_detr_one_stage",
+    "dino",
+    "dino_5scale",
+    "dab_deformable_detr",
+    "dn_detr",
+)
 
 
 class PooledBackbone(Backbone):
@@ -52,7 +60,7 @@ def tiny_config(name: str = "dino", **overrides: Any) -> DictConfig:
         part.layer.ffn_dim = 48
         part.layer.dropout = 0.0
     model.selection.num_queries = 12
-    if model.denoising is not None:
+    if "min_dynamic" in (model.denoising or {}):
         model.denoising.num_queries = 6
         model.denoising.min_dynamic = 0
     for key, value in overrides.items():

@@ -57,6 +57,14 @@ def test_two_positions() -> None:
     refuse(config, "the queries would have two positions")
 
 
+def test_an_indicator_for_all_queries_or_for_none() -> None:
+    config = tiny_config("dino")
+    config.denoising = tiny_config("dn_detr", denoising__indicator=True).denoising
+    refuse(config, r"model\.denoising keeps the last channel .* but model\.selection does not")
+    config = tiny_config("dn_detr", denoising__indicator=False)
+    refuse(config, r"model\.selection keeps the last channel .* or model\.selection\.indicator=False")
+
+
 def test_parts_and_rules_belong_together() -> None:
     refuse(tiny_config(criterion__rules=tiny_config().criterion.rules[:2]), "no supervision rule is about the decoder")
     config = tiny_config("deformable_detr_pp")

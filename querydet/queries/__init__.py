@@ -1,6 +1,7 @@
 """Query groups: positions, visibility, and the extra queries that training adds."""
 
 from querydet.queries.contrastive_denoising import ContrastiveDenoising
-from querydet.queries.position import BoxEmbedding, BoxPosition
+from querydet.queries.denoising import Denoising
+from querydet.queries.position import BoxEmbedding, BoxPosition, ScaledBoxPosition
 
-__all__ = ["BoxEmbedding", "BoxPosition", "ContrastiveDenoising"]
+__all__ = ["BoxEmbedding", "BoxPosition", "ContrastiveDenoising", "Denoising", "ScaledBoxPosition"]

@@ -29,10 +29,7 @@ class BoxPosition(nn.Module):
         super().__init__()
         self.frame = frame
         self.embed_dim = embed_dim
-        self.mlp = MLP(2 * embed_dim, embed_dim, embed_dim, num_layers=2)
-        for parameter in self.mlp.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
+        self.mlp = _xavier(MLP(2 * embed_dim, embed_dim, embed_dim, num_layers=2))
 
     def forward(self, boxes: Tensor, valid_ratios: Tensor, content: Tensor, layer: int) -> Tensor:
         """Make positional queries.
@@ -40,7 +37,7 @@ class BoxPosition(nn.Module):
         Args:
             boxes: (B, Q, 4), normalised by the image.
             valid_ratios: (B, 2), the part of the padded finest level that is image, as (w, h).
-            content: (B, Q, C); only its dtype matters here.
+            content: (B, Q, C), of the queries before the layer; only its dtype matters here.
             layer: index of the decoder layer; does not matter here.
 
         Returns:
@@ -50,6 +47,27 @@ class BoxPosition(nn.Module):
             boxes = boxes * valid_ratios.repeat(1, 2)[:, None]
         embedding = box_sine_embedding(boxes, self.embed_dim // 2, (1, 0, 2, 3), TEMPERATURE)
         return self.mlp(embedding.to(content.dtype))
+
+
+class ScaledBoxPosition(BoxPosition):
+    """Positional queries that each query's content scales, channel by channel, from the second layer on.
+
+    DAB-DETR (arXiv 2201.12329, section 4.2) takes the scale from Conditional DETR; DN-DETR keeps it, DINO dropped it.
+    Before the first layer the content knows nothing of the image, and the position stands as it is.
+
+    Args:
+        embed_dim: width C.
+        frame: see :class:`BoxPosition`.
+    """
+
+    def __init__(self, *, embed_dim: int = 256, frame: str = "image") -> None:
+        super().__init__(embed_dim=embed_dim, frame=frame)
+        self.scale = _xavier(MLP(embed_dim, embed_dim, embed_dim, num_layers=2))
+
+    def forward(self, boxes: Tensor, valid_ratios: Tensor, content: Tensor, layer: int) -> Tensor:
+        """Make positional queries (B, Q, C); content (B, Q, C) and layer now matter, else as in the base class."""
+        position = super().forward(boxes, valid_ratios, content, layer)
+        return position if layer == 0 else position * self.scale(content)
 
 
 class BoxEmbedding(nn.Module):
@@ -71,3 +89,11 @@ class BoxEmbedding(nn.Module):
         embedding = box_sine_embedding(boxes, self.embed_dim // 2, (0, 1, 2, 3), TEMPERATURE)
         position, content = self.norm(self.linear(embedding.to(self.linear.weight.dtype))).chunk(2, dim=-1)
         return position, content
+
+
+def _xavier(mlp: MLP) -> MLP:
+    """Xavier weights, as the released code gives every matrix of its transformers."""
+    for parameter in mlp.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+    return mlp

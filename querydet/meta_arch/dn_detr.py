@@ -1,0 +1,39 @@
+"""DN-DETR: Accelerate DETR Training by Introducing Query DeNoising (arXiv 2203.01305)."""
+
+from typing import Any
+
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from querydet.detector import QueryDetector
+from querydet.queries import Denoising
+from querydet.selection import LearnedAnchors
+
+
+@META_ARCH_REGISTRY.register()
+class DNDETR(QueryDetector):
+    """The detector with the idea of DN-DETR, on top of DAB-DETR's boxes as queries.
+
+    * Denoising (section 4.3): matching is unstable early in training, a query gets another object from one epoch to
+      the next. Training adds queries that start from noised objects and whose object is known:
+      :class:`querydet.queries.Denoising`. Matching queries do not see them (section 4.4).
+    * Queries are boxes (section 4.2): a noised object can only be a query where a query is a box and a content. The
+      matching ones are learned: :class:`querydet.selection.LearnedAnchors`.
+    * An indicator (section 4.5), the last channel of the content, tells the two kinds apart: ``selection.indicator``.
+
+    Everything else is shared with the other methods, and none of it is overridden here.
+    """
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        missing = []
+        if not isinstance(self.denoising, Denoising):
+            missing.append("denoising (model.denoising)")
+        if not isinstance(self.selection, LearnedAnchors):
+            missing.append("queries that start from learned boxes (model.selection, LearnedAnchors)")
+        elif not self.selection.indicator:
+            missing.append("the indicator (model.selection.indicator)")
+        if missing:
+            raise ValueError(
+                f"DNDETR lacks {', '.join(missing)}; use querydet.detector.QueryDetector for other combinations of "
+                "parts"
+            )
