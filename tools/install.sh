@@ -53,7 +53,8 @@ has timm || pip install --quiet --no-deps timm==1.0.31
 
 # The package itself, editable; this builds the extension inside querydet/. Without a compiler it goes without.
 stamp=$venv/querydet-package.stamp
-wanted=$(digest setup.py pyproject.toml $(find ops -type f | sort) && pwd)
+# The compiler belongs to the digest: where one is installed later, the extension is built then.
+wanted=$(digest setup.py pyproject.toml $(find ops -type f | sort) && pwd && command -v "${CXX:-c++}" || echo "no compiler")
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     say "building the extension and installing querydet (editable)"
     pip install --quiet --no-build-isolation --no-deps -e .
