@@ -22,6 +22,7 @@ from querydet.checkpoint.compatibility import BACKBONE, check_backbone, check_co
 logger = logging.getLogger(__name__)
 
 POINTER = "last_checkpoint"
+BEST = "model_best.pth"
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -83,6 +84,10 @@ class Checkpointer(DetectionCheckpointer):
     def has_checkpoint(self) -> bool:
         """Whether there is a file that looks like one to resume from; it may still turn out to be damaged."""
         return bool(self._resumable_files())
+
+    def has_best(self) -> bool:
+        """Whether there is a best model, which may be all that a run left that ended before its first checkpoint."""
+        return os.path.exists(os.path.join(self.save_dir, BEST))
 
     def get_checkpoint_file(self) -> str:
         """The newest undamaged checkpoint, the one ``last_checkpoint`` points at first; "" when there is none."""
@@ -148,7 +153,7 @@ class Checkpointer(DetectionCheckpointer):
         if not os.path.isdir(self.save_dir):
             return []
         names = [n for n in os.listdir(self.save_dir) if n.startswith("model_") and n.endswith(".pth")]
-        names = [name for name in names if name != "model_best.pth"]
+        names = [name for name in names if name != BEST]
         names.sort(key=lambda name: os.path.getmtime(os.path.join(self.save_dir, name)), reverse=True)
         pointed = self._pointed()
         if pointed in names:

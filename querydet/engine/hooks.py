@@ -168,7 +168,8 @@ class BestCheckpointer(HookBase):
         if iteration <= self._seen:
             return
         self._seen = iteration
-        if not math.isfinite(value) or (self.best is not None and value <= self.best):
+        # COCO's -1 means that there was nothing to evaluate
+        if not math.isfinite(value) or value < 0 or (self.best is not None and value <= self.best):
             return
         self.best, self.best_iteration = float(value), int(iteration)
         logger.info("Best %s so far: %.4f at iteration %d", self._metric, self.best, iteration)
@@ -194,8 +195,8 @@ class WriterHook(HookBase):
     """
 
     def __init__(self, writers: Callable[[int], Sequence[EventWriter]], period: int) -> None:
-        if period < 1:
-            raise ValueError(f"train.log_period has to be at least 1, got {period}")
+        if not isinstance(period, int) or period < 1:
+            raise ValueError(f"train.log_period has to be an integer of at least 1, got {period!r}")
         self._build = writers
         self._period = period
         self._writers: Sequence[EventWriter] = ()

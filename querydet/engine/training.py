@@ -7,6 +7,7 @@ from typing import Any
 
 from detectron2.config import instantiate
 from detectron2.engine import HookBase, create_ddp_model, hooks
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -117,9 +118,10 @@ def _class_names(cfg: DictConfig, loader: Any) -> list[str]:
 def _find_start(cfg: DictConfig, resume: bool) -> tuple[int, str]:
     """First iteration and checkpoint to resume from, 0 and "" for a new run; fails early when neither works."""
     finder = Checkpointer(nn.Identity(), cfg.train.output_dir)
-    if finder.has_checkpoint() and not resume:
+    if not resume and (finder.has_checkpoint() or finder.has_best()):
+        way = "continue it with --resume" if finder.has_checkpoint() else "it saved nothing to resume from"
         raise ValueError(
-            f"train.output_dir {cfg.train.output_dir} holds checkpoints of an earlier run: continue it with --resume, "
+            f"train.output_dir {cfg.train.output_dir} holds checkpoints of an earlier run: {way}, "
             "choose another train.output_dir, or remove the folder"
         )
     if finder.has_checkpoint():
@@ -169,12 +171,16 @@ def _evaluate_all(
 ) -> dict[str, Any]:
     """Evaluates the weights that count, the average if there is one, and keeps the result in ``results``."""
     results.clear()
-    if ema is None:
-        results.update(evaluate(model, test))
-        return results
-    if cfg.train.ema.evaluate_raw:
+    if ema and cfg.train.ema.evaluate_raw:
         logger.info("Evaluation of the raw weights:")
         results["raw"] = evaluate(model, test)
         logger.info("Evaluation of their moving average:")
-    results.update(evaluate(ema.module, test))
+    results.update(evaluate(ema.module if ema else model, test))
+    metric, found = cfg.train.checkpointer.best_metric, flatten_results_dict(results)
+    if metric and found and metric not in found:
+        logger.warning(
+            "train.checkpointer.best_metric=%s was not evaluated, no model_best.pth is written; there are %s",
+            metric,
+            ", ".join(found),
+        )
     return results

@@ -1,19 +1,17 @@
 """Whole runs in this process."""
 
-import json
 import re
 
 import pytest
 import torch
 from detectron2.utils.events import EventStorage
-from PIL import Image
 
 from querydet.engine import NonFiniteError, Trainer, argument_parser, build_model, evaluate_only, main, train
 from querydet.engine.training import build_train_data
 from querydet.solver import build_adamw
 from tests.engine.conftest import CONFIG
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
-from tests.engine.toy import ToyDetector
+from tests.engine.toy import ToyDetector, ToyEvaluator
 
 
 def run_main(*arguments):
@@ -200,13 +198,6 @@ def test_wrong_config_is_refused(toy_config, overrides, error, message):
         train(toy_config(*overrides))
 
 
-def test_evaluation_needs_weights(toy_config):
-    cfg = toy_config()
-    for resume in (False, True):
-        with pytest.raises(ValueError, match="--eval-only needs weights"):
-            evaluate_only(cfg, build_model(cfg), resume)
-
-
 def test_resuming_takes_the_changed_options_of_the_optimizer(toy_config, tmp_path):
     train(toy_config("train.max_iter=2"))
     changed = ["optimizer.lr=0.5", "optimizer.weight_decay=0.25", "lr_multiplier.milestones=[0.5]"]
@@ -215,6 +206,33 @@ def test_resuming_takes_the_changed_options_of_the_optimizer(toy_config, tmp_pat
     assert (other["lr"], other["weight_decay"]) == (pytest.approx(0.05), 0.25)  # dropped after iteration 1
     assert backbone["lr"] == pytest.approx(0.005)
     assert read_metrics(tmp_path / "run")[-1]["lr"] == pytest.approx(0.005)  # of the larger group
+
+
+def test_misspelt_best_metric_is_reported_with_those_that_exist(toy_config, tmp_path, caplog):
+    cfg = toy_config("train.max_iter=1", "train.checkpointer.best_metric=bbox/ap")
+    train(cfg)
+    assert "best_metric=bbox/ap was not evaluated, no model_best.pth is written; there are bbox/AP" in caplog.text
+    assert not (tmp_path / "run" / "model_best.pth").exists()
+
+
+def test_nothing_to_evaluate_is_not_the_best_result(toy_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(ToyEvaluator, "evaluate", lambda self: {"bbox": {"AP": -1.0}})
+    train(toy_config("train.max_iter=1"))
+    assert not (tmp_path / "run" / "model_best.pth").exists()
+
+
+def test_best_model_of_a_run_without_checkpoints_is_not_overwritten(toy_config, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model_best.pth").write_bytes(b"precious")
+    with pytest.raises(ValueError, match="earlier run: it saved nothing to resume from, choose another"):
+        train(toy_config("train.max_iter=1"))
+    assert (tmp_path / "run" / "model_best.pth").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("period", ["20it", 0])
+def test_wrong_log_period_is_refused(toy_config, period):
+    with pytest.raises(ValueError, match=r"train.log_period has to be an integer of at least 1"):
+        train(toy_config(f"train.log_period={period}"))
 
 
 def test_damaged_checkpoints_are_reported(toy_config, tmp_path):
@@ -234,44 +252,3 @@ def test_fine_tuning_from_other_classes(toy_config, tmp_path):
     with pytest.raises(ValueError, match=r"train.init_allow_mismatch=True"):
         train(toy_config(*options, folder="second"))
     train(toy_config(*options, "train.init_allow_mismatch=True", folder="second"))
-
-
-def write_classes(folder, name, categories):
-    """A COCO json of one image with one object of the last category; returns the overrides that load it as ``name``."""
-    content = {
-        "images": [{"id": 1, "file_name": "a.png", "width": 32, "height": 32}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": len(categories), "bbox": [4, 4, 20, 20]}],
-        "categories": [{"id": index, "name": category} for index, category in enumerate(categories, start=1)],
-    }
-    (folder / f"{name}.json").write_text(json.dumps(content))
-    Image.new("RGB", (32, 32)).save(folder / "a.png")
-    return {"_target_": "querydet.data.load_coco", "annotations": str(folder / f"{name}.json"), "images": str(folder)}
-
-
-@pytest.mark.parametrize(
-    ("tested", "message"),
-    [
-        (["dog", "cat"], "class 0 is 'cat' in the training data, but 'dog' in the test data"),
-        (["cat"], "model.num_classes is 2, but the data set has 1 classes"),
-    ],
-)
-def test_other_classes_for_testing_are_refused_before_the_first_step(toy_config, tmp_path, tested, message):
-    cfg = toy_config("model.num_classes=2", "train.max_iter=1")
-    cfg.dataloader.train.dataset = write_classes(tmp_path, "train", ["cat", "dog"])
-    cfg.dataloader.test.dataset = write_classes(tmp_path, "same", ["cat", "dog"])
-    train(cfg)
-    cfg.dataloader.test.dataset = write_classes(tmp_path, "test", tested)
-    with pytest.raises(ValueError, match=message):
-        evaluate_only(cfg, build_model(cfg), resume=True)
-    cfg.train.output_dir = str(tmp_path / "second")
-    with pytest.raises(ValueError, match=message):
-        train(cfg)
-    assert not list((tmp_path / "second").glob("*.pth"))
-
-
-def test_missing_test_data_stops_the_run_before_the_first_step(toy_config, tmp_path):
-    cfg = toy_config("train.checkpointer.period=1it")
-    cfg.dataloader.test.dataset = {"_target_": "querydet.data.load_coco", "annotations": "no.json", "images": "no"}
-    with pytest.raises(FileNotFoundError, match=r"no\.json does not exist"):
-        train(cfg)
-    assert not list((tmp_path / "run").glob("*.pth"))
