@@ -156,6 +156,11 @@ class BuildWithConfigs(build_py):
     """Also copies configs/ and projects/*/configs to querydet/_configs, in the folder being built only."""
 
     def run(self) -> None:
+        if not self.editable_mode:
+            # what was renamed or removed since an earlier build must not go into the wheel; the extension is kept
+            for path in (Path(self.build_lib) / "querydet").rglob("*"):
+                if path.is_file() and path.suffix != ".so":
+                    path.unlink()
         super().run()
         if self.editable_mode:  # the source tree itself is used
             return
