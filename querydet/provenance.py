@@ -1,16 +1,23 @@
 """Where a published number comes from: the command, commit, machine, versions and date that are stored beside it."""
 
+import contextlib
 import datetime
+import json
 import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import querydet
+
+RUN_FILE = "run.json"
 
 
 def provenance(argv: Sequence[str]) -> dict[str, object]:
@@ -34,6 +41,35 @@ def provenance(argv: Sequence[str]) -> dict[str, object]:
             "querydet": querydet.__version__,
         },
     }
+
+
+@contextlib.contextmanager
+def recorded(folder: str, start_iteration: int, started: float) -> Iterator[None]:
+    """Writes ``run.json`` beside the results of a training run: what is being run, and at the end how long it took.
+
+    The file is a list with an entry for every time that the run was started or resumed; a part that was killed has no
+    ``minutes``.
+
+    Args:
+        folder: of the run.
+        start_iteration: first iteration of this part; 0 begins the list anew.
+        started: ``time.time()`` when this part was started.
+    """
+    path = Path(folder) / RUN_FILE
+    parts = read_parts(folder) if start_iteration else []
+    parts.append({"start_iteration": start_iteration, **provenance(sys.argv)})
+    path.write_text(json.dumps(parts, indent=2) + "\n")
+    try:
+        yield
+    finally:
+        parts[-1]["minutes"] = round((time.time() - started) / 60, 2)
+        path.write_text(json.dumps(parts, indent=2) + "\n")
+
+
+def read_parts(folder: str) -> list[dict[str, Any]]:
+    """The entries of a run's ``run.json``; none when the run has no such file."""
+    path = Path(folder) / RUN_FILE
+    return json.loads(path.read_text()) if path.is_file() else []
 
 
 def commit() -> str | None:

@@ -1,6 +1,9 @@
 """Writes what a training run reached into a data file, beside the command, commit, machine and date that made it.
 
 python tools/record_run.py output/quickstart --output benchmarks/results/quickstart.json
+
+These come from the ``run.json`` that training leaves in its folder. Without one, of an older run, they are those of the
+recording, which the file then says.
 """
 
 import argparse
@@ -8,21 +11,23 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from querydet.config import load_config
-from querydet.provenance import provenance
+from querydet.provenance import provenance, read_parts
 from querydet.visualization import read_metrics
 
 
-def record_run(run: str) -> dict[str, object]:
+def record_run(run: str) -> dict[str, Any]:
     """Collect the result of a run.
 
     Args:
-        run: its output folder, with ``metrics.json`` and ``config.yaml``.
+        run: its output folder, with ``metrics.json``, ``config.yaml`` and ``run.json``.
 
     Returns:
-        ``iterations``, ``minutes`` (of training steps and data, by the median step; evaluations come on top),
-        ``evaluations`` (iteration -> AP, AP50), ``best_AP50``, ``data`` and ``num_classes``.
+        Provenance, ``iterations``, ``batch_size``, ``minutes`` (of all parts of the run, start-up and evaluations
+        included), ``evaluations`` (iteration -> AP, AP50), ``best_AP50``, ``num_classes``, and a ``note`` on what is
+        not known.
 
     Raises:
         FileNotFoundError: the folder is not that of a run.
@@ -33,19 +38,32 @@ def record_run(run: str) -> dict[str, object]:
         raise ValueError(f"{run} holds no evaluation: nothing to record")
     cfg = load_config(str(Path(run) / "config.yaml"))
     iterations = max(metrics["total_loss"]) + 1
-    seconds = sorted(metrics["time"].values())
     evaluations = {
         str(iteration + 1): {"AP": round(metrics["bbox/AP"][iteration], 3), "AP50": round(value, 3)}
         for iteration, value in metrics["bbox/AP50"].items()
     }
     return {
+        **origin(run, iterations, sorted(metrics["time"].values())),
         "iterations": iterations,
         "batch_size": cfg.dataloader.train.total_batch_size,
-        "minutes": round(seconds[len(seconds) // 2] * iterations / 60, 1),
         "evaluations": evaluations,
         "best_AP50": max(each["AP50"] for each in evaluations.values()),
         "num_classes": cfg.model.num_classes,
     }
+
+
+def origin(run: str, iterations: int, step_seconds: Sequence[float]) -> dict[str, Any]:
+    """Provenance and minutes of a run; ``note`` says what had to be guessed."""
+    parts = [part for part in read_parts(run) if part["start_iteration"] < iterations]  # others only evaluated
+    estimate = round(step_seconds[len(step_seconds) // 2] * iterations / 60, 1)
+    guess = "minutes are the median step times the iterations"
+    if not parts:
+        note = f"the run left no run.json: commit, date, machine and load are those of the recording, {guess}"
+        return {**provenance(sys.argv), "minutes": estimate, "note": note}
+    found = {key: value for key, value in parts[0].items() if key not in ("start_iteration", "minutes")}
+    if all("minutes" in part for part in parts):
+        return {**found, "minutes": round(sum(part["minutes"] for part in parts), 1)}
+    return {**found, "minutes": estimate, "note": f"a part of the run was killed: {guess}"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,12 +71,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="output folder of a training run")
     parser.add_argument("--output", required=True, help="json file to write")
-    parser.add_argument("--command", required=True, help="the command that trained, to be repeated by the reader")
+    parser.add_argument("--command", help="the command to show instead of the recorded one, such as 'make quickstart'")
     arguments = parser.parse_args(argv)
-    record = {**provenance(sys.argv), "command": arguments.command, **record_run(arguments.run)}
+    record = record_run(arguments.run)
+    if arguments.command:
+        record["command"] = arguments.command
+    elif not read_parts(arguments.run):
+        parser.error(f"{arguments.run} has no run.json that tells the command: add --command")
     Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
     Path(arguments.output).write_text(json.dumps(record, indent=2) + "\n")
     print(f"{arguments.output}: best AP50 {record['best_AP50']:.1f} after {record['iterations']} iterations")
+    if "note" in record:
+        print(f"note: {record['note']}")
 
 
 if __name__ == "__main__":

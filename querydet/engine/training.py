@@ -1,6 +1,8 @@
 """Builds everything a training run needs from a config, and runs it."""
 
+import contextlib
 import logging
+import time
 from collections.abc import Callable, Sized
 from functools import partial
 from typing import Any
@@ -29,6 +31,7 @@ from querydet.engine.run_length import RunLength
 from querydet.engine.setup import check_writable, resolve_device, seed_everything
 from querydet.engine.trainer import Trainer
 from querydet.engine.writers import build_writers
+from querydet.provenance import recorded
 from querydet.solver import EpochScheduler
 
 logger = logging.getLogger(__name__)
@@ -56,6 +59,7 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
         FileNotFoundError: ``train.init_checkpoint`` or files of the training or test data do not exist.
         NonFiniteError: a NaN or infinite loss or gradient.
     """
+    started = time.time()
     check_writable(cfg.train.output_dir)
     start_iter, checkpoint = _find_start(cfg, resume)
     loader = build_train_data(cfg, start_iter)
@@ -83,7 +87,9 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
         checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
         if ema:
             ema.module.load_state_dict(model.state_dict())
-    trainer.train(start_iter, length.max_iter)
+    main = comm.is_main_process()
+    with recorded(cfg.train.output_dir, start_iter, started) if main else contextlib.nullcontext():
+        trainer.train(start_iter, length.max_iter)
     return results
 
 

@@ -8,6 +8,7 @@ from detectron2.utils.events import EventStorage
 
 from querydet.engine import NonFiniteError, Trainer, argument_parser, build_model, evaluate_only, main, train
 from querydet.engine.training import build_train_data
+from querydet.provenance import read_parts
 from querydet.solver import build_adamw
 from tests.engine.conftest import CONFIG
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
@@ -68,6 +69,7 @@ def test_resume_without_a_checkpoint_starts_a_run(toy_config, tmp_path):
     results = train(toy_config("train.max_iter=1"), resume=True)
     assert 0 < results["bbox"]["AP"] < 100
     assert (tmp_path / "run" / "model_final.pth").exists()
+    assert {"command", "commit", "date", "machine", "minutes"} <= read_parts(str(tmp_path / "run"))[0].keys()
 
 
 def test_average_is_evaluated_and_saved(toy_config, tmp_path):

@@ -1,0 +1,103 @@
+"""The tools that turn runs into data files and these into the README's tables."""
+
+import json
+
+import pytest
+
+from querydet.config import get_config, save_config
+from querydet.provenance import commit, recorded
+
+PART = {"command": "python train_net.py x", "commit": "abc", "date": "2020-01-01", "machine": "abacus"}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run of 20 iterations, two of them evaluated."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    lines = [
+        {"iteration": 9, "total_loss": 3.0, "time": 6.0, "bbox/AP": 10.0, "bbox/AP50": 20.0},
+        {"iteration": 19, "total_loss": 2.0, "time": 6.0, "bbox/AP": 11.0, "bbox/AP50": 19.0},
+    ]
+    (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    save_config(get_config("quick/dino_synthetic.py"), str(folder / "config.yaml"))
+    return folder
+
+
+def record(tool, run, *options):
+    output = run / "new" / "record.json"
+    tool("record_run").main([str(run), "--output", str(output), *options])
+    return json.loads(output.read_text())
+
+
+def test_record_is_that_of_the_run(tool, run):
+    parts = [{"start_iteration": 0, **PART, "minutes": 3}, {"start_iteration": 10, **PART, "minutes": 1.5}]
+    only_evaluated = {"start_iteration": 20, **PART, "minutes": 7}
+    (run / "run.json").write_text(json.dumps([*parts, only_evaluated]))
+    found = record(tool, run)
+    assert PART.items() <= found.items()
+    assert (found["minutes"], found["iterations"], found["batch_size"], found["best_AP50"]) == (4.5, 20, 8, 20.0)
+    assert found["evaluations"] == {"10": {"AP": 10.0, "AP50": 20.0}, "20": {"AP": 11.0, "AP50": 19.0}}
+    assert "note" not in found
+    assert record(tool, run, "--command", "make quickstart")["command"] == "make quickstart"
+
+
+def test_minutes_of_a_killed_part_are_estimated_and_this_is_said(tool, run):
+    (run / "run.json").write_text(json.dumps([{"start_iteration": 0, **PART}]))
+    found = record(tool, run)
+    assert found["minutes"] == 2.0
+    assert "killed: minutes are the median step" in found["note"]
+
+
+def test_run_without_provenance_needs_a_command_and_says_what_is_guessed(tool, run, capsys):
+    with pytest.raises(SystemExit):
+        record(tool, run)
+    assert "no run.json that tells the command: add --command" in capsys.readouterr().err
+    found = record(tool, run, "--command", "train")
+    assert (found["command"], found["commit"], found["minutes"]) == ("train", commit(), 2.0)
+    assert "those of the recording" in found["note"]
+
+
+def test_every_part_of_a_run_is_recorded(tmp_path):
+    for start in (0, 5):
+        with recorded(str(tmp_path), start, started=0.0):
+            pass
+    with pytest.raises(KeyboardInterrupt), recorded(str(tmp_path), 8, started=0.0):
+        raise KeyboardInterrupt
+    parts = json.loads((tmp_path / "run.json").read_text())
+    assert [part["start_iteration"] for part in parts] == [0, 5, 8]
+    assert all(part["minutes"] > 0 and part["machine"] for part in parts)
+    with recorded(str(tmp_path), 0, started=0.0):  # a new run
+        assert "minutes" not in json.loads((tmp_path / "run.json").read_text())[0]
+
+
+def test_sections_of_the_readme_are_replaced_and_nothing_else(tool, monkeypatch):
+    module = tool("update_readme")
+    monkeypatch.setattr(module, "SECTIONS", {"speed": lambda: "new"})
+    text = "a\n<!-- speed -->\nold\nolder\n<!-- /speed -->\nb\n"
+    assert module.updated(text) == "a\n<!-- speed -->\nnew\n<!-- /speed -->\nb\n"
+    with pytest.raises(ValueError, match="no section between <!-- speed -->"):
+        module.updated("a\n")
+
+
+def test_difference_between_readme_and_data_files_is_found(tool, monkeypatch, tmp_path):
+    module = tool("update_readme")
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- speed -->\n<!-- /speed -->\n")
+    monkeypatch.setattr(module, "README", readme)
+    monkeypatch.setattr(module, "SECTIONS", {"speed": lambda: "new"})
+    with pytest.raises(SystemExit, match="differs"):
+        module.main(["--check"])
+    module.main([])
+    assert "new" in readme.read_text()
+    module.main(["--check"])
+
+
+def test_summary_names_command_machine_and_commit(tool, monkeypatch):
+    module = tool("update_readme")
+    evaluations = {"10": {"AP": 10.0, "AP50": 20.0}}
+    data = {**PART, "minutes": 4.5, "batch_size": 8, "evaluations": evaluations}
+    monkeypatch.setattr(module, "load", lambda name: data)
+    text = module.run_summary("any")
+    for part in (*PART.values(), "20.0", "10.0"):
+        assert part in text
