@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from querydet.assigners import HungarianAssigner
 from querydet.layers import MultiScaleDeformableAttention
+from querydet.queries import GroupedDenoising, HybridTopKSelection
 from querydet.selection import TopKSelection
-from querydet.structures import Role, Stage
+from querydet.structures import Branch, Role, Stage
 
 if TYPE_CHECKING:
     from querydet.detector import QueryDetector
@@ -19,6 +21,7 @@ def check_parts(detector: QueryDetector) -> None:
     _check_heads(detector)
     _check_queries(detector)
     _check_indicator(detector)
+    _check_groups(detector)
     _check_supervision(detector)
 
 
@@ -95,6 +98,26 @@ def _check_indicator(detector: QueryDetector) -> None:
             f"model.{kept} keeps the last channel of the content for an indicator, which tells matching from denoising "
             f"queries, but model.{other} does not: give both an indicator, or model.{kept}.indicator=False"
         )
+
+
+def _check_groups(detector: QueryDetector) -> None:
+    selection, denoising = detector.selection, detector.denoising
+    groups = getattr(selection, "num_groups", 1)
+    if isinstance(denoising, GroupedDenoising) and denoising.num_groups != groups:
+        raise ValueError(
+            f"model.denoising makes queries for {denoising.num_groups} groups, but model.selection makes {groups}: set "
+            f"model.denoising.num_groups={groups}, or use the plain denoising part, for the primary group alone"
+        )
+    if not isinstance(selection, HybridTopKSelection):
+        return
+    for rule in detector.criterion.rules:
+        one_to_one = (rule.stage, rule.role, rule.branch) == (Stage.DECODER, Role.MATCHING, Branch.ONE_TO_ONE)
+        if one_to_one and not isinstance(rule.assigner, HungarianAssigner):
+            raise ValueError(
+                f"model.selection offers each object {selection.repeats} times to an extra group of queries, and "
+                f"{type(rule.assigner).__name__} does not repeat objects: use HungarianAssigner in the rule of the "
+                "decoder's one-to-one predictions, or a selection without an extra group"
+            )
 
 
 def _check_supervision(detector: QueryDetector) -> None:

@@ -67,9 +67,9 @@ class SupervisionRule:
                 matched = MatchedPairs.gather(self.assigner(each, targets), targets)
             if self.assign_once:
                 once[each.group.name] = matched
-            divisor = self.normalizer(each, targets)
+            scale = each.group.weight / self.normalizer(each, targets)
             for term in self.losses:
-                add_loss(losses, f"loss_{term.name}{each.suffix}", term.weight * term(each, matched) / divisor)
+                add_loss(losses, f"loss_{term.name}{each.suffix}", term.weight * scale * term(each, matched))
         return losses
 
     def describe(self) -> str:

@@ -22,7 +22,7 @@ from querydet.encoder import DeformableEncoder
 from querydet.heads import PredictionHeads
 from querydet.neck import MultiScaleNeck
 from querydet.postprocess import TopKPostprocess
-from querydet.queries import ContrastiveDenoising, Denoising
+from querydet.queries import ContrastiveDenoising, Denoising, GroupedDenoising
 from querydet.selection import LearnedAnchors, LearnedPoints, ProposalHead, TopKSelection
 from querydet.structures import InitialQueries, PredictionSet, QueryBatch, QueryGroup, Targets
 from querydet.targets import image_name, make_targets
@@ -65,7 +65,7 @@ class QueryDetector(nn.Module):
         criterion: Criterion,
         postprocess: TopKPostprocess,
         num_classes: int,
-        denoising: ContrastiveDenoising | Denoising | None = None,
+        denoising: ContrastiveDenoising | Denoising | GroupedDenoising | None = None,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
         input_format: str = "RGB",

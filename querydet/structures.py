@@ -86,6 +86,7 @@ class QueryGroup:
     block: int | None = None  # its queries attend only within consecutive runs of this many; None: to the whole group
     repeats: int = 1  # how many queries of the group an assigner may give to each object, where it gives one otherwise
     divisor: int = 1  # the losses of the group are divided by it: how many queries are there for each object in all
+    weight: float = 1.0  # the losses of the group are multiplied by it
     label: str = ""  # what marks the losses of the group; groups without share names, and their losses are summed
     known: tuple[Assignment, ...] | None = None  # of a denoising group, per image: what its queries were made from
 
@@ -165,6 +166,7 @@ class ProposalPredictions:
     logits: Tensor  # (B, N, K) float32
     boxes: Tensor  # (B, N, 4) float32
     anchors: Tensor  # (B, N, 4), what the boxes were predicted from
+    divisor: int = 1  # their losses are divided by it: how many groups have predictions of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ class InitialQueries:
                 stage=Stage.ENCODER,
                 layer=0,
                 is_last=True,
-                group=QueryGroup(self.group.name, 0, found.boxes.shape[1], divisor=self.group.divisor),
+                group=QueryGroup(self.group.name, 0, found.boxes.shape[1], divisor=found.divisor),
                 logits=found.logits,
                 boxes=found.boxes,
                 start_boxes=found.anchors,

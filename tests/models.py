@@ -24,6 +24,11 @@ COMPOSITIONS = (
     "dino_5scale",
     "dab_deformable_detr",
     "dn_detr",
+    "group_deformable_detr_pp",
+    "group_dino",
+    "group_dab_deformable_detr",
+    "group_dn_detr",
+    "h_detr",
 )
 
 
@@ -60,9 +65,14 @@ def tiny_config(name: str = "dino", **overrides: Any) -> DictConfig:
         part.layer.ffn_dim = 48
         part.layer.dropout = 0.0
     model.selection.num_queries = 12
-    if "min_dynamic" in (model.denoising or {}):
-        model.denoising.num_queries = 6
-        model.denoising.min_dynamic = 0
+    for key, value in (("num_groups", 3), ("extra_queries", 20), ("repeats", 2)):
+        if key in model.selection:
+            model.selection[key] = value
+    denoising = model.denoising or {}
+    denoising = denoising.get("denoising", denoising)
+    if "min_dynamic" in denoising:
+        denoising.num_queries = 6
+        denoising.min_dynamic = 0
     for key, value in overrides.items():
         OmegaConf.update(model, key.replace("__", "."), value, merge=False)
     return model

@@ -78,3 +78,16 @@ def test_selection_by_columns_that_are_not_trained() -> None:
 
 def test_looking_forward_twice_needs_steps() -> None:
     refuse(tiny_config(decoder__refine_boxes=False), "look_forward_twice needs refine_boxes")
+
+
+def test_groups_of_denoising_and_selection() -> None:
+    config = tiny_config("group_dino", denoising__num_groups=2)
+    refuse(config, r"for 2 groups, but model.selection makes 3: set model\.denoising\.num_groups=3")
+    config.selection = tiny_config("dino").selection
+    refuse(config, "for 2 groups, but model.selection makes 1")
+
+
+def test_repeated_objects_need_an_assigner_that_repeats_them() -> None:
+    config = tiny_config("h_detr")
+    config.criterion.rules[0].assigner = tiny_config("dino").criterion.rules[2].assigner
+    refuse(config, "KnownAssigner does not repeat objects: use HungarianAssigner")

@@ -11,7 +11,8 @@ from querydet.structures import Assignment, PredictionSet, Targets
 class HungarianAssigner:
     """Matches every object to one query, and no query to two objects.
 
-    An image with more objects than queries leaves the objects without a match whose omission is cheapest.
+    An image with more objects than queries leaves the objects without a match whose omission is cheapest. A group of
+    queries with ``repeats`` is matched against each object that many times (H-DETR, arXiv 2207.13080, section 3.2).
 
     Args:
         class_weight, l1_weight, giou_weight: of the cost terms; 2, 5, 2 in all released code.
@@ -68,5 +69,6 @@ class HungarianAssigner:
                 f"cannot match {predictions.describe()} in {name}: the matching cost is not finite. Its logits or "
                 "boxes are NaN or infinite; lower the learning rate, or look for broken annotations in that image"
             )
-        queries, objects = linear_sum_assignment(cost.numpy())
+        queries, objects = linear_sum_assignment(cost.repeat(1, predictions.group.repeats).numpy())
+        objects = objects % max(cost.shape[1], 1)
         return Assignment(queries=torch.from_numpy(queries).to(device), objects=torch.from_numpy(objects).to(device))

@@ -2,5 +2,6 @@
 
 from querydet.meta_arch.dino import DINO
 from querydet.meta_arch.dn_detr import DNDETR
+from querydet.meta_arch.group_detr import GroupDETR
 
-__all__ = ["DINO", "DNDETR"]
+__all__ = ["DINO", "DNDETR", "GroupDETR"]

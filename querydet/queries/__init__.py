@@ -2,6 +2,18 @@
 
 from querydet.queries.contrastive_denoising import ContrastiveDenoising
 from querydet.queries.denoising import Denoising
+from querydet.queries.grouped import GroupedDenoising, GroupedLearnedAnchors, GroupedTopKSelection
+from querydet.queries.hybrid import HybridTopKSelection
 from querydet.queries.position import BoxEmbedding, BoxPosition, ScaledBoxPosition
 
-__all__ = ["BoxEmbedding", "BoxPosition", "ContrastiveDenoising", "Denoising", "ScaledBoxPosition"]
+__all__ = [
+    "BoxEmbedding",
+    "BoxPosition",
+    "ContrastiveDenoising",
+    "Denoising",
+    "GroupedDenoising",
+    "GroupedLearnedAnchors",
+    "GroupedTopKSelection",
+    "HybridTopKSelection",
+    "ScaledBoxPosition",
+]

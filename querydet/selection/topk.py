@@ -4,13 +4,19 @@ The content of a query comes from its box (Deformable DETR, arXiv 2010.04159, ap
 while only its box comes from the image ("mixed query selection", DINO, arXiv 2203.03605, section 3.4).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
-from querydet.queries.position import BoxEmbedding
 from querydet.selection.content import LearnedContent, ProjectedFeatures
 from querydet.selection.proposals import ProposalHead
 from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, ProposalPredictions, Proposals, QueryGroup
+
+if TYPE_CHECKING:
+    from querydet.queries.position import BoxEmbedding  # whose package imports this module
 
 
 class TopKSelection(nn.Module):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -63,3 +65,32 @@ def test_a_cost_that_is_not_finite_names_layer_and_image() -> None:
     predicted.boxes[1, 2, 0] = torch.nan
     with pytest.raises(FloatingPointError, match=r"decoder layer 3 \(primary queries\) in image1.jpg"):
         HungarianAssigner()(predicted, make_targets([2, 2]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_group_with_repeats_gets_the_optimum_over_repeated_objects(seed: int) -> None:
+    predicted, targets = make_predictions(2, 7, seed=seed), make_targets([2, 1])
+    repeated = replace(predicted, group=replace(predicted.group, repeats=3))
+    assigned = HungarianAssigner(giou_eps=1e-6)(repeated, targets)
+    for image, found in enumerate(assigned):
+        labels, boxes = targets.labels[image].tolist(), targets.boxes[image].tolist()
+        costs = [
+            [
+                reference.cost(predicted.logits[image, query, label].item(), box.tolist(), gt, 1e-6)
+                for label, gt in zip(labels * 3, boxes * 3, strict=True)
+            ]
+            for query, box in enumerate(predicted.boxes[image])
+        ]
+        least, _ = reference.best_assignment(costs)
+        total = sum(costs[query][column] for query, column in zip(found.queries, found.objects, strict=True))
+        assert total == pytest.approx(least, abs=1e-4)
+        assert found.objects.bincount().tolist() == [3] * targets.counts[image]
+        assert len(found.queries.unique()) == len(found.queries)
+
+
+@pytest.mark.parametrize(("count", "matched"), [(0, 0), (4, 7), (9, 7)])
+def test_repeats_without_objects_and_with_more_than_there_are_queries(count: int, matched: int) -> None:
+    predicted = make_predictions(1, 7)
+    (found,) = HungarianAssigner()(replace(predicted, group=replace(predicted.group, repeats=3)), make_targets([count]))
+    assert len(found.queries) == len(found.objects) == matched
+    assert (found.objects < max(count, 1)).all()

@@ -1,0 +1,21 @@
+"""Group DETR (arXiv 2207.13085) on DINO: 11 groups of queries in training, each with denoising queries of its own.
+
+The paper does not say which groups have denoising queries; Baidu's reproduction gives them to all of them. With
+DINO's own denoising part instead, only the primary group has them.
+"""
+
+from detectron2.config import LazyCall as L
+
+from querydet.config import get_config
+from querydet.meta_arch import GroupDETR
+from querydet.queries import GroupedDenoising, GroupedTopKSelection
+
+model = get_config("common/models/dino.py").model
+model._target_ = GroupDETR
+model.selection._target_ = GroupedTopKSelection
+model.selection.num_groups = 11
+model.selection.source = "per_set"
+_denoising = model.denoising
+_denoising.update(num_classes="${...num_classes}", embed_dim="${...neck.embed_dim}")
+_denoising.inverse_sigmoid_eps = "${...heads.inverse_sigmoid_eps}"
+model.denoising = L(GroupedDenoising)(denoising=_denoising, num_groups="${..selection.num_groups}")

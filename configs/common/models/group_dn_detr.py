@@ -1,0 +1,26 @@
+"""Group DETR with DN-DETR: 11 groups of learned boxes, each with denoising queries of its own.
+
+The paper has "dynamic denoising groups with 100 denoising queries" (arXiv 2207.13085, table 3) and does not say which
+groups of queries have them; with DN-DETR's own denoising part instead, only the primary group does.
+"""
+
+from detectron2.config import LazyCall as L
+
+from querydet.config import get_config
+from querydet.meta_arch import GroupDETR
+from querydet.queries import GroupedDenoising, GroupedLearnedAnchors
+
+model = get_config("common/models/dn_detr.py").model
+model._target_ = GroupDETR
+model.selection._target_ = GroupedLearnedAnchors
+model.selection.num_groups = 11
+_denoising = model.denoising
+_denoising.update(
+    num_groups=None,
+    num_queries=100,
+    num_classes="${...num_classes}",
+    embed_dim="${...neck.embed_dim}",
+    indicator="${...selection.indicator}",
+    inverse_sigmoid_eps="${...heads.inverse_sigmoid_eps}",
+)
+model.denoising = L(GroupedDenoising)(denoising=_denoising, num_groups="${..selection.num_groups}")

@@ -1,0 +1,18 @@
+"""H-DETR (arXiv 2207.13080) on Deformable DETR++: 1500 more queries in training, with every object offered 6 times."""
+
+from detectron2.config import LazyCall as L
+
+from querydet.config import get_config
+from querydet.normalizers import MeanRepeatedObjects
+from querydet.queries import HybridTopKSelection
+from querydet.selection import LearnedContent
+
+model = get_config("common/models/deformable_detr_pp.py").model
+model.selection._target_ = HybridTopKSelection
+model.selection.extra_queries = 1500
+model.selection.extra_content = L(LearnedContent)(
+    num_queries="${..extra_queries}", embed_dim="${...neck.embed_dim}", init="normal"
+)
+model.selection.repeats = 6
+model.selection.extra_weight = 1.0
+model.criterion.rules[0].normalizer = L(MeanRepeatedObjects)()

@@ -1,0 +1,209 @@
+"""Group DETR: several groups of queries in training, each trained like the primary one (arXiv 2207.13085, section 3).
+
+K groups share the decoder and its heads and nothing else: each starts from its own queries, attends to itself, is
+matched one to one, and carries 1/K of the loss (equation 7). Inference builds the primary group alone, so that a group
+costs nothing there. Over a first stage every group selects its queries by a proposal head of its own, and denoising
+queries can be made for every group anew; the paper does not say so, the authors' and Baidu's later code does.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from querydet.queries.contrastive_denoising import ContrastiveDenoising
+from querydet.queries.denoising import Denoising
+from querydet.selection.content import LearnedContent
+from querydet.selection.learned import LearnedAnchors
+from querydet.selection.topk import TopKSelection
+from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, QueryGroup, Targets
+
+SOURCES = ("per_set", "shared", "ranked")
+
+
+def group_name(number: int) -> str:
+    """What group ``number`` is called; number 0 is the primary one."""
+    return PRIMARY if number == 0 else f"group{number}"
+
+
+def check_num_groups(num_groups: int) -> None:
+    """Raise ValueError for less than one group."""
+    if num_groups < 1:
+        raise ValueError(f"num_groups must be at least 1, the primary group alone; found {num_groups}")
+
+
+def copy_content(content: nn.Module) -> nn.Module:
+    """The same part for another group: a learned table is drawn anew, other weights start equal."""
+    copied = copy.deepcopy(content)
+    if isinstance(copied, LearnedContent):
+        copied.reset_parameters()
+    return copied
+
+
+class GroupedTopKSelection(TopKSelection):
+    """K groups of queries in training, the best proposals for each.
+
+    Args:
+        num_groups: K, with the primary group; 11 in the paper, which finds more of no use (figure 9).
+        source: where the boxes of the other groups come from. "per_set": each group has a proposal head of its own,
+            which starts as a copy of the primary's, is supervised with its group, and has its own best tokens.
+            "shared": all groups start from the same boxes. "ranked": group g starts from ranks g*Q to (g+1)*Q of one
+            selection.
+        primary: see :class:`TopKSelection`; of the primary group. The other groups have contents of their own, and the
+            ``box_embedding`` serves all.
+
+    Raises:
+        ValueError: for an unknown source, less than one group, or when nothing gives the queries their content.
+    """
+
+    def __init__(self, *, num_groups: int = 11, source: str = "per_set", **primary: Any) -> None:
+        super().__init__(**primary)
+        check_num_groups(num_groups)
+        if source not in SOURCES:
+            raise ValueError(f"source must be one of {SOURCES}, found {source!r}")
+        self.num_groups = num_groups
+        self.source = source
+        own_heads = num_groups - 1 if source == "per_set" else 0
+        self.extra_proposals = nn.ModuleList(copy.deepcopy(self.proposals) for _ in range(own_heads))
+        contents = [] if self.content is None else [self.content] * (num_groups - 1)
+        self.extra_contents = nn.ModuleList(map(copy_content, contents))
+
+    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+        """The primary group; in training, followed by the others.
+
+        Raises:
+            ValueError: when the images have fewer tokens than the queries to select from one set of proposals.
+        """
+        if not training:
+            return super().forward(memory, training)
+        return self._own_proposals(memory) if self.source == "per_set" else self._one_set_of_proposals(memory)
+
+    def _own_proposals(self, memory: FeaturePyramid) -> tuple[InitialQueries, ...]:
+        groups = []
+        for number, head in enumerate([self.proposals, *self.extra_proposals]):
+            proposals = head(memory)
+            index = self.select(proposals, self.num_queries)
+            supervised = replace(self.supervised(proposals, index), divisor=self.num_groups)
+            groups.append(self.make_queries(proposals, index, self._content(number), self._group(number), supervised))
+        return tuple(groups)
+
+    def _one_set_of_proposals(self, memory: FeaturePyramid) -> tuple[InitialQueries, ...]:
+        proposals = self.proposals(memory)
+        if self.source == "ranked":
+            slices = self.select(proposals, self.num_groups * self.num_queries).split(self.num_queries, dim=1)
+        else:
+            slices = (self.select(proposals, self.num_queries),) * self.num_groups
+        supervised = self.supervised(proposals, slices[0])
+        return tuple(
+            self.make_queries(
+                proposals, index, self._content(number), self._group(number), None if number else supervised
+            )
+            for number, index in enumerate(slices)
+        )
+
+    def _content(self, number: int) -> nn.Module | None:
+        return self.content if number == 0 or self.content is None else self.extra_contents[number - 1]
+
+    def _group(self, number: int) -> QueryGroup:
+        return QueryGroup(group_name(number), 0, self.num_queries, divisor=self.num_groups)
+
+
+class GroupedLearnedAnchors(LearnedAnchors):
+    """K groups of queries in training, learned boxes and contents for each.
+
+    Args:
+        num_groups: K, with the primary group.
+        primary: see :class:`LearnedAnchors`; the tables of the other groups are like the primary's, drawn anew.
+
+    Raises:
+        ValueError: for less than one group, or an unknown initialisation.
+    """
+
+    def __init__(self, *, num_groups: int = 11, **primary: Any) -> None:
+        super().__init__(**primary)
+        check_num_groups(num_groups)
+        self.num_groups = num_groups
+        self.extra_groups = nn.ModuleList(LearnedAnchors(**primary) for _ in range(num_groups - 1))
+
+    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+        """The primary group; in training, followed by the others."""
+        made = super().forward(memory, training)
+        for each in self.extra_groups if training else ():
+            made += each(memory, training)
+        return tuple(
+            replace(each, group=replace(each.group, name=group_name(number), divisor=self.num_groups))
+            for number, each in enumerate(made)
+        )
+
+
+class GroupedDenoising(nn.Module):
+    """Denoising queries for every group of matching queries, each with a label table and noise of its own.
+
+    Baidu's Group DETR with DINO. A plain denoising part instead makes them for the primary group alone.
+
+    Args:
+        denoising: makes those of the primary group; those of the others are made by parts like it, with label tables
+            drawn anew.
+        num_groups: K, that of the selection.
+
+    Raises:
+        ValueError: for less than one group.
+    """
+
+    def __init__(self, *, denoising: ContrastiveDenoising | Denoising, num_groups: int = 11) -> None:
+        super().__init__()
+        check_num_groups(num_groups)
+        self.members = nn.ModuleList([denoising] + [_redrawn(denoising) for _ in range(num_groups - 1)])
+
+    @property
+    def num_groups(self) -> int:
+        """K."""
+        return len(self.members)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that labels are drawn from."""
+        return self.members[0].num_classes  # type: ignore[return-value]
+
+    @property
+    def indicator(self) -> bool:
+        """Whether the last channel of the content tells denoising from matching queries."""
+        return getattr(self.members[0], "indicator", False)
+
+    def forward(self, targets: Targets) -> tuple[InitialQueries, ...]:
+        """Make the denoising queries of a batch, for each group in turn.
+
+        The noise of the primary group is that of the plain part; the seeds of the others follow from the image's.
+        """
+        made = []
+        for number, member in enumerate(self.members):
+            (queries,) = member(replace(targets, seeds=group_seeds(targets.seeds, number)))
+            group = replace(
+                queries.group,
+                name=f"{group_name(number)} {queries.group.name}" if number else queries.group.name,
+                sees=(group_name(number),),
+                divisor=queries.group.divisor * self.num_groups,
+            )
+            made.append(replace(queries, group=group))
+        return tuple(made)
+
+
+def _redrawn(denoising: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(denoising)
+    for module in copied.modules():
+        if isinstance(module, nn.Embedding):
+            module.reset_parameters()
+    return copied
+
+
+def group_seeds(seeds: Sequence[int | None], number: int) -> tuple[int | None, ...]:
+    """Seeds of the images' noise in group ``number``: independent of each other, fixed by the images' own seeds."""
+    if number == 0:
+        return tuple(seeds)
+    return tuple(
+        None if seed is None else int(np.random.SeedSequence([seed % 2**64, number]).generate_state(1, np.uint64)[0])
+        for seed in seeds
+    )
