@@ -12,13 +12,6 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-_NORMS = (
-    nn.modules.batchnorm._NormBase,
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.LocalResponseNorm,
-)
-
 
 def build_adamw(
     model: nn.Module,
@@ -26,14 +19,13 @@ def build_adamw(
     weight_decay: float = 1e-4,
     betas: Sequence[float] = (0.9, 0.999),
     lr_factors: Mapping[str, float] | None = None,
-    norm_weight_decay: float | None = None,
 ) -> torch.optim.AdamW:
     """Builds AdamW over the trainable parameters of a model; see `parameter_groups` for the arguments.
 
     Raises:
         ValueError: from `parameter_groups`.
     """
-    groups = parameter_groups(model, lr, weight_decay, lr_factors, norm_weight_decay)
+    groups = parameter_groups(model, lr, weight_decay, lr_factors)
     # Plain Python numbers: they end in the checkpoint, which is loaded without unpickling foreign classes.
     return torch.optim.AdamW(groups, lr=float(lr), weight_decay=float(weight_decay), betas=(betas[0], betas[1]))
 
@@ -43,16 +35,16 @@ def parameter_groups(
     lr: float,
     weight_decay: float,
     lr_factors: Mapping[str, float] | None = None,
-    norm_weight_decay: float | None = None,
 ) -> list[dict]:
-    """Sorts the trainable parameters into groups of equal learning rate and weight decay.
+    """Sorts the trainable parameters into groups of equal learning rate.
+
+    Detectron2's ``get_default_optimizer_params`` neither names its groups nor notices a rule that matches nothing.
 
     Args:
         model: the model.
         lr: learning rate of parameters that no rule matches.
         weight_decay: weight decay.
         lr_factors: rules, part of a parameter's name -> factor on ``lr``. The first rule that matches counts.
-        norm_weight_decay: weight decay of normalisation layers; None means ``weight_decay``.
 
     Returns:
         Groups in the order of their first parameter: ``params, lr, weight_decay`` and, for logs, ``name`` (the rule,
@@ -62,20 +54,15 @@ def parameter_groups(
         ValueError: a rule matches no parameter, or the model has no trainable parameter.
     """
     factors = {str(part): float(factor) for part, factor in (lr_factors or {}).items()}
-    norms = {id(p) for module in model.modules() if isinstance(module, _NORMS) for p in module.parameters(False)}
     matched = set()
-    groups: dict[tuple[str, float], dict] = {}
+    groups: dict[str, dict] = {}
     for name, parameter in model.named_parameters():
         rule = next((part for part in factors if part in name), None)
         matched.add(rule)
         if not parameter.requires_grad:
             continue
-        decay = weight_decay if norm_weight_decay is None or id(parameter) not in norms else norm_weight_decay
-        group = groups.setdefault(
-            (rule or "other", decay),
-            {"params": [], "lr": lr * factors.get(rule or "", 1.0), "weight_decay": decay, "name": rule or "other"},
-        )
-        group["params"].append(parameter)
+        group = {"params": [], "lr": lr * factors.get(rule or "", 1.0), "weight_decay": weight_decay}
+        groups.setdefault(rule or "other", group | {"name": rule or "other"})["params"].append(parameter)
     idle = [part for part in factors if part not in matched]
     if idle:
         parts = sorted({name.split(".")[0] for name, _ in model.named_parameters()})

@@ -43,14 +43,6 @@ def test_first_matching_rule_counts():
     }
 
 
-def test_norms_can_be_left_without_decay():
-    model = Detector()
-    groups = parameter_groups(model, 1.0, 0.1, {"backbone": 0.1}, norm_weight_decay=0.0)
-    free = set.union(*(names(model, group) for group in groups if group["weight_decay"] == 0))
-    assert free == {"backbone.1.weight", "backbone.1.bias", "norm.weight", "norm.bias"}
-    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
-
-
 def test_frozen_parameters_are_left_out_but_match_a_rule():
     model = Detector()
     model.backbone.requires_grad_(False)

@@ -10,5 +10,4 @@ optimizer = L(build_adamw)(
     weight_decay=1e-4,
     betas=[0.9, 0.999],
     lr_factors={"backbone": 0.1},
-    norm_weight_decay=None,
 )

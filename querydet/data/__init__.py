@@ -2,7 +2,7 @@
 
 from querydet.data.augmentation import ResizeShortSide, detr_test_augmentations, detr_train_augmentations
 from querydet.data.build import build_test_loader, build_train_loader
-from querydet.data.catalog import DetectionDataset, check_num_classes, class_names, load_registered
+from querydet.data.catalog import DetectionDataset, check_num_classes, class_names
 from querydet.data.coco import load_coco
 from querydet.data.mapper import BadImageError, DetrDatasetMapper
 from querydet.data.synthetic import SceneStyle, generate_synthetic, load_synthetic
@@ -21,6 +21,5 @@ __all__ = [
     "detr_train_augmentations",
     "generate_synthetic",
     "load_coco",
-    "load_registered",
     "load_synthetic",
 ]

@@ -31,21 +31,6 @@ class DetectionDataset(list[dict[str, Any]]):
         self.name = name
 
 
-def load_registered(name: str) -> DetectionDataset:
-    """Returns a data set that is already registered in Detectron2, such as ``coco_2017_val``.
-
-    Detectron2's own COCO loader leaves out the areas, so that an evaluation sorts objects into small, medium and large
-    by their boxes; `querydet.data.load_coco` reads them.
-
-    Raises:
-        KeyError: no data set has this name.
-    """
-    if name not in DatasetCatalog:
-        known = ", ".join(sorted(DatasetCatalog.list()))
-        raise KeyError(f"data set '{name}' is not registered in Detectron2; registered are: {known}")
-    return DetectionDataset(DatasetCatalog.get(name), name)
-
-
 def class_names(dataset: Any) -> list[str]:
     """Class names in the order of the contiguous class indices.
 

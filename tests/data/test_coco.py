@@ -13,7 +13,7 @@ from detectron2.structures import BoxMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from querydet.data import DetectionDataset, check_num_classes, class_names, load_coco, load_registered
+from querydet.data import DetectionDataset, class_names, load_coco
 from querydet.data.coco_checks import check_coco, repair_box
 
 
@@ -69,7 +69,6 @@ def test_registered_for_detectron2(write_coco, coco_json):
     assert metadata.thing_classes == ["car", "dog", "toothbrush"]
     assert metadata.thing_dataset_id_to_contiguous_id == {3: 0, 18: 1, 90: 2}
     assert (metadata.json_file, metadata.image_root) == (annotations, images)
-    assert load_registered(dataset.name) == dataset
 
 
 def test_loading_twice_gives_one_name(write_coco, coco_json):
@@ -160,6 +159,11 @@ def test_malformed_json_is_named(tmp_path, text):
         load_json(tmp_path, text)
 
 
+def test_byte_order_mark_is_passed_over(tmp_path, coco_json):
+    dataset = load_json(tmp_path, "\ufeff" + json.dumps(coco_json))
+    assert len(dataset) == 3
+
+
 def test_top_level_must_be_an_object(tmp_path):
     with pytest.raises(ValueError, match="top level must be an object: found list"):
         load_json(tmp_path, [])
@@ -247,23 +251,6 @@ def test_missing_image_folder_is_named(write_coco, coco_json):
     annotations, images = write_coco(coco_json)
     with pytest.raises(FileNotFoundError, match=r"nowhere does not exist: check dataset\.images"):
         load_coco(annotations, images.replace("train_images", "nowhere"))
-
-
-def test_class_count_is_compared_with_the_data(write_coco, coco_json):
-    dataset = load(write_coco, coco_json)
-    check_num_classes(3, dataset)
-    with pytest.raises(ValueError, match=r"model.num_classes is 80, but .* 3 classes \(car, dog, toothbrush\)"):
-        check_num_classes(80, dataset)
-
-
-def test_unnamed_data_has_no_class_names():
-    with pytest.raises(ValueError, match="no class names are registered"):
-        class_names([{}])
-
-
-def test_unknown_registered_name():
-    with pytest.raises(KeyError, match="'no_such_set' is not registered"):
-        load_registered("no_such_set")
 
 
 JSON_VALUES = st.recursive(
