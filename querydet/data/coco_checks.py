@@ -57,7 +57,7 @@ def read_json(path: str) -> Any:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"annotation file {os.path.abspath(path)} does not exist: check dataset.annotations")
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
     except OSError as error:
         raise ValueError(f"annotation file {path} cannot be read: {error}") from error

@@ -13,6 +13,8 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode, Instances
 
+from querydet.evaluation.coco import drop_nonfinite
+
 
 class Predictor:
     """Runs a Detectron2 model on one image at a time.
@@ -120,7 +122,6 @@ def run_model(model: Callable, inputs: list[dict[str, Any]]) -> list[dict[str, A
 
 def keep_confident(instances: Instances, threshold: float) -> Instances:
     """The finite detections with a score of at least ``threshold``, best first, on the CPU."""
-    instances = instances.to("cpu")
-    finite = instances.pred_boxes.tensor.isfinite().all(dim=1)
-    instances = instances[finite & (instances.scores >= threshold)]
+    instances, _ = drop_nonfinite(instances.to("cpu"))
+    instances = instances[instances.scores >= threshold]
     return instances[instances.scores.argsort(descending=True)]

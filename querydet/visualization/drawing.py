@@ -14,7 +14,8 @@ import torch
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.visualizer import Visualizer
 
-MIN_SIDE = 480  # pixels; smaller images are enlarged by a whole factor so that the labels can be read
+MIN_SIDE = 480  # pixels; smaller images are enlarged by a whole factor so that the labels can be read ...
+MAX_SIDE = 4000  # ... up to this long side, so that a narrow strip does not become a huge picture
 FONT_SCALE = 1.6  # of Detectron2's labels, which are made for whole photographs, not for cells of a grid
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2  # successive hues stay apart for any number of classes
 
@@ -33,9 +34,10 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
         class_names: by class index; an index beyond the end is drawn as a number.
 
     Returns:
-        (H * s, W * s, 3), RGB, uint8 with a whole factor s >= 1 that lifts the short side to about `MIN_SIDE`.
+        (H * s, W * s, 3), RGB, uint8 with a whole factor s >= 1 that lifts the short side to about `MIN_SIDE`,
+        or less where the long side would exceed `MAX_SIDE`.
     """
-    scale = max(1, round(MIN_SIDE / min(image.shape[:2])))
+    scale = max(1, min(round(MIN_SIDE / min(image.shape[:2])), MAX_SIDE // max(image.shape[:2])))
     visualizer = Visualizer(image, scale=scale, font_size_scale=FONT_SCALE)
     kind = "pred" if instances.has("pred_boxes") else "gt"
     boxes = instances.get(f"{kind}_boxes").tensor.detach().cpu().numpy()

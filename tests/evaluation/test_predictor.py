@@ -13,17 +13,17 @@ from querydet.evaluation import CocoWriter, Predictor
 
 
 class Probe(torch.nn.Module):
-    """Returns three fixed detections and keeps its input."""
+    """Returns four fixed detections and keeps its input."""
 
     def forward(self, batch):
         assert not self.training
         assert not torch.is_grad_enabled()
         self.seen = batch[0]
         instances = Instances((batch[0]["height"], batch[0]["width"]))
-        boxes = [[1.0, 2, 5, 9], [3, 3, 8, 8], [0, 0, float("nan"), 4]]
+        boxes = [[1.0, 2, 5, 9], [3, 3, 8, 8], [0, 0, float("nan"), 4], [0, 0, 4, 4]]
         instances.pred_boxes = Boxes(torch.tensor(boxes))
-        instances.scores = torch.tensor([0.4, 0.8, 0.9])
-        instances.pred_classes = torch.tensor([0, 1, 1])
+        instances.scores = torch.tensor([0.4, 0.8, 0.9, float("inf")])
+        instances.pred_classes = torch.tensor([0, 1, 1, 1])
         return [{"instances": instances}]
 
 

@@ -33,6 +33,11 @@ def test_small_images_are_enlarged_by_a_whole_factor():
     assert draw_instances(np.zeros((700, 900, 3), np.uint8), predictions([], [], []), []).shape == (700, 900, 3)
 
 
+def test_a_narrow_strip_is_enlarged_less():
+    strip = np.zeros((20, 3000, 3), np.uint8)
+    assert draw_instances(strip, instances_of_record({"height": 20, "width": 3000}), []).shape == strip.shape
+
+
 def test_a_box_is_drawn_on_its_border_in_its_class_colour():
     drawn = draw_instances(GREY, predictions([[40, 30, 120, 90]], [0.9], [1]), ["a", "b"]).astype(int)
     color = np.array(class_color(1)) * 255 / 2 + 128 / 2  # Detectron2 draws borders half transparent
