@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from querydet.assigners import HungarianAssigner
+from querydet.assigners import HungarianAssigner, OneToManyAssigner
 from querydet.layers import MultiScaleDeformableAttention
 from querydet.queries import GroupedDenoising, HybridTopKSelection
 from querydet.selection import TopKSelection
@@ -23,6 +23,8 @@ def check_parts(detector: QueryDetector) -> None:
     _check_indicator(detector)
     _check_groups(detector)
     _check_supervision(detector)
+    _check_one_to_many(detector)
+    _check_assigners(detector)
 
 
 def _check_backbone(detector: QueryDetector) -> None:
@@ -126,7 +128,7 @@ def _check_supervision(detector: QueryDetector) -> None:
     wanted = {(Stage.DECODER, Role.MATCHING)}
     wanted |= {(Stage.ENCODER, Role.MATCHING)} if has_proposals else set()
     wanted |= {(Stage.DECODER, Role.DENOISING)} if detector.denoising is not None else set()
-    found = {(rule.stage, rule.role) for rule in detector.criterion.rules}
+    found = {(rule.stage, rule.role) for rule in detector.criterion.rules if rule.branch is Branch.ONE_TO_ONE}
     for stage, role in sorted(wanted ^ found):
         what = f"{stage.value} {role.value} queries"
         if (stage, role) in wanted:
@@ -145,4 +147,44 @@ def _check_supervision(detector: QueryDetector) -> None:
                 f"model.selection.objectness is {selection.objectness}, but the encoder's supervision rule has "
                 f"class_agnostic={rule.class_agnostic}: queries would be selected by class scores that are not "
                 "trained for it; make them equal"
+            )
+
+
+def _check_one_to_many(detector: QueryDetector) -> None:
+    read_out = detector.decoder.layers[0].read_out
+    rules = [rule for rule in detector.criterion.rules if rule.branch is Branch.ONE_TO_MANY]
+    for rule in rules:
+        if read_out is None or (rule.stage, rule.role) != (Stage.DECODER, Role.MATCHING):
+            raise ValueError(
+                f"a supervision rule is about {rule.describe()}, which no part of this detector makes: remove it from "
+                "model.criterion.rules, or read out decoder matching queries with model.decoder.layer.read_out"
+            )
+    if read_out is None:
+        if detector.heads.one_to_many_heads:
+            raise ValueError(
+                "the one-to-many heads would never be used: set model.decoder.layer.read_out, or "
+                "model.heads.separate_one_to_many=[]"
+            )
+    elif not rules:
+        raise ValueError(
+            "no supervision rule is about the one-to-many read-out of the decoder layers: add one with "
+            "branch='one_to_many' to model.criterion.rules, or set model.decoder.layer.read_out=None"
+        )
+
+
+def _check_assigners(detector: QueryDetector) -> None:
+    for rule in detector.criterion.rules:
+        assigner = rule.assigner
+        if isinstance(assigner, OneToManyAssigner):
+            if assigner.merge_with is not None and rule.branch is Branch.ONE_TO_ONE:
+                raise ValueError(
+                    f"the assigner of {rule.describe()} wants the union with the one-to-one match, which only a "
+                    "one-to-many read-out has: set merge_with=None, or the rule's branch='one_to_many'"
+                )
+            assigner = assigner.merge_with or assigner
+        points = rule.stage is Stage.DECODER and detector.selection.reference_dim == 2
+        if isinstance(assigner, HungarianAssigner) and assigner.boxes == "start" and points:
+            raise ValueError(
+                f"the assigner of {rule.describe()} compares the boxes that queries start from, but these start from "
+                "points: set its boxes='predicted'"
             )

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -120,17 +120,22 @@ class PredictionHeads(nn.Module):
         last = len(outputs) - 1
         predictions: list[PredictionSet] = []
         for layer in range(last if last_only else 0, len(outputs)):
-            reads = {Branch.ONE_TO_ONE: ReadOut(outputs[layer].hidden, groups)}
+            main = list(self._predict(layer, ReadOut(outputs[layer].hidden, groups), outputs))
+            predictions += main
             one_to_many = outputs[layer].one_to_many
             if one_to_many is not None:
-                reads[Branch.ONE_TO_MANY] = one_to_many
-            for branch, read in reads.items():
-                predictions += self._predict(layer, read, branch, outputs)
+                predictions += self._predict(layer, one_to_many, outputs, {each.group.name: each for each in main})
         return tuple(predictions)
 
     def _predict(
-        self, layer: int, read: ReadOut, branch: Branch, outputs: tuple[DecoderLayerOutput, ...]
+        self,
+        layer: int,
+        read: ReadOut,
+        outputs: tuple[DecoderLayerOutput, ...],
+        one_to_one: Mapping[str, PredictionSet] | None = None,
     ) -> Iterator[PredictionSet]:
+        """The predictions of a read-out, group by group; with those of the main one by group, of a one-to-many one."""
+        branch = Branch.ONE_TO_ONE if one_to_one is None else Branch.ONE_TO_MANY
         base = torch.cat([outputs[layer].base_boxes[:, group.rows] for group in read.groups], dim=1)
         lengths = [len(group) for group in read.groups]
         logits = self.classify(layer, read.hidden, branch).split(lengths, dim=1)
@@ -145,4 +150,5 @@ class PredictionHeads(nn.Module):
                 boxes=group_boxes,
                 start_boxes=outputs[0].reference_boxes[:, group.rows],
                 branch=branch,
+                one_to_one=None if one_to_one is None else one_to_one[group.name],
             )

@@ -143,6 +143,7 @@ class PredictionSet:
     boxes: Tensor  # (B, Q, 4) float32
     start_boxes: Tensor  # (B, Q, 4 or 2), detached: the encoder's anchors, or the reference boxes of the first layer
     branch: Branch = Branch.ONE_TO_ONE
+    one_to_one: "PredictionSet | None" = None  # of a one-to-many set: the same queries at the layer's main read-out
 
     @property
     def suffix(self) -> str:

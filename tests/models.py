@@ -29,6 +29,8 @@ COMPOSITIONS = (
     "group_dab_deformable_detr",
     "group_dn_detr",
     "h_detr",
+    "ms_detr",
+    "ms_detr_plain",
 )
 
 

@@ -2,5 +2,6 @@
 
 from querydet.assigners.hungarian import HungarianAssigner
 from querydet.assigners.known import KnownAssigner
+from querydet.assigners.one_to_many import OneToManyAssigner
 
-__all__ = ["HungarianAssigner", "KnownAssigner"]
+__all__ = ["HungarianAssigner", "KnownAssigner", "OneToManyAssigner"]

@@ -18,6 +18,11 @@ class HungarianAssigner:
         class_weight, l1_weight, giou_weight: of the cost terms; 2, 5, 2 in all released code.
         alpha, gamma: of the focal class cost.
         giou_eps: added to the denominators of the IoU; 1e-6 in DINO, 0 in Deformable DETR.
+        boxes: which boxes are compared: "predicted", or "start": what they were predicted from, which in the encoder
+            are the anchors (released code of MS-DETR, with class_weight 0).
+
+    Raises:
+        ValueError: for another kind of boxes.
     """
 
     def __init__(
@@ -29,7 +34,11 @@ class HungarianAssigner:
         alpha: float = 0.25,
         gamma: float = 2.0,
         giou_eps: float = 0.0,
+        boxes: str = "predicted",
     ) -> None:
+        if boxes not in ("predicted", "start"):
+            raise ValueError(f"boxes must be 'predicted' or 'start', found {boxes!r}")
+        self.boxes = boxes
         self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
         self.alpha, self.gamma = alpha, gamma
         self.giou_eps = giou_eps
@@ -41,10 +50,11 @@ class HungarianAssigner:
         Raises:
             FloatingPointError: when a cost is not finite, naming the layer and the image.
         """
+        compared = predictions.boxes if self.boxes == "predicted" else predictions.start_boxes
         costs = [
             self.cost(logits, boxes, labels, gt_boxes)
             for logits, boxes, labels, gt_boxes in zip(
-                predictions.logits, predictions.boxes, targets.labels, targets.boxes, strict=True
+                predictions.logits, compared, targets.labels, targets.boxes, strict=True
             )
         ]
         # one transfer for all images: the host waits for the device once

@@ -3,5 +3,6 @@
 from querydet.meta_arch.dino import DINO
 from querydet.meta_arch.dn_detr import DNDETR
 from querydet.meta_arch.group_detr import GroupDETR
+from querydet.meta_arch.ms_detr import MSDETR
 
-__all__ = ["DINO", "DNDETR", "GroupDETR"]
+__all__ = ["DINO", "DNDETR", "MSDETR", "GroupDETR"]

@@ -12,6 +12,10 @@ _ENCODER = (
 _DECODER = (
     (r"self_attn\.|attentions\.0\.attn\.", "self_attention."),
     (r"cross_attn\.|attentions\.1\.", "cross_attention."),
+    # MS-DETR's auxiliary feed-forward block, which only its one-to-many predictions pass
+    (r"linear3\.", "read_out.ffn.linear1."),
+    (r"linear4\.", "read_out.ffn.linear2."),
+    (r"norm4\.", "read_out.ffn.norm."),
     # the official code numbers its norms by another order than it applies them in
     (r"norm2\.|norms\.0\.", "self_attention_norm."),
     (r"norm1\.|norms\.1\.", "cross_attention_norm."),
@@ -34,7 +38,7 @@ _PREFIXES = (
     (r"neck\.convs\.", "neck.projections."),
     (r"neck\.extra_convs\.", "neck.extra_projections."),
 )
-_ALIAS = re.compile(r"transformer\.decoder\.(class|bbox)_embed\.")
+_ALIAS = re.compile(r"transformer\.decoder\.(class|bbox)_embed\.|bbox_embed_o2m\.")
 
 
 def our_name(name: str, num_maps: int, num_layers: int, two_stage: bool) -> str | None:
@@ -57,6 +61,9 @@ def our_name(name: str, num_maps: int, num_layers: int, two_stage: bool) -> str 
         number, module = int(level[1]), ("conv", "norm")[int(level[2])]
         where = f"projections.{number}" if number < num_maps else f"extra_projections.{number - num_maps}"
         return f"neck.{where}.{module}.{level[3]}"
+    one_to_many = re.match(r"class_embed_o2m\.(\d+\..*)", name)
+    if one_to_many:
+        return f"heads.one_to_many_heads.class.{one_to_many[1]}"
     head = re.match(r"(class|bbox)_embed\.(\d+)\.(.*)", name)
     if head:
         kind = "class" if head[1] == "class" else "box"

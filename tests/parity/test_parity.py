@@ -11,7 +11,7 @@ from torch import Tensor
 
 from querydet.detector import QueryDetector
 from querydet.queries.visibility import blocked_pairs
-from querydet.structures import PredictionSet, QueryBatch, Role, Stage
+from querydet.structures import Branch, PredictionSet, QueryBatch, Role, Stage
 from tests.parity.fixture import Fixture, available, unsupported
 from tests.parity.names import our_name
 
@@ -62,7 +62,8 @@ def ties_in_selection(fixture: Fixture) -> bool:
 def all_layers(detector: QueryDetector, fixture: Fixture) -> tuple[QueryBatch, tuple[PredictionSet, ...]]:
     memory = detector.encoder(detector.neck(fixture.features(), fixture.eval_padding()))
     queries = detector.compose_queries(detector.selection(memory, training=False), None)
-    return queries, detector.heads(detector.decoder(queries, memory, detector.heads), queries.groups, last_only=False)
+    outputs = detector.decoder(queries, memory, detector.heads, read_out=True)
+    return queries, detector.heads(outputs, queries.groups, last_only=False)
 
 
 @torch.no_grad()
@@ -117,11 +118,13 @@ def test_evaluation(fixture: Fixture) -> None:
     detector = fixture.build().eval()
     _, predictions = all_layers(detector, fixture)
     for each in predictions:
-        prefix = "eval/" if each.is_last else f"eval/aux{each.layer}/"
+        prefix = "eval/o2m/" if each.branch is Branch.ONE_TO_MANY else "eval/"
+        prefix += "" if each.is_last else f"aux{each.layer}/"
         assert_close(each.logits, fixture[prefix + "pred_logits"], FORWARD, prefix + "logits")
         assert_close(each.boxes, fixture[prefix + "pred_boxes"], FORWARD, prefix + "boxes")
     (last,) = detector.predict(fixture.features(), fixture.eval_padding())
-    assert torch.equal(last.logits, predictions[-1].logits)
+    (read,) = (each for each in predictions if each.is_last and each.branch is Branch.ONE_TO_ONE)
+    assert torch.equal(last.logits, read.logits)
 
 
 @torch.no_grad()
@@ -149,8 +152,7 @@ def _train(name: str, which: str) -> tuple[QueryDetector, dict[str, Tensor], tup
     fixture = load(name)
     detector = fixture.build().train()
     targets = fixture.targets(which)
-    if detector.denoising is not None:
-        detector.denoising.draw = lambda targets, repetitions: fixture.draws(which, targets)
+    fixture.replay(detector, which, targets)
     features = {name: value.clone().requires_grad_() for name, value in fixture.features().items()}
     predictions = detector.predict(features, fixture["in/pad_mask"], targets)
     return detector, features, predictions, detector.criterion(predictions, targets)
@@ -180,6 +182,7 @@ def test_training_predictions(fixture: Fixture, which: str) -> None:
             prefix += "interm/" if prefix + "interm/pred_logits" in fixture else "enc/"
         else:
             prefix += "dn/" if each.group.role is Role.DENOISING else ""
+            prefix += "o2m/" if each.branch is Branch.ONE_TO_MANY else ""
             prefix += "" if each.is_last else f"aux{each.layer}/"
         if prefix + "pred_logits" not in fixture:
             assert each.stage is Stage.ENCODER or not len(each.group), f"{each.describe()} not recorded"
@@ -198,6 +201,8 @@ def test_matches(fixture: Fixture, which: str) -> None:
         name = "final" if each.is_last else f"aux{each.layer}"
         if each.stage is Stage.ENCODER:
             name = "enc" if f"train{which}/match/enc/0" in fixture else "interm"
+        if each.branch is Branch.ONE_TO_MANY:
+            name = "o2m_" + name
         found = rule.assigner(each, targets.class_agnostic() if rule.class_agnostic else targets)
         for image, assignment in enumerate(found):
             recorded = fixture[f"train{which}/match/{name}/{image}"]
@@ -209,6 +214,7 @@ def test_matches(fixture: Fixture, which: str) -> None:
 
 def our_loss_name(name: str) -> str:
     name = name.replace("loss_ce", "loss_class").replace("loss_bbox", "loss_l1")
+    name = re.sub(r"(_\d+)_o2m$", r"_o2m\1", name)
     return re.sub("_interm$", "_enc", name)
 
 

@@ -1,0 +1,113 @@
+"""One-to-many assignment by class and box together (MS-DETR, arXiv 2401.03989, section 3.2).
+
+The score of a query for an object is ``alpha * p + (1 - alpha) * IoU`` with p the probability of the object's class.
+The rules from scores to pairs are those of the released code, in :mod:`querydet.assigners.selection`. Paper and code
+differ: the paper's best alpha is 0.4 (figure 5c), the code's is 0.3; the paper gives an object its best K queries above
+a threshold and adds its one-to-one match, the code counts positives first, forces the best query of each object, keeps
+a random quarter of the queries at most, and leaves the union out.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from querydet.assigners.selection import ThresholdMatcher, keep_random, select_pairs
+from querydet.boxes import cxcywh_to_xyxy
+from querydet.structures import Assignment, PredictionSet, Targets
+
+
+class OneToManyAssigner:
+    """Gives each object up to K queries.
+
+    A query may serve two objects: its boxes then count for both, and its class is that of the object that it scores
+    higher for.
+
+    Args:
+        alpha: weight of the class in the score; the IoU has the rest.
+        threshold: score from which a query is positive (tau).
+        max_queries: the most queries that an object may get (K).
+        forced: whether the best query of each object is positive whatever its score (released code).
+        positive_fraction: at most this part of the queries is positive, drawn at random where there are more; 0.25 in
+            the released code. None: no limit, and nothing is random.
+        merge_with: also give an object the query that this assigner gives it at the one-to-one read-out of the same
+            layer, unless that query serves another object already (the paper's union; off in the released code). Each
+            query then serves one object. None: no union.
+
+    Raises:
+        ValueError: when a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.3,
+        threshold: float = 0.4,
+        max_queries: int = 6,
+        forced: bool = True,
+        positive_fraction: float | None = 0.25,
+        merge_with: Callable[[PredictionSet, Targets], tuple[Assignment, ...]] | None = None,
+    ) -> None:
+        if not 0 <= alpha <= 1 or max_queries < 1:
+            raise ValueError(f"alpha must lie in [0, 1] and max_queries be at least 1; found {alpha} and {max_queries}")
+        if positive_fraction is not None and not 0 < positive_fraction <= 1:
+            raise ValueError(f"positive_fraction must lie in (0, 1], or be None; found {positive_fraction}")
+        self.alpha = alpha
+        self.matcher = ThresholdMatcher(threshold=threshold, forced=forced)
+        self.max_queries = max_queries
+        self.positive_fraction = positive_fraction
+        self.merge_with = merge_with
+
+    @torch.no_grad()
+    def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
+        """Assign the queries of each image, by rising score; with ``merge_with``, by rising query.
+
+        Raises:
+            ValueError: when a union is wanted and the predictions do not know their one-to-one read-out.
+        """
+        found = tuple(self._assign(predictions, targets, image) for image in range(len(targets.labels)))
+        if self.merge_with is None:
+            return found
+        if predictions.one_to_one is None:
+            raise ValueError(
+                f"{predictions.describe()} have no one-to-one read-out to take the union with: use this assigner in a "
+                "supervision rule with branch='one_to_many', or set merge_with=None"
+            )
+        first = self.merge_with(predictions.one_to_one, targets)
+        num_queries = predictions.logits.shape[1]
+        return tuple(merge(one, many, num_queries) for one, many in zip(first, found, strict=True))
+
+    def scores(self, logits: Tensor, boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
+        """Scores (T, Q) in [0, 1] of one image, from logits (Q, K), boxes (Q, 4), labels (T,) and gt_boxes (T, 4)."""
+        iou = box_iou(cxcywh_to_xyxy(gt_boxes), cxcywh_to_xyxy(boxes)).nan_to_num(0)  # 0 / 0 for two empty boxes
+        return self.alpha * logits[:, labels].sigmoid().T + (1 - self.alpha) * iou
+
+    def cap(self, positive: Tensor, predictions: PredictionSet, targets: Targets, image: int) -> Tensor:
+        """Which of the positives (Q,) bool of an image remain."""
+        if self.positive_fraction is None:
+            return positive
+        limit = int(self.positive_fraction * len(positive))
+        return keep_random(positive, limit, targets.seeds[image], turn=predictions.layer)
+
+    def _assign(self, predictions: PredictionSet, targets: Targets, image: int) -> Assignment:
+        scores = self.scores(
+            predictions.logits[image], predictions.boxes[image], targets.labels[image], targets.boxes[image]
+        )
+        queries, objects = select_pairs(
+            scores,
+            matcher=self.matcher,
+            max_queries=self.max_queries,
+            cap=lambda positive: self.cap(positive, predictions, targets, image),
+        )
+        order = scores[objects, queries].argsort(stable=True)  # the last pair of a query decides its class
+        return Assignment(queries=queries[order], objects=objects[order])
+
+
+def merge(first: Assignment, last: Assignment, num_queries: int) -> Assignment:
+    """The union of two assignments, with one object for each query: that of its last pair, by rising query."""
+    queries, objects = torch.cat([first.queries, last.queries]), torch.cat([first.objects, last.objects])
+    place = torch.arange(1, len(queries) + 1, device=queries.device)
+    latest = place.new_zeros(num_queries).scatter_reduce(0, queries, place, "amax")
+    (matched,) = latest.nonzero(as_tuple=True)
+    return Assignment(queries=matched, objects=objects[latest[matched] - 1])

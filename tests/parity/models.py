@@ -1,0 +1,140 @@
+"""Our detector for the recorded configurations: Deformable DETR and DINO, and what the other adapters share."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from querydet.config import get_config
+
+if TYPE_CHECKING:
+    from tests.parity.fixture import Fixture
+
+
+def set_layers(model: DictConfig, encoder: dict[str, Any], decoder: dict[str, Any]) -> None:
+    for part, values in ((model.encoder, encoder), (model.decoder, decoder)):
+        part.num_layers = values.pop("num_layers")
+        part.layer.update(values)
+
+
+def set_losses(model: DictConfig, weights: dict[str, float], alpha: float = 0.25, gamma: float = 2.0) -> None:
+    """Set every rule's weights from the recorded ones, which have to be equal for all layers of a rule."""
+    for rule in model.criterion.rules:
+        mark = "|".join(_marks(rule))
+        for loss, names in zip(rule.losses, (("loss_ce", "loss_class"), ("loss_bbox",), ("loss_giou",)), strict=True):
+            pattern = re.compile(rf"({'|'.join(names)})(({mark})(_\d+)?|(_\d+)?({mark}))")
+            found = {value for name, value in weights.items() if pattern.fullmatch(name)}
+            if len(found) != 1:
+                raise ValueError(f"weights {sorted(found)} for {names} of {rule.stage} layers: one rule has one weight")
+            loss.weight = float(found.pop())
+        rule.losses[0].update(alpha=alpha, gamma=gamma)
+        if "gamma" in rule.assigner:  # the focal cost; the alpha of a one-to-many assigner is another
+            rule.assigner.update(alpha=alpha, gamma=gamma)
+
+
+def _marks(rule: DictConfig) -> tuple[str, ...]:
+    """What the names of a rule's losses have besides the term and the layer."""
+    if rule.stage == "encoder":
+        return ("_enc", "_interm")
+    if rule.get("branch") == "one_to_many":
+        return ("_o2m",)
+    return ("_dn",) if rule.get("role") == "denoising" else ("",)
+
+
+def official_layers(config: dict[str, Any], part: str) -> dict[str, Any]:
+    return {
+        "num_layers": config[f"{part}_layers"],
+        "num_heads": config["nheads"],
+        "num_points": config[f"{part}_n_points"],
+        "ffn_dim": config["dim_feedforward"],
+        "dropout": config["dropout"],
+    }
+
+
+def set_official(model: DictConfig, fixture: "Fixture") -> None:
+    config = fixture.config
+    model.num_classes = config["num_classes"]
+    model.neck.embed_dim = config["hidden_dim"]
+    model.neck.num_levels = config["num_feature_levels"]
+    model.selection.num_queries = config["num_queries"]
+    set_layers(model, official_layers(config, "enc"), official_layers(config, "dec"))
+    set_losses(model, fixture.description["loss_weights"], config["focal_alpha"])
+    for rule in model.criterion.rules:
+        if "class_weight" not in rule.assigner:
+            continue
+        rule.assigner.class_weight = config["set_cost_class"]
+        rule.assigner.l1_weight = config["set_cost_bbox"]
+        rule.assigner.giou_weight = config["set_cost_giou"]
+
+
+def _deformable(fixture: "Fixture") -> DictConfig:
+    config = fixture.config
+    two_stage = config["two_stage"]
+    model = get_config(f"common/models/deformable_detr{'' if two_stage else '_one_stage'}.py").model
+    set_official(model, fixture)
+    model.decoder.refine_boxes = config["with_box_refine"]
+    model.heads.share_layers = not config["with_box_refine"]
+    if config.get("mixed_selection"):
+        plus = get_config("common/models/deformable_detr_pp.py").model
+        model.selection.content = plus.selection.content
+    model.decoder.look_forward_twice = bool(config.get("look_forward_twice", False))
+    model.postprocess.num_detections = config.get("topk_eval", 100)
+    return model
+
+
+def _dino(fixture: "Fixture") -> DictConfig:
+    config = fixture.config
+    model = get_config("common/models/dino.py").model
+    set_official(model, fixture)
+    embedding = model.neck.position_embedding
+    embedding.temperature = float(config["pe_temperatureH"])
+    model.decoder.look_forward_twice = not config["use_detached_boxes_dec_out"]
+    if config["dec_pred_class_embed_share"] != config["dec_pred_bbox_embed_share"]:
+        raise ValueError("dec_pred_{class,bbox}_embed_share differ: our heads are shared by all layers or not")
+    model.heads.share_layers = config["dec_pred_class_embed_share"]
+    model.denoising.num_queries = config["dn_number"]
+    model.denoising.box_noise = config["dn_box_noise_scale"]
+    model.denoising.label_noise = config["dn_label_noise_ratio"]
+    model.denoising.num_classes = config["num_classes"]
+    model.denoising.num_embeddings = config["dn_labelbook_size"] + 1
+    model.postprocess.num_detections = config["num_select"]
+    return model
+
+
+def _detrex_dino(fixture: "Fixture") -> DictConfig:
+    config = fixture.config
+    model = get_config("common/models/dino.py").model
+    transformer, position = config["transformer"], config["position_embedding"]
+    model.num_classes = config["num_classes"]
+    model.neck.embed_dim = config["embed_dim"]
+    model.neck.num_levels = transformer["num_feature_levels"]
+    model.neck.position_embedding.temperature = float(position["temperature"])
+    model.neck.position_embedding.offset = float(position["offset"])
+    model.selection.num_queries = config["num_queries"]
+    set_layers(model, _detrex_layers(transformer["encoder"]), _detrex_layers(transformer["decoder"]))
+    criterion = config["criterion"]
+    set_losses(model, fixture.description["loss_weights"], criterion["alpha"], criterion["gamma"])
+    for rule in model.criterion.rules[:2]:
+        rule.assigner.class_weight = criterion["matcher"]["cost_class"]
+        rule.assigner.l1_weight = criterion["matcher"]["cost_bbox"]
+        rule.assigner.giou_weight = criterion["matcher"]["cost_giou"]
+    model.heads.share_layers = False
+    model.denoising.num_queries = config["dn_number"]
+    model.denoising.box_noise = config["box_noise_scale"]
+    model.denoising.label_noise = config["label_noise_ratio"]
+    model.denoising.num_embeddings = config["num_classes"]
+    model.denoising.min_dynamic = 0
+    model.postprocess.num_detections = config["select_box_nums_for_evaluation"]
+    return model
+
+
+def _detrex_layers(config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "num_layers": config["num_layers"],
+        "num_heads": config["num_heads"],
+        "ffn_dim": config["feedforward_dim"],
+        "dropout": config["ffn_dropout"],
+    }
+
+
+MODELS = {"deformable": _deformable, "dino": _dino, "detrex_dino": _detrex_dino}
