@@ -1,6 +1,7 @@
 """What a training run does around the model. ``train_net.py`` reads every key of this file.
 
-A *period* is a number of epochs (fractions are allowed), or a string such as ``"500it"`` for iterations; 0 is never.
+A *period* is a number of epochs (fractions are allowed), or a string such as ``"500it"`` for iterations. 0 is only at
+the end: after the last step there is always an evaluation and a checkpoint, whatever the periods are.
 """
 
 train = {

@@ -41,7 +41,7 @@ class RunLength:
         return cls(epoch, int(length) if name == "max_iter" else max(1, round(length * epoch)))
 
     def period(self, value: Any, key: str) -> int:
-        """Iterations of a period: a number of epochs, a string such as "500it", or 0 or None for never.
+        """Iterations of a period: a number of epochs, a string such as "500it", or 0 or None for only at the end.
 
         Args:
             value: the period.
@@ -56,4 +56,6 @@ class RunLength:
             return int(match[1])
         if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
             return max(1, round(value * self.iterations_per_epoch)) if value else 0
-        raise ValueError(f"{key} is a number of epochs, or iterations as '500it', or 0 for never; got {value!r}")
+        raise ValueError(
+            f"{key} is a number of epochs, or iterations as '500it', or 0 for only at the end; got {value!r}"
+        )
