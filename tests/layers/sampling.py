@@ -9,9 +9,9 @@ SHAPES = ((5, 4), (3, 6), (1, 1))
 
 
 def make_inputs(
-    shapes=SHAPES, batch=2, heads=2, channels=8, queries=7, points=3, dtype=torch.float64, low=-0.2, high=1.2, seed=0
+    shapes=SHAPES, batch=2, heads=2, channels=8, queries=7, points=3, dtype=torch.float64, span=(-0.2, 1.2), seed=0
 ):
-    """Value, locations and weights; locations are drawn from [low, high], so that some lie outside."""
+    """Value, locations and weights; locations are drawn from ``span``, so that some lie outside."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*size):
@@ -19,7 +19,7 @@ def make_inputs(
 
     pixels = sum(height * width for height, width in shapes)
     value = draw(batch, pixels, heads, channels) * 2 - 1
-    locations = draw(batch, queries, heads, len(shapes), points, 2) * (high - low) + low
+    locations = draw(batch, queries, heads, len(shapes), points, 2) * (span[1] - span[0]) + span[0]
     weights = draw(batch, queries, heads, len(shapes), points)
     coordinates = torch.promote_types(dtype, torch.float32)
     return value.to(dtype), locations.to(coordinates), weights.to(coordinates)

@@ -141,7 +141,7 @@ def test_only_wanted_gradients_are_computed():
 @pytest.mark.parametrize("queries", [1, 50])
 def test_outside_contributes_nothing(bad, axis, dtype, queries):
     # 1.51 and -0.51 are outside of a level of one pixel, and of all larger ones.
-    value, locations, weights = make_inputs(queries=queries, dtype=dtype, low=0.1, high=0.9)
+    value, locations, weights = make_inputs(queries=queries, dtype=dtype, span=(0.1, 0.9))
     locations[:, 0, :, :, 0, axis] = bad
     output, grad_value, grad_locations, grad_weights = run(value, SHAPES, locations, weights)
     silent = weights.clone()
@@ -173,7 +173,7 @@ def test_points_around_the_border_agree_with_the_definition(dtype):
 
 @pytest.mark.parametrize("queries", [1, 50])
 def test_values_that_are_not_sampled_do_not_leak(queries):
-    value, locations, weights = make_inputs(((4, 4), (2, 2)), queries=queries, dtype=torch.float32, low=0.4, high=0.6)
+    value, locations, weights = make_inputs(((4, 4), (2, 2)), queries=queries, dtype=torch.float32, span=(0.4, 0.6))
     value.view(2, 20, 2, 8)[:, [0, 3, 12, 15]] = float("nan")  # corners of the first level
     locations[:, :, :, :, 0] = -5.0
     assert multi_scale_deformable_attention(value, ((4, 4), (2, 2)), locations, weights).isfinite().all()
