@@ -11,7 +11,7 @@ from detectron2.config import LazyConfig, instantiate
 from querydet.config import apply_overrides, find_config, get_config, save_config
 from querydet.data import augmentation, class_names, detr_test_augmentations, detr_train_augmentations
 
-CONFIGS = ["coco", "custom_coco", "bccd", "synthetic"]
+CONFIGS = ["coco", "bccd", "synthetic"]
 
 
 def data_config(name, *overrides):
@@ -53,7 +53,7 @@ def test_coco_has_the_published_numbers():
 
 
 def test_a_custom_data_set_is_four_paths(four_paths):
-    cfg = data_config("custom_coco", *four_paths, "dataloader.train.num_workers=0", "dataloader.test.num_workers=0")
+    cfg = data_config("coco", *four_paths, "dataloader.train.num_workers=0", "dataloader.test.num_workers=0")
     train = instantiate(cfg.dataloader.train)
     assert len(train.dataset) == 3
     assert class_names(train.dataset) == ["car", "dog", "toothbrush"]
@@ -66,7 +66,7 @@ def test_a_custom_config_is_a_few_lines(four_paths, tmp_path):
     path = tmp_path / "mine.py"
     lines = [
         "from querydet.config import get_config",
-        "dataloader = get_config('common/data/custom_coco.py').dataloader",
+        "dataloader = get_config('common/data/coco.py').dataloader",
     ]
     lines += [f"{key} = {value!r}" for key, value in (text.split("=", 1) for text in four_paths)]
     path.write_text("\n".join(lines))
