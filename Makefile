@@ -29,7 +29,7 @@ quickstart: install  ## Train a small DINO on synthetic images on the CPU, evalu
 	$(RUN) tools/plot_curves.py $(OUTPUT) --output $(OUTPUT)/curves.png
 	@echo "Look at $(OUTPUT)/predictions.png and $(OUTPUT)/curves.png"
 
-test: lint  ## Lint, check types and run all tests
+test: lint  ## Lint, check types and run all tests that are not marked as slow
 	$(VENV)/bin/python -m pytest --durations=10
 
 test-slow: install  ## Run only the tests that are marked as slow
