@@ -4,6 +4,8 @@ Boxes are ``(cx, cy, w, h)`` normalised by the unpadded image unless a name ends
 ``_unsigmoid`` (logit space).
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,9 @@ def in_full_precision(module: nn.Module, values: Tensor) -> Tensor:
 
     In bfloat16 the scores of neighbouring proposals are equal, and a box moves by whole pixels.
     """
-    with torch.autocast(values.device.type, enabled=False):
+    device = values.device.type
+    available = torch.amp.is_autocast_available(device)  # not on the meta device, where models are counted
+    with torch.autocast(device, enabled=False) if available else nullcontext():
         return full_precision(module(values.to(next(module.parameters()).dtype)))
 
 
