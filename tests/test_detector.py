@@ -127,7 +127,9 @@ def test_the_released_codes_let_padding_change_detections(name: str, key: str, r
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", ["deformable_detr", "deformable_detr_pp", "deformable_detr_one_stage", "dino"])
+@pytest.mark.parametrize(
+    "name", ["deformable_detr", "deformable_detr_pp", "deformable_detr_one_stage", "dino", "dn_detr"]
+)
 @torch.no_grad()
 def test_padding_does_not_change_what_follows_the_neck(name: str, seed: int) -> None:
     channels = {"res4": 16, "res5": 32}
@@ -167,8 +169,9 @@ def test_the_padding_mask_is_the_same_in_training_and_evaluation() -> None:
     assert mask[1, :, 64:].all()
 
 
-def test_denoising_queries_do_not_influence_matching_queries() -> None:
-    detector = tiny_detector().train()
+@pytest.mark.parametrize("name", ["dino", "dn_detr"])
+def test_denoising_queries_do_not_influence_matching_queries(name: str) -> None:
+    detector = tiny_detector(name).train()
     inputs = make_inputs([(96, 128), (96, 128)])
     images = detector.preprocess(inputs)
     features, padding = detector.backbone(images.tensor), padding_mask(images)
@@ -185,8 +188,9 @@ def test_denoising_queries_do_not_influence_matching_queries() -> None:
     torch.testing.assert_close(alone[-1].logits, predictions[-1].logits, atol=1e-6, rtol=1e-5)
 
 
-def test_denoising_groups_do_not_influence_each_other() -> None:
-    detector = tiny_detector().train()
+@pytest.mark.parametrize("name", ["dino", "dn_detr"])
+def test_denoising_groups_do_not_influence_each_other(name: str) -> None:
+    detector = tiny_detector(name).train()
     images = detector.preprocess(make_inputs([(96, 128)]))
     memory = detector.encoder(detector.neck(detector.backbone(images.tensor), padding_mask(images)))
     queries = detector.compose_queries(detector.selection(memory, training=True), make_targets([2]))

@@ -21,7 +21,7 @@ def xavier_bound(weight: Tensor) -> float:
     return math.sqrt(6 / ((weight.shape[0] + weight.shape[1]) * receptive))
 
 
-@pytest.mark.parametrize("name", ["deformable_detr_pp", "dino"])
+@pytest.mark.parametrize("name", ["deformable_detr_pp", "dino", "dn_detr"])
 def test_matrices_of_the_transformer_are_xavier(name: str) -> None:
     model = detector_of(name)
     matrices = {
@@ -29,7 +29,9 @@ def test_matrices_of_the_transformer_are_xavier(name: str) -> None:
         for key, value in model.named_parameters()
         if value.dim() > 1
         and key.startswith(("encoder.", "decoder.", "selection.", "neck.projections"))
-        and not any(part in key for part in ("sampling_offsets", "attention_weights", "head.", "content", "norm"))
+        and not any(
+            part in key for part in ("sampling_offsets", "attention_weights", "head.", "content", "anchors", "norm")
+        )
     }
     assert len(matrices) > 20
     for key, value in matrices.items():

@@ -12,16 +12,18 @@ from querydet.model_facts import OPERATOR, FlopCount, build_on_meta, count_flops
 from tests.models import tiny_config
 
 # Counted on the official implementations (github.com/IDEA-Research/DINO at commit faa8520f,
-# github.com/fundamentalvision/Deformable-DETR at 11169a60), with 91 classes, on one image of 800 x 1066 without
-# padding, by torch 2.14.1's FlopCounterMode: 2 per multiply-add, without the sampling core of the operator.
+# github.com/fundamentalvision/Deformable-DETR at 11169a60, github.com/IDEA-Research/DN-DETR at ff3902a2), with 91
+# classes, on one image of 800 x 1066 without padding, by torch 2.14.1's FlopCounterMode: 2 per multiply-add, without
+# the sampling core of the operator.
 OFFICIAL_FLOPS = {
     "dino": 469552866816,
     "dino_5scale": 1382323680768,
     "deformable_detr": 336426954240,
     "deformable_detr_one_stage": 327920113664,
+    "dn_detr": 443503831040,
 }
 # The same on images of 800 x 1333.
-OFFICIAL_FLOPS_LARGE = {"dino": 579191198208, "dino_5scale": 1720922141184}
+OFFICIAL_FLOPS_LARGE = {"dino": 579191198208, "dino_5scale": 1720922141184, "dn_detr": 551197112320}
 # By the rules of DINO's tools/benchmark.py, in 10^9: convolutions, linear layers and matrix products at 1 per
 # multiply-add, layer and group norms, and the total.
 OFFICIAL_BENCHMARK = {
@@ -35,6 +37,7 @@ OFFICIAL_PARAMETERS = {
     "dino_swin": (217_230_066, 0),
     "deformable_detr": (41_181_529 - 222_400, 222_400),
     "deformable_detr_one_stage": (40_069_665 - 222_400, 222_400),
+    "dn_detr": (47_206_754, 222_400),
 }
 # Box and class predictions that the official code makes at inference and that nothing reads: of all decoder layers but
 # the last, once more after the boxes were refined, and in DINO those of the selected proposals.
@@ -43,6 +46,7 @@ UNREAD = {
     "dino_5scale": (900, 6, 6),
     "deformable_detr": (300, 6, 5),
     "deformable_detr_one_stage": (300, 5, 5),
+    "dn_detr": (300, 6, 5),
 }
 BOX_HEAD = 2 * 256 * 256 + 256 * 4
 CLASS_HEAD = 256 * 91
@@ -50,8 +54,9 @@ CLASS_HEAD = 256 * 91
 
 def full_size(name: str) -> DictConfig:
     cfg = get_config(f"common/models/{name}.py")
+    released = ["model.num_classes=91", "model.neck.ignore_padding=False"]  # a norm that is not made of small parts
     plain = ["model.decoder.refine_boxes=False", "model.heads.share_layers=True"]
-    return apply_overrides(cfg, ["model.num_classes=91", *(plain if name.endswith("one_stage") else [])]).model
+    return apply_overrides(cfg, [*released, *(plain if name.endswith("one_stage") else [])]).model
 
 
 @pytest.fixture(scope="module")

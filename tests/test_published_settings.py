@@ -58,6 +58,45 @@ DEFORMABLE = {
     "train.clip_grad_norm": 0.1,
 }
 
+DN_DETR = {
+    "model.neck.position_embedding.temperature": 10000.0,
+    "model.neck.position_embedding.offset": -0.5,
+    "model.neck.num_levels": 4,
+    "model.encoder.num_layers": 6,
+    "model.decoder.num_layers": 6,
+    "model.encoder.layer.ffn_dim": 2048,
+    "model.decoder.layer.ffn_dim": 2048,
+    "model.encoder.layer.dropout": 0.0,
+    "model.decoder.layer.dropout": 0.0,
+    "model.decoder.output_norm": False,
+    "model.decoder.look_forward_twice": False,
+    "model.selection.num_queries": 300,
+    "model.selection.indicator": True,
+    "model.heads.share_layers": False,
+    "model.heads.inverse_sigmoid_eps": 1e-3,
+    "model.heads.initial_size_logit": -2.0,
+    "model.denoising.num_groups": 5,
+    "model.denoising.label_noise": 0.2,
+    "model.denoising.box_noise": 0.4,
+    "model.criterion.rules.0.assigner.class_weight": 2.0,
+    "model.criterion.rules.0.assigner.l1_weight": 5.0,
+    "model.criterion.rules.0.assigner.giou_weight": 2.0,
+    "model.criterion.rules.0.assigner.giou_eps": 1e-6,
+    **{
+        f"model.criterion.rules.{rule}.losses.{term}.{key}": value
+        for rule in (0, 1)
+        for term, key, value in ((0, "weight", 1.0), (0, "alpha", 0.25), (1, "weight", 5.0), (2, "weight", 2.0))
+    },
+    "model.criterion.rules.1.role": "denoising",
+    "model.postprocess.num_detections": 100,
+    "dataloader.train.total_batch_size": 16,
+    "optimizer.lr": 1e-4,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.lr_factors": {"backbone": 0.1},
+    "train.clip_grad_norm": 0.1,
+    "lr_multiplier.gamma": 0.1,
+}
+
 
 def epochs(number: int, drop: int) -> dict[str, object]:
     return {"train.max_epochs": number, "lr_multiplier.milestones": [drop]}
@@ -79,6 +118,16 @@ PUBLISHED = {
     "dino/configs/dino_r50_5scale_36ep.py": {**DINO, **epochs(36, 30), "model.neck.num_levels": 5},
     "dino/configs/dino_swin_l_4scale_12ep.py": {**DINO, **SWIN_L, **epochs(12, 11)},
     "dino/configs/dino_swin_l_4scale_36ep.py": {**DINO, **SWIN_L, **epochs(36, 30)},
+    "dn_detr/configs/dn_detr_r50_12ep.py": {**DN_DETR, **epochs(12, 11)},
+    "dn_detr/configs/dn_detr_r50_24ep.py": {**DN_DETR, **epochs(24, 20)},
+    "dn_detr/configs/dn_detr_r50_50ep.py": {**DN_DETR, **epochs(50, 40)},
+    "dn_detr/configs/dn_detr_r50_10groups_50ep.py": {**DN_DETR, **epochs(50, 40), "model.denoising.num_groups": 10},
+    "dn_detr/configs/dn_detr_r50_dynamic_12ep.py": {
+        **DN_DETR,
+        **epochs(12, 11),
+        "model.denoising.num_groups": None,
+        "model.denoising.num_queries": 100,
+    },
     "deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py": {
         **DEFORMABLE,
         **epochs(50, 40),

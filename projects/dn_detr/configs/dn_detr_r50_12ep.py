@@ -1,0 +1,10 @@
+"""DN-DETR on DAB-Deformable-DETR, R50, 5 groups, 12 epochs."""
+
+from querydet.config import get_config
+
+from .dn_detr_r50_50ep import dataloader, model, optimizer, train
+
+lr_multiplier = get_config("common/schedule.py").lr_multiplier_12ep
+
+train.max_epochs = 12
+train.output_dir = "output/dn_detr_r50_12ep"

@@ -1,0 +1,7 @@
+"""DN-DETR on DAB-Deformable-DETR, R50, 50 epochs, about 100 denoising queries for each image, however crowded."""
+
+from .dn_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, train
+
+model.denoising.num_groups = None
+model.denoising.num_queries = 100
+train.output_dir = "output/dn_detr_r50_dynamic_50ep"
