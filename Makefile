@@ -13,7 +13,7 @@ export PYTHON
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format wheel clean
+.PHONY: help install quickstart convergence test test-slow lint format wheel clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,10 @@ quickstart: install  ## Train a small DINO on synthetic images on the CPU, evalu
 		--weights $(OUTPUT)/model_final.pth --output $(OUTPUT)/predictions.png train.device=cpu
 	$(RUN) tools/plot_curves.py $(OUTPUT) --output $(OUTPUT)/curves.png
 	@echo "Look at $(OUTPUT)/predictions.png and $(OUTPUT)/curves.png"
+
+convergence: install  ## Train every method in miniature, three seeds each (hours), and compare how they learn
+	$(VENV)/bin/python benchmarks/convergence.py run
+	$(VENV)/bin/python benchmarks/convergence.py report output/convergence
 
 test: lint  ## Lint, check types and run all tests that are not marked as slow
 	$(VENV)/bin/python -m pytest --durations=10

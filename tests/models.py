@@ -55,7 +55,14 @@ class PooledBackbone(Backbone):
 
 def tiny_config(name: str = "dino", **overrides: Any) -> DictConfig:
     """A shipped composition made small; overrides are dotted keys with ``__`` for the dot."""
-    model = get_config(f"common/models/{name}.py").model
+    model = make_small(get_config(f"common/models/{name}.py").model)
+    for key, value in overrides.items():
+        OmegaConf.update(model, key.replace("__", "."), value, merge=False)
+    return model
+
+
+def make_small(model: DictConfig) -> DictConfig:
+    """Change the sizes of a composition in place."""
     channels = {key: 8 * 2**index for index, key in enumerate(model.neck.in_channels)}
     model.backbone = L(PooledBackbone)(channels=channels)
     model.num_classes = 5
@@ -75,8 +82,6 @@ def tiny_config(name: str = "dino", **overrides: Any) -> DictConfig:
     if "min_dynamic" in denoising:
         denoising.num_queries = 6
         denoising.min_dynamic = 0
-    for key, value in overrides.items():
-        OmegaConf.update(model, key.replace("__", "."), value, merge=False)
     return model
 
 

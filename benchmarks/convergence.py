@@ -1,0 +1,159 @@
+"""Trains every method in miniature with equal iterations and several seeds, and writes how fast each one learns.
+
+    make convergence
+    python benchmarks/convergence.py run --seeds 0 1 2 --output output/convergence
+    python benchmarks/convergence.py report output/convergence
+
+``run`` trains what is missing in the output folder, one run after the other, and can be stopped and started again;
+``report`` writes AP over the iterations (mean and standard deviation over the seeds that are there), seconds per
+iteration and peak memory to a data file, and draws the curves (like figure 1 of Group DETR, arXiv 2207.13085, and
+figure 7 of DINO, arXiv 2203.03605).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from querydet.config import load_config
+from querydet.provenance import provenance
+from querydet.visualization import read_metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs" / "convergence"
+BASELINE = "deformable_detr_pp"
+METRICS = ("bbox/AP", "bbox/AP50")
+
+
+def methods() -> list[str]:
+    """Names of the configs to compare, the baseline first."""
+    return sorted((path.stem for path in CONFIGS.glob("*.py")), key=lambda name: (name != BASELINE, name))
+
+
+def train(method: str, seed: int, folder: Path, overrides: Sequence[str]) -> None:
+    """Train one method with one seed in a process of its own, and record that process's peak memory.
+
+    Raises:
+        RuntimeError: when the training fails.
+    """
+    command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", str(CONFIGS / f"{method}.py")]
+    command += ["--num-gpus", "0", "--resume", f"train.output_dir={folder}", f"train.seed={seed}", *overrides]
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{method} with seed {seed} ended with status {status}: {' '.join(command)}")
+    (folder / "usage.json").write_text(json.dumps({"peak_memory_mib": round(usage.ru_maxrss / 1024)}) + "\n")
+
+
+def run(names: Sequence[str], seeds: Sequence[int], output: Path, overrides: Sequence[str]) -> None:
+    """Train whatever is not finished: all methods with the first seed, then all with the next."""
+    for seed in seeds:
+        for method in names:
+            folder = output / f"{method}_seed{seed}"
+            if not (folder / "usage.json").exists():
+                train(method, seed, folder, overrides)
+
+
+def summarize(method: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """Mean and spread of a method over its runs."""
+    metrics = [read_metrics(str(folder)) for folder in folders]
+    cfg = load_config(str(folders[0] / "config.yaml"))
+    curves = {
+        name.removeprefix("bbox/"): {
+            str(step + 1): [round(found[name][step], 3) for found in metrics if step in found[name]]
+            for step in metrics[0][name]
+        }
+        for name in METRICS
+    }
+    times = [value for found in metrics for value in found["time"].values()]
+    memory = [json.loads((folder / "usage.json").read_text())["peak_memory_mib"] for folder in folders]
+    final = [values[-1] for values in zip(*curves["AP"].values(), strict=True)]
+    return {
+        "config": f"configs/convergence/{method}.py",
+        "seeds": [int(folder.name.rpartition("seed")[2]) for folder in folders],
+        "batch_size": cfg.dataloader.train.total_batch_size,
+        "curves": curves,
+        "final_AP_mean": round(statistics.mean(final), 2),
+        "final_AP_std": round(statistics.stdev(final), 2) if len(final) > 1 else None,
+        "seconds_per_iteration": round(statistics.median(times), 4),
+        "peak_memory_mib": round(statistics.median(memory)),
+    }
+
+
+def report(output: Path) -> dict[str, Any]:
+    """Summarize all finished runs of a folder.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    results = {}
+    for method in methods():
+        folders = sorted(path.parent for path in output.glob(f"{method}_seed*/usage.json"))
+        if folders:
+            results[method] = summarize(method, folders)
+    if not results:
+        raise FileNotFoundError(f"{output} holds no finished run: start with 'run'")
+    base = results.get(BASELINE)
+    for result in results.values():
+        for name in ("seconds_per_iteration", "peak_memory_mib"):
+            result[f"{name}_to_baseline"] = round(result[name] / base[name], 2) if base else None
+    return {**provenance(sys.argv), "baseline": BASELINE, "methods": results}
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """AP over iterations: a line for each method, a band of one standard deviation."""
+    figure = Figure(figsize=(9, 5.5), dpi=110, layout="tight")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    ranked = sorted(results["methods"].items(), key=lambda item: -item[1]["final_AP_mean"])
+    for index, (method, result) in enumerate(ranked):
+        steps = [int(step) for step in result["curves"]["AP"]]
+        values = np.array(list(result["curves"]["AP"].values()))
+        mean, spread = values.mean(1), values.std(1, ddof=1) if values.shape[1] > 1 else np.zeros(len(values))
+        style = {"color": "black", "linestyle": "--"} if method == results["baseline"] else {"color": f"C{index % 10}"}
+        style["linestyle"] = ":" if index >= 10 and method != results["baseline"] else style.get("linestyle", "-")
+        axes.plot(steps, mean, marker=".", label=f"{method} ({mean[-1]:.1f}, n={values.shape[1]})", **style)
+        axes.fill_between(steps, mean - spread, mean + spread, color=style["color"], alpha=0.12, linewidth=0)
+    axes.set_xlabel("iteration")
+    axes.set_ylabel("AP in %")
+    axes.set_title("miniature models on crowded synthetic scenes")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runner = commands.add_parser("run", help="train what is missing")
+    runner.add_argument("--methods", nargs="+", default=methods(), choices=methods())
+    runner.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    runner.add_argument("--output", type=Path, default=Path("output/convergence"))
+    runner.add_argument("overrides", nargs="*", default=[], help="key=value of every run, after --")
+    reporter = commands.add_parser("report", help="write the data file and the plot")
+    reporter.add_argument("output", type=Path)
+    reporter.add_argument("--data", type=Path, default=ROOT / "benchmarks" / "results" / "convergence.json")
+    reporter.add_argument("--plot", type=Path, default=ROOT / "docs" / "images" / "convergence.png")
+    arguments = parser.parse_args(argv)
+    if arguments.command == "run":
+        run(arguments.methods, arguments.seeds, arguments.output, arguments.overrides)
+        return
+    results = report(arguments.output)
+    arguments.data.write_text(json.dumps(results, indent=2) + "\n")
+    plot(results, arguments.plot)
+    print(f"wrote {arguments.data} and {arguments.plot}")
+
+
+if __name__ == "__main__":
+    main()

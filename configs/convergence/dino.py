@@ -1,0 +1,9 @@
+"""DINO in miniature, as the baseline is trained."""
+
+from querydet.config import get_config
+
+from .deformable_detr_pp import dataloader, lr_multiplier, optimizer, train
+
+model = get_config("common/models/dino_tiny.py").model
+model.num_classes = 6
+train.output_dir = "output/convergence/dino"

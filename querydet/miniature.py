@@ -1,0 +1,61 @@
+"""Compositions in miniature: every part of the real one, small enough to learn from scratch on a CPU in minutes."""
+
+from detectron2.config import LazyCall as L
+from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, ResNet
+from omegaconf import DictConfig
+
+EMBED_DIM = 96
+CHANNELS = {"res3": 64, "res4": 128, "res5": 256}
+NUM_LEVELS = 3
+NUM_QUERIES = 40
+
+
+def shrink(model: DictConfig) -> DictConfig:
+    """Change the sizes of a composition, and nothing else.
+
+    Args:
+        model: a detector of ``configs/common/models``; it is changed in place.
+
+    Returns:
+        The same node.
+    """
+    model.backbone = _narrow_resnet()
+    model.neck.in_channels = dict(CHANNELS)
+    model.neck.num_levels = NUM_LEVELS
+    model.neck.embed_dim = EMBED_DIM
+    for part, layers in ((model.encoder, 1), (model.decoder, 3)):
+        part.num_layers = layers
+        part.layer.num_heads = 4
+        part.layer.ffn_dim = 256
+        part.layer.dropout = 0.0
+    model.selection.num_queries = NUM_QUERIES
+    if "num_groups" in model.selection:
+        model.selection.num_groups = 5
+    if "extra_queries" in model.selection:
+        model.selection.extra_queries = 3 * NUM_QUERIES
+    denoising = model.denoising or {}
+    denoising = denoising.get("denoising", denoising)  # one for each group of queries
+    if "min_dynamic" in denoising:
+        denoising.num_queries = 25
+        denoising.min_dynamic = 0
+    return model
+
+
+def _narrow_resnet() -> DictConfig:
+    """Four stages of one basic block each, with group norm, which needs no large batch."""
+    return L(ResNet)(
+        stem=L(BasicStem)(in_channels=3, out_channels=32, norm="GN"),
+        stages=[
+            L(ResNet.make_stage)(
+                block_class=BasicBlock,
+                num_blocks=1,
+                in_channels=in_channels,
+                out_channels=out_channels,
+                stride_per_block=[stride],
+                norm="GN",
+            )
+            for in_channels, out_channels, stride in ((32, 32, 1), (32, 64, 2), (64, 128, 2), (128, 256, 2))
+        ],
+        out_features=list(CHANNELS),
+        freeze_at=0,
+    )
