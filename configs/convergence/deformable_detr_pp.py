@@ -13,6 +13,7 @@ train = get_config("common/train.py").train
 
 # harder than the quickstart's
 _scenes = dataloader.train.dataset
+_scenes.num_images = 800
 _scenes.root = os.path.join(os.getenv("QUERYDET_DATA", "datasets"), "synthetic_crowded")
 _scenes.style.min_objects = 3
 _scenes.style.max_objects = 9
@@ -26,11 +27,11 @@ dataloader.train.mapper.augmentations.short_sides = [128]
 model.num_classes = 6
 
 train.output_dir = "output/convergence/deformable_detr_pp"
-train.max_epochs = 6
+train.max_epochs = 5
 train.eval_period = 1
 train.clip_grad_norm = 1.0
-train.checkpointer.period = 6
+train.checkpointer.period = 5
 optimizer.lr = 1e-3
 optimizer.lr_factors = {"backbone": 1.0}
-lr_multiplier.milestones = [5]
+lr_multiplier.milestones = [4]
 lr_multiplier.warmup_epochs = 0.5

@@ -1,9 +1,10 @@
 """DINO in miniature, as the baseline is trained."""
 
 from querydet.config import get_config
+from querydet.miniature import shrink
 
 from .deformable_detr_pp import dataloader, lr_multiplier, optimizer, train
 
-model = get_config("common/models/dino_tiny.py").model
+model = shrink(get_config("common/models/dino.py").model)
 model.num_classes = 6
 train.output_dir = "output/convergence/dino"
