@@ -91,3 +91,32 @@ def test_repeated_objects_need_an_assigner_that_repeats_them() -> None:
     config = tiny_config("h_detr")
     config.criterion.rules[0].assigner = tiny_config("dino").criterion.rules[2].assigner
     refuse(config, "KnownAssigner does not repeat objects: use HungarianAssigner")
+
+
+def test_one_to_many_read_outs_and_rules_belong_together() -> None:
+    config = tiny_config("ms_detr")
+    rules = config.criterion.rules
+    refuse(tiny_config("ms_detr", criterion__rules=[rules[0], rules[2]]), "about the one-to-many read-out of the")
+    refuse(
+        tiny_config("ms_detr", decoder__layer__read_out=None), r"or read out .* with model\.decoder\.layer\.read_out"
+    )
+    rules[1].update(stage="encoder", class_agnostic=True)
+    refuse(config, "about encoder matching queries, one-to-many, which no part of this detector makes")
+
+
+def test_one_to_many_heads_without_a_read_out() -> None:
+    config = tiny_config("deformable_detr_pp", heads__separate_one_to_many=["class"])
+    refuse(config, r"heads would never be used: set model\.decoder\.layer\.read_out, or")
+
+
+def test_a_union_with_the_one_to_one_match_where_there_is_none_to_add() -> None:
+    config = tiny_config("ms_detr")
+    config.criterion.rules[1].assigner.merge_with = config.criterion.rules[0].assigner
+    config.criterion.rules[0].assigner = config.criterion.rules[1].assigner
+    refuse(config, "which only a one-to-many read-out has: set merge_with=None")
+
+
+def test_matching_by_start_boxes_without_boxes() -> None:
+    config = tiny_config("deformable_detr_one_stage")
+    config.criterion.rules[0].assigner.boxes = "start"
+    refuse(config, "start from points: set its boxes='predicted'")

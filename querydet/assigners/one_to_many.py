@@ -29,8 +29,8 @@ class OneToManyAssigner:
         threshold: score from which a query is positive (tau).
         max_queries: the most queries that an object may get (K).
         forced: whether the best query of each object is positive whatever its score (released code).
-        positive_fraction: at most this part of the queries is positive, drawn at random where there are more; 0.25 in
-            the released code. None: no limit, and nothing is random.
+        positive_fraction: at most this part of the queries, and at least one, is positive, drawn at random beyond;
+            0.25 in the released code. None: no limit, and nothing is random.
         merge_with: also give an object the query that this assigner gives it at the one-to-one read-out of the same
             layer, unless that query serves another object already (the paper's union; off in the released code). Each
             query then serves one object. None: no union.
@@ -87,7 +87,7 @@ class OneToManyAssigner:
         """Which of the positives (Q,) bool of an image remain."""
         if self.positive_fraction is None:
             return positive
-        limit = int(self.positive_fraction * len(positive))
+        limit = max(1, int(self.positive_fraction * len(positive)))
         return keep_random(positive, limit, targets.seeds[image], turn=predictions.layer)
 
     def _assign(self, predictions: PredictionSet, targets: Targets, image: int) -> Assignment:

@@ -94,3 +94,20 @@ def test_repeats_without_objects_and_with_more_than_there_are_queries(count: int
     (found,) = HungarianAssigner()(replace(predicted, group=replace(predicted.group, repeats=3)), make_targets([count]))
     assert len(found.queries) == len(found.objects) == matched
     assert (found.objects < max(count, 1)).all()
+
+
+def test_start_boxes_are_compared_instead_of_the_predicted_ones() -> None:
+    predicted, targets = make_predictions(1, 6), make_targets([3])
+    swapped = replace(predicted, boxes=predicted.start_boxes, start_boxes=predicted.boxes)
+    (found,), (wanted,) = HungarianAssigner(boxes="start")(predicted, targets), HungarianAssigner()(swapped, targets)
+    assert torch.equal(found.queries, wanted.queries)
+    assert torch.equal(found.objects, wanted.objects)
+    with pytest.raises(ValueError, match="boxes must be 'predicted' or 'start', found 'anchors'"):
+        HungarianAssigner(boxes="anchors")
+
+
+def test_without_class_weight_the_logits_do_not_matter() -> None:
+    predicted, targets = make_predictions(1, 6), make_targets([3])
+    other = replace(predicted, logits=-predicted.logits)
+    (found,), (wanted,) = (HungarianAssigner(class_weight=0.0)(each, targets) for each in (predicted, other))
+    assert torch.equal(found.queries, wanted.queries)
