@@ -22,11 +22,11 @@ from torch import Tensor
 from querydet.detector import QueryDetector
 from querydet.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets
-from tests.parity import models, models_ms_detr
+from tests.parity import models, models_h_detr, models_ms_detr
 from tests.parity.names import convert_state
 
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
-MODELS = {**models.MODELS, **models_ms_detr.MODELS}  # the composition for a fixture, by adapter
+MODELS = {**models.MODELS, **models_h_detr.MODELS, **models_ms_detr.MODELS}  # the composition for a fixture, by adapter
 
 
 class NamedMaps(Backbone):
@@ -130,6 +130,8 @@ class Fixture:
         _let_padding_in(model)
         detector = instantiate(model)
         state = convert_state(self.group("state/"), len(channels), len(detector.decoder.layers))
+        if getattr(detector.selection, "extra_content", None) is not None:
+            state = models_h_detr.split_contents(state, detector.selection.num_queries)
         detector.load_state_dict(state, strict=True)
         return detector
 

@@ -69,7 +69,7 @@ def our_name(name: str, num_maps: int, num_layers: int, two_stage: bool) -> str 
         kind = "class" if head[1] == "class" else "box"
         encoder = int(head[2]) == num_layers
         return (f"selection.proposals.{kind}_head." if encoder else f"heads.{kind}_heads.{head[2]}.") + head[3]
-    if name == "query_embed.weight":
+    if name in ("query_embed.weight", "query_embedding.weight"):
         return "selection.content.weight" if two_stage else "selection.embedding.weight"
     return _replace(name, _PREFIXES)
 

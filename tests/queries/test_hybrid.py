@@ -4,7 +4,9 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from querydet.config import get_config
 from querydet.detector import QueryDetector, padding_mask
+from querydet.model_facts import build_on_meta, count_parameters
 from querydet.structures import PredictionSet, Targets
 from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 
@@ -116,3 +118,8 @@ def test_arguments_out_of_range(changes: dict, message: str) -> None:
     config.selection.update(changes)
     with pytest.raises(ValueError, match=message):
         instantiate(config)
+
+
+def test_full_size_model_has_the_parameters_of_the_port() -> None:
+    detector = build_on_meta(get_config("common/models/h_detr.py").model)
+    assert count_parameters(detector).total == 47_926_284  # detrex at commit e244e6c3, 80 classes
