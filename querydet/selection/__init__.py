@@ -1,6 +1,6 @@
 """Where the primary queries of the decoder come from."""
 
-from querydet.selection.content import LearnedContent, ProjectedFeatures
+from querydet.selection.content import LearnedContent, ProjectedFeatures, SelectedFeatures
 from querydet.selection.learned import LearnedAnchors, LearnedPoints
 from querydet.selection.proposals import ProposalHead
 from querydet.selection.topk import TopKSelection
@@ -11,5 +11,6 @@ __all__ = [
     "LearnedPoints",
     "ProjectedFeatures",
     "ProposalHead",
+    "SelectedFeatures",
     "TopKSelection",
 ]

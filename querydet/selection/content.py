@@ -55,3 +55,14 @@ class ProjectedFeatures(nn.Module):
         """Content (B, Q, C) from that of the boxes (B, Q, C) and the features (B, Q, C) of the tokens."""
         assert box_content is not None
         return box_content + self.norm(self.linear(features.detach()))
+
+
+class SelectedFeatures(nn.Module):
+    """The features of the selected tokens themselves: "pure query selection" (DINO, section 3.4 and figure 5).
+
+    Detached, as in the released code; mixed query selection learns the content instead.
+    """
+
+    def forward(self, box_content: Tensor | None, features: Tensor) -> Tensor:
+        """The features (B, Q, C), whatever the boxes say."""
+        return features.detach()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from querydet.selection.content import LearnedContent, ProjectedFeatures
+from querydet.selection.content import LearnedContent, ProjectedFeatures, SelectedFeatures
 from querydet.selection.proposals import ProposalHead
 from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, ProposalPredictions, Proposals, QueryGroup
 
@@ -47,13 +47,13 @@ class TopKSelection(nn.Module):
         *,
         num_queries: int,
         proposals: ProposalHead,
-        content: LearnedContent | ProjectedFeatures | None = None,
+        content: LearnedContent | ProjectedFeatures | SelectedFeatures | None = None,
         box_embedding: BoxEmbedding | None = None,
         objectness: bool = False,
         usable_only: bool = True,
     ) -> None:
         super().__init__()
-        if box_embedding is None and not isinstance(content, LearnedContent):
+        if box_embedding is None and not isinstance(content, LearnedContent | SelectedFeatures):
             raise ValueError(
                 f"{type(self).__name__} needs a learned content, or a box_embedding to make content from boxes"
             )

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from querydet.queries import BoxEmbedding
-from querydet.selection import LearnedContent, ProposalHead, TopKSelection
+from querydet.selection import LearnedContent, ProposalHead, SelectedFeatures, TopKSelection
 from querydet.structures import Proposals
 from tests.selection.test_proposals import pyramid
 
@@ -39,6 +39,15 @@ def test_learned_content_goes_by_rank_and_is_the_same_for_every_image() -> None:
     (initial,) = make(content=content)(pyramid(), training=False)
     assert torch.equal(initial.content[0], content.weight)
     assert initial.position is None
+
+
+def test_pure_selection_starts_from_the_tokens_features_and_does_not_train_them() -> None:
+    selection = make(content=SelectedFeatures())
+    proposals_ = selection.proposals(pyramid())
+    (initial,) = selection(pyramid(), training=True)
+    index = selection.select(proposals_, 3)
+    assert torch.equal(initial.content[0], proposals_.features[0, index[0]])
+    assert not initial.content.requires_grad
 
 
 def test_boxes_carry_no_gradient_but_their_supervision_does() -> None:

@@ -1,0 +1,22 @@
+"""DINO, table 4, row 5: mixed query selection and looking forward twice, with DN-DETR's denoising (100 queries)."""
+
+from detectron2.config import LazyCall as L
+
+from querydet.detector import QueryDetector
+from querydet.queries import Denoising
+
+from .dino_r50_4scale_12ep import dataloader, lr_multiplier, model, optimizer, train
+
+model._target_ = QueryDetector
+model.denoising = L(Denoising)(
+    num_classes="${..num_classes}",
+    embed_dim="${..neck.embed_dim}",
+    num_groups=None,
+    num_queries=100,
+    label_noise=0.2,
+    box_noise=0.4,
+    num_embeddings=None,
+    indicator=False,
+    inverse_sigmoid_eps="${..heads.inverse_sigmoid_eps}",
+)
+train.output_dir = "output/dino_ablation_row5_12ep"
