@@ -22,11 +22,12 @@ from torch import Tensor
 from querydet.detector import QueryDetector
 from querydet.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets
-from tests.parity import models, models_h_detr, models_ms_detr
+from tests.parity import models, models_dn_detr, models_h_detr, models_ms_detr
 from tests.parity.names import convert_state
 
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
-MODELS = {**models.MODELS, **models_h_detr.MODELS, **models_ms_detr.MODELS}  # the composition for a fixture, by adapter
+ADAPTERS = (models, models_dn_detr, models_h_detr, models_ms_detr)
+MODELS = {name: build for each in ADAPTERS for name, build in each.MODELS.items()}  # compositions, by adapter
 
 
 class NamedMaps(Backbone):
@@ -101,6 +102,8 @@ class Fixture:
 
     def draws(self, which: str, targets: Targets) -> NoiseDraws:
         """The recorded noise of a training pass, as (repetitions, objects) tables."""
+        if self.adapter in models_dn_detr.MODELS:
+            return models_dn_detr.recorded_draws(self, which, targets)
         total = sum(targets.counts)
         recorded = [value for _, value in sorted(self.group(f"train{which}/rng/").items())]
         if not recorded or not total:

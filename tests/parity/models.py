@@ -19,6 +19,8 @@ def set_layers(model: DictConfig, encoder: dict[str, Any], decoder: dict[str, An
 
 def set_losses(model: DictConfig, weights: dict[str, float], alpha: float = 0.25, gamma: float = 2.0) -> None:
     """Set every rule's weights from the recorded ones, which have to be equal for all layers of a rule."""
+    # DN-DETR's tgt_loss_ce_0 is what the others call loss_ce_dn_0
+    weights = {re.sub(r"^tgt_(loss_[a-z]+)", r"\1_dn", name): value for name, value in weights.items()}
     for rule in model.criterion.rules:
         mark = "|".join(_marks(rule))
         for loss, names in zip(rule.losses, (("loss_ce", "loss_class"), ("loss_bbox",), ("loss_giou",)), strict=True):
