@@ -2,6 +2,7 @@
 
 from querydet.selection.content import LearnedContent, ProjectedFeatures, SelectedFeatures
 from querydet.selection.learned import LearnedAnchors, LearnedPoints
+from querydet.selection.nms import NMSSelection
 from querydet.selection.proposals import ProposalHead
 from querydet.selection.topk import TopKSelection
 
@@ -9,6 +10,7 @@ __all__ = [
     "LearnedAnchors",
     "LearnedContent",
     "LearnedPoints",
+    "NMSSelection",
     "ProjectedFeatures",
     "ProposalHead",
     "SelectedFeatures",
