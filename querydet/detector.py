@@ -21,7 +21,7 @@ from querydet.decoder import DeformableDecoder
 from querydet.encoder import DeformableEncoder
 from querydet.heads import PredictionHeads
 from querydet.neck import MultiScaleNeck
-from querydet.postprocess import TopKPostprocess
+from querydet.postprocess import NMSPostprocess, TopKPostprocess
 from querydet.queries import ContrastiveDenoising, Denoising, GroupedDenoising
 from querydet.selection import LearnedAnchors, LearnedPoints, ProposalHead, TopKSelection
 from querydet.structures import InitialQueries, PredictionSet, QueryBatch, QueryGroup, Targets
@@ -63,7 +63,7 @@ class QueryDetector(nn.Module):
         decoder: DeformableDecoder,
         heads: PredictionHeads,
         criterion: Criterion,
-        postprocess: TopKPostprocess,
+        postprocess: TopKPostprocess | NMSPostprocess,
         num_classes: int,
         denoising: ContrastiveDenoising | Denoising | GroupedDenoising | None = None,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),

@@ -3,6 +3,7 @@
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
+from torchvision.ops import batched_nms
 
 from querydet.boxes import cxcywh_to_xyxy
 
@@ -32,22 +33,82 @@ class TopKPostprocess:
         Returns:
             Per image ``pred_boxes`` (XYXY, pixels), ``scores`` and ``pred_classes``, by falling score.
         """
-        num_classes = logits.shape[-1]
-        scores = logits.sigmoid().flatten(1)
-        scores, index = scores.topk(min(self.num_detections, scores.shape[1]), dim=1)
-        boxes_xyxy = cxcywh_to_xyxy(boxes).gather(1, (index // num_classes)[..., None].expand(-1, -1, 4))
-        return [
-            self._instances(image_boxes, image_scores, classes, size)
-            for image_boxes, image_scores, classes, size in zip(
-                boxes_xyxy, scores, index % num_classes, sizes, strict=True
-            )
-        ]
+        scores, boxes_xyxy, classes = best_pairs(logits, boxes, self.num_detections)
+        return [make_instances(*each, clip=self.clip) for each in zip(boxes_xyxy, scores, classes, sizes, strict=True)]
 
-    def _instances(self, boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, size: tuple[int, int]) -> Instances:
-        height, width = size
-        scale = torch.tensor([width, height, width, height], dtype=boxes_xyxy.dtype, device=boxes_xyxy.device)
-        instances = Instances(size, pred_boxes=Boxes(boxes_xyxy * scale), scores=scores, pred_classes=classes)
-        if self.clip:
-            instances.pred_boxes.clip(size)
-            instances = instances[instances.pred_boxes.nonempty()]
-        return instances
+
+class NMSPostprocess:
+    """The highest scores of all (query, class) pairs that are left after suppression within each class.
+
+    For a model that gives an object to several queries (DETA, arXiv 2212.06137, section 4). No threshold on the score.
+
+    Args:
+        num_detections: per image: 100 in the released code, 300 in some rows of the paper.
+        iou_threshold: a detection is dropped when it overlaps a better one of its class by more.
+        max_candidates: only that many best pairs take part, or all if there are fewer.
+        clip: as in :class:`TopKPostprocess`; suppression looks at the boxes before they are clipped.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_detections: int = 100,
+        iou_threshold: float = 0.7,
+        max_candidates: int = 10000,
+        clip: bool = True,
+    ) -> None:
+        self.num_detections = num_detections
+        self.iou_threshold = iou_threshold
+        self.max_candidates = max_candidates
+        self.clip = clip
+
+    def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
+        """Detect; arguments and result are those of :class:`TopKPostprocess`."""
+        scores, boxes_xyxy, classes = best_pairs(logits, boxes, self.max_candidates)
+        found = []
+        for image_boxes, image_scores, image_classes, size in zip(boxes_xyxy, scores, classes, sizes, strict=True):
+            # torchvision may shift the boxes of each class out of reach of the others: in double precision, so that
+            # small boxes of class number 1000 keep their overlaps
+            kept = batched_nms(image_boxes.double(), image_scores.double(), image_classes, self.iou_threshold)
+            kept = kept[: self.num_detections]
+            instances = make_instances(image_boxes[kept], image_scores[kept], image_classes[kept], size, clip=self.clip)
+            found.append(instances)
+        return found
+
+
+def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The highest scores of all (query, class) pairs.
+
+    Args:
+        logits: (B, Q, K).
+        boxes: (B, Q, 4).
+        count: how many, or all pairs if there are fewer.
+
+    Returns:
+        Falling scores (B, n), boxes (B, n, 4) as XYXY, and classes (B, n), with n = min(count, Q * K).
+    """
+    num_classes = logits.shape[-1]
+    scores = logits.sigmoid().flatten(1)
+    scores, index = scores.topk(min(count, scores.shape[1]), dim=1)
+    boxes_xyxy = cxcywh_to_xyxy(boxes).gather(1, (index // num_classes)[..., None].expand(-1, -1, 4))
+    return scores, boxes_xyxy, index % num_classes
+
+
+def make_instances(
+    boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, size: tuple[int, int], *, clip: bool
+) -> Instances:
+    """Detections in pixels.
+
+    Args:
+        boxes_xyxy: (n, 4), normalised.
+        scores, classes: (n,).
+        size: (height, width) of the image in pixels.
+        clip: clip boxes to the image and drop those of no area.
+    """
+    height, width = size
+    scale = torch.tensor([width, height, width, height], dtype=boxes_xyxy.dtype, device=boxes_xyxy.device)
+    instances = Instances(size, pred_boxes=Boxes(boxes_xyxy * scale), scores=scores, pred_classes=classes)
+    if clip:
+        instances.pred_boxes.clip(size)
+        instances = instances[instances.pred_boxes.nonempty()]
+    return instances
