@@ -74,6 +74,20 @@ def refine_boxes(deltas: Tensor, reference: Tensor, eps: float) -> Tensor:
     return (deltas + base).sigmoid()
 
 
+def box_iou(boxes_xyxy: Tensor, others_xyxy: Tensor, eps: float = 0.0) -> Tensor:
+    """IoU of boxes with others, pair by pair; 0 where both have no area.
+
+    Args:
+        boxes_xyxy, others_xyxy: (..., 4); for all pairs of N and M boxes, (N, 1, 4) and (1, M, 4).
+        eps: added to the union: 0 in torchvision and the released code of DETA, 1e-6 in detrex.
+
+    Returns:
+        (...), in [0, 1].
+    """
+    intersection, union = _overlap(boxes_xyxy, others_xyxy)
+    return (intersection / (union + eps)).nan_to_num(0.0)
+
+
 def generalized_iou(boxes_xyxy: Tensor, others_xyxy: Tensor, eps: float = 0.0) -> Tensor:
     """Generalised IoU (arXiv 1902.09630) of boxes with others, pair by pair.
 
@@ -88,13 +102,18 @@ def generalized_iou(boxes_xyxy: Tensor, others_xyxy: Tensor, eps: float = 0.0) -
     Returns:
         (...), in [-1, 1].
     """
+    intersection, union = _overlap(boxes_xyxy, others_xyxy)
+    hull_low = torch.minimum(boxes_xyxy[..., :2], others_xyxy[..., :2])
+    hull_high = torch.maximum(boxes_xyxy[..., 2:], others_xyxy[..., 2:])
+    hull = (hull_high - hull_low).clamp(min=0).prod(-1)
+    return intersection / (union + eps) - (hull - union) / (hull + eps)
+
+
+def _overlap(boxes_xyxy: Tensor, others_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+    """Areas (...) of the intersection and the union of boxes with others, pair by pair."""
     area = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).prod(-1)
     other_area = (others_xyxy[..., 2:] - others_xyxy[..., :2]).prod(-1)
     low = torch.maximum(boxes_xyxy[..., :2], others_xyxy[..., :2])
     high = torch.minimum(boxes_xyxy[..., 2:], others_xyxy[..., 2:])
     intersection = (high - low).clamp(min=0).prod(-1)
-    union = area + other_area - intersection
-    hull_low = torch.minimum(boxes_xyxy[..., :2], others_xyxy[..., :2])
-    hull_high = torch.maximum(boxes_xyxy[..., 2:], others_xyxy[..., 2:])
-    hull = (hull_high - hull_low).clamp(min=0).prod(-1)
-    return intersection / (union + eps) - (hull - union) / (hull + eps)
+    return intersection, area + other_area - intersection

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torchvision.ops import box_iou as torchvision_iou
 from torchvision.ops import generalized_box_iou
 
-from querydet.boxes import cxcywh_to_xyxy, generalized_iou, inverse_sigmoid, refine_boxes, xyxy_to_cxcywh
+from querydet.boxes import box_iou, cxcywh_to_xyxy, generalized_iou, inverse_sigmoid, refine_boxes, xyxy_to_cxcywh
 
 
 def test_inverse_sigmoid_is_clipped_on_both_sides() -> None:
@@ -25,6 +26,16 @@ def test_corner_conversion_by_hand_and_back() -> None:
     corners = torch.tensor([[0.4, 0.1, 0.6, 0.7]])
     torch.testing.assert_close(cxcywh_to_xyxy(boxes), corners)
     torch.testing.assert_close(xyxy_to_cxcywh(corners), boxes)
+
+
+def test_iou_is_that_of_torchvision_and_zero_without_area() -> None:
+    torch.manual_seed(0)
+    boxes = cxcywh_to_xyxy(torch.rand(20, 4) + 0.1)
+    others = cxcywh_to_xyxy(torch.rand(7, 4) + 0.1)
+    torch.testing.assert_close(box_iou(boxes[:, None], others[None]), torchvision_iou(boxes, others))
+    assert box_iou(torch.zeros(1, 4), torch.zeros(1, 4)).item() == 0
+    half = torch.tensor([[0.0, 0.0, 1.0, 0.5]])
+    assert box_iou(half, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 1.0).item() == pytest.approx(0.25)
 
 
 def test_giou_by_hand() -> None:

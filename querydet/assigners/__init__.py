@@ -1,7 +1,8 @@
 """Assigners decide which queries are responsible for which objects."""
 
 from querydet.assigners.hungarian import HungarianAssigner
+from querydet.assigners.iou import IoUAssigner
 from querydet.assigners.known import KnownAssigner
 from querydet.assigners.one_to_many import OneToManyAssigner
 
-__all__ = ["HungarianAssigner", "KnownAssigner", "OneToManyAssigner"]
+__all__ = ["HungarianAssigner", "IoUAssigner", "KnownAssigner", "OneToManyAssigner"]
