@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from querydet.assigners import HungarianAssigner, OneToManyAssigner
+from querydet.assigners import HungarianAssigner, IoUAssigner, OneToManyAssigner
 from querydet.layers import MultiScaleDeformableAttention
+from querydet.postprocess import NMSPostprocess
 from querydet.queries import GroupedDenoising, HybridTopKSelection
 from querydet.selection import TopKSelection
 from querydet.structures import Branch, Role, Stage
@@ -25,6 +26,7 @@ def check_parts(detector: QueryDetector) -> None:
     _check_supervision(detector)
     _check_one_to_many(detector)
     _check_assigners(detector)
+    _check_suppression(detector)
 
 
 def _check_backbone(detector: QueryDetector) -> None:
@@ -183,8 +185,30 @@ def _check_assigners(detector: QueryDetector) -> None:
                 )
             assigner = assigner.merge_with or assigner
         points = rule.stage is Stage.DECODER and detector.selection.reference_dim == 2
-        if isinstance(assigner, HungarianAssigner) and assigner.boxes == "start" and points:
+        starts = isinstance(assigner, IoUAssigner)
+        if points and (starts or (isinstance(assigner, HungarianAssigner) and assigner.boxes == "start")):
+            remedy = "use another assigner, or select boxes" if starts else "set its boxes='predicted'"
             raise ValueError(
                 f"the assigner of {rule.describe()} compares the boxes that queries start from, but these start from "
-                "points: set its boxes='predicted'"
+                f"points: {remedy}"
+            )
+
+
+def _check_suppression(detector: QueryDetector) -> None:
+    read = (Stage.DECODER, Role.MATCHING, Branch.ONE_TO_ONE)  # what inference reads
+    suppressed = isinstance(detector.postprocess, NMSPostprocess)
+    for rule in detector.criterion.rules:
+        if (rule.stage, rule.role, rule.branch) != read:
+            continue
+        if suppressed and isinstance(rule.assigner, HungarianAssigner):
+            raise ValueError(
+                "the queries that inference reads are trained one to one (HungarianAssigner), so that overlapping "
+                "detections are different objects, but model.postprocess=NMSPostprocess suppresses overlaps: use "
+                "TopKPostprocess, or assign several queries to an object (querydet.assigners.IoUAssigner)"
+            )
+        if not suppressed and isinstance(rule.assigner, IoUAssigner | OneToManyAssigner):
+            raise ValueError(
+                f"the queries that inference reads are trained to find an object several times "
+                f"({type(rule.assigner).__name__}), and model.postprocess={type(detector.postprocess).__name__} would "
+                "report it several times: use NMSPostprocess, or assign one to one (HungarianAssigner)"
             )

@@ -31,6 +31,8 @@ COMPOSITIONS = (
     "h_detr",
     "ms_detr",
     "ms_detr_plain",
+    "deta_baseline",
+    "deta",
 )
 
 

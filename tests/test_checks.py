@@ -120,3 +120,20 @@ def test_matching_by_start_boxes_without_boxes() -> None:
     config = tiny_config("deformable_detr_one_stage")
     config.criterion.rules[0].assigner.boxes = "start"
     refuse(config, "start from points: set its boxes='predicted'")
+
+
+def test_suppression_belongs_to_one_to_many_assignment() -> None:
+    deta = tiny_config("deta")
+    config = tiny_config("deta_baseline")
+    config.postprocess = deta.postprocess
+    refuse(config, r"trained one to one .*NMSPostprocess suppresses overlaps: use TopKPostprocess")
+    deta.postprocess = tiny_config("deta_baseline").postprocess
+    refuse(deta, r"TopKPostprocess would report it several times: use NMSPostprocess")
+
+
+def test_reference_points_overlap_nothing() -> None:
+    config = tiny_config("deformable_detr_one_stage")
+    deta = tiny_config("deta")
+    config.criterion.rules[0].assigner = deta.criterion.rules[0].assigner
+    config.postprocess = deta.postprocess
+    refuse(config, "compares the boxes that queries start from, but these start from points: use another assigner")

@@ -62,6 +62,18 @@ def test_more_objects_than_queries(name: str) -> None:
     assert all(value.isfinite() for value in losses.values())
 
 
+@pytest.mark.parametrize("name", COMPOSITIONS)
+@pytest.mark.parametrize("num_classes", [1, 1203])
+def test_one_class_and_many(name: str, num_classes: int) -> None:
+    detector = tiny_detector(name, num_classes=num_classes)
+    for counts in ([3], [0]):
+        losses = losses_of(detector, make_inputs([(96, 128)], counts, num_classes))
+        assert all(value.isfinite() for value in losses.values())
+    with torch.no_grad():
+        (found,) = detector.eval()(make_inputs([(96, 128)]))
+    assert len(found["instances"]) > 0
+
+
 def pyramid(padded: bool) -> FeaturePyramid:
     """Levels of 4x6 and 2x3 tokens, alone or in the corner of 8x12 and 4x6 maps of padding full of garbage."""
     generator = torch.Generator().manual_seed(0)
@@ -92,11 +104,14 @@ def pyramid(padded: bool) -> FeaturePyramid:
 def test_an_image_alone_is_the_image_in_a_padded_batch(name: str, seed: int) -> None:
     """From a backbone without borders on; sizes are multiples of the coarsest stride."""
     detector = tiny_detector(name, seed=seed).eval()
-    inputs = make_inputs([(64, 128), (128, 64), (128, 192)])
+    finest = min(shape.stride for shape in detector.backbone.output_shape().values())
+    unit = finest * 2 ** (detector.neck.num_levels - 1)
+    sizes = [(unit, 2 * unit), (2 * unit, unit), (2 * unit, 3 * unit)]
+    inputs = make_inputs(sizes)
     maps = detector.backbone(detector.preprocess(inputs).tensor)
     masks = padding_mask(detector.preprocess(inputs))
     (together,) = detector.predict(maps, masks)
-    for index, (height, width) in enumerate([(64, 128), (128, 64), (128, 192)]):
+    for index, (height, width) in enumerate(sizes):
         alone_inputs = detector.preprocess(inputs[index : index + 1])
         (alone,) = detector.predict(detector.backbone(alone_inputs.tensor), padding_mask(alone_inputs))
         assert alone_inputs.tensor.shape[-2:] == (height, width)
