@@ -7,7 +7,7 @@ from detectron2.utils import comm
 from tests.engine.toy import kill_at
 from tests.models import PooledBackbone, tiny_config
 
-from .toy_config import dataloader
+from .toy_config import dataloader, lr_multiplier, optimizer, train  # noqa: F401 - parts of this config
 
 
 class FaultyBackbone(PooledBackbone):
