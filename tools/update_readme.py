@@ -1,4 +1,4 @@
-"""Writes the README's tables from the data files in ``benchmarks/results/``; ``--check`` only compares."""
+"""Writes the tables of README.md and MODEL_ZOO.md from ``benchmarks/results/``; ``--check`` only compares."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_ZOO.md")
 RESULTS = ROOT / "benchmarks" / "results"
 PUBLISHED = ROOT / "benchmarks" / "published"
 
@@ -38,7 +38,7 @@ def run_summary(name: str) -> str:
 
 
 def model_table() -> str:
-    """Parameters and multiply-adds of the recipes beside the official ones and the papers'."""
+    """Published AP, parameters and multiply-adds of every recipe, beside the official code's and the papers'."""
     record = load("model_facts")
     precision = json.loads((PUBLISHED / "average_precision.json").read_text())["recipes"]
     rows = []
@@ -50,7 +50,7 @@ def model_table() -> str:
             [
                 f"[{name}]({model['config']})",
                 precision.get(name, ""),
-                "no",
+                trained(name),
                 f"{model['parameters']:,}",
                 f"{official['parameters']:,}" if official.get("parameters") else "",
                 "{:.0f} to {:.0f}".format(*(each["multiply_adds"] / 1e9 for each in model["flops"].values())),
@@ -70,34 +70,72 @@ def model_table() -> str:
     return f"Counted at 91 classes, as published (commit {str(record['commit'])[:9]}, {record['date']}):\n\n{table}"
 
 
+def trained(recipe: str) -> str:
+    """Our AP of a recipe from ``benchmarks/results/trained/``, or "no"."""
+    path = RESULTS / "trained" / f"{recipe}.json"
+    if not path.exists():
+        return "no"
+    return f"{max(each['AP'] for each in json.loads(path.read_text())['evaluations'].values()):.1f}"
+
+
+def convergence_table() -> str:
+    """How fast the methods learn in miniature, and what an iteration costs."""
+    record = load("convergence")
+    ranked = sorted(record["methods"].items(), key=lambda item: -item[1]["final_AP_mean"])
+    rows = [
+        [
+            f"[{method}]({found['config']})",
+            f"{found['final_AP_mean']:.1f}" + (f" ± {found['final_AP_std']:.1f}" if len(found["seeds"]) > 1 else ""),
+            len(found["seeds"]),
+            f"{found['seconds_per_iteration_to_baseline']:.2f}",
+            f"{found['peak_memory_mib_to_baseline']:.2f}",
+        ]
+        for method, found in ranked
+    ]
+    headers = ["method", "AP", "seeds", "time of an iteration", "peak memory"]
+    table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    last = max(int(step) for found in record["methods"].values() for step in found["curves"]["AP"])
+    return (
+        f"After {last} iterations (mean and standard deviation over the seeds), time and memory as multiples of "
+        f"{record['baseline']}'s; {record['machine']}, `make convergence`, {record['date']}, "
+        f"commit {str(record['commit'])[:9]}:\n\n{table}"
+    )
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "quickstart": lambda: run_summary("quickstart"),
     "bccd": lambda: run_summary("bccd"),
     "models": model_table,
+    "convergence": convergence_table,
 }
 
 
 def updated(text: str) -> str:
-    """The README with every section between ``<!-- name -->`` and ``<!-- /name -->`` made anew."""
-    for name, make in SECTIONS.items():
-        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"README.md has no section between <!-- {name} --> and <!-- /{name} -->")
-        body = make()
-        text = pattern.sub(lambda match, body=body: f"{match[1]}{body}\n{match[2]}", text)
-    return text
+    """The text with every section between ``<!-- name -->`` and ``<!-- /name -->`` made anew.
+
+    Raises:
+        ValueError: for a section that nothing makes.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] not in SECTIONS:
+            raise ValueError(f"nothing makes the section <!-- {match[1]} -->; known are {', '.join(SECTIONS)}")
+        return f"<!-- {match[1]} -->\n{SECTIONS[match[1]]()}\n<!-- /{match[1]} -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", replace, text, flags=re.DOTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail when the README differs from the data files")
+    parser.add_argument("--check", action="store_true", help="fail when a document differs from the data files")
     arguments = parser.parse_args(argv)
-    before = README.read_text()
-    after = updated(before)
-    if arguments.check and after != before:
-        sys.exit("README.md differs from benchmarks/results: run python tools/update_readme.py")
-    README.write_text(after)
+    for path in DOCUMENTS:
+        before = path.read_text()
+        after = updated(before)
+        if arguments.check and after != before:
+            sys.exit(f"{path.name} differs from benchmarks/results: run python tools/update_readme.py")
+        path.write_text(after)
 
 
 if __name__ == "__main__":

@@ -76,15 +76,15 @@ def test_sections_of_the_readme_are_replaced_and_nothing_else(tool, monkeypatch)
     monkeypatch.setattr(module, "SECTIONS", {"speed": lambda: "new"})
     text = "a\n<!-- speed -->\nold\nolder\n<!-- /speed -->\nb\n"
     assert module.updated(text) == "a\n<!-- speed -->\nnew\n<!-- /speed -->\nb\n"
-    with pytest.raises(ValueError, match="no section between <!-- speed -->"):
-        module.updated("a\n")
+    with pytest.raises(ValueError, match="nothing makes the section <!-- sped -->"):
+        module.updated("<!-- sped -->\n<!-- /sped -->")
 
 
 def test_difference_between_readme_and_data_files_is_found(tool, monkeypatch, tmp_path):
     module = tool("update_readme")
     readme = tmp_path / "README.md"
     readme.write_text("<!-- speed -->\n<!-- /speed -->\n")
-    monkeypatch.setattr(module, "README", readme)
+    monkeypatch.setattr(module, "DOCUMENTS", (readme,))
     monkeypatch.setattr(module, "SECTIONS", {"speed": lambda: "new"})
     with pytest.raises(SystemExit, match="differs"):
         module.main(["--check"])
