@@ -10,8 +10,15 @@ one may be the old one; a negative box has *all four* corner shifts beyond those
 import torch
 from torch import Tensor, nn
 
-from querydet.boxes import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
-from querydet.queries.noised_objects import NoiseDraws, ObjectSlots, draw_noise, noise_labels
+from querydet.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from querydet.queries.noised_objects import (
+    NoiseDraws,
+    ObjectSlots,
+    draw_noise,
+    keep_off_the_border,
+    make_label_table,
+    noise_labels,
+)
 from querydet.structures import Assignment, InitialQueries, Targets
 
 
@@ -47,9 +54,6 @@ class ContrastiveDenoising(nn.Module):
         inverse_sigmoid_eps: float = 1e-3,
     ) -> None:
         super().__init__()
-        num_embeddings = num_classes + 1 if num_embeddings is None else num_embeddings
-        if num_embeddings < num_classes:
-            raise ValueError(f"num_embeddings is {num_embeddings}, too few for {num_classes} classes")
         if num_queries < 1 or not 0 <= label_noise <= 1 or box_noise < 0:
             raise ValueError(
                 "num_queries must be at least 1, label_noise in [0, 1] and box_noise not negative; found "
@@ -61,7 +65,7 @@ class ContrastiveDenoising(nn.Module):
         self.box_noise = box_noise
         self.min_dynamic = min_dynamic
         self.inverse_sigmoid_eps = inverse_sigmoid_eps
-        self.label_embed = nn.Embedding(num_embeddings, embed_dim)
+        self.label_embed = make_label_table(num_classes, num_embeddings, embed_dim)
 
     def num_groups(self, max_objects: int) -> int:
         """How often each object is repeated as a pair, when the most crowded image has ``max_objects``."""
@@ -88,8 +92,7 @@ class ContrastiveDenoising(nn.Module):
         slots = ObjectSlots.arrange(targets, 2 * groups)
         labels = noise_labels(targets, draws, 0.5 * self.label_noise)
         boxes = self.noise_boxes(torch.cat(targets.boxes), draws)
-        # through logit space and back, which keeps boxes off the image's border as the decoder's own steps do
-        boxes = inverse_sigmoid(boxes, self.inverse_sigmoid_eps).sigmoid()
+        boxes = keep_off_the_border(boxes, self.inverse_sigmoid_eps)
         known = tuple(Assignment(queries=queries, objects=objects) for queries, objects in slots.pairs(every=2))
         group = slots.query_group(groups, known)
         content = slots.fill(self.label_embed(labels), unfilled=0.0)

@@ -1,16 +1,22 @@
 """Denoising: extra training queries that start from noised objects (DN-DETR, arXiv 2203.01305, section 4.3).
 
 Every object gives one query for each of several groups that do not see each other: an embedding of its label, now and
-then of another one, and its box, moved and resized. The query has to find the object. Released code is followed where
-paper and code differ: unfilled slots of images with few objects are seen by their group, but have no loss.
+then of another one, and its box, moved and resized. The query has to find the object. As in the released code, images
+with few objects leave slots unfilled, which their group sees and which have no loss.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from querydet.boxes import inverse_sigmoid
-from querydet.queries.noised_objects import NoiseDraws, ObjectSlots, draw_noise, noise_labels
+from querydet.queries.noised_objects import (
+    NoiseDraws,
+    ObjectSlots,
+    draw_noise,
+    keep_off_the_border,
+    make_label_table,
+    noise_labels,
+)
 from querydet.structures import Assignment, InitialQueries, Targets
 
 
@@ -20,8 +26,8 @@ class Denoising(nn.Module):
     Args:
         num_classes: K; replacement labels are drawn from it.
         embed_dim: width C.
-        num_groups: how often each object is noised, however crowded its image; 5 by default in the paper, 10 in its
-            best models. None: as ``num_queries`` says.
+        num_groups: how often each object is noised, however crowded its image; 5 by default in the paper, 10 in
+            its deformable models. None: as ``num_queries`` says.
         num_queries: instead of ``num_groups``: about how many queries an image gets. Divided by the objects of the most
             crowded image, it gives the number of groups (Group DETR, arXiv 2207.13085, table 3: 100).
         label_noise: probability that a label is replaced; the new one may be the old one.
@@ -49,9 +55,6 @@ class Denoising(nn.Module):
         inverse_sigmoid_eps: float = 1e-3,
     ) -> None:
         super().__init__()
-        num_embeddings = num_classes + 1 if num_embeddings is None else num_embeddings
-        if num_embeddings < num_classes:
-            raise ValueError(f"num_embeddings is {num_embeddings}, too few for {num_classes} classes")
         if (num_groups is None) == (num_queries is None):
             raise ValueError(
                 "give num_groups (always so many) or num_queries (fewer groups for more crowded images) and let the "
@@ -71,7 +74,7 @@ class Denoising(nn.Module):
         self.box_noise = box_noise
         self.indicator = indicator
         self.inverse_sigmoid_eps = inverse_sigmoid_eps
-        self.label_embed = nn.Embedding(num_embeddings, embed_dim - indicator)
+        self.label_embed = make_label_table(num_classes, num_embeddings, embed_dim - indicator)
 
     def num_groups(self, max_objects: int) -> int:
         """How often each object is repeated, when the most crowded image has ``max_objects``."""
@@ -100,8 +103,7 @@ class Denoising(nn.Module):
         if self.indicator:
             content = F.pad(content, (0, 1), value=1.0)
         boxes = self.noise_boxes(torch.cat(targets.boxes), draws)
-        # through logit space and back, which keeps boxes off the image's border as the decoder's own steps do
-        boxes = inverse_sigmoid(boxes, self.inverse_sigmoid_eps).sigmoid()
+        boxes = keep_off_the_border(boxes, self.inverse_sigmoid_eps)
         known = tuple(
             Assignment(queries=queries, objects=objects, ignored=ignored)
             for (queries, objects), ignored in zip(slots.pairs(), slots.unfilled(), strict=True)

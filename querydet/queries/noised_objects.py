@@ -8,8 +8,9 @@ times; repetition r of object j of an image has slot ``r * max_objects + j`` amo
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from querydet.boxes import inverse_sigmoid
 from querydet.structures import PRIMARY, Assignment, QueryGroup, Role, Targets
 
 
@@ -56,9 +57,31 @@ def _draw_image(
     )
 
 
+def make_label_table(num_classes: int, num_embeddings: int | None, width: int) -> nn.Embedding:
+    """The table of contents that copies start from, by label.
+
+    Args:
+        num_classes: K.
+        num_embeddings: rows; None: K + 1, as released.
+        width: channels of a content.
+
+    Raises:
+        ValueError: when there are fewer rows than classes.
+    """
+    rows = num_classes + 1 if num_embeddings is None else num_embeddings
+    if rows < num_classes:
+        raise ValueError(f"num_embeddings is {rows}, too few for {num_classes} classes")
+    return nn.Embedding(rows, width)
+
+
 def noise_labels(targets: Targets, draws: NoiseDraws, probability: float) -> Tensor:
     """Labels (R, N) of the copies: replaced with the given probability, perhaps by the same label."""
     return torch.where(draws.replace < probability, draws.labels, torch.cat(targets.labels))
+
+
+def keep_off_the_border(boxes: Tensor, eps: float) -> Tensor:
+    """Boxes through logit space and back, clipped as the decoder's own steps clip them."""
+    return inverse_sigmoid(boxes, eps).sigmoid()
 
 
 @dataclass(frozen=True, slots=True)
