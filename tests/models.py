@@ -31,6 +31,7 @@ COMPOSITIONS = (
     "h_detr",
     "ms_detr",
     "ms_detr_plain",
+    "ms_detr_dab",
     "deta_baseline",
     "deta",
 )

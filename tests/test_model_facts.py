@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from querydet.config import apply_overrides, get_config
+from querydet.config import apply_overrides, get_config, load_config
 from querydet.layers import multi_scale_deformable_attention
 from querydet.model_facts import OPERATOR, FlopCount, build_on_meta, count_flops, count_module_flops, count_parameters
 from tests.models import tiny_config
@@ -48,6 +48,12 @@ UNREAD = {
     "deformable_detr_one_stage": (300, 5, 5),
     "dn_detr": (300, 6, 5),
 }
+# The same of MS-DETR (github.com/Atten4Vis/MS-DETR at c015d65f), by recipe: total and trainable parameters, FLOPs.
+OFFICIAL_MS_DETR = {
+    "ms_detr_r50_12ep": (53_793_625, 53_571_225, 454768713216),
+    "ms_detr_r50_placement_a_12ep": (47_625_595, 47_403_195, 450993839616),
+    "ms_detr_pp_r50_900q_12ep": (54_024_025, 53_801_625, 480862281216),
+}
 BOX_HEAD = 2 * 256 * 256 + 256 * 4
 CLASS_HEAD = 256 * 91
 
@@ -83,6 +89,20 @@ def test_flops_differ_from_the_official_code_by_unread_predictions_alone(
     queries, box_heads, class_heads = UNREAD[name]
     unread = 2 * queries * (box_heads * BOX_HEAD + class_heads * CLASS_HEAD)
     assert flops[name].without_operator + unread == OFFICIAL_FLOPS[name]
+
+
+@pytest.mark.parametrize("name", list(OFFICIAL_MS_DETR))
+def test_ms_detr_differs_from_the_official_code_by_unread_predictions_alone(name: str) -> None:
+    overrides = ["model.num_classes=91", "model.neck.ignore_padding=False"]
+    model = load_config(f"projects/ms_detr/configs/{name}.py", overrides).model
+    detector = build_on_meta(model)
+    count = count_parameters(detector)
+    total, trainable, flops = OFFICIAL_MS_DETR[name]
+    assert (count.total, count.trainable) == (total, trainable)
+    # like UNREAD, and the one-to-many predictions of all layers, which the official code makes at inference too
+    ffn = 2 * 256 * 2048 if model.decoder.layer.read_out.ffn is not None else 0
+    unread = 2 * model.selection.num_queries * (12 * BOX_HEAD + 11 * CLASS_HEAD + 6 * ffn)
+    assert count_flops(detector, 800, 1066).without_operator + unread == flops
 
 
 @pytest.mark.parametrize("name", list(OFFICIAL_FLOPS_LARGE))

@@ -1,5 +1,6 @@
 """Our detector for the recorded configurations of MS-DETR, and its random draws."""
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from querydet.assigners import OneToManyAssigner
 from querydet.config import get_config
 from querydet.detector import QueryDetector
-from querydet.structures import PredictionSet, Targets
+from querydet.structures import Assignment, PredictionSet, Targets
 from tests.parity.models import set_official
 
 if TYPE_CHECKING:
@@ -102,6 +103,15 @@ def replay_caps(fixture: "Fixture", detector: QueryDetector, which: str) -> None
     for rule in detector.criterion.rules:
         if isinstance(rule.assigner, OneToManyAssigner):
             rule.assigner.cap = cap
+
+
+def before_union(assigner: Any, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
+    """What a one-to-many assigner finds without its union, which is what may be recorded of one that has it."""
+    if not isinstance(assigner, OneToManyAssigner) or assigner.merge_with is None:
+        return ()
+    alone = copy.copy(assigner)
+    alone.merge_with = None
+    return alone(predictions, targets)
 
 
 MODELS = {"ms_detr": _ms_detr, "ms_detr_impl_a": _ms_detr_impl_a}

@@ -12,6 +12,7 @@ from torch import Tensor
 from querydet.detector import QueryDetector
 from querydet.queries.visibility import blocked_pairs
 from querydet.structures import Branch, PredictionSet, QueryBatch, Role, Stage
+from tests.parity import models_ms_detr
 from tests.parity.fixture import Fixture, available, unsupported
 from tests.parity.models_h_detr import gradient
 from tests.parity.names import our_name
@@ -215,13 +216,15 @@ def test_matches(fixture: Fixture, which: str) -> None:
         if each.branch is Branch.ONE_TO_MANY or each.group.label == "hybrid":
             name = "o2m_" + name
         found = rule.assigner(each, targets.class_agnostic() if rule.class_agnostic else targets)
+        before = models_ms_detr.before_union(rule.assigner, each, targets)
         for image, assignment in enumerate(found):
             recorded = fixture[f"train{which}/match/{name}/{image}"].clone()
             recorded[1] %= max(targets.counts[image], 1)  # repeated objects count on
             if ties_in_selection(fixture) and name != "enc":
                 assert torch.equal(assignment.objects.sort().values, recorded[1].sort().values)
             else:
-                assert torch.equal(torch.stack([assignment.queries, assignment.objects]), recorded), (name, image)
+                pairs = [torch.stack([one.queries, one.objects]) for one in (assignment, *before[image : image + 1])]
+                assert any(torch.equal(one, recorded) for one in pairs), (name, image)
 
 
 def our_loss_name(name: str) -> str:
