@@ -63,7 +63,9 @@ class ProposalHead(nn.Module):
             features=features,
             logits=in_full_precision(self.class_head, features),
             boxes_unsigmoid=in_full_precision(self.box_head, features) + base,
-            anchors=anchors.masked_fill(~usable[..., None], 1),
+            # there and back, as in the released code: of the anchors within a large object, which overlap it equally,
+            # rounding decides which is the best
+            anchors=base.sigmoid(),
             level_sizes=tuple(memory.level_sizes),
             usable=usable,
         )

@@ -22,11 +22,11 @@ from torch import Tensor
 from querydet.detector import QueryDetector
 from querydet.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets
-from tests.parity import models, models_dn_detr, models_h_detr, models_ms_detr
+from tests.parity import models, models_deta, models_dn_detr, models_h_detr, models_ms_detr
 from tests.parity.names import convert_state
 
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
-ADAPTERS = (models, models_dn_detr, models_h_detr, models_ms_detr)
+ADAPTERS = (models, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
 MODELS = {name: build for each in ADAPTERS for name, build in each.MODELS.items()}  # compositions, by adapter
 
 
@@ -123,6 +123,8 @@ class Fixture:
         if detector.denoising is not None:
             detector.denoising.draw = lambda targets, repetitions: self.draws(which, targets)
         models_ms_detr.replay_caps(self, detector, which)
+        if self.adapter in models_deta.MODELS:
+            models_deta.replay_sampling(self, detector, which, targets)
 
     def build(self) -> QueryDetector:
         """Our detector with the recorded configuration and weights."""

@@ -36,6 +36,8 @@ _PREFIXES = (
     (r"transformer\.enc_out_bbox_embed\.", "selection.proposals.box_head."),
     (r"transformer\.pos_trans\.", "selection.box_embedding.linear."),
     (r"transformer\.pos_trans_norm\.", "selection.box_embedding.norm."),
+    (r"transformer\.pix_trans\.", "selection.content.linear."),
+    (r"transformer\.pix_trans_norm\.", "selection.content.norm."),
     (r"label_enc\.", "denoising.label_embed."),
     (r"neck\.convs\.", "neck.projections."),
     (r"neck\.extra_convs\.", "neck.extra_projections."),

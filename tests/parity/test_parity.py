@@ -215,6 +215,8 @@ def test_matches(fixture: Fixture, which: str) -> None:
             name = "enc" if f"train{which}/match/enc/0" in fixture else "interm"
         if each.branch is Branch.ONE_TO_MANY or each.group.label == "hybrid":
             name = "o2m_" + name
+        once = "stage1_enc" if each.stage is Stage.ENCODER else "stage2_all_layers"
+        name = once if f"train{which}/match/{once}/0" in fixture else name
         found = rule.assigner(each, targets.class_agnostic() if rule.class_agnostic else targets)
         before = models_ms_detr.before_union(rule.assigner, each, targets)
         for image, assignment in enumerate(found):
