@@ -31,6 +31,7 @@ quickstart: install  ## Train a small DINO on synthetic images on the CPU, evalu
 
 convergence: install  ## Train every method in miniature, three seeds each (hours), and compare how they learn
 	$(VENV)/bin/python benchmarks/convergence.py run
+	$(VENV)/bin/python benchmarks/convergence.py cost
 	$(VENV)/bin/python benchmarks/convergence.py report output/convergence
 
 test: lint  ## Lint, check types and run all tests that are not marked as slow

@@ -2,12 +2,14 @@
 
     make convergence
     python benchmarks/convergence.py run --seeds 0 1 2 --output output/convergence
+    python benchmarks/convergence.py cost --output output/convergence
     python benchmarks/convergence.py report output/convergence
 
-``run`` trains what is missing in the output folder, one run after the other, and can be stopped and started again;
-``report`` writes AP over the iterations (mean and standard deviation over the seeds that are there), seconds per
-iteration and peak memory to a data file, and draws the curves (like figure 1 of Group DETR, arXiv 2207.13085, and
-figure 7 of DINO, arXiv 2203.03605).
+``run`` trains what is missing in the output folder, one run after the other, and can be stopped and started again.
+``cost`` times a training step of every method in turns, on the same batches, so that what else the machine does meets
+all of them. ``report`` writes AP over the iterations (mean and standard deviation over the seeds that are there),
+seconds of an iteration and peak memory to a data file, and draws the curves (like figure 1 of Group DETR, arXiv
+2207.13085, and figure 7 of DINO, arXiv 2203.03605).
 """
 
 import argparse
@@ -16,11 +18,15 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from detectron2.config import instantiate
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -63,7 +69,35 @@ def run(names: Sequence[str], seeds: Sequence[int], output: Path, overrides: Seq
                 train(method, seed, folder, overrides)
 
 
-def summarize(method: str, folders: Sequence[Path]) -> dict[str, Any]:
+def measure_cost(names: Sequence[str], repeats: int) -> dict[str, float]:
+    """Median seconds of a training step (forward, backward, optimizer) of each method; they take turns."""
+    cfg = load_config(str(CONFIGS / f"{BASELINE}.py"), ["dataloader.train.num_workers=0"])
+    batches = list(islice(iter(instantiate(cfg.dataloader.train)), repeats + 1))
+    steps = {name: _step(name) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for batch in batches:
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step(batch)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: round(statistics.median(values[1:]), 4) for name, values in seconds.items()}  # the first warms up
+
+
+def _step(name: str) -> Callable[[list[dict[str, Any]]], None]:
+    torch.manual_seed(0)
+    cfg = load_config(str(CONFIGS / f"{name}.py"))
+    model = instantiate(cfg.model).train()
+    optimizer = instantiate({**cfg.optimizer, "model": model})
+
+    def step(batch: list[dict[str, Any]]) -> None:
+        optimizer.zero_grad()
+        torch.stack(list(model(batch).values())).sum().backward()
+        optimizer.step()
+
+    return step
+
+
+def summarize(method: str, folders: Sequence[Path], seconds: float | None) -> dict[str, Any]:
     """Mean and spread of a method over its runs."""
     metrics = [read_metrics(str(folder)) for folder in folders]
     cfg = load_config(str(folders[0] / "config.yaml"))
@@ -74,7 +108,6 @@ def summarize(method: str, folders: Sequence[Path]) -> dict[str, Any]:
         }
         for name in METRICS
     }
-    times = [value for found in metrics for value in found["time"].values()]
     memory = [json.loads((folder / "usage.json").read_text())["peak_memory_mib"] for folder in folders]
     final = [values[-1] for values in zip(*curves["AP"].values(), strict=True)]
     return {
@@ -84,7 +117,7 @@ def summarize(method: str, folders: Sequence[Path]) -> dict[str, Any]:
         "curves": curves,
         "final_AP_mean": round(statistics.mean(final), 2),
         "final_AP_std": round(statistics.stdev(final), 2) if len(final) > 1 else None,
-        "seconds_per_iteration": round(statistics.median(times), 4),
+        "seconds_per_iteration": seconds,
         "peak_memory_mib": round(statistics.median(memory)),
     }
 
@@ -95,17 +128,20 @@ def report(output: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: when there is none.
     """
+    cost_file = output / "cost.json"
+    cost = json.loads(cost_file.read_text()) if cost_file.exists() else {}
     results = {}
     for method in methods():
         folders = sorted(path.parent for path in output.glob(f"{method}_seed*/usage.json"))
         if folders:
-            results[method] = summarize(method, folders)
+            results[method] = summarize(method, folders, cost.get(method))
     if not results:
         raise FileNotFoundError(f"{output} holds no finished run: start with 'run'")
     base = results.get(BASELINE)
     for result in results.values():
         for name in ("seconds_per_iteration", "peak_memory_mib"):
-            result[f"{name}_to_baseline"] = round(result[name] / base[name], 2) if base else None
+            known = base is not None and base[name] and result[name]
+            result[f"{name}_to_baseline"] = round(result[name] / base[name], 2) if known else None
     return {**provenance(sys.argv), "baseline": BASELINE, "methods": results}
 
 
@@ -141,6 +177,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     runner.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     runner.add_argument("--output", type=Path, default=Path("output/convergence"))
     runner.add_argument("overrides", nargs="*", default=[], help="key=value of every run, after --")
+    costs = commands.add_parser("cost", help="time a step of every method")
+    costs.add_argument("--output", type=Path, default=Path("output/convergence"))
+    costs.add_argument("--repeats", type=int, default=20)
     reporter = commands.add_parser("report", help="write the data file and the plot")
     reporter.add_argument("output", type=Path)
     reporter.add_argument("--data", type=Path, default=ROOT / "benchmarks" / "results" / "convergence.json")
@@ -148,6 +187,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.command == "run":
         run(arguments.methods, arguments.seeds, arguments.output, arguments.overrides)
+        return
+    if arguments.command == "cost":
+        seconds = measure_cost(methods(), arguments.repeats)
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        (arguments.output / "cost.json").write_text(json.dumps(seconds, indent=2) + "\n")
         return
     results = report(arguments.output)
     arguments.data.write_text(json.dumps(results, indent=2) + "\n")

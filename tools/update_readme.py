@@ -87,8 +87,10 @@ def convergence_table() -> str:
             f"[{method}]({found['config']})",
             f"{found['final_AP_mean']:.1f}" + (f" ± {found['final_AP_std']:.1f}" if len(found["seeds"]) > 1 else ""),
             len(found["seeds"]),
-            f"{found['seconds_per_iteration_to_baseline']:.2f}",
-            f"{found['peak_memory_mib_to_baseline']:.2f}",
+            *(
+                "" if found[name] is None else f"{found[name]:.2f}"
+                for name in ("seconds_per_iteration_to_baseline", "peak_memory_mib_to_baseline")
+            ),
         ]
         for method, found in ranked
     ]
