@@ -1,5 +1,7 @@
 """The one-to-many read-out inside a decoder layer (MS-DETR, arXiv 2401.03989, section 3.2 and figure 4)."""
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from querydet.layers import FeedForward
@@ -34,9 +36,12 @@ class OneToManyReadOut(nn.Module):
         self.extra_groups = extra_groups
 
     def reads(self, groups: tuple[QueryGroup, ...]) -> tuple[QueryGroup, ...]:
-        """Which groups of a batch are read: never denoising queries."""
+        """Which groups of a batch are read: never denoising queries.
+
+        Where the primary group is the only one, its losses are not shared out among groups.
+        """
         matching = tuple(group for group in groups if group.role is Role.MATCHING)
-        return matching if self.extra_groups else matching[:1]
+        return matching if self.extra_groups else (replace(matching[0], divisor=1),)
 
     def forward(self, content: Tensor) -> Tensor:
         """What the heads read, (B, n, C), of the queries' content (B, n, C)."""
