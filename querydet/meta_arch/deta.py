@@ -6,6 +6,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 
 from querydet.assigners import IoUAssigner
 from querydet.detector import QueryDetector
+from querydet.meta_arch.requirements import require_parts
 from querydet.postprocess import NMSPostprocess
 from querydet.selection import NMSSelection
 from querydet.structures import Role, Stage
@@ -27,18 +28,18 @@ class DETA(QueryDetector):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        missing = []
-        for stage in Stage:
-            rules = [rule for rule in self.criterion.rules if (rule.stage, rule.role) == (stage, Role.MATCHING)]
-            if not any(isinstance(rule.assigner, IoUAssigner) for rule in rules):
-                missing.append(f"assignment by overlap of the {stage.value}'s predictions (model.criterion.rules)")
-            elif stage is Stage.DECODER and not any(rule.assign_once for rule in rules):
-                missing.append("one assignment for all decoder layers (assign_once of model.criterion.rules)")
-        if not isinstance(self.selection, NMSSelection):
-            missing.append("suppression of proposals (model.selection)")
-        if not isinstance(self.postprocess, NMSPostprocess):
-            missing.append("suppression of detections (model.postprocess)")
-        if missing:
-            raise ValueError(
-                f"DETA lacks {', '.join(missing)}; use querydet.detector.QueryDetector for other combinations of parts"
-            )
+        rules = {rule.stage: rule for rule in self.criterion.rules if rule.role is Role.MATCHING}
+        overlap = {stage: stage in rules and isinstance(rules[stage].assigner, IoUAssigner) for stage in Stage}
+        once = Stage.DECODER in rules and rules[Stage.DECODER].assign_once
+        require_parts(
+            self,
+            {
+                **{
+                    f"assignment by overlap of the {stage.value}'s predictions (model.criterion.rules)": overlap[stage]
+                    for stage in Stage
+                },
+                "one assignment for all decoder layers (assign_once of model.criterion.rules)": once,
+                "suppression of proposals (model.selection)": isinstance(self.selection, NMSSelection),
+                "suppression of detections (model.postprocess)": isinstance(self.postprocess, NMSPostprocess),
+            },
+        )

@@ -5,8 +5,9 @@ from typing import Any
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from querydet.detector import QueryDetector
+from querydet.meta_arch.requirements import require_parts
 from querydet.queries import ContrastiveDenoising
-from querydet.selection import TopKSelection
+from querydet.selection import LearnedContent, TopKSelection
 
 
 @META_ARCH_REGISTRY.register()
@@ -25,14 +26,13 @@ class DINO(QueryDetector):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        missing = []
-        if not isinstance(self.denoising, ContrastiveDenoising):
-            missing.append("contrastive denoising (model.denoising)")
-        if not isinstance(self.selection, TopKSelection) or self.selection.content is None:
-            missing.append("mixed query selection (model.selection with a learned content)")
-        if not self.decoder.look_forward_twice:
-            missing.append("looking forward twice (model.decoder.look_forward_twice)")
-        if missing:
-            raise ValueError(
-                f"DINO lacks {', '.join(missing)}; use querydet.detector.QueryDetector for other combinations of parts"
-            )
+        require_parts(
+            self,
+            {
+                "contrastive denoising (model.denoising)": isinstance(self.denoising, ContrastiveDenoising),
+                "mixed query selection (model.selection with a learned content)": (
+                    isinstance(self.selection, TopKSelection) and isinstance(self.selection.content, LearnedContent)
+                ),
+                "looking forward twice (model.decoder.look_forward_twice)": self.decoder.look_forward_twice,
+            },
+        )

@@ -5,6 +5,7 @@ from typing import Any
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from querydet.detector import QueryDetector
+from querydet.meta_arch.requirements import require_parts
 from querydet.queries import Denoising
 from querydet.selection import LearnedAnchors
 
@@ -25,15 +26,12 @@ class DNDETR(QueryDetector):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        missing = []
-        if not isinstance(self.denoising, Denoising):
-            missing.append("denoising (model.denoising)")
-        if not isinstance(self.selection, LearnedAnchors):
-            missing.append("queries that start from learned boxes (model.selection, LearnedAnchors)")
-        elif not self.selection.indicator:
-            missing.append("the indicator (model.selection.indicator)")
-        if missing:
-            raise ValueError(
-                f"DNDETR lacks {', '.join(missing)}; use querydet.detector.QueryDetector for other combinations of "
-                "parts"
-            )
+        anchors = isinstance(self.selection, LearnedAnchors)
+        require_parts(
+            self,
+            {
+                "denoising (model.denoising)": isinstance(self.denoising, Denoising),
+                "queries that start from learned boxes (model.selection, LearnedAnchors)": anchors,
+                "the indicator (model.selection.indicator)": getattr(self.selection, "indicator", False),
+            },
+        )

@@ -5,6 +5,7 @@ from typing import Any
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from querydet.detector import QueryDetector
+from querydet.meta_arch.requirements import require_parts
 from querydet.queries import GroupedLearnedAnchors, GroupedTopKSelection
 
 
@@ -25,11 +26,6 @@ class GroupDETR(QueryDetector):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        if (
-            not isinstance(self.selection, GroupedTopKSelection | GroupedLearnedAnchors)
-            or self.selection.num_groups < 2
-        ):
-            raise ValueError(
-                "GroupDETR lacks groups of queries (model.selection with num_groups of at least 2); use "
-                "querydet.detector.QueryDetector for other combinations of parts"
-            )
+        kinds = GroupedTopKSelection | GroupedLearnedAnchors
+        several = isinstance(self.selection, kinds) and self.selection.num_groups > 1
+        require_parts(self, {"groups of queries (model.selection with num_groups of at least 2)": several})

@@ -6,6 +6,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 
 from querydet.assigners import OneToManyAssigner
 from querydet.detector import QueryDetector
+from querydet.meta_arch.requirements import require_parts
 from querydet.structures import Branch
 
 
@@ -27,14 +28,13 @@ class MSDETR(QueryDetector):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        missing = []
-        if self.decoder.layers[0].read_out is None:
-            missing.append("a one-to-many read-out (model.decoder.layer.read_out)")
         rules = [rule for rule in self.criterion.rules if rule.branch is Branch.ONE_TO_MANY]
-        if not any(isinstance(rule.assigner, OneToManyAssigner) for rule in rules):
-            missing.append("one-to-many assignment (a rule with branch='one_to_many' and a OneToManyAssigner)")
-        if missing:
-            raise ValueError(
-                f"MSDETR lacks {', '.join(missing)}; use querydet.detector.QueryDetector for other combinations of "
-                "parts"
-            )
+        require_parts(
+            self,
+            {
+                "a one-to-many read-out (model.decoder.layer.read_out)": self.decoder.layers[0].read_out is not None,
+                "one-to-many assignment (a rule with branch='one_to_many' and a OneToManyAssigner)": any(
+                    isinstance(rule.assigner, OneToManyAssigner) for rule in rules
+                ),
+            },
+        )
