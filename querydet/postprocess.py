@@ -40,7 +40,7 @@ class TopKPostprocess:
 class NMSPostprocess:
     """The highest scores of all (query, class) pairs that are left after suppression within each class.
 
-    For a model that gives an object to several queries (DETA, arXiv 2212.06137, section 4). No threshold on the score.
+    For a model that gives an object to several queries (DETA, arXiv 2212.06137). No threshold on the score.
 
     Args:
         num_detections: per image: 100 in the released code, 300 in some rows of the paper.

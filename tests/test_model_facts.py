@@ -12,18 +12,25 @@ from querydet.model_facts import OPERATOR, FlopCount, build_on_meta, count_flops
 from tests.models import tiny_config
 
 # Counted on the official implementations (github.com/IDEA-Research/DINO at commit faa8520f,
-# github.com/fundamentalvision/Deformable-DETR at 11169a60, github.com/IDEA-Research/DN-DETR at ff3902a2), with 91
-# classes, on one image of 800 x 1066 without padding, by torch 2.14.1's FlopCounterMode: 2 per multiply-add, without
-# the sampling core of the operator.
+# github.com/fundamentalvision/Deformable-DETR at 11169a60, github.com/IDEA-Research/DN-DETR at ff3902a2,
+# github.com/jozhang97/DETA at f47e50ef), with 91 classes, on one image of 800 x 1066 without padding, by torch 2.14.1's
+# FlopCounterMode: 2 per multiply-add, without the sampling core of the operator.
 OFFICIAL_FLOPS = {
     "dino": 469552866816,
     "dino_5scale": 1382323680768,
     "deformable_detr": 336426954240,
     "deformable_detr_one_stage": 327920113664,
     "dn_detr": 443503831040,
+    "deta": 474634850304,
+    "deta_baseline": 474634850304,
 }
 # The same on images of 800 x 1333.
-OFFICIAL_FLOPS_LARGE = {"dino": 579191198208, "dino_5scale": 1720922141184, "dn_detr": 551197112320}
+OFFICIAL_FLOPS_LARGE = {
+    "dino": 579191198208,
+    "dino_5scale": 1720922141184,
+    "dn_detr": 551197112320,
+    "deta": 585823920128,
+}
 # By the rules of DINO's tools/benchmark.py, in 10^9: convolutions, linear layers and matrix products at 1 per
 # multiply-add, layer and group norms, and the total.
 OFFICIAL_BENCHMARK = {
@@ -38,6 +45,8 @@ OFFICIAL_PARAMETERS = {
     "deformable_detr": (41_181_529 - 222_400, 222_400),
     "deformable_detr_one_stage": (40_069_665 - 222_400, 222_400),
     "dn_detr": (47_206_754, 222_400),
+    "deta": (48_216_089, 222_400),
+    "deta_baseline": (48_216_089, 222_400),
 }
 # Box and class predictions that the official code makes at inference and that nothing reads: of all decoder layers but
 # the last, once more after the boxes were refined, and in DINO those of the selected proposals.
@@ -47,6 +56,8 @@ UNREAD = {
     "deformable_detr": (300, 6, 5),
     "deformable_detr_one_stage": (300, 5, 5),
     "dn_detr": (300, 6, 5),
+    "deta": (900, 6, 5),
+    "deta_baseline": (900, 6, 5),
 }
 # The same of MS-DETR (github.com/Atten4Vis/MS-DETR at c015d65f), by recipe: total and trainable parameters, FLOPs.
 OFFICIAL_MS_DETR = {

@@ -97,6 +97,53 @@ DN_DETR = {
     "lr_multiplier.gamma": 0.1,
 }
 
+DETA_BASELINE = {
+    "model.neck.position_embedding.temperature": 10000.0,
+    "model.neck.position_embedding.offset": -0.5,
+    "model.neck.num_levels": 5,
+    "model.encoder.num_layers": 6,
+    "model.decoder.num_layers": 6,
+    "model.encoder.layer.ffn_dim": 2048,
+    "model.decoder.layer.ffn_dim": 2048,
+    "model.encoder.layer.dropout": 0.0,
+    "model.decoder.layer.dropout": 0.0,
+    "model.decoder.look_forward_twice": False,
+    "model.selection.num_queries": 900,
+    "model.selection.objectness": True,
+    "model.heads.share_layers": False,
+    "model.heads.inverse_sigmoid_eps": 1e-5,
+    **{
+        f"model.criterion.rules.{rule}.losses.{term}.{key}": value
+        for rule in (0, 1)
+        for term, key, value in ((0, "weight", 1.0), (0, "alpha", 0.25), (1, "weight", 5.0), (2, "weight", 2.0))
+    },
+    "model.criterion.rules.1.class_agnostic": True,
+    "model.postprocess.num_detections": 100,
+    "dataloader.train.total_batch_size": 16,
+    "optimizer.lr": 2e-4,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.lr_factors": {"backbone": 0.1, "sampling_offsets": 0.1},
+    "train.clip_grad_norm": 0.1,
+    "lr_multiplier.gamma": 0.1,
+}
+DETA = {
+    **DETA_BASELINE,
+    "model.selection.iou_threshold": 0.9,
+    "model.selection.max_candidates": 1000,
+    "model.selection.level_share": None,
+    "model.criterion.rules.0.assign_once": True,
+    "model.criterion.rules.0.assigner.matcher.thresholds": [0.6],
+    "model.criterion.rules.0.assigner.max_queries": 4,
+    "model.criterion.rules.0.assigner.positive_fraction": 0.25,
+    "model.criterion.rules.0.assigner.num_samples": None,
+    "model.criterion.rules.1.assigner.matcher.thresholds": [0.3, 0.7],
+    "model.criterion.rules.1.assigner.max_queries": 4,
+    "model.criterion.rules.1.assigner.positive_fraction": 0.5,
+    "model.criterion.rules.1.assigner.num_samples": 256,
+    "model.postprocess.iou_threshold": 0.7,
+    "model.postprocess.max_candidates": 10000,
+}
+
 
 def epochs(number: int, drop: int) -> dict[str, object]:
     return {"train.max_epochs": number, "lr_multiplier.milestones": [drop]}
@@ -127,6 +174,40 @@ PUBLISHED = {
         **epochs(12, 11),
         "model.denoising.num_groups": None,
         "model.denoising.num_queries": 100,
+    },
+    "deta/configs/deta_baseline_r50_50ep.py": {**DETA_BASELINE, **epochs(50, 40)},
+    "deta/configs/deta_r50_12ep.py": {**DETA, **epochs(12, 10)},
+    "deta/configs/deta_r50_24ep.py": {**DETA, **epochs(24, 20)},
+    "deta/configs/deta_r50_9enc_24ep.py": {
+        **DETA,
+        **epochs(24, 20),
+        "model.encoder.num_layers": 9,
+        "model.postprocess.num_detections": 300,
+    },
+    "deta/configs/deta_swin_l_finetune_24ep.py": {
+        **DETA,
+        **SWIN_L,
+        **epochs(24, 20),
+        "model.backbone.drop_path_rate": 0.3,
+        "optimizer.lr": 5e-5,
+        "dataloader.train.mapper.augmentations.short_sides": [
+            720,
+            768,
+            816,
+            864,
+            912,
+            960,
+            1008,
+            1056,
+            1104,
+            1152,
+            1200,
+        ],
+        "dataloader.train.mapper.augmentations.max_side": 2000,
+        "dataloader.train.mapper.augmentations.crop_short_sides": [400, 500, 600],
+        "dataloader.train.mapper.augmentations.crop_sides": [384, 600],
+        "dataloader.test.mapper.augmentations.short_side": 1200,
+        "dataloader.test.mapper.augmentations.max_side": 2000,
     },
     "deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py": {
         **DEFORMABLE,

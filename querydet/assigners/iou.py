@@ -1,4 +1,4 @@
-"""One-to-many assignment by overlap, as detectors before DETR do it (DETA, arXiv 2212.06137, section 3).
+"""One-to-many assignment by overlap, as detectors before DETR do it (DETA, arXiv 2212.06137, equations 2 and 3).
 
 A query belongs to the object that its *first* box overlaps most: the anchor of a token in the first stage, the proposal
 that a decoder query starts from in the second, where the same pairs serve all layers
@@ -20,7 +20,7 @@ BACKGROUND = 0  # label of a query that overlaps no object enough; 1 is positive
 
 
 class IoUAssigner:
-    """Gives every object the queries that start nearest to it, a few at most ("object balancing", section 3.3).
+    """Gives every object the queries that start nearest to it, a few at most ("object balancing").
 
     Where paper and released code differ, this is the code: an object with c positive queries gets its min(c, K) best
     ones *of all queries*, so that a query may serve two objects, with the class of the later one; the random cap comes

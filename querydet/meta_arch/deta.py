@@ -16,9 +16,10 @@ from querydet.structures import Role, Stage
 class DETA(QueryDetector):
     """The detector trained as detectors before DETR were: many queries for an object, and suppression afterwards.
 
-    * Assignment by overlap in both stages (section 3): objects are given to the tokens whose anchors overlap them, and
-      to the decoder queries whose proposals do, once for all layers: :class:`querydet.assigners.IoUAssigner`. Each
-      object gets a few at most, so that large ones do not take all ("object balancing").
+    * Assignment by overlap in both stages (equations 2 and 3): objects are given to the tokens whose anchors overlap
+      them, and to the decoder queries whose proposals do, once for all layers:
+      :class:`querydet.assigners.IoUAssigner`. Each object gets a few at most, so that large ones do not take all
+      ("object balancing").
     * Proposals are suppressed within each level before some become queries: :class:`querydet.selection.NMSSelection`.
     * Detections are suppressed within each class: :class:`querydet.postprocess.NMSPostprocess`.
 

@@ -1,6 +1,6 @@
 """Initial queries that do not cover each other: non-maximum suppression within each level.
 
-DETA (arXiv 2212.06137, section 4): one-to-many assignment of proposals makes neighbouring tokens score alike, so that
+DETA (arXiv 2212.06137): one-to-many assignment of proposals makes neighbouring tokens score alike, so that
 the best of them alone would be many copies of a few boxes.
 """
 

@@ -28,7 +28,7 @@ def select_one_by_one(
     max_candidates: int,
     threshold: float,
 ) -> list[int]:
-    """DETA, arXiv 2212.06137, section 4, with the equal share of the released code."""
+    """DETA, arXiv 2212.06137, with the equal share of the released code."""
     best_first = sorted(range(len(scores)), key=lambda token: -scores[token])
     level = [number for number, size in enumerate(level_sizes) for _ in range(size)]
     kept: list[int] = []

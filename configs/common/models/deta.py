@@ -2,7 +2,7 @@
 
 The constants are those of the released code. ``matcher`` is Detectron2's, with all its consequences: an object that
 overlaps no proposal makes every query positive, and the random cap and K limit the damage. Training without random
-draws and without that: ``positive_fraction=None`` and ``querydet.assigners.ThresholdMatcher``.
+draws and without that: ``positive_fraction=None`` and ``querydet.assigners.selection.ThresholdMatcher``.
 """
 
 from detectron2.config import LazyCall as L
