@@ -234,6 +234,69 @@ PUBLISHED = {
     },
 }
 
+GROUPS = {"model.selection.num_groups": 11, "model.selection.source": "per_set"}
+GROUPED_DINO = {
+    **{key.replace("model.denoising.", "model.denoising.denoising."): value for key, value in DINO.items()},
+    **GROUPS,
+    "model.denoising.num_groups": 11,
+}
+H_DETR = {
+    **DEFORMABLE,
+    "dataloader.train.total_batch_size": 16,
+    "model.encoder.layer.ffn_dim": 2048,
+    "model.decoder.layer.dropout": 0.0,
+    "model.decoder.look_forward_twice": True,
+    "model.selection.extra_queries": 1500,
+    "model.selection.extra_content.num_queries": 1500,
+    "model.selection.repeats": 6,
+    "model.selection.extra_weight": 1.0,
+}
+SWIN_L_7 = {**SWIN_L, "model.backbone.window_size": 7, "model.backbone.pretrain_img_size": 224}
+MORE_DROP_PATH = {"model.backbone.drop_path_rate": 0.5}
+PUBLISHED |= {
+    "group_detr/configs/group_dino_r50_4scale_12ep.py": {**GROUPED_DINO, **epochs(12, 11)},
+    "group_detr/configs/group_dino_r50_4scale_36ep.py": {**GROUPED_DINO, **epochs(36, 30)},
+    "group_detr/configs/group_dino_swin_l_4scale_36ep.py": {**GROUPED_DINO, **SWIN_L, **epochs(36, 30)},
+    "group_detr/configs/group_dab_deformable_detr_r50_12ep.py": {
+        "model.selection.num_groups": 11,
+        "model.selection.num_queries": 300,
+        **epochs(12, 11),
+    },
+    "group_detr/configs/group_dab_deformable_detr_r50_50ep.py": {"model.selection.num_groups": 11, **epochs(50, 40)},
+    "group_detr/configs/group_dn_detr_r50_12ep.py": {
+        "model.selection.num_groups": 11,
+        "model.denoising.num_groups": 11,
+        "model.denoising.denoising.num_groups": None,
+        "model.denoising.denoising.num_queries": 100,
+        **epochs(12, 11),
+    },
+    "group_detr/configs/group_deformable_detr_pp_r50_12ep.py": {
+        **DEFORMABLE,
+        **GROUPS,
+        "model.selection.num_groups": 6,
+        **epochs(12, 11),
+    },
+    "h_detr/configs/h_detr_r50_12ep.py": {**H_DETR, **epochs(12, 11)},
+    "h_detr/configs/h_detr_r50_36ep.py": {**H_DETR, **epochs(36, 30)},
+    "h_detr/configs/h_detr_swin_l_12ep.py": {**H_DETR, **SWIN_L_7, **epochs(12, 11)},
+    "h_detr/configs/h_detr_swin_l_36ep.py": {**H_DETR, **SWIN_L_7, **MORE_DROP_PATH, **epochs(36, 30)},
+    "h_detr/configs/h_detr_swin_l_900q_36ep.py": {
+        **H_DETR,
+        **SWIN_L_7,
+        **MORE_DROP_PATH,
+        **epochs(36, 30),
+        "model.selection.num_queries": 900,
+        "model.selection.content.num_queries": 900,
+    },
+    "ms_detr/configs/ms_group_detr_r50_12ep.py": {"model.selection.num_groups": 6, **epochs(12, 11)},
+    "ms_detr/configs/ms_h_detr_r50_12ep.py": {"model.selection.extra_queries": 1500, **epochs(12, 11)},
+    "ms_detr/configs/ms_dino_r50_24ep.py": {
+        "model.selection.num_queries": 900,
+        "model.denoising.num_queries": 100,
+        **epochs(24, 20),
+    },
+}
+
 
 @pytest.mark.parametrize("recipe", PUBLISHED)
 def test_settings_are_the_published_ones(recipe: str) -> None:

@@ -1,0 +1,9 @@
+"""MS-DETR with Group DETR, R50, 6 groups of 300 queries, 12 epochs (arXiv 2401.03989, table 2: 48.6 AP)."""
+
+from querydet.config import get_config
+
+from .ms_detr_pp_r50_12ep import dataloader, lr_multiplier, optimizer, train
+
+model = get_config("common/models/ms_group_detr.py").model
+
+train.output_dir = "output/ms_group_detr_r50_12ep"
