@@ -172,4 +172,4 @@ def _share_places(kept: Tensor, level: Tensor, num_levels: int, num_queries: int
     first &= first.cumsum(0) <= num_queries
     rest = (~first).cumsum(0) <= num_queries - first.sum()
     # ranked like this the wanted tokens come first, and their number is known without asking the device
-    return kept[(first | rest).argsort(descending=True, stable=True)[:num_queries]]
+    return kept[(first | rest).byte().argsort(descending=True, stable=True)[:num_queries]]
