@@ -18,6 +18,7 @@ from querydet.queries.contrastive_denoising import ContrastiveDenoising
 from querydet.queries.denoising import Denoising
 from querydet.selection.content import LearnedContent
 from querydet.selection.learned import LearnedAnchors
+from querydet.selection.proposals import ProposalHead
 from querydet.selection.topk import TopKSelection
 from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, QueryGroup, Targets
 
@@ -35,6 +36,17 @@ def check_num_groups(num_groups: int) -> None:
         raise ValueError(f"num_groups must be at least 1, the primary group alone; found {num_groups}")
 
 
+def copy_head(head: ProposalHead) -> ProposalHead:
+    """A proposal head for another group: its class and box heads start equal, its projection is drawn anew.
+
+    Heads that were equal throughout would stay so: they learn from the encoder's loss alone, which would be the same
+    for all, and all groups would select the same tokens for ever.
+    """
+    copied = copy.deepcopy(head)
+    copied.reset_projection()
+    return copied
+
+
 def copy_content(content: nn.Module) -> nn.Module:
     """The same part for another group: a learned table is drawn anew, other weights start equal."""
     copied = copy.deepcopy(content)
@@ -49,14 +61,15 @@ class GroupedTopKSelection(TopKSelection):
     Args:
         num_groups: K, with the primary group; 11 in the paper, which finds more of no use (figure 9).
         source: where the boxes of the other groups come from. "per_set": each group has a proposal head of its own,
-            which starts as a copy of the primary's, is supervised with its group, and has its own best tokens.
-            "shared": all groups start from the same boxes. "ranked": group g starts from ranks g*Q to (g+1)*Q of one
+            which is supervised with its group and has its own best tokens. "shared": all groups start from the same
+            boxes, with a learned content of their own. "ranked": group g starts from ranks g*Q to (g+1)*Q of one
             selection.
         primary: see :class:`TopKSelection`; of the primary group. The other groups have contents of their own, and the
             ``box_embedding`` serves all.
 
     Raises:
-        ValueError: for an unknown source, less than one group, or when nothing gives the queries their content.
+        ValueError: for an unknown source, less than one group, groups that nothing tells apart, or when nothing gives
+            the queries their content.
     """
 
     def __init__(self, *, num_groups: int = 11, source: str = "per_set", **primary: Any) -> None:
@@ -64,10 +77,15 @@ class GroupedTopKSelection(TopKSelection):
         check_num_groups(num_groups)
         if source not in SOURCES:
             raise ValueError(f"source must be one of {SOURCES}, found {source!r}")
+        if source == "shared" and not isinstance(self.content, LearnedContent):
+            raise ValueError(
+                "source='shared' gives all groups the same boxes, and without a learned content nothing would tell the "
+                "groups apart: set content to a LearnedContent, or source='per_set'"
+            )
         self.num_groups = num_groups
         self.source = source
         own_heads = num_groups - 1 if source == "per_set" else 0
-        self.extra_proposals = nn.ModuleList(copy.deepcopy(self.proposals) for _ in range(own_heads))
+        self.extra_proposals = nn.ModuleList(copy_head(self.proposals) for _ in range(own_heads))
         contents = [] if self.content is None else [self.content] * (num_groups - 1)
         self.extra_contents = nn.ModuleList(map(copy_content, contents))
 

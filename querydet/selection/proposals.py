@@ -48,6 +48,11 @@ class ProposalHead(nn.Module):
         self.box_head = make_box_head(embed_dim)
         nn.init.xavier_uniform_(self.linear.weight)
 
+    def reset_projection(self) -> None:
+        """Draw the projection of the tokens anew."""
+        self.linear.reset_parameters()
+        nn.init.xavier_uniform_(self.linear.weight)
+
     def start_from(self, heads: PredictionHeads) -> None:
         """Let the heads start as copies of the decoder's, as in all released code."""
         self.class_head.load_state_dict(heads.class_heads[-1].state_dict())

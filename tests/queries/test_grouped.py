@@ -95,16 +95,40 @@ def test_one_group_is_the_base_model_bit_for_bit(name: str) -> None:
     assert all(torch.equal(found[key], value) for key, value in wanted.items())
 
 
-def test_heads_start_equal_and_contents_do_not() -> None:
+def test_heads_start_equal_but_for_their_projection_and_contents_do_not() -> None:
     selection = instantiate(tiny_config("group_dino")).selection
     assert len(selection.extra_proposals) == len(selection.extra_contents) == 2
     for head in selection.extra_proposals:
         for key, value in selection.proposals.state_dict().items():
-            assert torch.equal(head.state_dict()[key], value)
-    first, second = (each.weight for each in selection.extra_contents)
+            assert torch.equal(head.state_dict()[key], value) == (not key.startswith("linear")), key
+    for others, primary in (
+        ([head.linear for head in selection.extra_proposals], selection.proposals.linear),
+        (selection.extra_contents, selection.content),
+    ):
+        first, second = (each.weight for each in others)
+        assert not torch.equal(first, second)
+        torch.testing.assert_close(first.std(), primary.weight.std(), rtol=0.2, atol=0)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_groups_start_from_different_boxes_from_the_first_step_on(name: str) -> None:
+    torch.manual_seed(0)
+    detector = instantiate(tiny_config(name))
+    first_layer = [
+        each
+        for each in predictions_of(detector.train(), (0, 0))
+        if each.group.role is Role.MATCHING and each.stage is Stage.DECODER and each.layer == 0
+    ]
+    first, second, third = (each.start_boxes for each in first_layer)
     assert not torch.equal(first, second)
-    assert not torch.equal(first, selection.content.weight)
-    torch.testing.assert_close(first.std(), selection.content.weight.std(), rtol=0.2, atol=0)
+    assert not torch.equal(second, third)
+
+
+def test_groups_that_nothing_tells_apart_are_refused() -> None:
+    config = tiny_config("group_deformable_detr_pp", selection__source="shared")
+    config.selection.content = None
+    with pytest.raises(ValueError, match="nothing would tell the groups apart: set content"):
+        instantiate(config)
 
 
 @pytest.mark.parametrize("name", BASES)
