@@ -3,9 +3,11 @@
 import re
 from typing import TYPE_CHECKING, Any
 
+from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
 from querydet.config import get_config
+from querydet.selection import SelectedFeatures
 
 if TYPE_CHECKING:
     from tests.parity.fixture import Fixture
@@ -84,9 +86,40 @@ def _deformable(fixture: "Fixture") -> DictConfig:
     return model
 
 
+# options of DINO's released code that the composition stands for; another value cannot be expressed
+DINO_FIXED = {
+    "add_channel_attention": False,
+    "add_pos_value": False,
+    "decoder_sa_type": "sa",
+    "fix_refpoints_hw": -1,
+    "no_interm_box_loss": False,
+    "num_patterns": 0,
+    "position_embedding": "sine",
+    "pre_norm": False,
+    "transformer_activation": "relu",
+    "two_stage_add_query_num": 0,
+    "two_stage_bbox_embed_share": False,
+    "two_stage_class_embed_share": False,
+    "two_stage_keep_all_tokens": False,
+    "two_stage_learn_wh": False,
+    "two_stage_type": "standard",
+    "use_deformable_box_attn": False,
+    "use_dn": True,
+}
+STEPS = {"sa": "self_attention", "ca": "cross_attention", "ffn": "ffn"}
+
+
 def _dino(fixture: "Fixture") -> DictConfig:
     config = fixture.config
+    for key, value in DINO_FIXED.items():
+        if config.get(key, value) != value:
+            raise KeyError(f"cannot express {key}={config[key]!r}")
+    if config["pe_temperatureH"] != config["pe_temperatureW"]:
+        raise KeyError("cannot express different pe_temperatureH and pe_temperatureW")
     model = get_config("common/models/dino.py").model
+    model.decoder.layer.order = [STEPS[step] for step in config["decoder_module_seq"]]
+    if not config["embed_init_tgt"]:
+        model.selection.content = L(SelectedFeatures)()
     set_official(model, fixture)
     embedding = model.neck.position_embedding
     embedding.temperature = float(config["pe_temperatureH"])
