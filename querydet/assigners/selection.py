@@ -1,7 +1,7 @@
 """From scores of queries for objects to pairs: the part that MS-DETR's and DETA's one-to-many assignments share.
 
 T objects, Q queries of one image; scores are (T, Q), larger is better. MS-DETR (arXiv 2401.03989, section 3.2) scores
-by class and box, DETA (arXiv 2212.06137, section 3.1) by the IoU alone. Released code of both:
+by class and box, DETA (arXiv 2212.06137) by the IoU alone. Released code of both:
 
 1. every query belongs to the object that it scores best for; it is *positive* if that score reaches a threshold, or if
    it is forced, being the best query of an object;

@@ -39,7 +39,7 @@ class LearnedContent(nn.Embedding):
 class ProjectedFeatures(nn.Module):
     """The features of the selected tokens, projected and added to the content from the boxes.
 
-    DETA and its improved baseline (arXiv 2212.06137, section 5.1), detached as in the released code.
+    DETA and its improved baseline (arXiv 2212.06137), detached as in the released code.
 
     Args:
         embed_dim: width C.
