@@ -1,83 +1,117 @@
-"""Any parts that fit together make a detector, also where no paper combined them."""
-
-from itertools import product
+"""The methods' parts in one detector: each part does what it does alone, and the others do not feel it."""
 
 import pytest
 import torch
 from detectron2.config import instantiate
-from omegaconf import DictConfig
+from torch import Tensor
 
-from querydet.detector import padding_mask
-from querydet.structures import Branch, Role, Stage
-from tests.models import make_inputs, make_targets, tiny_config
+from querydet.detector import QueryDetector, padding_mask
+from querydet.structures import Branch, PredictionSet, Role
+from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 
-BASES = ("deformable_detr_pp", "dino")  # fixed positions and objectness; positions from boxes and classes
-SELECTIONS = {"top_k": None, "nms": "deta", "groups": "group_deformable_detr_pp", "hybrid": "h_detr"}
-DENOISING = (None, "plain", "contrastive", "in_every_group")
-COMBINATIONS = [
-    case
-    for case in product(BASES, SELECTIONS, DENOISING, (False, True))
-    if case[2] != "in_every_group" or case[1] == "groups"
-]
+SIZES = [(96, 128), (80, 64)]
+WITH_MS = ("ms_dino", "ms_dn_detr", "ms_group_detr", "ms_h_detr")
+COMBINATIONS = ("group_dino", "group_dn_detr", *WITH_MS)
 
 
-def compose(base: str, selection: str, denoising: str | None, one_to_many: bool) -> DictConfig:
-    """A tiny composition of the given parts on a base."""
-    model = tiny_config(base)
-    model._target_ = "querydet.detector.QueryDetector"
-    if selection != "top_k":
-        _use_selection(model, tiny_config(SELECTIONS[selection]).selection)
-    losses = model.criterion.rules[0].losses
-    model.criterion.rules = [rule for rule in model.criterion.rules if rule.get("role") != "denoising"]
-    model.denoising = None
-    if denoising is not None:
-        source = tiny_config("dn_detr" if denoising == "plain" else "dino").denoising
-        if denoising == "plain":
-            source.indicator = False
-        elif denoising == "in_every_group":
-            source = tiny_config("group_dino").denoising
-        model.denoising = source
-        rule = tiny_config("dino").criterion.rules[2]
-        model.criterion.rules.append({**rule, "losses": losses})
-    if one_to_many:
-        other = tiny_config("ms_detr")
-        model.decoder.layer.order = other.decoder.layer.order
-        model.decoder.layer.read_out = other.decoder.layer.read_out
-        model.criterion.rules.append(other.criterion.rules[1])
-    return model
+def losses_of(detector: QueryDetector, inputs: list[dict]) -> dict[str, Tensor]:
+    losses = detector.train()(inputs)
+    assert isinstance(losses, dict)
+    return losses
 
 
-def _use_selection(model: DictConfig, source: DictConfig) -> None:
-    """Another selection, with the base's content, positions and scores."""
-    own = {name: value for name, value in source.items() if name not in model.selection}
-    model.selection.update(own)
-    model.selection._target_ = source._target_
+def predictions_of(detector: QueryDetector) -> tuple[PredictionSet, ...]:
+    images = detector.preprocess(make_inputs(SIZES))
+    return detector.predict(detector.backbone(images.tensor), padding_mask(images), make_targets([3, 2]))
 
 
-@pytest.mark.parametrize(("base", "selection", "denoising", "one_to_many"), COMBINATIONS)
-def test_trains_a_step_and_adds_nothing_to_inference(
-    base: str, selection: str, denoising: str | None, one_to_many: bool
-) -> None:
-    torch.manual_seed(0)
-    detector = instantiate(compose(base, selection, denoising, one_to_many)).train()
-    inputs = make_inputs([(96, 128), (80, 64)], [2, 0])
-    losses = detector(inputs)
-    assert all(value.isfinite() for value in losses.values())
-    sum(losses.values()).backward()
-    missing = [name for name, parameter in detector.named_parameters() if parameter.grad is None]
-    assert not missing, "every parameter gets a gradient, or training on several processes hangs"
+@pytest.mark.parametrize("name", WITH_MS)
+def test_the_primary_queries_alone_are_read_one_to_many_and_count_whole(name: str) -> None:
+    predictions = predictions_of(tiny_detector(name).train())
+    many = [each for each in predictions if each.branch is Branch.ONE_TO_MANY]
+    assert [(each.group.name, each.group.divisor, each.layer) for each in many] == [
+        ("primary", 1, 0),
+        ("primary", 1, 1),
+    ]
+    assert len({each.group.name for each in predictions}) > 1
 
-    images = detector.preprocess(inputs)
-    maps, padding = detector.backbone(images.tensor), padding_mask(images)
-    with torch.no_grad():
-        trained = detector.predict(maps, padding, make_targets([2, 0]))
-        (alone,) = detector.predict(maps, padding)
-    (primary,) = (
+
+@pytest.mark.parametrize("name", ["ms_dino", "ms_group_detr", "ms_h_detr"])
+def test_what_is_added_leaves_the_losses_of_the_base_alone(name: str) -> None:
+    """Denoising and extra groups add losses, or share in those of the same name; the one-to-many ones stay."""
+    combined, base = tiny_detector(name), tiny_detector("ms_detr")
+    shared = {key: value for key, value in combined.state_dict().items() if key in base.state_dict()}
+    base.load_state_dict(shared)
+    inputs = make_inputs(SIZES, [3, 1])
+    found, wanted = losses_of(combined, inputs), losses_of(base, inputs)
+    alone = {key for key in wanted if name != "ms_group_detr" or "o2m" in key}
+    assert any("o2m" in key for key in alone)
+    for key in alone:
+        torch.testing.assert_close(found[key], wanted[key], rtol=1e-5, atol=1e-6, msg=key)
+    assert set(found) - set(wanted) or name == "ms_group_detr"
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+@torch.no_grad()
+def test_inference_is_the_primary_group_of_training(name: str) -> None:
+    detector = tiny_detector(name)
+    trained = [
         each
-        for each in trained
-        if (each.stage, each.group.role, each.branch) == (Stage.DECODER, Role.MATCHING, Branch.ONE_TO_ONE)
-        and each.is_last
-        and each.group.name == "primary"
-    )
-    torch.testing.assert_close(alone.logits, primary.logits, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(alone.boxes, primary.boxes, atol=1e-5, rtol=1e-5)
+        for each in predictions_of(detector.train())
+        if each.group.name == "primary" and each.branch is Branch.ONE_TO_ONE and each.is_last
+    ][-1]
+    for key, value in detector.named_parameters():
+        if "selection.extra_" in key or key.startswith("denoising") or "read_out" in key:
+            value.fill_(torch.nan)
+    images = detector.preprocess(make_inputs(SIZES))
+    (alone,) = detector.predict(detector.backbone(images.tensor), padding_mask(images))
+    torch.testing.assert_close(alone.logits, trained.logits, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(alone.boxes, trained.boxes, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_training_queries_do_not_influence_the_primary_ones(name: str) -> None:
+    detector = tiny_detector(name).train()
+    primary = [each for each in predictions_of(detector) if each.group.name == "primary"]
+    sum(each.logits.sum() + each.boxes.sum() for each in primary).backward()
+    reached = [key for key, value in detector.named_parameters() if value.grad is not None and value.grad.any()]
+    assert not [key for key in reached if key.startswith(("selection.extra_", "denoising."))]
+
+
+def test_all_groups_may_be_read_one_to_many_and_share_the_loss() -> None:
+    detector = tiny_detector("ms_group_detr", decoder__layer__read_out__extra_groups=True).train()
+    many = [each for each in predictions_of(detector) if each.branch is Branch.ONE_TO_MANY and each.is_last]
+    assert [(each.group.name, each.group.divisor) for each in many] == [
+        ("primary", 3),
+        ("group1", 3),
+        ("group2", 3),
+    ]
+
+
+def test_fixed_positions_of_denoising_queries_come_from_their_boxes() -> None:
+    detector = tiny_detector("ms_dino").train()
+    images = detector.preprocess(make_inputs(SIZES))
+    memory = detector.encoder(detector.neck(detector.backbone(images.tensor), padding_mask(images)))
+    queries = detector.compose_queries(detector.selection(memory, training=True), make_targets([3, 2]))
+    (noised,) = [group for group in queries.groups if group.role is Role.DENOISING]
+    wanted, _ = detector.selection.box_embedding(queries.boxes[:, noised.rows])
+    assert queries.position is not None
+    torch.testing.assert_close(queries.position[:, noised.rows], wanted)
+
+
+def test_a_combination_that_no_paper_has() -> None:
+    """One-to-many read-outs of every group of DINO, each with its denoising, behind the feed-forward block."""
+    config = tiny_config("group_dino", _target_="querydet.detector.QueryDetector")
+    many = tiny_config("ms_detr")
+    config.decoder.layer.read_out = many.decoder.layer.read_out
+    config.decoder.layer.read_out.after = "ffn"
+    config.decoder.layer.read_out.extra_groups = True
+    config.heads.separate_one_to_many = ["class", "box"]
+    config.criterion.rules.append(many.criterion.rules[1])
+    detector = instantiate(config)
+    for counts in ([3, 1], [0, 0], [30, 0]):
+        losses = losses_of(detector, make_inputs(SIZES, counts))
+        assert all(value.isfinite() for value in losses.values())
+        detector.zero_grad()
+        sum(losses.values()).backward()
+        assert all(parameter.grad is not None for parameter in detector.parameters())
