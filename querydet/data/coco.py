@@ -95,6 +95,8 @@ def _parse(
         if box is not None:
             record["annotations"].append(_object(annotation, box, repair, category_ids))
     _log_repairs(annotations, repairs)
+    if not any(record["annotations"] for record in records.values()):
+        logger.warning("%s: no image has any object", annotations)
     return list(records.values()), [category["name"] for category in categories], category_ids
 
 
@@ -125,7 +127,9 @@ def _log_repairs(source: str, repairs: dict[str, list[int]]) -> None:
 
 def _check_files(annotations: str, images: str, file_names: list[str]) -> None:
     if not os.path.isdir(images):
-        raise FileNotFoundError(f"image folder {os.path.abspath(images)} does not exist: check dataset.images")
+        raise FileNotFoundError(
+            f"image folder {os.path.abspath(images)} does not exist: check dataloader.{{train,test}}.dataset.images"
+        )
     missing = [name for name in file_names if not os.path.isfile(name)]
     if missing:
         report = ProblemReport(annotations)
@@ -135,5 +139,6 @@ def _check_files(annotations: str, images: str, file_names: list[str]) -> None:
             report.raise_if_any()
         except ValueError as error:
             raise FileNotFoundError(
-                f"{error}\n  To train without them set dataset.check_files=False and mapper.on_bad_image=skip."
+                f"{error}\n  To train without them set dataloader.train.dataset.check_files=False and "
+                "dataloader.train.mapper.on_bad_image=skip."
             ) from error

@@ -55,7 +55,10 @@ def read_json(path: str) -> Any:
         ValueError: the file cannot be read or is not json.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"annotation file {os.path.abspath(path)} does not exist: check dataset.annotations")
+        raise FileNotFoundError(
+            f"annotation file {os.path.abspath(path)} does not exist: check "
+            "dataloader.{train,test}.dataset.annotations"
+        )
     try:
         with open(path, encoding="utf-8-sig") as file:
             return json.load(file)

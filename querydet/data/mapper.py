@@ -100,7 +100,9 @@ class DetrDatasetMapper:
     def _handle_bad_image(self, file_name: str, error: Exception) -> None:
         reason = f"image {file_name} cannot be used: {type(error).__name__}: {error}"
         if self.on_bad_image == "raise":
-            raise BadImageError(f"{reason}; set mapper.on_bad_image=skip to train without it") from error
+            raise BadImageError(
+                f"{reason}; set dataloader.train.mapper.on_bad_image=skip to train without it"
+            ) from error
         self.bad_images[file_name] = self.bad_images.get(file_name, 0) + 1
         if self.bad_images[file_name] == 1:
             logger.warning("skipped: %s (%d bad images so far)", reason, len(self.bad_images))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sized
 from functools import partial
 from typing import Any
+from urllib.error import URLError
 
 from detectron2.config import instantiate
 from detectron2.engine import HookBase, create_ddp_model, hooks
@@ -57,6 +58,7 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     Raises:
         ValueError: a config that contradicts itself or the data set, or an output folder in use by an earlier run.
         FileNotFoundError: ``train.init_checkpoint`` or files of the training or test data do not exist.
+        ConnectionError: ``train.init_checkpoint`` cannot be downloaded.
         NonFiniteError: a NaN or infinite loss or gradient.
     """
     started = time.time()
@@ -84,7 +86,7 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     if checkpoint:
         checkpointer.resume(checkpoint)
     else:
-        checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
+        _load_initial(checkpointer, cfg.train.init_checkpoint)
         if ema:
             ema.module.load_state_dict(model.state_dict())
     main = comm.is_main_process()
@@ -139,6 +141,16 @@ def _find_start(cfg: DictConfig, resume: bool) -> tuple[int, str]:
         logger.info("--resume: no checkpoint in %s, starting a new run", cfg.train.output_dir)
     check_exists(cfg.train.init_checkpoint)
     return 0, ""
+
+
+def _load_initial(checkpointer: Checkpointer, path: str) -> None:
+    try:
+        checkpointer.load(path, checkpointables=[])
+    except URLError as error:
+        raise ConnectionError(
+            f"cannot download train.init_checkpoint={path}: {error.reason}. Bring the file and name it, or start from "
+            "random weights with train.init_checkpoint="
+        ) from error
 
 
 def _wrap(model: nn.Module, ddp: DictConfig) -> nn.Module:

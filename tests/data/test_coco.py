@@ -137,7 +137,9 @@ def test_repairs_are_counted_and_named_once(write_coco, coco_json, caplog):
 
 
 def test_missing_annotation_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no\.json does not exist: check dataset.annotations"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no\.json does not exist: check dataloader\.{train,test}\.dataset\.annotations"
+    ):
         load_coco(str(tmp_path / "no.json"), str(tmp_path))
 
 
@@ -249,7 +251,9 @@ def test_missing_image_files_are_named(write_coco, coco_json):
 
 def test_missing_image_folder_is_named(write_coco, coco_json):
     annotations, images = write_coco(coco_json)
-    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist: check dataset\.images"):
+    with pytest.raises(
+        FileNotFoundError, match=r"nowhere does not exist: check dataloader\.{train,test}\.dataset\.images"
+    ):
         load_coco(annotations, images.replace("train_images", "nowhere"))
 
 

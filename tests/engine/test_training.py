@@ -254,3 +254,8 @@ def test_fine_tuning_from_other_classes(toy_config, tmp_path):
     with pytest.raises(ValueError, match=r"train.init_allow_mismatch=True"):
         train(toy_config(*options, folder="second"))
     train(toy_config(*options, "train.init_allow_mismatch=True", folder="second"))
+
+
+def test_weights_that_cannot_be_downloaded(toy_config):
+    with pytest.raises(ConnectionError, match=r"cannot download train.init_checkpoint=http.*random"):
+        train(toy_config("train.max_iter=1", "train.init_checkpoint=http://localhost:1/a.pth"))
