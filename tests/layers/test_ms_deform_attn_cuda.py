@@ -33,7 +33,6 @@ def load_setup():
     return module
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(find_nvcc() is None, reason="no nvcc: neither in CUDA_HOME, nor in /usr/local/cuda, nor on PATH")
 def test_cuda_source_compiles(tmp_path):
     from torch.utils.cpp_extension import include_paths
