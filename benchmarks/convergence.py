@@ -31,7 +31,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from querydet.config import load_config
-from querydet.provenance import provenance
+from querydet.provenance import provenance, read_parts
 from querydet.visualization import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,6 +113,7 @@ def summarize(method: str, folders: Sequence[Path], seconds: float | None) -> di
     return {
         "config": f"configs/convergence/{method}.py",
         "seeds": [int(folder.name.rpartition("seed")[2]) for folder in folders],
+        "commits": sorted({part["commit"] for folder in folders for part in read_parts(str(folder))}),
         "batch_size": cfg.dataloader.train.total_batch_size,
         "curves": curves,
         "final_AP_mean": round(statistics.mean(final), 2),

@@ -97,10 +97,11 @@ def convergence_table() -> str:
     headers = ["method", "AP", "seeds", "time of an iteration", "peak memory"]
     table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
     last = max(int(step) for found in record["methods"].values() for step in found["curves"]["AP"])
+    commits = sorted({commit[:9] for found in record["methods"].values() for commit in found["commits"]})
     return (
         f"After {last} iterations (mean and standard deviation over the seeds), time and memory as multiples of "
-        f"{record['baseline']}'s; {record['machine']}, `make convergence`, {record['date']}, "
-        f"commit {str(record['commit'])[:9]}:\n\n{table}"
+        f"{record['baseline']}'s; {record['machine']}, `make convergence`, {record['date']}, trained at commits "
+        f"{', '.join(commits)}:\n\n{table}"
     )
 
 
