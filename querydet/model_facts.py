@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from querydet.detector import QueryDetector
 from querydet.layers.ms_deform_attn import FORWARD
+from querydet.layers.native import use_operators
 
 OPERATOR = FORWARD.replace("::", ".")  # as PyTorch prints it
 
@@ -186,7 +187,8 @@ def count_module_flops(module: nn.Module, *inputs: Tensor) -> FlopCount:
     module.requires_grad_(False)  # FlopCounterMode follows gradients of module inputs, and fails under no_grad
     rules: dict[Any, Callable[..., int]] = {packet: _per_element(cost) for packet, cost in ELEMENTWISE_RULES.items()}
     counter = FlopCounterMode(display=False, custom_mapping=rules)
-    with torch.device("meta"), torch.no_grad(), counter:
+    # The arithmetic around the operator is counted as what it is, element-wise work.
+    with torch.device("meta"), torch.no_grad(), use_operators("unfused"), counter:
         module(*(tensor.to("meta") for tensor in inputs))
     counts = counter.get_flop_counts()
     everything = counts.get("Global", {})

@@ -75,35 +75,57 @@ inline void check_companion(const char* name, const Tensor& tensor, const Tensor
                   value.get_device_index());
 }
 
-// Checks all arguments of the forward and collects their sizes.
-inline Sizes check_arguments(const Tensor& value, const std::vector<int64_t>& spatial_shapes,
-                             const Tensor& sampling_locations, const Tensor& attention_weights) {
+// Checks `value` and fills everything but queries and points.
+inline Sizes check_value(const Tensor& value, const std::vector<int64_t>& spatial_shapes) {
   STD_TORCH_CHECK(value.dim() == 4, "value must be (B, S, M, D), but got ", to_string(value));
-  STD_TORCH_CHECK(sampling_locations.dim() == 6 && sampling_locations.size(5) == 2,
-                  "sampling_locations must be (B, Q, M, L, P, 2), but got ", to_string(sampling_locations));
-  Sizes sizes;
-  sizes.levels = make_levels(spatial_shapes);
-  sizes.batch = value.size(0);
-  sizes.pixels = value.size(1);
-  sizes.heads = value.size(2);
-  sizes.channels = value.size(3);
-  sizes.queries = sampling_locations.size(1);
-  sizes.points = sampling_locations.size(4);
+  Sizes sizes{value.size(0), value.size(1), value.size(2), value.size(3), 0, 0, make_levels(spatial_shapes)};
   int64_t expected = 0;
   for (const Level& level : sizes.levels) expected += static_cast<int64_t>(level.height) * level.width;
   STD_TORCH_CHECK(sizes.pixels == expected, "value has ", sizes.pixels, " pixels, but spatial_shapes sum to ",
                   expected);
-  STD_TORCH_CHECK(sampling_locations.size(0) == sizes.batch && sampling_locations.size(2) == sizes.heads &&
-                      sampling_locations.size(3) == static_cast<int64_t>(sizes.levels.size()),
-                  "sampling_locations ", to_string(sampling_locations), " does not fit value ", to_string(value),
-                  " and ", sizes.levels.size(), " levels");
-  bool same = attention_weights.dim() == 5;
-  for (int64_t i = 0; same && i < 5; ++i) same = attention_weights.size(i) == sampling_locations.size(i);
-  STD_TORCH_CHECK(same, "attention_weights ", to_string(attention_weights),
-                  " must have the shape of sampling_locations ", to_string(sampling_locations),
+  return sizes;
+}
+
+// Checks (B, Q, M, L, P, 2) locations or offsets, and the weights or logits that go with them; fills queries and points.
+inline void check_points(const char* name, const Tensor& points, const char* companion, const Tensor& weights,
+                         const Tensor& value, Sizes& sizes) {
+  STD_TORCH_CHECK(points.dim() == 6 && points.size(5) == 2, name, " must be (B, Q, M, L, P, 2), but got ",
+                  to_string(points));
+  STD_TORCH_CHECK(points.size(0) == sizes.batch && points.size(2) == sizes.heads &&
+                      points.size(3) == static_cast<int64_t>(sizes.levels.size()),
+                  name, " ", to_string(points), " does not fit value ", to_string(value), " and ",
+                  sizes.levels.size(), " levels");
+  bool same = weights.dim() == 5;
+  for (int64_t i = 0; same && i < 5; ++i) same = weights.size(i) == points.size(i);
+  STD_TORCH_CHECK(same, companion, " ", to_string(weights), " must have the shape of ", name, " ", to_string(points),
                   " without its last dimension");
-  check_companion("sampling_locations", sampling_locations, value);
-  check_companion("attention_weights", attention_weights, value);
+  check_companion(name, points, value);
+  check_companion(companion, weights, value);
+  sizes.queries = points.size(1);
+  sizes.points = points.size(4);
+}
+
+// Checks all arguments of the forward and collects their sizes.
+inline Sizes check_arguments(const Tensor& value, const std::vector<int64_t>& spatial_shapes,
+                             const Tensor& sampling_locations, const Tensor& attention_weights) {
+  Sizes sizes = check_value(value, spatial_shapes);
+  check_points("sampling_locations", sampling_locations, "attention_weights", attention_weights, value, sizes);
+  return sizes;
+}
+
+// The same for the fused operator.
+inline Sizes check_fused_arguments(const Tensor& value, const std::vector<int64_t>& spatial_shapes,
+                                   const Tensor& reference_points, const Tensor& sampling_offsets,
+                                   const Tensor& attention_logits) {
+  Sizes sizes = check_value(value, spatial_shapes);
+  check_points("sampling_offsets", sampling_offsets, "attention_logits", attention_logits, value, sizes);
+  const Tensor& reference = reference_points;
+  STD_TORCH_CHECK(reference.dim() == 4 && reference.size(0) == sizes.batch && reference.size(1) == sizes.queries &&
+                      reference.size(2) == static_cast<int64_t>(sizes.levels.size()) &&
+                      (reference.size(3) == 2 || reference.size(3) == 4),
+                  "reference_points must be (", sizes.batch, ", ", sizes.queries, ", ", sizes.levels.size(),
+                  ", 2 or 4), but got ", to_string(reference));
+  check_companion("reference_points", reference, value);
   return sizes;
 }
 
@@ -124,5 +146,6 @@ inline Tensor prepare(const Tensor& tensor, ScalarType type) {
 inline Tensor no_gradient(const Tensor& like) { return torch::stable::new_empty(like, {0}); }
 
 using GradientTensors = std::tuple<Tensor, Tensor, Tensor>;
+using FusedGradientTensors = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 }  // namespace querydet

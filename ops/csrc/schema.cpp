@@ -1,8 +1,8 @@
 // The operators' schemas and the (empty) Python module that carries them.
 //
 // torch.ops.querydet.* is filled when this library is loaded: the static objects below register the schemas, those of
-// cpu/ and cuda/ the kernels. Shape inference and autograd are registered in querydet/layers/ms_deform_attn.py, which
-// also defines the same schemas when this library was not built: change both together.
+// cpu/ and cuda/ the kernels. Shape inference and autograd are registered in querydet/layers/ms_deform_attn*.py, which
+// also define the same schemas when this library was not built: change both together.
 
 #include <Python.h>
 
@@ -17,6 +17,14 @@ STABLE_TORCH_LIBRARY(querydet, library) {
       "ms_deform_attn_backward(Tensor value, SymInt[] spatial_shapes, Tensor sampling_locations,"
       " Tensor attention_weights, Tensor grad_output, bool deterministic, bool[3] output_mask)"
       " -> (Tensor, Tensor, Tensor)");
+  // From what the query predicts: locations are made of references and offsets, weights are the softmax of the logits.
+  library.def(
+      "ms_deform_attn_fused(Tensor value, SymInt[] spatial_shapes, Tensor reference_points, Tensor sampling_offsets,"
+      " Tensor attention_logits) -> Tensor");
+  library.def(
+      "ms_deform_attn_fused_backward(Tensor value, SymInt[] spatial_shapes, Tensor reference_points,"
+      " Tensor sampling_offsets, Tensor attention_logits, Tensor grad_output, bool deterministic, bool[4] output_mask)"
+      " -> (Tensor, Tensor, Tensor, Tensor)");
 }
 
 // `import querydet._C` needs a module to import; it has no content.

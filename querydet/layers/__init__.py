@@ -4,6 +4,7 @@ from querydet.layers.deformable_attention import MultiScaleDeformableAttention
 from querydet.layers.feed_forward import FeedForward
 from querydet.layers.mlp import MLP
 from querydet.layers.ms_deform_attn import multi_scale_deformable_attention
+from querydet.layers.ms_deform_attn_fused import fused_deformable_attention
 from querydet.layers.position_embedding import SinePositionEmbedding
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "FeedForward",
     "MultiScaleDeformableAttention",
     "SinePositionEmbedding",
+    "fused_deformable_attention",
     "multi_scale_deformable_attention",
 ]

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from querydet.layers.ms_deform_attn import LevelShapes, as_level_shapes, multi_scale_deformable_attention
+from querydet.layers.ms_deform_attn import LevelShapes, as_level_shapes
+from querydet.layers.ms_deform_attn_fused import fused_deformable_attention
 
 
 class MultiScaleDeformableAttention(nn.Module):
@@ -92,30 +93,12 @@ class MultiScaleDeformableAttention(nn.Module):
         if padding is not None:
             value = value.masked_fill(padding.unsqueeze(-1), 0.0)
         value = value.unflatten(-1, (self.num_heads, self.embed_dim // self.num_heads))
-        locations = self._sampling_locations(query, reference_boxes, shapes)
-        weights = self._attention_weights(query)
-        attended = multi_scale_deformable_attention(value, shapes, locations, weights)
-        return self.output_proj(attended)
-
-    def _sampling_locations(self, query: Tensor, reference_boxes: Tensor, shapes: LevelShapes) -> Tensor:
-        """(B, Q, M, L, P, 2) in [0, 1], at least float32: an offset is in pixels, or a part of the reference box."""
         offsets = self.sampling_offsets(query)
-        offsets = offsets.to(torch.promote_types(offsets.dtype, torch.float32))
         offsets = offsets.unflatten(-1, (self.num_heads, self.num_levels, self.num_points, 2))
-        reference = reference_boxes.to(offsets.dtype)[:, :, None, :, None, :]  # (B, Q, 1, L, 1, 2 or 4)
-        if reference_boxes.shape[-1] == 2:
-            sizes = torch.tensor([(width, height) for height, width in shapes], dtype=offsets.dtype)
-            # A level without pixels is never sampled; 1 only keeps its coordinates finite.
-            sizes = sizes.clamp(min=1).to(offsets.device)
-            return reference + offsets / sizes[:, None, :]
-        # P pixels of offset, the outermost ring at the start, reach the border of the box.
-        return reference[..., :2] + offsets / self.num_points * reference[..., 2:] * 0.5
-
-    def _attention_weights(self, query: Tensor) -> Tensor:
-        """(B, Q, M, L, P), at least float32; the points of all levels together sum to 1."""
-        logits = self.attention_weights(query)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).unflatten(-1, (self.num_heads, -1))
-        return logits.softmax(dim=-1).unflatten(-1, (self.num_levels, self.num_points))
+        logits = self.attention_weights(query).unflatten(-1, (self.num_heads, self.num_levels, self.num_points))
+        # Coordinates are never 16 bit: the operator takes references in float32 beside 16-bit values.
+        reference = reference_boxes.to(torch.promote_types(value.dtype, torch.float32))
+        return self.output_proj(fused_deformable_attention(value, shapes, reference, offsets, logits))
 
     def _check(
         self, query: Tensor, reference_boxes: Tensor, tokens: Tensor, shapes: LevelShapes, padding: Tensor | None

@@ -5,16 +5,11 @@ Source: Deformable DETR (arXiv 2010.04159), section 4.1. What the operator compu
 
 ``torch.ops.querydet.ms_deform_attn`` and ``torch.ops.querydet.ms_deform_attn_backward`` always exist, with the same
 schema. With the compiled extension ``querydet._C`` they run its kernels; on a device for which the extension has no
-kernel, or without the extension, they run the PyTorch definition and say so once. Set ``QUERYDET_NO_EXTENSION=1`` to
-leave the extension aside.
+kernel, or without the extension, they run the PyTorch definition and say so once.
 
 Letters: B images, S pixels of all levels, M heads, D channels of a head, Q queries, L levels, P points.
 """
 
-import functools
-import importlib
-import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +17,7 @@ import torch
 from torch import Tensor
 
 from querydet.layers.ms_deform_attn_reference import ms_deform_attn_reference, ms_deform_attn_reference_backward
-
-logger = logging.getLogger(__name__)
+from querydet.layers.native import MISSING_EXTENSION, chosen_operators, say_definition_is_used
 
 FORWARD = "querydet::ms_deform_attn"
 BACKWARD = "querydet::ms_deform_attn_backward"
@@ -71,6 +65,8 @@ def multi_scale_deformable_attention(
     """
     shapes = as_level_shapes(spatial_shapes)
     check_arguments(value, shapes, sampling_locations, attention_weights)
+    if chosen_operators() == "definition":
+        return ms_deform_attn_reference(value, shapes, sampling_locations, attention_weights)
     flat = [size for shape in shapes for size in shape]
     return torch.ops.querydet.ms_deform_attn(value, flat, sampling_locations, attention_weights)
 
@@ -100,14 +96,8 @@ def as_level_shapes(spatial_shapes: Sequence[tuple[int, int]] | Tensor) -> Level
 
 def check_arguments(value: Tensor, shapes: LevelShapes, sampling_locations: Tensor, attention_weights: Tensor) -> None:
     """Raises ValueError, naming both sides, if the arguments of the operator do not fit together."""
-    if value.dim() != 4:
-        raise ValueError(f"value must be (B, S, M, D), but got shape {tuple(value.shape)}")
-    batch, pixels, heads, _ = value.shape
-    expected = sum(height * width for height, width in shapes)
-    if pixels != expected:
-        raise ValueError(
-            f"value has {pixels} pixels (shape {tuple(value.shape)}), but spatial_shapes {shapes} sum to {expected}"
-        )
+    check_value(value, shapes)
+    batch, _, heads, _ = value.shape
     if sampling_locations.dim() != 6 or sampling_locations.shape[5] != 2:
         raise ValueError(
             f"sampling_locations must be (B, Q, M, L, P, 2), but got shape {tuple(sampling_locations.shape)}"
@@ -123,52 +113,39 @@ def check_arguments(value: Tensor, shapes: LevelShapes, sampling_locations: Tens
             f"attention_weights must have the shape {tuple(sampling_locations.shape[:5])} of sampling_locations "
             f"without its last dimension, but got {tuple(attention_weights.shape)}"
         )
-    _check_dtypes(value, sampling_locations, attention_weights)
+    check_companions(value, sampling_locations=sampling_locations, attention_weights=attention_weights)
 
 
-def _check_dtypes(value: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> None:
+def check_value(value: Tensor, shapes: LevelShapes) -> None:
+    """Raises ValueError unless ``value`` is (B, S, M, D) with the S pixels of all levels."""
+    if value.dim() != 4:
+        raise ValueError(f"value must be (B, S, M, D), but got shape {tuple(value.shape)}")
+    expected = sum(height * width for height, width in shapes)
+    if value.shape[1] != expected:
+        raise ValueError(
+            f"value has {value.shape[1]} pixels (shape {tuple(value.shape)}), but spatial_shapes {shapes} sum to "
+            f"{expected}"
+        )
+
+
+def check_companions(value: Tensor, **tensors: Tensor) -> None:
+    """Raises ValueError, naming the tensor, unless dtypes and devices of ``tensors`` go with those of ``value``."""
     if value.dtype not in _VALUE_DTYPES:
         raise ValueError(f"value must be one of {_VALUE_DTYPES}, but got {value.dtype}")
     allowed = (value.dtype, torch.promote_types(value.dtype, torch.float32))
-    for name, tensor in (("sampling_locations", sampling_locations), ("attention_weights", attention_weights)):
+    for name, tensor in tensors.items():
         if tensor.dtype not in allowed:
             raise ValueError(f"{name} must be one of {allowed} for a value of {value.dtype}, but got {tensor.dtype}")
         if tensor.device != value.device:
             raise ValueError(f"{name} is on {tensor.device}, but value is on {value.device}")
 
 
-def _load_extension() -> str:
-    """Imports ``querydet._C``, which registers the native operators.
+def level_pairs(flat: Sequence[int]) -> LevelShapes:
+    """The (H, W) of each level from H, W of every level in a row, as operators take them.
 
-    Returns:
-        Why there is no extension, or an empty string if it was loaded.
+    Raises:
+        ValueError: the number of sizes is odd, or one is not an integer that is zero or greater.
     """
-    if os.environ.get("QUERYDET_NO_EXTENSION", "0") not in ("", "0"):
-        return "QUERYDET_NO_EXTENSION is set"
-    try:
-        importlib.import_module("querydet._C")
-    except (ImportError, OSError, RuntimeError) as error:
-        return f"querydet._C cannot be imported ({error})"
-    return ""
-
-
-MISSING_EXTENSION = _load_extension()
-
-
-@functools.cache
-def _say_definition_is_used(device_type: str) -> None:
-    reason = MISSING_EXTENSION or f"querydet._C was built without kernels for {device_type}"
-    remedy = "pip install --no-build-isolation -e ."
-    if MISSING_EXTENSION.startswith("QUERYDET_NO_EXTENSION"):
-        remedy = "unset QUERYDET_NO_EXTENSION"
-    elif device_type == "cuda":
-        remedy = "CUDA_HOME=<toolkit> FORCE_CUDA=1 " + remedy
-    logger.warning(
-        "Deformable attention on %s runs the slow PyTorch definition: %s. Remedy: %s", device_type, reason, remedy
-    )
-
-
-def _pairs(flat: Sequence[int]) -> LevelShapes:
     if len(flat) % 2:
         raise ValueError(f"spatial_shapes must hold H and W of every level, but got {len(flat)} numbers: {list(flat)}")
     return as_level_shapes(list(zip(flat[0::2], flat[1::2], strict=True)))
@@ -177,9 +154,9 @@ def _pairs(flat: Sequence[int]) -> LevelShapes:
 def _forward_definition(
     value: Tensor, spatial_shapes: Sequence[int], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    shapes = _pairs(spatial_shapes)
+    shapes = level_pairs(spatial_shapes)
     check_arguments(value, shapes, sampling_locations, attention_weights)
-    _say_definition_is_used(value.device.type)
+    say_definition_is_used(value.device.type)
     return ms_deform_attn_reference(value, shapes, sampling_locations, attention_weights)
 
 
@@ -192,12 +169,12 @@ def _backward_definition(
     deterministic: bool,
     output_mask: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    shapes = _pairs(spatial_shapes)
+    shapes = level_pairs(spatial_shapes)
     check_arguments(value, shapes, sampling_locations, attention_weights)
     expected = (value.shape[0], sampling_locations.shape[1], value.shape[2] * value.shape[3])
     if grad_output.shape != expected:
         raise ValueError(f"grad_output must be {expected}, but got shape {tuple(grad_output.shape)}")
-    _say_definition_is_used(value.device.type)
+    say_definition_is_used(value.device.type)
     grads = ms_deform_attn_reference_backward(value, shapes, sampling_locations, attention_weights, grad_output)
     first, second, third = (
         grad if wanted else grad.new_empty(0) for grad, wanted in zip(grads, output_mask, strict=True)
@@ -208,7 +185,7 @@ def _backward_definition(
 def _forward_fake(
     value: Tensor, spatial_shapes: Sequence[int], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    check_arguments(value, _pairs(spatial_shapes), sampling_locations, attention_weights)
+    check_arguments(value, level_pairs(spatial_shapes), sampling_locations, attention_weights)
     batch, _, heads, channels = value.shape
     return value.new_empty(batch, sampling_locations.shape[1], heads * channels)
 

@@ -126,3 +126,107 @@ def ms_deform_attn_reference_backward(
         grad_locations.unflatten(1, (batch, heads)).permute(1, 3, 2, 0, 4, 5).contiguous().to(sampling_locations.dtype),
         grad_weights.unflatten(1, (batch, heads)).permute(1, 3, 2, 0, 4).contiguous().to(attention_weights.dtype),
     )
+
+
+def locate_samples(
+    reference_points: Tensor, sampling_offsets: Tensor, spatial_shapes: Sequence[tuple[int, int]]
+) -> Tensor:
+    """Where each point samples (Deformable DETR, arXiv 2010.04159, section 4.1 and appendix A.3).
+
+    Args:
+        reference_points: (B, Q, L, 2) points (x, y) or (B, Q, L, 4) boxes (cx, cy, w, h), normalised.
+        sampling_offsets: (B, Q, M, L, P, 2) as (x, y): in pixels of the level for points; for boxes P reaches the
+            border.
+        spatial_shapes: the (H, W) of each level.
+
+    Returns:
+        (B, Q, M, L, P, 2) in [0, 1] inside of the level, at least float32.
+    """
+    offsets = sampling_offsets.to(torch.promote_types(sampling_offsets.dtype, torch.float32))
+    reference = reference_points.to(offsets.dtype)[:, :, None, :, None, :]  # (B, Q, 1, L, 1, 2 or 4)
+    if reference_points.shape[-1] == 2:
+        return reference + offsets / _level_sizes(spatial_shapes, offsets)
+    return reference[..., :2] + offsets / sampling_offsets.shape[4] * reference[..., 2:] * 0.5
+
+
+def _level_sizes(spatial_shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+    """(L, 1, 2) as (W, H); a level without pixels is never sampled, 1 only keeps its coordinates finite."""
+    sizes = torch.tensor([(width, height) for height, width in spatial_shapes], dtype=like.dtype)
+    return sizes.clamp(min=1).to(like.device)[:, None, :]
+
+
+def normalize_logits(attention_logits: Tensor) -> Tensor:
+    """Softmax of (B, Q, M, L, P) over the points of all levels together, at least float32."""
+    logits = attention_logits.to(torch.promote_types(attention_logits.dtype, torch.float32))
+    return logits.flatten(3).softmax(-1).view(logits.shape)
+
+
+def ms_deform_attn_fused_reference(
+    value: Tensor,
+    spatial_shapes: Sequence[tuple[int, int]],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+) -> Tensor:
+    """:func:`ms_deform_attn_reference` at the locations and with the weights that offsets and logits stand for.
+
+    Args:
+        value: (B, S, M, D).
+        spatial_shapes: the (H, W) of each level.
+        reference_points: (B, Q, L, 2) or (B, Q, L, 4), see :func:`locate_samples`.
+        sampling_offsets: (B, Q, M, L, P, 2).
+        attention_logits: (B, Q, M, L, P).
+
+    Returns:
+        (B, Q, M * D) in the dtype of ``value``.
+    """
+    locations = locate_samples(reference_points, sampling_offsets, spatial_shapes)
+    return ms_deform_attn_reference(value, spatial_shapes, locations, normalize_logits(attention_logits))
+
+
+def ms_deform_attn_fused_reference_backward(
+    value: Tensor,
+    spatial_shapes: Sequence[tuple[int, int]],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+    grad_output: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of :func:`ms_deform_attn_fused_reference` for its four tensors.
+
+    Args:
+        value: (B, S, M, D).
+        spatial_shapes: the (H, W) of each level.
+        reference_points: (B, Q, L, 2) or (B, Q, L, 4).
+        sampling_offsets: (B, Q, M, L, P, 2).
+        attention_logits: (B, Q, M, L, P).
+        grad_output: (B, Q, M * D), the gradient for the output.
+
+    Returns:
+        The four gradients, each with the shape and dtype of its tensor.
+    """
+    locations = locate_samples(reference_points, sampling_offsets, spatial_shapes)
+    weights = normalize_logits(attention_logits)
+    grad_value, grad_locations, grad_weights = ms_deform_attn_reference_backward(
+        value, spatial_shapes, locations, weights, grad_output
+    )
+    # The Jacobian of the softmax: weights * (gradient - its mean under the weights).
+    mean = (weights * grad_weights).sum((3, 4), keepdim=True)
+    grad_logits = weights * (grad_weights - mean)
+    grad_centers = grad_locations.sum((2, 4))  # (B, Q, L, 2)
+    if reference_points.shape[-1] == 2:
+        grad_offsets = grad_locations / _level_sizes(spatial_shapes, locations)
+        grad_reference = grad_centers
+    else:
+        points = sampling_offsets.shape[4]
+        extents = reference_points.to(locations.dtype)[:, :, None, :, None, 2:]
+        grad_offsets = grad_locations * extents * (0.5 / points)
+        offsets = sampling_offsets.to(locations.dtype)
+        grad_extents = (grad_locations * offsets).sum((2, 4)) * (0.5 / points)
+        grad_reference = torch.cat([grad_centers, grad_extents], dim=-1)
+    return (
+        grad_value,
+        grad_reference.to(reference_points.dtype),
+        grad_offsets.to(sampling_offsets.dtype),
+        grad_logits.to(attention_logits.dtype),
+    )

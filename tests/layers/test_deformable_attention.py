@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from querydet.layers import MultiScaleDeformableAttention, deformable_attention
-from querydet.layers.ms_deform_attn_reference import ms_deform_attn_reference
+from querydet.layers.ms_deform_attn_reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
 
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
 SHAPES = ((6, 9), (3, 5), (2, 2))
@@ -153,17 +153,17 @@ def test_every_input_and_parameter_gets_a_gradient():
 def test_autocast_keeps_coordinates_in_float32(monkeypatch, reference_dim):
     seen = []
 
-    def record(value, shapes, locations, weights):
-        seen.append((value.dtype, locations.dtype, weights.dtype))
-        return ms_deform_attn_reference(value, shapes, locations, weights)
+    def record(value, shapes, reference, offsets, logits):
+        seen.append((value.dtype, reference.dtype))
+        return ms_deform_attn_fused_reference(value, shapes, reference, offsets, logits)
 
-    monkeypatch.setattr(deformable_attention, "multi_scale_deformable_attention", record)
+    monkeypatch.setattr(deformable_attention, "fused_deformable_attention", record)
     module = make_module(torch.float32)
     query, reference, tokens = make_inputs(reference_dim, torch.float32)
     exact = module(query, reference, tokens, SHAPES)
     with torch.autocast("cpu", torch.bfloat16):
         found = module(query, reference, tokens, SHAPES)
-    assert seen == [(torch.float32,) * 3, (torch.bfloat16, torch.float32, torch.float32)]
+    assert seen == [(torch.float32, torch.float32), (torch.bfloat16, torch.float32)]
     assert found.dtype == torch.bfloat16
     assert (found - exact).abs().max() < 0.05 * exact.abs().max()
 

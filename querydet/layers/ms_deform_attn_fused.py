@@ -1,0 +1,226 @@
+"""Deformable attention from what the query predicts: offsets and logits instead of locations and weights.
+
+Source: Deformable DETR (arXiv 2010.04159), section 4.1 and appendix A.3 (boxes as references); DINO (arXiv 2203.03605)
+uses it unchanged. What is different here: reference points, offsets and the softmax enter the operator as they are, so
+that neither (B, Q, M, L, P, 2) locations nor weights are ever written to memory, nor kept for the backward.
+
+``torch.ops.querydet.ms_deform_attn_fused`` and its backward always exist, as those of ``ms_deform_attn.py`` do.
+
+Letters: B images, S pixels of all levels, M heads, D channels of a head, Q queries, L levels, P points.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from querydet.layers.ms_deform_attn import (
+    LevelShapes,
+    as_level_shapes,
+    check_companions,
+    check_value,
+    level_pairs,
+    multi_scale_deformable_attention,
+)
+from querydet.layers.ms_deform_attn_reference import (
+    locate_samples,
+    ms_deform_attn_fused_reference,
+    ms_deform_attn_fused_reference_backward,
+    normalize_logits,
+)
+from querydet.layers.native import MISSING_EXTENSION, chosen_operators, say_definition_is_used
+
+FUSED_FORWARD = "querydet::ms_deform_attn_fused"
+FUSED_BACKWARD = "querydet::ms_deform_attn_fused_backward"
+# The same words stand in ops/csrc/schema.cpp.
+_FORWARD_SCHEMA = (
+    "ms_deform_attn_fused(Tensor value, SymInt[] spatial_shapes, Tensor reference_points, Tensor sampling_offsets,"
+    " Tensor attention_logits) -> Tensor"
+)
+_BACKWARD_SCHEMA = (
+    "ms_deform_attn_fused_backward(Tensor value, SymInt[] spatial_shapes, Tensor reference_points,"
+    " Tensor sampling_offsets, Tensor attention_logits, Tensor grad_output, bool deterministic, bool[4] output_mask)"
+    " -> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+def fused_deformable_attention(
+    value: Tensor,
+    spatial_shapes: Sequence[tuple[int, int]] | Tensor,
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+) -> Tensor:
+    """Samples around reference points, with weights that are the softmax of the logits over all levels and points.
+
+    Equal to :func:`multi_scale_deformable_attention` at the locations ``reference + offset / (W, H)`` for points, and
+    ``center + offset / P * size / 2`` for boxes. All tensors but ``value`` may stay float32 while ``value`` is 16 bit;
+    coordinates, the softmax and sums are float32 in any case (float64 for a float64 ``value``).
+
+    Args:
+        value: (B, S, M, D), float32, float64, bfloat16 or float16: the pixels of all levels, one level after the
+            other, row by row.
+        spatial_shapes: the (H, W) of each level as Python integers, or an int64 tensor (L, 2). A tensor on a GPU
+            costs a device synchronisation; prefer integers.
+        reference_points: (B, Q, L, 2) points (x, y) or (B, Q, L, 4) boxes (cx, cy, w, h), normalised by the size of
+            each level.
+        sampling_offsets: (B, Q, M, L, P, 2) as (x, y): in pixels of the level for points; for boxes P reaches the
+            border.
+        attention_logits: (B, Q, M, L, P).
+
+    Returns:
+        (B, Q, M * D) in the dtype of ``value``.
+
+    Raises:
+        ValueError: shapes, dtypes or devices do not fit together; both values are named.
+    """
+    shapes = as_level_shapes(spatial_shapes)
+    check_fused_arguments(value, shapes, reference_points, sampling_offsets, attention_logits)
+    if chosen_operators() != "fused":
+        locations = locate_samples(reference_points, sampling_offsets, shapes)
+        return multi_scale_deformable_attention(value, shapes, locations, normalize_logits(attention_logits))
+    flat = [size for shape in shapes for size in shape]
+    return torch.ops.querydet.ms_deform_attn_fused(value, flat, reference_points, sampling_offsets, attention_logits)
+
+
+def check_fused_arguments(
+    value: Tensor, shapes: LevelShapes, reference_points: Tensor, sampling_offsets: Tensor, attention_logits: Tensor
+) -> None:
+    """Raises ValueError, naming both sides, if the arguments of the operator do not fit together."""
+    check_value(value, shapes)
+    if sampling_offsets.dim() != 6 or sampling_offsets.shape[5] != 2:
+        raise ValueError(f"sampling_offsets must be (B, Q, M, L, P, 2), but got shape {tuple(sampling_offsets.shape)}")
+    batch, queries, heads, levels = sampling_offsets.shape[:4]
+    if (batch, heads, levels) != (value.shape[0], value.shape[2], len(shapes)):
+        raise ValueError(
+            f"sampling_offsets of shape {tuple(sampling_offsets.shape)} has (B, M, L) = {(batch, heads, levels)}, but "
+            f"value of shape {tuple(value.shape)} and {len(shapes)} spatial_shapes need "
+            f"{(value.shape[0], value.shape[2], len(shapes))}"
+        )
+    if attention_logits.shape != sampling_offsets.shape[:5]:
+        raise ValueError(
+            f"attention_logits must have the shape {tuple(sampling_offsets.shape[:5])} of sampling_offsets without "
+            f"its last dimension, but got {tuple(attention_logits.shape)}"
+        )
+    wanted = (batch, queries, levels)
+    if reference_points.shape[:-1] != wanted or reference_points.shape[-1] not in (2, 4):
+        raise ValueError(
+            f"reference_points must be {wanted} + (2,) or (4,), but got shape {tuple(reference_points.shape)}"
+        )
+    check_companions(
+        value,
+        reference_points=reference_points,
+        sampling_offsets=sampling_offsets,
+        attention_logits=attention_logits,
+    )
+
+
+def _forward_definition(
+    value: Tensor,
+    spatial_shapes: Sequence[int],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+) -> Tensor:
+    shapes = level_pairs(spatial_shapes)
+    check_fused_arguments(value, shapes, reference_points, sampling_offsets, attention_logits)
+    say_definition_is_used(value.device.type)
+    return ms_deform_attn_fused_reference(value, shapes, reference_points, sampling_offsets, attention_logits)
+
+
+def _backward_definition(
+    value: Tensor,
+    spatial_shapes: Sequence[int],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+    grad_output: Tensor,
+    deterministic: bool,
+    output_mask: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    shapes = level_pairs(spatial_shapes)
+    check_fused_arguments(value, shapes, reference_points, sampling_offsets, attention_logits)
+    expected = (value.shape[0], sampling_offsets.shape[1], value.shape[2] * value.shape[3])
+    if grad_output.shape != expected:
+        raise ValueError(f"grad_output must be {expected}, but got shape {tuple(grad_output.shape)}")
+    say_definition_is_used(value.device.type)
+    grads = ms_deform_attn_fused_reference_backward(
+        value, shapes, reference_points, sampling_offsets, attention_logits, grad_output
+    )
+    first, second, third, fourth = (
+        grad if wanted else grad.new_empty(0) for grad, wanted in zip(grads, output_mask, strict=True)
+    )
+    return first, second, third, fourth
+
+
+def _forward_fake(
+    value: Tensor,
+    spatial_shapes: Sequence[int],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+) -> Tensor:
+    shapes = level_pairs(spatial_shapes)
+    check_fused_arguments(value, shapes, reference_points, sampling_offsets, attention_logits)
+    batch, _, heads, channels = value.shape
+    return value.new_empty(batch, sampling_offsets.shape[1], heads * channels)
+
+
+def _backward_fake(
+    value: Tensor,
+    spatial_shapes: Sequence[int],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+    grad_output: Tensor,
+    deterministic: bool,
+    output_mask: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    tensors = (value, reference_points, sampling_offsets, attention_logits)
+    first, second, third, fourth = (
+        tensor.new_empty(tensor.shape if wanted else (0,)) for tensor, wanted in zip(tensors, output_mask, strict=True)
+    )
+    return first, second, third, fourth
+
+
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    value, spatial_shapes, *others = inputs
+    ctx.save_for_backward(value, *others)
+    ctx.spatial_shapes = spatial_shapes
+
+
+def _differentiate(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    value, *others = ctx.saved_tensors
+    mask = [ctx.needs_input_grad[index] for index in (0, 2, 3, 4)]
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    grads = torch.ops.querydet.ms_deform_attn_fused_backward(
+        value, ctx.spatial_shapes, *others, grad_output, deterministic, mask
+    )
+    first, *rest = (grad if wanted else None for grad, wanted in zip(grads, mask, strict=True))
+    return first, None, *rest
+
+
+def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> None:
+    raise RuntimeError(
+        "second derivatives of querydet::ms_deform_attn_fused are not implemented: its backward is not "
+        "differentiable. Call ms_deform_attn_fused_reference, the PyTorch definition, instead."
+    )
+
+
+def _register() -> torch.library.Library:
+    library = torch.library.Library("querydet", "FRAGMENT")
+    if MISSING_EXTENSION:
+        library.define(_FORWARD_SCHEMA)
+        library.define(_BACKWARD_SCHEMA)
+    # Used for every device without a kernel of its own, which the extension registers.
+    library.impl("ms_deform_attn_fused", _forward_definition, "CompositeExplicitAutograd")
+    library.impl("ms_deform_attn_fused_backward", _backward_definition, "CompositeExplicitAutograd")
+    torch.library.register_fake(FUSED_FORWARD, _forward_fake, lib=library)
+    torch.library.register_fake(FUSED_BACKWARD, _backward_fake, lib=library)
+    torch.library.register_autograd(FUSED_FORWARD, _differentiate, setup_context=_save_inputs, lib=library)
+    torch.library.register_autograd(FUSED_BACKWARD, _refuse_second_derivative, lib=library)
+    return library
+
+
+_LIBRARY = _register()

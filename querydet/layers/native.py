@@ -1,0 +1,79 @@
+"""The compiled extension ``querydet._C``: whether it is there, and what is said where it is not used.
+
+Importing ``querydet._C`` fills ``torch.ops.querydet.*`` with native kernels. Every operator also has a definition in
+PyTorch's own operators, which runs on devices for which the extension has no kernel, and where it was not built. Set
+``QUERYDET_NO_EXTENSION=1`` to leave the extension aside.
+"""
+
+import functools
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
+
+
+def _load_extension() -> str:
+    """Imports ``querydet._C``, which registers the native operators.
+
+    Returns:
+        Why there is no extension, or an empty string if it was loaded.
+    """
+    if os.environ.get("QUERYDET_NO_EXTENSION", "0") not in ("", "0"):
+        return "QUERYDET_NO_EXTENSION is set"
+    try:
+        importlib.import_module("querydet._C")
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"querydet._C cannot be imported ({error})"
+    return ""
+
+
+MISSING_EXTENSION = _load_extension()
+
+
+@functools.cache
+def say_definition_is_used(device_type: str) -> None:
+    """Warns, once for each device type, that deformable attention runs the slow definition, and what helps."""
+    reason = MISSING_EXTENSION or f"querydet._C was built without kernels for {device_type}"
+    remedy = "pip install --no-build-isolation -e ."
+    if MISSING_EXTENSION.startswith("QUERYDET_NO_EXTENSION"):
+        remedy = "unset QUERYDET_NO_EXTENSION"
+    elif device_type == "cuda":
+        remedy = "CUDA_HOME=<toolkit> FORCE_CUDA=1 " + remedy
+    logger.warning(
+        "Deformable attention on %s runs the slow PyTorch definition: %s. Remedy: %s", device_type, reason, remedy
+    )
+
+
+_LEVELS = ("fused", "unfused", "definition")
+_level = "unfused"
+
+
+@contextmanager
+def use_operators(level: str) -> Iterator[None]:
+    """Chooses how deformable attention is computed inside of a ``with`` block, in the whole process.
+
+    The results are equal up to rounding; the choice is for exporting, counting and comparing.
+
+    Args:
+        level: "fused": one operator from offsets and logits to the sum. "unfused", the default: locations and weights
+            by PyTorch's operators, then ``querydet::ms_deform_attn``. "definition": PyTorch's own operators only.
+
+    Raises:
+        ValueError: ``level`` is none of these.
+    """
+    global _level
+    if level not in _LEVELS:
+        raise ValueError(f"level must be one of {_LEVELS}, but got {level!r}")
+    before, _level = _level, level
+    try:
+        yield
+    finally:
+        _level = before
+
+
+def chosen_operators() -> str:
+    """The level that :func:`use_operators` chose."""
+    return _level
