@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import json
+import logging
 import os
 import platform
 import shlex
@@ -16,6 +17,9 @@ from typing import Any
 import torch
 
 import querydet
+from querydet.checkpoint.atomic import atomic_write
+
+logger = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
 
@@ -58,18 +62,27 @@ def recorded(folder: str, start_iteration: int, started: float) -> Iterator[None
     path = Path(folder) / RUN_FILE
     parts = read_parts(folder) if start_iteration else []
     parts.append({"start_iteration": start_iteration, **provenance(sys.argv)})
-    path.write_text(json.dumps(parts, indent=2) + "\n")
+    _write_parts(path, parts)
     try:
         yield
     finally:
         parts[-1]["minutes"] = round((time.time() - started) / 60, 2)
-        path.write_text(json.dumps(parts, indent=2) + "\n")
+        _write_parts(path, parts)
 
 
 def read_parts(folder: str) -> list[dict[str, Any]]:
     """The entries of a run's ``run.json``; none when the run has no such file."""
     path = Path(folder) / RUN_FILE
     return json.loads(path.read_text()) if path.is_file() else []
+
+
+def _write_parts(path: Path, parts: list[dict[str, Any]]) -> None:
+    """A full disk is no reason to end a training run."""
+    try:
+        with atomic_write(str(path)) as file:
+            file.write((json.dumps(parts, indent=2) + "\n").encode())
+    except OSError as error:
+        logger.warning("%s cannot be written: %s", path, error)
 
 
 def commit() -> str | None:

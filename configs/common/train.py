@@ -20,7 +20,8 @@ train = {
     "eval_period": 1,
     # In iterations.
     "log_period": 20,
-    "checkpointer": {"period": 1, "max_to_keep": 3, "best_metric": "bbox/AP"},
+    # max_failed_saves: as many checkpoints in a row may fail, on a full disk for example, before the run stops.
+    "checkpointer": {"period": 1, "max_to_keep": 3, "best_metric": "bbox/AP", "max_failed_saves": 3},
     # Total L2 norm, DINO and Deformable DETR: 0.1. None: gradients are measured, not clipped.
     "clip_grad_norm": 0.1,
     # bfloat16 on CPU and GPU; float16, with loss scaling, on a GPU.

@@ -10,7 +10,7 @@ TEMPORARY = ".tmp"  # suffix of a file that is being written; nothing ever reads
 
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[BinaryIO]:
-    """Opens a file for writing that appears under its name, complete and on the disk, when the block ends.
+    """Opens a file to write, and read, that appears under its name, complete and on the disk, when the block ends.
 
     When the block fails, the old file stays and the temporary one is removed.
 
@@ -19,7 +19,7 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
     """
     temporary = path + TEMPORARY
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

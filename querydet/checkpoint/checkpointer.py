@@ -1,8 +1,9 @@
 """Detectron2's checkpointer, made safe against crashes and strict about what it loads.
 
 Differences from Detectron2 and fvcore: a file appears under its name only when it is complete; the pointer
-``last_checkpoint`` is written after the file and the best model never moves it; resuming takes the newest file that is
-whole; and keys or shapes that do not fit are an error instead of a warning.
+``last_checkpoint`` is written after the file and the best model never moves it; every file carries a checksum, which is
+compared before anything of it is used; resuming takes the newest file that is whole; and keys or shapes that do not fit
+are an error instead of a warning.
 """
 
 import logging
@@ -10,7 +11,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -18,11 +19,10 @@ from torch import nn
 
 from querydet.checkpoint.atomic import atomic_write
 from querydet.checkpoint.compatibility import BACKBONE, check_backbone, check_compatible
+from querydet.checkpoint.folder import BEST, POINTER, candidates
+from querydet.checkpoint.seal import damage, is_archive, seal
 
 logger = logging.getLogger(__name__)
-
-POINTER = "last_checkpoint"
-BEST = "model_best.pth"
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -72,7 +72,7 @@ class Checkpointer(DetectionCheckpointer):
         file_name = f"{name}.pth"
         logger.info("Saving checkpoint to %s", os.path.join(self.save_dir, file_name))
         with atomic_write(os.path.join(self.save_dir, file_name)) as file:
-            torch.save(data, file)
+            _write(data, file)
         if tag:
             self.tag_last_checkpoint(file_name)
 
@@ -83,7 +83,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def has_checkpoint(self) -> bool:
         """Whether there is a file that looks like one to resume from; it may still turn out to be damaged."""
-        return bool(self._resumable_files())
+        return bool(candidates(self.save_dir))
 
     def has_best(self) -> bool:
         """Whether there is a best model, which may be all that a run left that ended before its first checkpoint."""
@@ -91,7 +91,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def get_checkpoint_file(self) -> str:
         """The newest undamaged checkpoint, the one ``last_checkpoint`` points at first; "" when there is none."""
-        for path in self._resumable_files():
+        for path in candidates(self.save_dir):
             problem = damage(path)
             if problem is None:
                 return path
@@ -144,29 +144,22 @@ class Checkpointer(DetectionCheckpointer):
             check_compatible(self.model, incompatible, self.allow_mismatch)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
+        if is_archive(filename) and (problem := damage(filename)):
+            raise ValueError(f"checkpoint {filename} is damaged: {problem}. Use another one, or copy it anew")
         checkpoint = super()._load_file(filename)
         self._keys = set(checkpoint)
         return checkpoint
 
-    def _resumable_files(self) -> list[str]:
-        """Candidates, best first: the one pointed at, then the others, newest first. The best model is none."""
-        if not os.path.isdir(self.save_dir):
-            return []
-        names = [n for n in os.listdir(self.save_dir) if n.startswith("model_") and n.endswith(".pth")]
-        names = [name for name in names if name != BEST]
-        names.sort(key=lambda name: os.path.getmtime(os.path.join(self.save_dir, name)), reverse=True)
-        pointed = self._pointed()
-        if pointed in names:
-            names.sort(key=lambda name: name != pointed)
-        return [os.path.join(self.save_dir, name) for name in names]
 
-    def _pointed(self) -> str:
-        """The pointer is only a hint: it may be empty, or lead elsewhere."""
-        try:
-            with open(os.path.join(self.save_dir, POINTER), encoding="utf-8", errors="replace") as file:
-                return file.read().strip()
-        except OSError:
-            return ""
+def _write(data: dict[str, Any], file: BinaryIO) -> None:
+    """torch hides that the disk is full behind an error of its own, about a position in the file."""
+    try:
+        torch.save(data, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+    seal(file)
 
 
 def check_exists(path: str) -> None:
@@ -179,28 +172,6 @@ def check_exists(path: str) -> None:
         raise FileNotFoundError(
             f"checkpoint {os.path.abspath(path)} does not exist (train.init_checkpoint, or --weights)"
         )
-
-
-def last_iteration(path: str) -> int:
-    """Iteration after which a checkpoint of a training run was written.
-
-    Raises:
-        ValueError: the file holds weights only.
-    """
-    content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    if "iteration" not in content:
-        raise ValueError(f"checkpoint {path} is not one of a training run: it holds no iteration")
-    return int(content["iteration"])
-
-
-def damage(path: str) -> str | None:
-    """What is wrong with a checkpoint file, or None. Reads it all: torch stores checksums but does not compare them."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        return str(error)
-    return f"wrong checksum of {broken}" if broken else None
 
 
 def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mismatch: bool = False) -> list[str]:

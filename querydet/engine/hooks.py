@@ -1,4 +1,4 @@
-"""Hooks: moving average, checkpoints, evaluation, writers.
+"""Hooks: moving average, schedule, evaluation, writers; those that save are in `querydet.engine.saving`.
 
 Their order makes a resumed run repeat the uninterrupted one: the average and the schedule move, then the checkpoint is
 written, then the evaluation runs, then the metrics are written. An evaluation cannot cost a checkpoint; when a run is
@@ -7,11 +7,7 @@ resumed from a checkpoint whose evaluation was due, that evaluation is run (agai
 
 import contextlib
 import logging
-import math
-import os
-import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from detectron2.engine import EvalHook as _EvalHook
@@ -21,7 +17,6 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from querydet.checkpoint import Checkpointer
 from querydet.solver import EpochScheduler
 
 logger = logging.getLogger(__name__)
@@ -42,11 +37,13 @@ def build_ema(model: nn.Module, decay: float) -> AveragedModel:
 
 @contextlib.contextmanager
 def after_iteration(trainer: TrainerBase, iteration: int) -> Iterator[None]:
-    """Lets hooks catch up, before the first step of a resumed run, with what an earlier iteration was to end with."""
+    """Makes an earlier iteration the current one, for hooks that catch up with what it was to end with."""
     start = trainer.iter
     trainer.iter = trainer.storage.iter = iteration
-    yield
-    trainer.iter = trainer.storage.iter = start
+    try:
+        yield
+    finally:
+        trainer.iter = trainer.storage.iter = start
 
 
 class EMAHook(HookBase):
@@ -85,41 +82,6 @@ class LRScheduler(_LRScheduler):
         self.scheduler.apply()
 
 
-class PeriodicCheckpointer(HookBase):
-    """Writes ``model_0000123.pth`` every period and ``model_final.pth`` after the last iteration.
-
-    Args:
-        checkpointer: writes the file.
-        period: in iterations, 0 for the last iteration only.
-        max_to_keep: number of numbered checkpoints to keep, None for all. Older ones are removed only after the newer
-            one is complete; those of an earlier part of the run count too.
-    """
-
-    def __init__(self, checkpointer: Checkpointer, period: int, max_to_keep: int | None = None) -> None:
-        if max_to_keep is not None and max_to_keep < 1:
-            raise ValueError(f"train.checkpointer.max_to_keep has to be at least 1 or null, got {max_to_keep}")
-        self._checkpointer = checkpointer
-        self._period = period
-        self._max_to_keep = max_to_keep
-
-    def after_step(self) -> None:
-        """Saves when it is time."""
-        iteration = self.trainer.iter
-        if iteration + 1 == self.trainer.max_iter:
-            self._checkpointer.save("model_final", iteration=iteration)
-        elif self._period and (iteration + 1) % self._period == 0:
-            self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-            self._remove_old()
-
-    def _remove_old(self) -> None:
-        if self._max_to_keep is None or not self._checkpointer.save_to_disk:
-            return
-        folder = self._checkpointer.save_dir
-        numbered = sorted(name for name in os.listdir(folder) if re.fullmatch(r"model_\d{7,}\.pth", name))
-        for name in numbered[: -self._max_to_keep]:
-            os.remove(os.path.join(folder, name))
-
-
 class EvalHook(_EvalHook):
     """Detectron2's hook that also evaluates, before the first step, a checkpoint whose evaluation was due."""
 
@@ -140,52 +102,6 @@ class EvalHook(_EvalHook):
         """Detectron2 evaluates here, after the writers' last step."""
 
 
-class BestCheckpointer(HookBase):
-    """Writes ``model_best.pth`` when a metric rises; the best value survives a restart.
-
-    Args:
-        checkpointer: writes the file, without making it the one to resume from.
-        metric: for example "bbox/AP"; empty switches the hook off.
-    """
-
-    def __init__(self, checkpointer: Checkpointer, metric: str) -> None:
-        self._checkpointer = checkpointer
-        self._metric = metric
-        self._seen = -1
-        self.best: float | None = None
-        self.best_iteration = -1
-
-    def before_train(self) -> None:
-        """Looks at an evaluation that ran before the first step."""
-        start = self.trainer.start_iter
-        if start:
-            with after_iteration(self.trainer, start - 1):
-                self.after_step()
-
-    def after_step(self) -> None:
-        """Compares a new value of the metric with the best one."""
-        value, iteration = self.trainer.storage.latest().get(self._metric, (math.nan, -1))
-        if iteration <= self._seen:
-            return
-        self._seen = iteration
-        # COCO's -1 means that there was nothing to evaluate
-        if not math.isfinite(value) or value < 0 or (self.best is not None and value <= self.best):
-            return
-        self.best, self.best_iteration = float(value), int(iteration)
-        logger.info("Best %s so far: %.4f at iteration %d", self._metric, self.best, iteration)
-        self._checkpointer.save("model_best", tag=False, iteration=self.best_iteration)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best value and where it was reached."""
-        return {"best": self.best, "best_iteration": self.best_iteration, "seen": self._seen}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores what `state_dict` saved."""
-        self.best = state_dict["best"]
-        self.best_iteration = state_dict["best_iteration"]
-        self._seen = state_dict["seen"]
-
-
 class WriterHook(HookBase):
     """Calls writers periodically and after the last iteration.
 
@@ -200,6 +116,7 @@ class WriterHook(HookBase):
         self._build = writers
         self._period = period
         self._writers: Sequence[EventWriter] = ()
+        self._failed: set[type] = set()
 
     def before_train(self) -> None:
         """Opens the files and writes what an evaluation before the first step produced."""
@@ -219,9 +136,21 @@ class WriterHook(HookBase):
         """Closes the files; after a failure too."""
         self._write(printing=False)
         for writer in self._writers:
-            writer.close()
+            try:
+                writer.close()
+            except OSError as error:
+                self._report(writer, error)
 
     def _write(self, printing: bool) -> None:
+        """A full disk costs lines of the curves, not the run."""
         for writer in self._writers:
             if printing or not isinstance(writer, CommonMetricPrinter):
-                writer.write()
+                try:
+                    writer.write()
+                except OSError as error:
+                    self._report(writer, error)
+
+    def _report(self, writer: EventWriter, error: OSError) -> None:
+        if type(writer) not in self._failed:
+            self._failed.add(type(writer))
+            logger.error("%s cannot write, training goes on: %s", type(writer).__name__, error)

@@ -1,10 +1,15 @@
 """The main program, of ``train_net.py`` and of ``python -m querydet``."""
 
 import argparse
+import contextlib
+
+from detectron2.utils import comm
+from omegaconf import DictConfig
 
 from querydet.config import load_config
 from querydet.engine.evaluation import evaluate_only
-from querydet.engine.setup import setup_run
+from querydet.engine.lock import run_lock
+from querydet.engine.setup import check_writable, setup_run
 from querydet.engine.training import build_model, train
 
 
@@ -15,8 +20,18 @@ def main(args: argparse.Namespace) -> None:
         args: from `querydet.engine.launching.argument_parser`.
     """
     cfg = load_config(args.config_file, args.opts)
-    setup_run(cfg, args)
     if args.eval_only:
+        setup_run(cfg, args)
         evaluate_only(cfg, build_model(cfg), args.resume)
-    else:
+        return
+    with lock_run(cfg):
+        setup_run(cfg, args)
         train(cfg, args.resume)
+
+
+def lock_run(cfg: DictConfig) -> contextlib.AbstractContextManager[None]:
+    """Keeps other training runs out of the output folder; before anything is written to it."""
+    if not comm.is_main_process():
+        return contextlib.nullcontext()
+    check_writable(cfg.train.output_dir)
+    return run_lock(cfg.train.output_dir)

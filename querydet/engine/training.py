@@ -19,16 +19,9 @@ from torch.optim.swa_utils import AveragedModel
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
 from querydet.engine.evaluation import Evaluation, build_evaluation, evaluate
-from querydet.engine.hooks import (
-    BestCheckpointer,
-    EMAHook,
-    EvalHook,
-    LRScheduler,
-    PeriodicCheckpointer,
-    WriterHook,
-    build_ema,
-)
+from querydet.engine.hooks import EMAHook, EvalHook, LRScheduler, WriterHook, build_ema
 from querydet.engine.run_length import RunLength
+from querydet.engine.saving import BestCheckpointer, PeriodicCheckpointer
 from querydet.engine.setup import check_writable, resolve_device, seed_everything
 from querydet.engine.trainer import Trainer
 from querydet.engine.writers import build_writers
@@ -171,15 +164,17 @@ def _build_hooks(
     """The order matters, see `querydet.engine.hooks`."""
     train, main = cfg.train, comm.is_main_process()
     scheduler = EpochScheduler(trainer.optimizer, instantiate(cfg.lr_multiplier), length.iterations_per_epoch)
-    save_period = length.period(train.checkpointer.period, "train.checkpointer.period")
+    options = train.checkpointer
+    save_period = length.period(options.period, "train.checkpointer.period")
+    saver = PeriodicCheckpointer(checkpointer, save_period, options.max_to_keep, options.max_failed_saves)
     writers = partial(build_writers, train.output_dir, length.max_iter)
     return [
         hooks.IterationTimer(),
         EMAHook(ema, checkpointer.model) if ema else None,
         LRScheduler(trainer.optimizer, scheduler),
-        PeriodicCheckpointer(checkpointer, save_period, train.checkpointer.max_to_keep) if main else None,
+        saver if main else None,
         EvalHook(length.period(train.eval_period, "train.eval_period"), evaluation),
-        BestCheckpointer(checkpointer, train.checkpointer.best_metric) if main else None,
+        BestCheckpointer(checkpointer, options.best_metric) if main else None,
         WriterHook(writers, train.log_period) if main else None,
     ]
 
