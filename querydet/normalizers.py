@@ -1,37 +1,41 @@
 """What a loss is divided by. The papers agree on "the number of objects"; their code does not agree on which.
 
-T is the number of objects of all images of a process; processes average it where said so.
+A step is computed in shares: every process has one, or several micro-batches. T is the number of objects of a share,
+averaged over all shares of the step, as are the gradients: together they are those of the whole batch in one share. The
+released codes differ from that where a process has less than one object on average: their divisor is never less than 1
+in any process, here it is never less than 1 over the whole batch.
 """
 
 from querydet.structures import PredictionSet, Targets
 
 
 class MeanObjects:
-    """``max(T, 1)`` times the group's divisor, T averaged over processes (DINO; Group DETR: the mean over groups).
+    """``max(T, 1 / shares)`` times the group's divisor (DINO; Group DETR: the mean over groups).
 
     Images without objects keep their background loss: it is divided by the divisor alone.
     """
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """The divisor of the losses of these predictions."""
-        return max(targets.mean_objects, 1.0) * predictions.group.divisor
+        return max(targets.mean_objects, 1.0 / targets.shares) * predictions.group.divisor
 
 
 class MeanRepeatedObjects:
-    """``max(T * divisor, 1)``, T averaged over processes (released code of H-DETR and of Group DETR).
+    """``max(T * divisor, 1 / shares)`` (released code of H-DETR and of Group DETR).
 
-    Differs from :class:`MeanObjects` when a process has less than one object on average.
+    Differs from :class:`MeanObjects` when the whole batch has no objects.
     """
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """The divisor of the losses of these predictions."""
-        return max(targets.mean_objects * predictions.group.divisor, 1.0)
+        return max(targets.mean_objects * predictions.group.divisor, 1.0 / targets.shares)
 
 
 class LocalObjects:
-    """``T`` times the group's divisor, T of this process alone (released code of DN-DETR).
+    """The objects of this share alone, times the group's divisor (released code of DN-DETR).
 
-    Not averaged: a process without objects has no such loss, and lowers the weight of the others' by that.
+    Not averaged: a share without objects has no such loss, and lowers the weight of the others' by that. So what is
+    computed depends on the number of processes and micro-batches; no shipped config uses it.
     """
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:

@@ -206,8 +206,9 @@ class Targets:
     boxes: tuple[Tensor, ...]  # per image (T, 4)
     names: tuple[str, ...]  # per image, for error messages
     seeds: tuple[int | None, ...]  # per image: where its random draws come from; None: the default generator
-    mean_objects: float  # objects per process, averaged over all processes
-    max_objects: int  # most objects in an image, over all processes
+    mean_objects: float  # objects of a share of the step, averaged over all shares
+    max_objects: int  # most objects in an image of the step
+    shares: int = 1  # parts that a step is computed in, processes times micro-batches: their gradients are averaged
 
     @property
     def counts(self) -> list[int]:

@@ -1,6 +1,7 @@
 """From Detectron2's annotated inputs to the targets of a training step."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,18 @@ from querydet.boxes import xyxy_to_cxcywh
 from querydet.structures import Targets
 
 TOLERANCE = 1.0  # pixels by which a box may leave its image: rounding, and annotations that count pixels from one
+
+
+OBJECT_COUNT = "object_count"  # key of the inputs under which a training step leaves its `ObjectCount`
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectCount:
+    """The objects of a whole step, over all of its shares: processes and their micro-batches."""
+
+    mean: float  # objects of a share, averaged over all shares
+    most: int  # in one image
+    shares: int
 
 
 def image_name(inputs: dict[str, Any], index: int) -> str:
@@ -29,7 +42,9 @@ def make_targets(
 
     Args:
         batched_inputs: Detectron2's dicts with ``instances`` (``gt_boxes`` XYXY in pixels of the image as given to the
-            model, ``gt_classes``), and optionally ``seed`` (int), the source of the image's random draws.
+            model, ``gt_classes``), and optionally ``seed`` (int), the source of the image's random draws. The first
+            one may hold the `ObjectCount` of the step as ``object_count``, for a batch that is only a part of a
+            process's share; without it, the objects of these inputs and of all other processes' are counted.
         num_classes: K; labels must lie in [0, K).
         device: of the returned tensors.
         dtype: of the returned boxes.
@@ -58,25 +73,33 @@ def make_targets(
         boxes.append(xyxy_to_cxcywh(boxes_abs.to(dtype) / scale).to(device))
         labels.append(instances.gt_classes.to(device))
         names.append(name)
-    mean_objects, max_objects = count_objects([len(each) for each in labels])
+    count = batched_inputs[0].get(OBJECT_COUNT) if batched_inputs else None
+    if count is None:
+        count = count_objects([len(each) for each in labels])
     return Targets(
         labels=tuple(labels),
         boxes=tuple(boxes),
         names=tuple(names),
         seeds=tuple(inputs.get("seed") for inputs in batched_inputs),
-        mean_objects=mean_objects,
-        max_objects=max_objects,
+        mean_objects=count.mean,
+        max_objects=count.most,
+        shares=count.shares,
     )
 
 
-def count_objects(counts: Sequence[int]) -> tuple[float, int]:
-    """Objects per process, averaged over all processes, and the most objects in one image of any process.
+def count_objects(counts: Sequence[int], micro_batches: int = 1) -> ObjectCount:
+    """The objects of a step. All processes have to call this together.
 
     The counts are host integers, and so is the exchange: no device is waited for.
+
+    Args:
+        counts: objects of every image of this process's share of the step.
+        micro_batches: number of parts that every process computes its share in.
     """
     gathered = comm.all_gather((sum(counts), max(counts, default=0)))
     totals, maxima = zip(*gathered, strict=True)
-    return sum(totals) / len(totals), max(maxima)
+    shares = len(totals) * micro_batches
+    return ObjectCount(mean=sum(totals) / shares, most=max(maxima), shares=shares)
 
 
 def _check_labels(labels: Tensor, num_classes: int, name: str) -> None:

@@ -32,4 +32,6 @@ train = {
     "ema": {"enabled": False, "decay": 0.9997, "evaluate_raw": False},
     "ddp": {"broadcast_buffers": False, "find_unused_parameters": False, "fp16_compression": False},
     "cudnn_benchmark": False,
+    # Gradient accumulation: a process computes its share of total_batch_size in so many parts, one after the other.
+    "micro_batches": 1,
 }

@@ -4,8 +4,9 @@ Differences from Detectron2's step: mixed precision on CPU and GPU (``AMPTrainer
 random generators seeded at every step; losses averaged over processes by one reduction; and a NaN or infinite
 prediction, loss or gradient is found by all processes in the same step, before the optimizer sees it.
 
-Several processes compute the step of one when all images have one size and a batch has as many objects as there are
-processes, or more: DETR's divisor, the objects of a process on average, is never less than 1.
+Several processes, or micro-batches, compute the step of one with the whole batch, up to rounding, when nothing is drawn
+at random but what is drawn for an image, and its neighbours' sizes do not change an image's features: backbones see
+padding at borders.
 """
 
 import logging
@@ -21,6 +22,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
+from querydet.engine.accumulation import exchanging, split_batch
 from querydet.engine.setup import seed_everything
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,8 @@ class Trainer(SimpleTrainer):
         model: the model, wrapped in ``DistributedDataParallel`` when there are several processes.
         data_loader: yields lists of Detectron2's dicts, for ever.
         optimizer: the optimizer.
-        train: the ``train`` node of the config; read are ``seed, amp, clip_grad_norm, max_nonfinite_steps``.
+        train: the ``train`` node of the config; read are ``seed, amp, clip_grad_norm, max_nonfinite_steps,
+            micro_batches``.
 
     Raises:
         ValueError: an unknown 16-bit type, or float16 without a GPU.
@@ -58,6 +61,7 @@ class Trainer(SimpleTrainer):
         self.seed = int(train.seed)
         self.max_norm = None if train.clip_grad_norm is None else float(train.clip_grad_norm)
         self.max_nonfinite_steps = int(train.max_nonfinite_steps)
+        self.micro_batches = int(train.micro_batches)
         self.amp_dtype = amp_dtype(train.amp, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
         self.nonfinite_steps = 0
@@ -79,16 +83,22 @@ class Trainer(SimpleTrainer):
         seed_everything(self.seed, self.iter, comm.get_rank())
         self.step_applied = False
         self.optimizer.zero_grad()
-        losses, problem = self._forward(batch)
-        if self._any_process(problem != "", data_time):
-            self._non_finite(problem, batch)
-            return
-        means = self._mean_over_processes(losses)
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            self._non_finite(f"NaN or infinite loss terms {', '.join(f'{name}={means[name]}' for name in bad)}", batch)
-            return
-        self.scaler.scale(sum(losses.values(), torch.zeros((), device=self.device))).backward()
+        means: dict[str, float] = {}
+        parts = split_batch(batch, self.micro_batches)
+        for number, part in enumerate(parts, start=1):
+            with exchanging(self.model, last=number == len(parts)):
+                losses, problem = self._forward(part)
+                if self._any_process(problem != "", data_time if number == 1 else None):
+                    self._non_finite(problem, batch)
+                    return
+                found = self._mean_over_processes(losses)
+                bad = ", ".join(f"{name}={value}" for name, value in found.items() if not math.isfinite(value))
+                if bad:
+                    self._non_finite(f"NaN or infinite loss terms {bad}", batch)
+                    return
+                total = sum(losses.values(), torch.zeros((), device=self.device)) / len(parts)
+                self.scaler.scale(total).backward()
+            means = {name: means.get(name, 0.0) + value / len(parts) for name, value in found.items()}
         self.after_backward()
         norm = self._clip_gradients()
         # With loss scaling an overflow is part of the method: the scaler skips the step and scales less.
@@ -112,13 +122,14 @@ class Trainer(SimpleTrainer):
             raise ValueError(f"the model returned no losses in training: {losses!r}")
         return losses, ""
 
-    def _any_process(self, failed: bool, data_time: float) -> bool:
+    def _any_process(self, failed: bool, data_time: float | None) -> bool:
         """Whether the forward failed anywhere. The slowest process decides ``data_time``, which is written here."""
-        values = torch.tensor([data_time, float(failed)], dtype=torch.float64, device=self.device)
+        values = torch.tensor([data_time or 0.0, float(failed)], dtype=torch.float64, device=self.device)
         if comm.get_world_size() > 1:
             dist.all_reduce(values, dist.ReduceOp.MAX)
         slowest, failures = values.tolist()
-        self.storage.put_scalar("data_time", slowest)
+        if data_time is not None:
+            self.storage.put_scalar("data_time", slowest)
         return failures > 0
 
     def _mean_over_processes(self, losses: Mapping[str, torch.Tensor]) -> dict[str, float]:

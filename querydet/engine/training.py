@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
+from querydet.engine.accumulation import check_micro_batches
 from querydet.engine.evaluation import Evaluation, build_evaluation, evaluate
 from querydet.engine.hooks import EMAHook, EvalHook, LRScheduler, WriterHook, build_ema
 from querydet.engine.run_length import RunLength
@@ -68,6 +69,7 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     logger.info("Model:\n%s", model)
     ema = build_ema(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
     optimizer = instantiate({**cfg.optimizer, "model": model})
+    check_micro_batches(cfg.train.micro_batches, cfg.dataloader.train.total_batch_size, comm.get_world_size())
     trainer = Trainer(_wrap(model, cfg.train.ddp), loader, optimizer, cfg.train)
     parts: dict[str, Any] = {"trainer": trainer} | ({"ema": ema} if ema else {})
     checkpointer = Checkpointer(

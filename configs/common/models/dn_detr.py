@@ -9,7 +9,6 @@ from querydet.assigners import KnownAssigner
 from querydet.config import get_config
 from querydet.criterion import SupervisionRule
 from querydet.meta_arch import DNDETR
-from querydet.normalizers import LocalObjects
 from querydet.queries import Denoising
 
 model = get_config("common/models/dab_deformable_detr.py").model
@@ -32,6 +31,5 @@ model.criterion.rules.append(
         role="denoising",
         assigner=L(KnownAssigner)(),
         losses=model.criterion.rules[0].losses,
-        normalizer=L(LocalObjects)(),
     )
 )

@@ -1,0 +1,69 @@
+"""Gradient accumulation: a process computes its share of a step in several micro-batches, one after the other.
+
+The total batch stays what ``dataloader.train.total_batch_size`` says; only memory changes. What a loss is divided by is
+counted over all micro-batches of all processes before the first of them (`querydet.targets.ObjectCount`), and so is the
+most crowded image, which decides the number of denoising queries: the sum of the gradients is that of the whole batch.
+"""
+
+import contextlib
+from typing import Any
+
+from torch import nn
+
+from querydet.targets import OBJECT_COUNT, count_objects
+
+Batch = list[dict[str, Any]]
+
+
+def check_micro_batches(micro_batches: object, total_batch_size: int, processes: int) -> int:
+    """The number of micro-batches, when every process has at least one image for each.
+
+    Args:
+        micro_batches: ``train.micro_batches``.
+        total_batch_size: images of a step over all processes.
+        processes: how many there are.
+
+    Raises:
+        ValueError: not a number of at least 1, or too few images.
+    """
+    if not isinstance(micro_batches, int) or isinstance(micro_batches, bool) or micro_batches < 1:
+        raise ValueError(f"train.micro_batches has to be an integer of at least 1, got {micro_batches!r}")
+    if total_batch_size // processes < micro_batches:
+        raise ValueError(
+            f"train.micro_batches={micro_batches} is more than the {total_batch_size // processes} images that each of "
+            f"{processes} processes has of dataloader.train.total_batch_size={total_batch_size}: lower it"
+        )
+    return micro_batches
+
+
+def split_batch(batch: Batch, micro_batches: int) -> list[Batch]:
+    """Splits a process's share of a step into parts of equal length, or one image more. All processes call it together.
+
+    Args:
+        batch: Detectron2's dicts.
+        micro_batches: number of parts; 1 gives back the batch as it is.
+
+    Returns:
+        The parts. The first image of each brings the count of the objects of the whole step.
+
+    Raises:
+        ValueError: fewer images than parts.
+    """
+    if micro_batches == 1:
+        return [batch]
+    if len(batch) < micro_batches:
+        raise ValueError(f"{len(batch)} images cannot be split into train.micro_batches={micro_batches}")
+    count = count_objects([len(item.get("instances", ())) for item in batch], micro_batches)
+    bounds = [len(batch) * number // micro_batches for number in range(micro_batches + 1)]
+    parts = [batch[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [[{**part[0], OBJECT_COUNT: count}, *part[1:]] for part in parts]
+
+
+def exchanging(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[object]:
+    """Exchanges gradients among processes for the last micro-batch alone; around its forward and backward pass.
+
+    Only ``DistributedDataParallel`` can wait: sharded models keep less memory when they exchange every time.
+    """
+    if last or not isinstance(model, nn.parallel.DistributedDataParallel):
+        return contextlib.nullcontext()
+    return model.no_sync()

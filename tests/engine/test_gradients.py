@@ -1,0 +1,83 @@
+"""Several processes and micro-batches compute the gradients of one process with the whole batch."""
+
+import pytest
+import torch
+
+from querydet.engine.accumulation import check_micro_batches, split_batch
+from querydet.targets import OBJECT_COUNT
+from tests.engine.gradients import gradients, in_processes
+from tests.models import COMPOSITIONS, make_inputs
+
+# those of the papers and of their combinations; the others differ in what does not concern a batch
+NAMES = (
+    "deformable_detr",
+    "dino",
+    "dn_detr",
+    "group_deformable_detr_pp",
+    "h_detr",
+    "ms_detr",
+    "deta",
+    "group_dino",
+    "ms_dino",
+    "ms_dn_detr",
+    "ms_group_detr",
+    "ms_h_detr",
+)
+
+
+@pytest.fixture(scope="module")
+def of_two_processes(tmp_path_factory):
+    """In two processes of two micro-batches each."""
+    return in_processes(2, NAMES, 2, str(tmp_path_factory.mktemp("gradients")))
+
+
+@pytest.fixture(scope="module")
+def of_four_processes(tmp_path_factory):
+    """Every composition, one image a process."""
+    return in_processes(4, COMPOSITIONS, 1, str(tmp_path_factory.mktemp("gradients")))
+
+
+def assert_equal_gradients(found, wanted):
+    for case, (left, right) in enumerate(zip(found, wanted, strict=True)):
+        assert left.keys() == right.keys()
+        assert any(value.any() for value in right.values())
+        for key, value in right.items():
+            torch.testing.assert_close(left[key], value, rtol=1e-6, atol=1e-9, msg=f"{key} of case {case}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_with_two_micro_batches_equal_one_process(name, of_two_processes):
+    assert_equal_gradients(of_two_processes[name], gradients(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_four_processes_equal_one_process(name, of_four_processes):
+    assert_equal_gradients(of_four_processes[name], gradients(name))
+
+
+@pytest.mark.parametrize(("images", "parts", "wanted"), [(4, 2, [2, 2]), (5, 3, [1, 2, 2]), (3, 3, [1, 1, 1])])
+def test_parts_hold_all_images_and_the_objects_of_all_parts(images, parts, wanted):
+    batch = make_inputs([(32, 32)] * images, [2] * images)
+    split = split_batch(batch, parts)
+    assert [len(part) for part in split] == wanted
+    assert [item["image"] for part in split for item in part] == [item["image"] for item in batch]
+    counts = [part[0][OBJECT_COUNT] for part in split]
+    assert {(count.mean, count.most, count.shares) for count in counts} == {(2 * images / parts, 2, parts)}
+    assert all(OBJECT_COUNT not in item for item in batch)
+
+
+def test_one_part_is_the_batch_itself():
+    batch = make_inputs([(32, 32)], [2])
+    assert split_batch(batch, 1) == [batch]
+
+
+@pytest.mark.parametrize(("value", "message"), [(0, "at least 1"), (True, "at least 1"), (3, "the 2 images that each")])
+def test_wrong_number_of_micro_batches_is_refused(value, message):
+    with pytest.raises(ValueError, match=message):
+        check_micro_batches(value, total_batch_size=4, processes=2)
+
+
+def test_fewer_images_than_parts_are_refused():
+    with pytest.raises(ValueError, match="1 images cannot be split into train.micro_batches=2"):
+        split_batch(make_inputs([(32, 32)], [2]), 2)
