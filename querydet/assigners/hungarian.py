@@ -50,7 +50,8 @@ class HungarianAssigner:
         Raises:
             FloatingPointError: when a cost is not finite, naming the layer and the image.
         """
-        compared = predictions.boxes if self.boxes == "predicted" else predictions.start_boxes.to(predictions.boxes.dtype)
+        compared = predictions.boxes if self.boxes == "predicted" else predictions.start_boxes
+        compared = compared.to(predictions.boxes.dtype)
         costs = [
             self.cost(logits, boxes, labels, gt_boxes)
             for logits, boxes, labels, gt_boxes in zip(

@@ -6,6 +6,7 @@ most crowded image, which decides the number of denoising queries: the sum of th
 """
 
 import contextlib
+import itertools
 from typing import Any
 
 from torch import nn
@@ -55,7 +56,7 @@ def split_batch(batch: Batch, micro_batches: int) -> list[Batch]:
         raise ValueError(f"{len(batch)} images cannot be split into train.micro_batches={micro_batches}")
     count = count_objects([len(item.get("instances", ())) for item in batch], micro_batches)
     bounds = [len(batch) * number // micro_batches for number in range(micro_batches + 1)]
-    parts = [batch[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+    parts = [batch[start:stop] for start, stop in itertools.pairwise(bounds)]
     return [[{**part[0], OBJECT_COUNT: count}, *part[1:]] for part in parts]
 
 

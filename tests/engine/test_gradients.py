@@ -79,5 +79,5 @@ def test_wrong_number_of_micro_batches_is_refused(value, message):
 
 
 def test_fewer_images_than_parts_are_refused():
-    with pytest.raises(ValueError, match="1 images cannot be split into train.micro_batches=2"):
+    with pytest.raises(ValueError, match=r"1 images cannot be split into train\.micro_batches=2"):
         split_batch(make_inputs([(32, 32)], [2]), 2)
