@@ -1,20 +1,25 @@
 """Data loaders for training and testing, as Detectron2's engine and ``inference_on_dataset`` want them.
 
-Both give lists of dicts. Neither draws from the global random generators of the process: torch's loader takes its
-workers' base seed from there by default, which would make a resumed run differ from an uninterrupted one.
+Both give lists of dicts, and survive worker processes that die or hang (`querydet.data.workers`). Neither draws from
+the global random generators of the process: torch's loader takes its workers' base seed from there by default, which
+would make a resumed run differ from an uninterrupted one.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from typing import Any
 
-import torch
 from detectron2.data import DatasetFromList
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, Dataset
 
 from querydet.data.stream import PositionSampler, PositionStream
+from querydet.data.workers import WatchedLoader
 
+WORKER_TIMEOUT = 300.0  # seconds; ours: storage that takes longer for a batch is as good as broken
+WORKER_RESTARTS = 3
 Mapper = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
@@ -26,7 +31,9 @@ def build_train_loader(
     num_workers: int = 4,
     seed: int = 42,  # the official code's seed (DINO, main.py)
     start_iteration: int = 0,
-) -> DataLoader:
+    worker_timeout: float = WORKER_TIMEOUT,
+    worker_restarts: int = WORKER_RESTARTS,
+) -> WatchedLoader:
     """An infinite loader of this process' share of every batch, addressed by position (`querydet.data.stream`).
 
     Args:
@@ -36,6 +43,8 @@ def build_train_loader(
         num_workers: worker processes of this process; 0 loads in the process itself, with the same result.
         seed: decides order, augmentation and the ``seed`` entry of every sample.
         start_iteration: where to start, for resuming. Every ``iter()`` starts here.
+        worker_timeout: seconds that a batch may take before the workers count as stuck.
+        worker_restarts: how often workers that died or are stuck are replaced, in a run; 0: the first time ends it.
 
     Returns:
         A loader of lists of dicts; ``len(loader.dataset)`` is the number of images.
@@ -43,15 +52,29 @@ def build_train_loader(
     Raises:
         ValueError: an empty data set, a negative seed or a batch that the processes cannot share equally.
     """
-    return DataLoader(
+    rank, world_size = comm.get_rank(), comm.get_world_size()
+    PositionSampler(total_batch_size, rank, world_size, start_iteration)  # wrong numbers come to light here
+    return WatchedLoader(
         PositionStream(dataset, mapper, seed),
-        batch_sampler=PositionSampler(total_batch_size, comm.get_rank(), comm.get_world_size(), start_iteration),
-        **_worker_options(num_workers),
+        partial(_positions, total_batch_size, rank, world_size, start_iteration),
+        num_workers=num_workers,
+        timeout=worker_timeout,
+        restarts=worker_restarts,
     )
 
 
+def _positions(total_batch_size: int, rank: int, world_size: int, start: int, done: int) -> PositionSampler:
+    return PositionSampler(total_batch_size, rank, world_size, start + done)
+
+
 def build_test_loader(
-    *, dataset: list[dict[str, Any]], mapper: Mapper, batch_size: int = 1, num_workers: int = 4
+    *,
+    dataset: list[dict[str, Any]],
+    mapper: Mapper,
+    batch_size: int = 1,
+    num_workers: int = 4,
+    worker_timeout: float = WORKER_TIMEOUT,
+    worker_restarts: int = WORKER_RESTARTS,
 ) -> "TestLoader":
     """A loader of every image once, in order, shared among the processes.
 
@@ -60,20 +83,26 @@ def build_test_loader(
         mapper: dict -> input dict, or None to leave an unreadable image out (it then counts as not detected).
         batch_size: images of one call of the model in this process.
         num_workers: worker processes; 0 loads in the process itself.
+        worker_timeout, worker_restarts: as for `build_train_loader`.
 
     Raises:
         ValueError: the data set is empty.
     """
     if not len(dataset):
         raise ValueError("the test data set has no images")
-    return TestLoader(
-        DataLoader(
-            _MappedDicts(dataset, mapper),
-            sampler=InferenceSampler(len(dataset)),
-            batch_size=batch_size,
-            **_worker_options(num_workers, persistent=False),
-        )
+    batches = list(BatchSampler(InferenceSampler(len(dataset)), batch_size, drop_last=False))
+    loader = WatchedLoader(
+        _MappedDicts(dataset, mapper),
+        partial(_rest, batches),
+        num_workers=num_workers,
+        timeout=worker_timeout,
+        restarts=worker_restarts,
     )
+    return TestLoader(loader, len(batches))
+
+
+def _rest(batches: list[list[int]], done: int) -> list[list[int]]:
+    return list(islice(batches, done, None))
 
 
 class TestLoader:
@@ -81,21 +110,23 @@ class TestLoader:
 
     Args:
         loader: yields lists of dicts and None.
+        num_batches: how many.
     """
 
     __test__ = False  # no test class, whatever its name says to pytest
 
-    def __init__(self, loader: DataLoader) -> None:
+    def __init__(self, loader: WatchedLoader, num_batches: int) -> None:
         self._loader = loader
+        self._num_batches = num_batches
 
     @property
-    def dataset(self) -> Dataset:
+    def dataset(self) -> Any:
         """The mapped data set over all processes."""
         return self._loader.dataset
 
     def __len__(self) -> int:
         """Batches of this process, at most."""
-        return len(self._loader)
+        return self._num_batches
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         for batch in self._loader:
@@ -118,15 +149,6 @@ class _MappedDicts(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any] | None:
         return self._mapper(self._dicts[index])
 
-
-def _worker_options(num_workers: int, persistent: bool = True) -> dict[str, Any]:
-    return {
-        "num_workers": num_workers,
-        "collate_fn": _as_list,
-        "persistent_workers": persistent and num_workers > 0,
-        "generator": torch.Generator().manual_seed(0),  # own, so that the global one is left alone
-    }
-
-
-def _as_list(samples: list[Any]) -> list[Any]:
-    return samples
+    def file_name(self, index: int) -> str:
+        """For messages."""
+        return str(self._dicts[index].get("file_name"))

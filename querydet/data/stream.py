@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 # First words of the keys below, so that the three uses of one seed are independent.
 _ORDER, _AUGMENTATION, _MODEL = 0, 1, 2
+REPLACED = "replaced"  # key of a sample: names of the unusable files that it was taken instead of
 MAX_REPLACEMENTS = 16  # unreadable images in a row before the run stops: by then the data set is broken, not an image
 
 
@@ -100,22 +101,28 @@ class PositionStream(Dataset):
         return len(self._dicts)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        """The sample at a position, with ``seed``: int added.
+        """The sample at a position, with ``seed``: int added, and `REPLACED` when it stands in for unusable images.
 
         Raises:
             ValueError: the image and `MAX_REPLACEMENTS` replacements were all unusable.
         """
         attempts = min(MAX_REPLACEMENTS + 1, len(self))
-        tried = []
+        tried: list[str] = []
         for attempt in range(attempts):
             record = self._dicts[image_index(self._seed, position, len(self), attempt)]
             with augmentation_rng(self._seed, position):
                 sample = self._mapper(record)
             if sample is not None:
                 sample["seed"] = model_seed(self._seed, position)
+                if tried:
+                    sample[REPLACED] = tried
                 return sample
             tried.append(record["file_name"])
         raise ValueError(f"{attempts} images in a row could not be used, the data set is broken: {', '.join(tried)}")
+
+    def file_name(self, position: int) -> str:
+        """The file that is read at a position, for messages."""
+        return str(self._dicts[image_index(self._seed, position, len(self))].get("file_name"))
 
 
 class PositionSampler(Sampler[list[int]]):

@@ -1,13 +1,17 @@
-"""Command line and processes: Detectron2's ``launch`` on GPUs or CPU, or processes that torchrun has started."""
+"""Command line and processes: those of `querydet.engine.processes` on GPUs or CPU, or those that torchrun has started."""
 
 import argparse
 import os
+import socket
 from collections.abc import Callable
+from functools import partial
 
 import detectron2.engine
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
+
+from querydet.engine.processes import run_processes
 
 _EXAMPLES = """
 Examples:
@@ -41,23 +45,40 @@ def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespac
 
     Raises:
         ValueError: arguments that contradict each other, or more GPUs asked for than there are.
+        ProcessDiedError: one of several processes failed.
+        SystemExit: the run was asked to stop (`querydet.engine.stopping`).
     """
     check_arguments(args)
     if args.num_gpus == 0:
-        # Also tells Detectron2's launch, which looks for GPUs itself, to use gloo.
+        # For everything that looks for GPUs itself.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        _run_under_torchrun(main, args)
+        _run_in_group(main, args, "env://")
         return
     processes = args.num_gpus or args.num_processes
-    detectron2.engine.launch(
-        _run,
-        processes,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(main, args, processes),
+    if processes * args.num_machines == 1:
+        _run(main, args, 1)
+        return
+    address = _free_address() if args.dist_url == "auto" else args.dist_url
+    run_processes(
+        _run_in_group, processes, (main, args, address), partial(_rank_variables, processes, args.num_machines, args)
     )
+
+
+def _rank_variables(processes: int, machines: int, args: argparse.Namespace, number: int) -> dict[str, str]:
+    """What torchrun would set."""
+    return {
+        "RANK": str(args.machine_rank * processes + number),
+        "WORLD_SIZE": str(machines * processes),
+        "LOCAL_RANK": str(number),
+        "LOCAL_WORLD_SIZE": str(processes),
+    }
+
+
+def _free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def check_arguments(args: argparse.Namespace) -> None:
@@ -90,11 +111,15 @@ def _run(main: Callable[[argparse.Namespace], object], args: argparse.Namespace,
         dist.destroy_process_group()
 
 
-def _run_under_torchrun(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
+def _run_in_group(main: Callable[[argparse.Namespace], object], args: argparse.Namespace, address: str) -> None:
+    """Joins the process group as the environment says, which torchrun or `launch` has set."""
+    rank, world_size, local_rank, local_size = (
+        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    )
     has_gpu = torch.cuda.is_available()
     if has_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if has_gpu else "gloo")
-    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if has_gpu else "gloo", init_method=address, rank=rank, world_size=world_size)
+    comm.create_local_process_group(local_size)
     comm.synchronize()
-    _run(main, args, int(os.environ["LOCAL_WORLD_SIZE"]))
+    _run(main, args, local_size)

@@ -43,8 +43,7 @@ def take(dataset, count, **options):
     try:
         return [[fingerprint(sample) for sample in batch] for batch in itertools.islice(iterator, count)]
     finally:
-        if options["num_workers"]:
-            iterator._shutdown_workers()  # after an error the garbage collector takes 5 s for each
+        iterator.close()
 
 
 def fingerprint(sample):

@@ -1,0 +1,121 @@
+"""Several processes on one machine that live and die together.
+
+Differs from Detectron2's ``launch`` and ``torch.multiprocessing.spawn``, which know nothing of signals: a request to
+stop (SIGTERM, SIGUSR1, SIGINT) is passed on to every process and their exit code becomes that of the launcher; when one
+process dies, the launcher names it and ends the others; and no process outlives the launcher, not even one that is
+killed by SIGKILL.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import Any
+
+from querydet.system import die_with_parent
+
+logger = logging.getLogger(__name__)
+
+# Seconds that the other processes have, after the first one has failed, to report what they saw and to save.
+GRACE = 30.0
+LAUNCHER = "QUERYDET_LAUNCHER"  # environment variable of the processes: id of the launching one
+_FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class ProcessDiedError(RuntimeError):
+    """A process of the run has failed, and the others were ended."""
+
+
+def run_processes(
+    function: Callable[..., None], count: int, arguments: Sequence[Any], environment: Callable[[int], dict[str, str]]
+) -> None:
+    """Runs ``function(*arguments)`` in several new processes.
+
+    Args:
+        function: of a module; it is imported there.
+        count: of processes.
+        arguments: the same for all.
+        environment: variables to set, by the number of the process.
+
+    Raises:
+        ProcessDiedError: a process failed; by then all have ended, at most `GRACE` seconds later.
+        SystemExit: the processes were asked to stop, with their exit code.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes = []
+    for number in range(count):
+        variables = {**environment(number), LAUNCHER: str(os.getpid())}
+        process = context.Process(target=_run, args=(function, tuple(arguments), variables), name=f"rank {number}")
+        process.start()
+        processes.append(process)
+    with _forward(processes):
+        failed = _wait(processes)
+    if failed is None:
+        return
+    if failed.exitcode in [128 + each for each in _FORWARDED]:
+        sys.exit(failed.exitcode)
+    raise ProcessDiedError(f"{_describe(failed)}; the other processes of the run were ended. Its message is above")
+
+
+def _run(function: Callable[..., None], arguments: tuple[Any, ...], variables: dict[str, str]) -> None:
+    die_with_parent()
+    os.setpgrp()  # Ctrl-C reaches the launcher, which passes it on; a second one would mean: stop at once
+    # As in a process that was not spawned: data workers are forked and need not import everything again.
+    multiprocessing.set_start_method(None, force=True)
+    os.environ.update(variables)
+    function(*arguments)
+
+
+@contextlib.contextmanager
+def _forward(processes: Sequence[SpawnProcess]) -> Iterator[None]:
+    """Passes signals on to all processes; one that comes back from a process is passed on once."""
+    sent: dict[int, float] = {}
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - sent.get(signum, -1.0) < 0.5:
+            return
+        sent[signum] = now
+        for process in processes:
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, signum)
+
+    previous = {each: signal.signal(each, handle) for each in _FORWARDED}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def _wait(processes: Sequence[SpawnProcess]) -> SpawnProcess | None:
+    """Waits for all processes, and returns the first one that failed."""
+    failed: SpawnProcess | None = None
+    deadline = float("inf")
+    while running := [process for process in processes if process.exitcode is None]:
+        multiprocessing.connection.wait([process.sentinel for process in running], timeout=1.0)
+        ended = [process for process in running if process.exitcode]
+        if ended and failed is None:
+            # Of several at once, the one that was killed is the cause, and the others lost the connection to it.
+            failed = min(ended, key=lambda process: process.exitcode or 0)
+            deadline = time.monotonic() + GRACE
+            logger.error("%s; the others have %g seconds to end", _describe(failed), GRACE)
+        if time.monotonic() > deadline:
+            for process in running:
+                process.kill()
+    return failed
+
+
+def _describe(process: SpawnProcess) -> str:
+    code = process.exitcode or 0
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"{process.name} (process {process.pid}) was killed by {signal.Signals(-code).name}"
+    return f"{process.name} (process {process.pid}) ended with exit code {code}"
