@@ -18,6 +18,8 @@ train = {
     # When set, the run ends here, whatever max_epochs says; the schedule still counts in epochs.
     "max_iter": None,
     "eval_period": 1,
+    # As many evaluations in a row may fail before that ends the run.
+    "max_failed_evaluations": 0,
     # In iterations.
     "log_period": 20,
     # max_failed_saves: as many checkpoints in a row may fail, on a full disk for example, before the run stops.
@@ -28,6 +30,13 @@ train = {
     "amp": {"enabled": False, "dtype": "bfloat16"},
     # A step with a NaN or infinite prediction, loss or gradient is left out, at most this often; then the run stops.
     "max_nonfinite_steps": 0,
+    # The step that stops the run is written to nonfinite_*.pt, with the weights, for tools/replay_step.py.
+    "dump_nonfinite": True,
+    # A step that does not fit into memory: "stop", "skip", or "split" to compute it again, one image at a time; at most
+    # max_skipped steps are skipped. With several processes, the last two cost some time in every step.
+    "out_of_memory": {"action": "stop", "max_skipped": 100},
+    # With dataloader.train.mapper.on_bad_image=skip: the fraction of the images that may be unusable.
+    "max_bad_images": 0.1,
     # Moving average of the weights, evaluated in place of the raw ones; evaluate_raw adds these as "raw/bbox/AP".
     "ema": {"enabled": False, "decay": 0.9997, "evaluate_raw": False},
     "ddp": {"broadcast_buffers": False, "find_unused_parameters": False, "fp16_compression": False},

@@ -12,6 +12,8 @@ from torch import nn
 
 from querydet.checkpoint import Checkpointer, load_weights
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
+from querydet.engine.shared_evaluation import SharedEvaluation
+from querydet.engine.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 
@@ -49,20 +51,33 @@ def build_evaluation(cfg: DictConfig) -> Evaluation | None:
     return Evaluation(loader, instantiate(cfg.dataloader.evaluator))
 
 
-def evaluate(model: nn.Module, evaluation: Evaluation | None) -> dict[str, Any]:
+def evaluate(model: nn.Module, evaluation: Evaluation | None, request: StopRequest | None = None) -> dict[str, Any]:
     """Runs a model over the test data and prints Detectron2's table of results.
 
     Args:
         model: the model, without a wrapper.
         evaluation: from `build_evaluation`.
+        request: to stop, of this process; None: no one asks.
 
     Returns:
         Results as the evaluator nests them, ``{"bbox": {"AP": ...}}``; empty on other than the main process, and
         without an evaluation.
+
+    Raises:
+        EvaluationStopped: a process was asked to stop; in all processes together.
+        EvaluationFailedError: it failed in another process.
     """
     if evaluation is None:
         return {}
-    results = inference_on_dataset(model, evaluation.loader, evaluation.evaluator)
+    shared = SharedEvaluation(evaluation.loader, evaluation.evaluator, request or StopRequest())
+    training = model.training
+    try:
+        results = inference_on_dataset(model, shared, shared)
+    except Exception:
+        shared.failed()
+        raise
+    finally:
+        model.train(training)  # Detectron2 does so only when all goes well
     if comm.is_main_process():
         print_csv_format(results)
     return results

@@ -8,6 +8,7 @@ resumed from a checkpoint whose evaluation was due, that evaluation is run (agai
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from detectron2.engine import EvalHook as _EvalHook
@@ -17,6 +18,7 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from querydet.engine.stopping import EvaluationStopped
 from querydet.solver import EpochScheduler
 
 logger = logging.getLogger(__name__)
@@ -83,7 +85,51 @@ class LRScheduler(_LRScheduler):
 
 
 class EvalHook(_EvalHook):
-    """Detectron2's hook that also evaluates, before the first step, a checkpoint whose evaluation was due."""
+    """Detectron2's hook that also evaluates, before the first step, a checkpoint whose evaluation was due.
+
+    Args:
+        period: in iterations, 0 for after the last one only.
+        function: evaluates, and returns results.
+        on_stop: called with the signal when the run was asked to stop in the middle of an evaluation; does not return.
+        max_failed: how many evaluations in a row may fail before that ends the run.
+
+    Raises:
+        ValueError: ``max_failed`` is negative.
+    """
+
+    def __init__(
+        self,
+        period: int,
+        function: Callable[[], dict[str, Any]],
+        on_stop: Callable[[int], None],
+        max_failed: int = 0,
+    ) -> None:
+        if max_failed < 0:
+            raise ValueError(f"train.max_failed_evaluations has to be at least 0, got {max_failed}")
+        super().__init__(period, function)
+        self._on_stop = on_stop
+        self._max_failed = max_failed
+        self._failed = 0
+
+    def _do_eval(self) -> None:
+        try:
+            super()._do_eval()
+        except EvaluationStopped as stopped:
+            self._on_stop(stopped.signum)
+        except Exception as error:
+            self._failed += 1
+            if self._failed > self._max_failed:
+                raise
+            self.trainer.storage.put_scalar("failed_evaluations", self._failed, smoothing_hint=False)
+            logger.exception(
+                "Evaluation failed (%s), training goes on; failed in a row: %d, train.max_failed_evaluations=%d are "
+                "allowed",
+                error,
+                self._failed,
+                self._max_failed,
+            )
+        else:
+            self._failed = 0
 
     def before_train(self) -> None:
         """A checkpoint is older than the evaluation of its iteration, so the result is not in it."""

@@ -1,4 +1,4 @@
-"""Command line and processes: those of `querydet.engine.processes` on GPUs or CPU, or those that torchrun has started."""
+"""Command line and processes: those of `querydet.engine.processes` on GPUs or CPU, or those that torchrun started."""
 
 import argparse
 import os

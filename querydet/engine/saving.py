@@ -1,14 +1,17 @@
-"""Hooks that save: the checkpoints to resume from, and the best model."""
+"""Hooks that save: the checkpoints to resume from, also when the run is asked to stop, and the best model."""
 
 import logging
 import math
+import signal
 from typing import Any
 
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 
 from querydet.checkpoint import Checkpointer
 from querydet.checkpoint.folder import remove_old
 from querydet.engine.hooks import after_iteration
+from querydet.engine.stopping import Stopped, StopRequest
 
 logger = logging.getLogger(__name__)
 
@@ -157,3 +160,46 @@ class BestCheckpointer(HookBase):
         self.best = state_dict["best"]
         self.best_iteration = state_dict["best_iteration"]
         self._seen = state_dict["seen"]
+
+
+class StopHook(HookBase):
+    """Ends the run after the step in which all processes have learnt of a request.
+
+    Args:
+        request: of this process.
+        saver: writes the checkpoint, on the main process.
+    """
+
+    def __init__(self, request: StopRequest, saver: PeriodicCheckpointer | None) -> None:
+        self._request = request
+        self._saver = saver
+
+    def before_train(self) -> None:
+        """From here on there is something to save."""
+        self._request.graceful = True
+
+    def after_step(self) -> None:
+        """A single process asks itself; several have agreed in the step (`querydet.engine.trainer`)."""
+        signum = self._request.signum if comm.get_world_size() == 1 else self.trainer.stop_signal
+        if signum:
+            self.stop(signum)
+
+    def after_train(self) -> None:
+        """From here on there is nothing to save."""
+        self._request.graceful = False
+
+    def stop(self, signum: int) -> None:
+        """Saves and ends the run.
+
+        Raises:
+            Stopped: always.
+        """
+        name = signal.Signals(signum).name
+        logger.warning("%s: stopping after iteration %d; --resume continues", name, self.trainer.iter)
+        if self._saver is not None:
+            try:
+                self._saver.save()
+            except OSError as error:
+                logger.error("The checkpoint cannot be written, the earlier ones are intact: %s", error)
+        comm.synchronize()  # a process that ends while another one saves looks like a failure to the launcher
+        raise Stopped(signum)

@@ -9,30 +9,32 @@ at random but what is drawn for an image, and its neighbours' sizes do not chang
 padding at borders.
 """
 
-import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
 from querydet.engine.accumulation import exchanging, split_batch
+from querydet.engine.agreement import largest, mean_losses
+from querydet.engine.bad_images import BadImages, replaced
+from querydet.engine.nonfinite import NonFiniteInStep, NonFiniteSteps, bad_gradients, bad_terms
+from querydet.engine.out_of_memory import OutOfMemoryInStep, OutOfMemorySteps, average_gradients
+from querydet.engine.precision import amp_dtype
+from querydet.engine.running_statistics import RunningStatistics
 from querydet.engine.setup import seed_everything
+from querydet.engine.stopping import StopRequest
 
-logger = logging.getLogger(__name__)
-
+Batch = list[dict[str, Any]]
+Problem = NonFiniteInStep | OutOfMemoryInStep | None
 HISTORY = 20  # iterations that Detectron2's writers smooth over
-CLOCK = ("time", "data_time", "eta_seconds")  # belong to the process, not to the run
-
-
-class NonFiniteError(FloatingPointError):
-    """A prediction, loss or gradient is NaN or infinite; the weights are those of the step before."""
+CLOCK = ("time", "data_time", "eta_seconds", "failed_saves")  # belong to the process, not to the run
 
 
 class Trainer(SimpleTrainer):
@@ -40,13 +42,17 @@ class Trainer(SimpleTrainer):
 
     Args:
         model: the model, wrapped in ``DistributedDataParallel`` when there are several processes.
-        data_loader: yields lists of Detectron2's dicts, for ever.
+        data_loader: yields lists of Detectron2's dicts, for ever; ``len(data_loader.dataset)`` is the number of images.
         optimizer: the optimizer.
-        train: the ``train`` node of the config; read are ``seed, amp, clip_grad_norm, max_nonfinite_steps,
-            micro_batches``.
+        train: the ``train`` node of the config; read are ``seed, amp, clip_grad_norm, micro_batches,
+            max_nonfinite_steps, dump_nonfinite, out_of_memory, max_bad_images, output_dir``.
+
+    Attributes:
+        request: what this process has been asked from outside (`querydet.engine.stopping`).
+        on_failure: called when a step fails that has changed nothing, before the exception goes on.
 
     Raises:
-        ValueError: an unknown 16-bit type, or float16 without a GPU.
+        ValueError: an unknown 16-bit type, float16 without a GPU, or a switch that does not exist.
     """
 
     def __init__(
@@ -60,88 +66,175 @@ class Trainer(SimpleTrainer):
         self.device = next(model.parameters()).device
         self.seed = int(train.seed)
         self.max_norm = None if train.clip_grad_norm is None else float(train.clip_grad_norm)
-        self.max_nonfinite_steps = int(train.max_nonfinite_steps)
         self.micro_batches = int(train.micro_batches)
         self.amp_dtype = amp_dtype(train.amp, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
-        self.nonfinite_steps = 0
+        self.nonfinite = NonFiniteSteps(train)
+        self.memory = OutOfMemorySteps(train.out_of_memory)
+        self.bad_images = BadImages(len(data_loader.dataset), float(train.max_bad_images))  # type: ignore[attr-defined]
+        self.request = StopRequest()
+        self.on_failure: Callable[[], None] = nothing
+        self.stop_signal = 0  # the request to stop that all processes know of
         self.step_applied = False
+        self.overflow_steps = 0  # left out by loss scaling
+        self.last_norm = math.nan
+        self._news: dict[str, float] = {}
+        self._changing = False
+        self._statistics = RunningStatistics(model)
         self._parameters = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         self._saved_history: dict[str, list[Any]] = {}
 
     def run_step(self) -> None:
         """One step: data, forward, finite check, backward, clipping, optimizer.
 
+        Whatever fails before the optimizer begins has changed nothing: ``on_failure`` may save the state before it.
+
         Raises:
             NonFiniteError: more than ``train.max_nonfinite_steps`` steps had a NaN or infinite prediction, loss or
                 gradient.
+            torch.OutOfMemoryError: more than ``train.out_of_memory.max_skipped`` steps did not fit into memory.
         """
+        self._changing = False
+        try:
+            self._step()
+        except Exception:
+            if not self._changing:
+                self._statistics.restore()
+                self.on_failure()
+            raise
+
+    def _step(self) -> None:
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
-        data_time = time.perf_counter() - start
-        # Here, not once at the start: whatever ran before this step, also before a restart, leaves no trace.
-        seed_everything(self.seed, self.iter, comm.get_rank())
+        self._news = {"data_time": time.perf_counter() - start}
         self.step_applied = False
-        self.optimizer.zero_grad()
-        means: dict[str, float] = {}
-        parts = split_batch(batch, self.micro_batches)
-        for number, part in enumerate(parts, start=1):
-            with exchanging(self.model, last=number == len(parts)):
-                losses, problem = self._forward(part)
-                if self._any_process(problem != "", data_time if number == 1 else None):
-                    self._non_finite(problem, batch)
-                    return
-                found = self._mean_over_processes(losses)
-                bad = ", ".join(f"{name}={value}" for name, value in found.items() if not math.isfinite(value))
-                if bad:
-                    self._non_finite(f"NaN or infinite loss terms {bad}", batch)
-                    return
-                total = sum(losses.values(), torch.zeros((), device=self.device)) / len(parts)
-                self.scaler.scale(total).backward()
-            means = {name: means.get(name, 0.0) + value / len(parts) for name, value in found.items()}
-        self.after_backward()
-        norm = self._clip_gradients()
-        # With loss scaling an overflow is part of the method: the scaler skips the step and scales less.
-        if not math.isfinite(norm) and not self.scaler.is_enabled():
-            self._non_finite(f"NaN or infinite gradients of {self._bad_gradients()}", batch)
+        self._statistics.keep()
+        images = [str(item.get("file_name", "unknown")) for item in batch]
+        compute = partial(self._gradients, batch)
+        problem: NonFiniteInStep | None = None
+        try:
+            means = self.memory.run(compute, self.micro_batches, images, f"iteration {self.iter}")
+            norm = math.nan if means is None else self._clip_gradients()
+        except NonFiniteInStep as error:
+            means, problem = None, error
+        if means is None:
+            self._leave_out()
+            if problem is not None:
+                self.nonfinite.handle(self, batch, problem.what)
+            else:
+                self.storage.put_scalar("out_of_memory_steps", self.memory.skipped, smoothing_hint=False)
             return
+        self._changing = True
         self.scaler.step(self.optimizer)
         scale = self.scaler.get_scale()
         self.scaler.update()
         self.step_applied = self.scaler.get_scale() >= scale
+        self.overflow_steps += not self.step_applied
         self._write(means, norm)
 
-    def _forward(self, batch: list[dict[str, Any]]) -> tuple[Mapping[str, torch.Tensor], str]:
+    def _may_overflow(self) -> bool:
+        """With loss scaling an overflow is part of the method: the scaler skips the step and scales less.
+
+        Not when it scales by less than one already: then it is not the scaling that overflows.
+        """
+        if not self.scaler.is_enabled() or self.scaler.get_scale() >= 1:
+            return self.scaler.is_enabled()
+        self.scaler.update()
+        return False
+
+    def _leave_out(self) -> None:
+        self.optimizer.zero_grad()
+        self._statistics.restore()
+
+    def _gradients(self, batch: Batch, micro_batches: int) -> dict[str, float]:
+        """Computes the gradients of a step and returns its losses, averaged over processes.
+
+        Raises:
+            NonFiniteInStep: NaN or infinity; in all processes together.
+            OutOfMemoryInStep: of a process, when that is to be survived; in all processes together.
+        """
+        # Here, not once at the start: whatever ran before this step, also before a restart, leaves no trace.
+        seed_everything(self.seed, self.iter, comm.get_rank())
+        self._leave_out()
+        means: dict[str, float] = {}
+        parts = split_batch(batch, micro_batches)
+        together = self.memory.survives  # gradients are exchanged after the backward passes, not in the last of them
+        for number, part in enumerate(parts, start=1):
+            with exchanging(self.model, last=number == len(parts) and not together):
+                losses, problem = self._forward(part)
+                self._agree(problem, batch)
+                found = mean_losses(losses)
+                if not all(map(math.isfinite, found.values())):
+                    raise NonFiniteInStep(bad_terms(losses))
+                total = sum(losses.values(), torch.zeros((), device=self.device)) / len(parts)
+                problem = self._backward(total)
+            if together:
+                self._agree(problem, batch)
+            means = {name: means.get(name, 0.0) + value / len(parts) for name, value in found.items()}
+        if together:
+            average_gradients([parameter for _, parameter in self._parameters])
+        self.after_backward()
+        return means
+
+    def _forward(self, batch: Batch) -> tuple[Mapping[str, torch.Tensor], Problem]:
         """The losses, or what the model says about its NaN or infinite predictions in this process."""
         try:
             with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
                 losses = self.model(batch)
         except FloatingPointError as error:
-            return {}, str(error)
+            return {}, NonFiniteInStep(str(error))
+        except torch.OutOfMemoryError as error:
+            if not self.memory.survives:
+                raise
+            return {}, OutOfMemoryInStep(str(error))
         if not losses:
             raise ValueError(f"the model returned no losses in training: {losses!r}")
-        return losses, ""
+        return losses, None
 
-    def _any_process(self, failed: bool, data_time: float | None) -> bool:
-        """Whether the forward failed anywhere. The slowest process decides ``data_time``, which is written here."""
-        values = torch.tensor([data_time or 0.0, float(failed)], dtype=torch.float64, device=self.device)
-        if comm.get_world_size() > 1:
-            dist.all_reduce(values, dist.ReduceOp.MAX)
-        slowest, failures = values.tolist()
-        if data_time is not None:
+    def _backward(self, loss: torch.Tensor) -> Problem:
+        try:
+            self.scaler.scale(loss).backward()
+        except torch.OutOfMemoryError as error:
+            if not self.memory.survives:
+                raise
+            return OutOfMemoryInStep(str(error))
+        return None
+
+    def _agree(self, problem: Problem, batch: Batch) -> None:
+        """Tells all processes of a problem, and once a step what else is new: requests to stop, unusable images.
+
+        Raises:
+            NonFiniteInStep: of a process.
+            OutOfMemoryInStep: of a process.
+        """
+        news, self._news = self._news, {}
+        slowest, request, images, memory, nonfinite = largest(
+            [
+                news.get("data_time", -1.0),
+                self.request.signum if news else 0,
+                bool(news and replaced(batch)),
+                isinstance(problem, OutOfMemoryInStep),
+                isinstance(problem, NonFiniteInStep),
+            ],
+            self.device,
+        )
+        if slowest >= 0:
             self.storage.put_scalar("data_time", slowest)
-        return failures > 0
-
-    def _mean_over_processes(self, losses: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Losses averaged over processes, which one bad process makes NaN for all, so that all agree without asking."""
-        names = sorted(losses)
-        values = torch.stack([losses[name].detach().to(torch.float64) for name in names])
-        if comm.get_world_size() > 1:
-            dist.all_reduce(values)
-            values /= comm.get_world_size()
-        return dict(zip(names, values.tolist(), strict=True))
+            self.stop_signal = int(request)
+        if images:
+            self.bad_images.add(batch)
+            self.storage.put_scalar("bad_images", self.bad_images.total, smoothing_hint=False)
+        if memory:
+            raise problem if isinstance(problem, OutOfMemoryInStep) else OutOfMemoryInStep("")
+        if nonfinite:
+            raise problem if isinstance(problem, NonFiniteInStep) else NonFiniteInStep("")
 
     def _clip_gradients(self) -> float:
+        """Clips, and returns the norm before.
+
+        Raises:
+            NonFiniteInStep: a gradient is NaN or infinite, and not because of loss scaling.
+        """
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for _, p in self._parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
@@ -149,37 +242,18 @@ class Trainer(SimpleTrainer):
         # Scaling by a NaN norm would spread it over the gradients that the report is about to name.
         if self.max_norm is not None and math.isfinite(value):
             nn.utils.clip_grads_with_norm_([p for _, p in self._parameters], self.max_norm, norm)
+        if not math.isfinite(value) and not self._may_overflow():
+            raise NonFiniteInStep(bad_gradients(self._parameters))
         return value
-
-    def _bad_gradients(self) -> str:
-        names = [n for n, p in self._parameters if p.grad is not None and not torch.isfinite(p.grad).all()]
-        if not names:
-            return "no single parameter, only their total norm overflows"
-        return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-    def _non_finite(self, what: str, batch: list[dict[str, Any]]) -> None:
-        """Skips the step or stops the run; all processes call this in the same step."""
-        self.optimizer.zero_grad()
-        gathered = comm.all_gather((what, _file_names(batch)))
-        reasons = "; ".join(dict.fromkeys(reason for reason, _ in gathered if reason))
-        images = [name for _, names in gathered for name in names]
-        rates = {group.get("name", str(i)): group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
-        report = (
-            f"iteration {self.iter}: {reasons}\n"
-            f"  images: {', '.join(images)}\n  learning rates: {rates}; the weights are unchanged"
-        )
-        self.nonfinite_steps += 1
-        if self.nonfinite_steps > self.max_nonfinite_steps:
-            raise NonFiniteError(f"{report}\n  train.max_nonfinite_steps={self.max_nonfinite_steps} are allowed")
-        logger.warning("Step left out, %d of at most %d: %s", self.nonfinite_steps, self.max_nonfinite_steps, report)
-        self.storage.put_scalar("nonfinite_steps", self.nonfinite_steps, smoothing_hint=False)
 
     def _write(self, means: dict[str, float], norm: float) -> None:
         self.storage.put_scalar("total_loss", sum(means.values()))
         self.storage.put_scalars(**means)
         self.storage.put_scalar("grad_norm", norm)
+        self.last_norm = norm
         if self.scaler.is_enabled():
             self.storage.put_scalar("loss_scale", self.scaler.get_scale(), smoothing_hint=False)
+            self.storage.put_scalar("overflow_steps", self.overflow_steps, smoothing_hint=False)
 
     def before_train(self) -> None:
         """Gives the writers the history that the run had when it was saved: they smooth over it."""
@@ -188,11 +262,21 @@ class Trainer(SimpleTrainer):
                 self.storage.put_scalar(name, value, smoothing_hint=hint, cur_iter=int(iteration))
         super().before_train()
 
+    def after_train(self) -> None:
+        """Ends the data workers too."""
+        super().after_train()
+        if isinstance(self._data_loader_iter_obj, Generator):
+            self._data_loader_iter_obj.close()
+
     def state_dict(self) -> dict[str, Any]:
         """Iteration, hooks, optimizer, loss scale, count of skipped steps and the history that writers smooth over."""
         state = super().state_dict()
         state["scaler"] = self.scaler.state_dict()
-        state["nonfinite_steps"] = self.nonfinite_steps
+        state["overflow_steps"] = self.overflow_steps
+        state["nonfinite_steps"] = self.nonfinite.count
+        state["out_of_memory_steps"] = self.memory.skipped
+        state["bad_images"] = dict(self.bad_images.counts)
+        state["dataset_size"] = self.bad_images.dataset_size
         hints = self.storage.smoothing_hints()
         state["history"] = {
             name: [hints[name], _recent(history.values())]
@@ -211,29 +295,16 @@ class Trainer(SimpleTrainer):
         for group, option in zip(self.optimizer.param_groups, options, strict=True):
             group.update(option)
         self.scaler.load_state_dict(state_dict["scaler"])
-        self.nonfinite_steps = state_dict["nonfinite_steps"]
+        self.overflow_steps = state_dict.get("overflow_steps", 0)
+        self.nonfinite.count = state_dict["nonfinite_steps"]
+        self.memory.skipped = state_dict.get("out_of_memory_steps", 0)
+        self.bad_images.counts = dict(state_dict.get("bad_images", {}))
         self._saved_history = state_dict["history"]
-
-
-def amp_dtype(amp: DictConfig, device: torch.device) -> torch.dtype | None:
-    """The 16-bit type to compute in, or None.
-
-    Raises:
-        ValueError: neither bfloat16 nor float16, or float16 without a GPU.
-    """
-    if not amp.enabled:
-        return None
-    dtypes = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-    if amp.dtype not in dtypes:
-        raise ValueError(f"train.amp.dtype has to be one of {', '.join(dtypes)}, got {amp.dtype!r}")
-    if amp.dtype == "float16" and device.type != "cuda":
-        raise ValueError("train.amp.dtype=float16 needs a GPU: use train.amp.dtype=bfloat16")
-    return dtypes[amp.dtype]
 
 
 def _recent(values: list[tuple[float, float]]) -> list[list[float]]:
     return [[float(v), int(i)] for v, i in values[-HISTORY:] if i > values[-1][1] - HISTORY]
 
 
-def _file_names(batch: list[dict[str, Any]]) -> list[str]:
-    return [str(item.get("file_name", "unknown")) for item in batch]
+def nothing() -> None:
+    """What happens by default."""

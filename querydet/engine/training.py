@@ -19,11 +19,13 @@ from torch.optim.swa_utils import AveragedModel
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
 from querydet.engine.accumulation import check_micro_batches
+from querydet.engine.bad_images import BadImagesReport
 from querydet.engine.evaluation import Evaluation, build_evaluation, evaluate
 from querydet.engine.hooks import EMAHook, EvalHook, LRScheduler, WriterHook, build_ema
 from querydet.engine.run_length import RunLength
-from querydet.engine.saving import BestCheckpointer, PeriodicCheckpointer
+from querydet.engine.saving import BestCheckpointer, PeriodicCheckpointer, StopHook
 from querydet.engine.setup import check_writable, resolve_device, seed_everything
+from querydet.engine.stopping import StopRequest, stop_requests
 from querydet.engine.trainer import Trainer
 from querydet.engine.writers import build_writers
 from querydet.provenance import recorded
@@ -54,7 +56,13 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
         FileNotFoundError: ``train.init_checkpoint`` or files of the training or test data do not exist.
         ConnectionError: ``train.init_checkpoint`` cannot be downloaded.
         NonFiniteError: a NaN or infinite loss or gradient.
+        Stopped: the run was asked to stop (`querydet.engine.stopping`).
     """
+    with stop_requests() as request:
+        return _train(cfg, resume, request)
+
+
+def _train(cfg: DictConfig, resume: bool, request: StopRequest) -> dict[str, Any]:
     started = time.time()
     check_writable(cfg.train.output_dir)
     start_iter, checkpoint = _find_start(cfg, resume)
@@ -76,7 +84,8 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
         model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **parts
     )
     results: dict[str, Any] = {}
-    evaluation = partial(_evaluate_all, cfg, test, model, ema, results)
+    trainer.request = request
+    evaluation = partial(_evaluate_all, cfg, test, model, ema, results, request)
     trainer.register_hooks(_build_hooks(cfg, trainer, checkpointer, length, ema, evaluation))
     if checkpoint:
         checkpointer.resume(checkpoint)
@@ -121,14 +130,18 @@ def _class_names(cfg: DictConfig, loader: Any) -> list[str]:
 def _find_start(cfg: DictConfig, resume: bool) -> tuple[int, str]:
     """First iteration and checkpoint to resume from, 0 and "" for a new run; fails early when neither works."""
     finder = Checkpointer(nn.Identity(), cfg.train.output_dir)
-    if not resume and (finder.has_checkpoint() or finder.has_best()):
-        way = "continue it with --resume" if finder.has_checkpoint() else "it saved nothing to resume from"
+    found = (False, False, "")
+    if comm.is_main_process():  # decides for all: processes may see a shared folder at different times
+        has = finder.has_checkpoint()
+        found = (has, finder.has_best(), finder.get_checkpoint_file() if has and resume else "")
+    has_checkpoint, has_best, path = comm.all_gather(found)[0]
+    if not resume and (has_checkpoint or has_best):
+        way = "continue it with --resume" if has_checkpoint else "it saved nothing to resume from"
         raise ValueError(
             f"train.output_dir {cfg.train.output_dir} holds checkpoints of an earlier run: {way}, "
             "choose another train.output_dir, or remove the folder"
         )
-    if finder.has_checkpoint():
-        path = finder.get_checkpoint_file()
+    if has_checkpoint:
         if not path:
             raise ValueError(f"every checkpoint in {cfg.train.output_dir} is damaged: nothing to resume from")
         return last_iteration(path) + 1, path
@@ -169,28 +182,39 @@ def _build_hooks(
     options = train.checkpointer
     save_period = length.period(options.period, "train.checkpointer.period")
     saver = PeriodicCheckpointer(checkpointer, save_period, options.max_to_keep, options.max_failed_saves)
+    if main:
+        trainer.on_failure = saver.save_previous
+    stop = StopHook(trainer.request, saver if main else None)
+    eval_period = length.period(train.eval_period, "train.eval_period")
     writers = partial(build_writers, train.output_dir, length.max_iter)
     return [
         hooks.IterationTimer(),
         EMAHook(ema, checkpointer.model) if ema else None,
         LRScheduler(trainer.optimizer, scheduler),
         saver if main else None,
-        EvalHook(length.period(train.eval_period, "train.eval_period"), evaluation),
+        stop,
+        EvalHook(eval_period, evaluation, stop.stop, train.max_failed_evaluations),
         BestCheckpointer(checkpointer, options.best_metric) if main else None,
         WriterHook(writers, train.log_period) if main else None,
+        BadImagesReport(train.output_dir) if main else None,
     ]
 
 
 def _evaluate_all(
-    cfg: DictConfig, test: Evaluation | None, model: nn.Module, ema: AveragedModel | None, results: dict[str, Any]
+    cfg: DictConfig,
+    test: Evaluation | None,
+    model: nn.Module,
+    ema: AveragedModel | None,
+    results: dict[str, Any],
+    request: StopRequest,
 ) -> dict[str, Any]:
     """Evaluates the weights that count, the average if there is one, and keeps the result in ``results``."""
     results.clear()
     if ema and cfg.train.ema.evaluate_raw:
         logger.info("Evaluation of the raw weights:")
-        results["raw"] = evaluate(model, test)
+        results["raw"] = evaluate(model, test, request)
         logger.info("Evaluation of their moving average:")
-    results.update(evaluate(ema.module if ema else model, test))
+    results.update(evaluate(ema.module if ema else model, test, request))
     metric, found = cfg.train.checkpointer.best_metric, flatten_results_dict(results)
     if metric and found and metric not in found:
         logger.warning(

@@ -156,7 +156,7 @@ def test_overflow_under_loss_scaling_is_left_out_and_scales_less(toy_config):
         assert 0 < trainer.iter < 39
         assert trainer.storage.latest()["loss_scale"][0] == trainer.scaler.get_scale() < 2.0**127
     assert not all(map(torch.equal, before, model.parameters()))
-    assert trainer.nonfinite_steps == 0
+    assert trainer.nonfinite.count == 0
 
 
 def test_bfloat16(toy_config):

@@ -1,0 +1,93 @@
+"""Images of the training data that could not be used: counted over all processes, reported, limited."""
+
+import json
+import logging
+import os
+from typing import Any
+
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+from querydet.checkpoint.atomic import atomic_write
+from querydet.data.stream import REPLACED
+
+logger = logging.getLogger(__name__)
+
+REPORT = "bad_images.json"
+MAX_SHOWN = 20  # files in the log; all are in the report
+
+
+class TooManyBadImagesError(ValueError):
+    """The data set is broken, not an image."""
+
+
+class BadImages:
+    """Counts how often other images were taken in place of unusable ones.
+
+    Args:
+        dataset_size: images of the training data.
+        max_fraction: of them, that may be unusable before the run stops.
+    """
+
+    def __init__(self, dataset_size: int, max_fraction: float) -> None:
+        if not 0 <= max_fraction <= 1:
+            raise ValueError(f"train.max_bad_images is a fraction in [0, 1], got {max_fraction}")
+        self.dataset_size = dataset_size
+        self.max_fraction = max_fraction
+        self.counts: dict[str, int] = {}
+
+    @property
+    def total(self) -> int:
+        """How often an image was replaced."""
+        return sum(self.counts.values())
+
+    def add(self, batch: list[dict[str, Any]]) -> None:
+        """Counts the replaced images of a step; all processes call this when one of them has any.
+
+        Raises:
+            TooManyBadImagesError: more of the data set is unusable than allowed.
+        """
+        for names in comm.all_gather(replaced(batch)):
+            for name in names:
+                self.counts[name] = self.counts.get(name, 0) + 1
+        if len(self.counts) > self.max_fraction * self.dataset_size:
+            raise TooManyBadImagesError(
+                f"{len(self.counts)} of {self.dataset_size} training images cannot be used, more than "
+                f"train.max_bad_images={self.max_fraction} of them: {', '.join(list(self.counts)[:MAX_SHOWN])}"
+            )
+
+
+def replaced(batch: list[dict[str, Any]]) -> list[str]:
+    """Names of the files that samples of a batch stand in for."""
+    return [name for item in batch for name in item.get(REPLACED, ())]
+
+
+class BadImagesReport(HookBase):
+    """Says at the end, also of a run that fails, which images could not be used, and writes ``bad_images.json``.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def after_train(self) -> None:
+        """Nothing, when there were none."""
+        counts = self.trainer.bad_images.counts
+        if not counts:
+            return
+        shown = [f"  {name}: {count} times" for name, count in list(counts.items())[:MAX_SHOWN]]
+        path = os.path.join(self._folder, REPORT)
+        logger.warning(
+            "%d training images could not be used and were replaced by others, %d times in all; %s lists them:\n%s",
+            len(counts),
+            sum(counts.values()),
+            path,
+            "\n".join(shown),
+        )
+        try:
+            with atomic_write(path) as file:
+                file.write((json.dumps(counts, indent=2) + "\n").encode())
+        except OSError as error:
+            logger.error("%s cannot be written: %s", path, error)
