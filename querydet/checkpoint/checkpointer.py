@@ -8,21 +8,26 @@ are an error instead of a warning.
 
 import logging
 import os
-import pickle
-import zipfile
 from collections.abc import Sequence
 from typing import Any, BinaryIO
+from urllib.parse import parse_qs
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from querydet.checkpoint.atomic import atomic_write
-from querydet.checkpoint.compatibility import BACKBONE, check_backbone, check_compatible
+from querydet.checkpoint.compatibility import BACKBONE, check_backbone, check_compatible, check_settings
+from querydet.checkpoint.convert import recognise_or_none
 from querydet.checkpoint.folder import BEST, POINTER, candidates
-from querydet.checkpoint.seal import damage, is_archive, seal
+from querydet.checkpoint.reading import read_checkpoint
+from querydet.checkpoint.seal import damage, seal
+from querydet.checkpoint.settings import stored_settings
+from querydet.checkpoint.weights import find_weights
 
 logger = logging.getLogger(__name__)
+
+PYCLS = "model_state"  # where pycls keeps a backbone's weights, whose names have to be matched
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -49,6 +54,7 @@ class Checkpointer(DetectionCheckpointer):
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self.allow_mismatch = allow_mismatch
+        self.allow_average = False
         self.allow_backbone_only = allow_backbone_only
         self.class_names = list(class_names)
         self._keys: set[str] = set()
@@ -131,12 +137,11 @@ class Checkpointer(DetectionCheckpointer):
         check_exists(path)
         try:
             return super().load(path, checkpointables)
-        except (pickle.UnpicklingError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
-            raise ValueError(f"checkpoint {path} cannot be read: {error}") from error
         finally:
             self._parsed_url_during_load = None  # else one failed load makes the next one fail
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
+        check_settings(self.model, stored_settings(checkpoint), self.allow_mismatch)
         heuristics = bool(checkpoint.get("matching_heuristics", False))
         backbone = heuristics or all(key.startswith(BACKBONE) for key in checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
@@ -144,11 +149,28 @@ class Checkpointer(DetectionCheckpointer):
             check_compatible(self.model, incompatible, self.allow_mismatch)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        if is_archive(filename) and (problem := damage(filename)):
-            raise ValueError(f"checkpoint {filename} is damaged: {problem}. Use another one, or copy it anew")
-        checkpoint = super()._load_file(filename)
-        self._keys = set(checkpoint)
-        return checkpoint
+        content = read_checkpoint(filename)
+        self._keys = set(content)
+        weights = find_weights(content, filename)
+        if weights.is_average and not self.allow_average:
+            raise ValueError(
+                f"checkpoint {filename} holds only the moving average of the weights ({weights.source!r}): evaluate it "
+                "with train.ema.enabled=True, or convert it with tools/convert_checkpoint.py"
+            )
+        for note in weights.notes:
+            logger.warning("%s: %s", filename, note)
+        parsed: Any = self._parsed_url_during_load
+        asked = parse_qs(parsed.query) if parsed else {}
+        heuristics = asked.pop("matching_heuristics", ["False"]) == ["True"] or weights.source == PYCLS
+        if asked:
+            raise ValueError(f"nothing is known of {', '.join(asked)} at the end of the address of {filename}")
+        if not heuristics and not content.get("matching_heuristics") and (family := recognise_or_none(weights.state)):
+            raise ValueError(
+                f"checkpoint {filename} has the names of the {family.name} code base: convert it first, python "
+                f"tools/convert_checkpoint.py {filename} converted.pth"
+            )
+        rest = {key: value for key, value in content.items() if key != weights.source} if weights.source else {}
+        return {**rest, "model": weights.state} | ({"matching_heuristics": True} if heuristics else {})
 
 
 def _write(data: dict[str, Any], file: BinaryIO) -> None:
@@ -190,7 +212,9 @@ def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mi
         FileNotFoundError: no such file.
         ValueError: the file is damaged or does not fit the model.
     """
-    extra = Checkpointer(model, allow_mismatch=allow_mismatch, allow_backbone_only=False).load(path)
+    checkpointer = Checkpointer(model, allow_mismatch=allow_mismatch, allow_backbone_only=False)
+    checkpointer.allow_average = use_ema
+    extra = checkpointer.load(path)
     if use_ema and "ema" in extra:
         prefix = "module."
         state = {k[len(prefix) :]: v for k, v in extra["ema"].items() if k.startswith(prefix)}

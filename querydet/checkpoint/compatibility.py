@@ -1,9 +1,12 @@
 """Which differences between a checkpoint and a model are acceptable."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+
+from querydet.checkpoint.settings import setting_differences
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,24 @@ def check_compatible(model: nn.Module, incompatible: Any, allow_mismatch: bool) 
     if len(wrong) + len(missing) == len(model.state_dict()):
         raise ValueError(f"nothing in the checkpoint fits the model\n{text}")
     logger.warning("These weights start anew, everything else was loaded from the checkpoint\n%s", text)
+
+
+def check_settings(model: nn.Module, settings: Mapping[str, Any], allow_mismatch: bool) -> None:
+    """Refuses weights that belong to other settings than the model's, or warns of them.
+
+    Args:
+        model: the model.
+        settings: those that belong to the weights; empty where the file does not say.
+        allow_mismatch: only log.
+
+    Raises:
+        ValueError: they differ, and that is not allowed.
+    """
+    lines = _listing("of another model", setting_differences(model, settings))
+    if lines and not allow_mismatch:
+        raise ValueError(f"the weights would load, and be misread\n{lines}")
+    if lines:
+        logger.warning("These weights were trained with other settings\n%s", lines)
 
 
 def check_backbone(model: nn.Module, incompatible: Any) -> bool:

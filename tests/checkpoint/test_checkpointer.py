@@ -178,7 +178,7 @@ def test_absent_or_unreadable_file_is_reported(tmp_path, content, error, message
 
 def test_file_that_would_run_code_is_refused(tmp_path):
     torch.save({"model": {}, "hook": types.SimpleNamespace()}, tmp_path / "model.pth")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match=r"was refused: .* types.SimpleNamespace"):
         Checkpointer(Detector()).load(str(tmp_path / "model.pth"))
 
 

@@ -19,11 +19,12 @@ from detectron2.modeling import Backbone
 from omegaconf import DictConfig
 from torch import Tensor
 
+from querydet.checkpoint.convert import convert_state_dict, find_sizes, recognise
+from querydet.checkpoint.fit import split_hybrid
 from querydet.detector import QueryDetector
 from querydet.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets
 from tests.parity import models, models_deta, models_dn_detr, models_h_detr, models_ms_detr
-from tests.parity.names import convert_state
 
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
 ADAPTERS = (models, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
@@ -134,11 +135,24 @@ class Fixture:
         model.backbone = L(NamedMaps)(channels=channels)
         _let_padding_in(model)
         detector = instantiate(model)
-        state = convert_state(self.group("state/"), len(channels), len(detector.decoder.layers))
-        if getattr(detector.selection, "extra_content", None) is not None:
-            state = models_h_detr.split_contents(state, detector.selection.num_queries)
-        detector.load_state_dict(state, strict=True)
+        conversion = convert_state_dict(self.group("state/"))
+        split_hybrid(conversion, {"num_queries": self.num_queries})
+        detector.load_state_dict(conversion.state, strict=True)
         return detector
+
+    @property
+    def num_queries(self) -> int:
+        """Of the primary group."""
+        keys = ("num_queries", "num_queries_one2one")
+        return next(self.config[key] for key in keys if key in self.config)
+
+    def our_name(self, name: str) -> str:
+        """Our name of a recorded parameter."""
+        state = self.group("state/")
+        family = recognise(state)
+        ours = family.our_name(name, find_sizes(state, family))
+        assert ours is not None, name
+        return ours
 
 
 def _let_padding_in(model: DictConfig) -> None:

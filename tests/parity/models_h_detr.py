@@ -127,13 +127,6 @@ def _set_criterion(model: DictConfig, options: Options, weights: dict[str, float
         rule.assigner.giou_eps = rule.losses[2].eps = 1e-6
 
 
-def split_contents(state: dict[str, Tensor], num_queries: int) -> dict[str, Tensor]:
-    """The released codes keep the contents of both groups in one table, in the order of the ranks."""
-    content = state["selection.content.weight"]
-    parts = {"content": content[:num_queries], "extra_content": content[num_queries:]}
-    return state | {f"selection.{name}.weight": rows for name, rows in parts.items()}
-
-
 def gradient(parameters: dict[str, torch.nn.Parameter], name: str) -> Tensor:
     """The gradient of a parameter, that of both groups' contents together."""
     grad = parameters[name].grad

@@ -15,7 +15,6 @@ from querydet.structures import Branch, PredictionSet, QueryBatch, Role, Stage
 from tests.parity import models_ms_detr
 from tests.parity.fixture import Fixture, available, unsupported
 from tests.parity.models_h_detr import gradient
-from tests.parity.names import our_name
 
 FORWARD, GRADIENT = 1e-4, 1e-3  # of the largest entry; other CPU kernels move the recorded numbers by 5e-6 at most
 TARGETS = ("A", "B", "C")  # objects in both images, in one, in none
@@ -257,11 +256,8 @@ def test_gradients(fixture: Fixture, which: str) -> None:
     parameters = dict(detector.named_parameters())
     missing = [name for name, value in parameters.items() if value.grad is None]
     assert not missing, "every parameter gets a gradient, or training on several processes hangs"
-    num_maps, num_layers = len(features), len(detector.decoder.layers)
-    two_stage = "eval/mid/topk_indices" in fixture
-
     for name, wanted in fixture.group(f"train{which}/grad/").items():
-        ours = our_name(name, num_maps, num_layers, two_stage)
+        ours = fixture.our_name(name)
         assert_close(gradient(parameters, ours), wanted, GRADIENT, name)
     for level, wanted in fixture.group(f"train{which}/grad_feat/").items():
         assert_close(features[f"map{level}"].grad, wanted, GRADIENT, f"backbone map {level}")
@@ -269,7 +265,7 @@ def test_gradients(fixture: Fixture, which: str) -> None:
     norms = fixture[f"train{which}/grad_norms"]
     aliases = {name: group for group in fixture.description["state_shared"] for name in group}
     for name, wanted in zip(fixture.description["grad_norm_names"], norms.tolist(), strict=True):
-        candidates = [our_name(alias, num_maps, num_layers, two_stage) for alias in aliases.get(name, [name])]
+        candidates = [fixture.our_name(alias) for alias in aliases.get(name, [name])]
         ours = next(candidate for candidate in candidates if candidate in parameters)
         found = gradient(parameters, ours).norm().item()
         assert abs(found - wanted) <= GRADIENT * wanted + 1e-5 * norms.max().item(), (name, found, wanted)

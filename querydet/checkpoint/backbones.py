@@ -1,0 +1,55 @@
+"""Which backbone weights are of, by their names and shapes: ResNets of bottleneck blocks and Swin Transformers."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+PREFIX = "backbone."
+DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+
+
+def find_backbone(state: Mapping[str, Tensor], num_maps: int) -> dict[str, Any] | None:
+    """Keys of ``model.backbone`` with their values, and ``names`` of the maps that it gives; None without a backbone.
+
+    Args:
+        state: weights of our names.
+        num_maps: how many maps the neck takes.
+
+    Raises:
+        ValueError: it is neither a ResNet of known depth nor a Swin Transformer.
+    """
+    names = [name for name in state if name.startswith(PREFIX)]
+    if not names:
+        return None
+    if f"{PREFIX}patch_embed.proj.weight" in state:
+        return _swin(state)
+    blocks = tuple(_count(names, rf"backbone\.res{stage}\.(\d+)\.") for stage in (2, 3, 4, 5))
+    if blocks not in DEPTHS:
+        raise ValueError(
+            f"the backbone is not known: no Swin Transformer, and its stages have {blocks} blocks, where ResNets have "
+            f"{', '.join(map(str, DEPTHS))}. Give the config of the model with --config-file"
+        )
+    maps = [f"res{stage}" for stage in range(6 - num_maps, 6)]
+    return {"stages.depth": DEPTHS[blocks], "out_features": maps, "names": maps}
+
+
+def _swin(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    names = list(state)
+    stages = _count(names, r"backbone\.layers\.(\d+)\.")
+    tables = [state[f"backbone.layers.{n}.blocks.0.attn.relative_position_bias_table"] for n in range(stages)]
+    outputs = [n for n in range(stages) if f"backbone.norm{n}.weight" in state]
+    return {
+        "embed_dim": int(state["backbone.patch_embed.proj.weight"].shape[0]),
+        "depths": [_count(names, rf"backbone\.layers\.{n}\.blocks\.(\d+)\.") for n in range(stages)],
+        "num_heads": [int(table.shape[1]) for table in tables],
+        "window_size": (math.isqrt(len(tables[0])) + 1) // 2,  # the table has (2 w - 1)^2 rows
+        "out_indices": outputs,
+        "names": [f"p{n}" for n in outputs],
+    }
+
+
+def _count(names: list[str], pattern: str) -> int:
+    return len({found[1] for name in names if (found := re.match(pattern, name))})

@@ -1,0 +1,49 @@
+"""From the 91 outputs of the official code bases to COCO's 80 classes.
+
+The official code takes COCO's category ids 0 to 90 as class indices; eleven of them name nothing.
+"""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+NUM_IDS = 91
+UNUSED = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+COCO_IDS = tuple(number for number in range(NUM_IDS) if number not in UNUSED)
+_HEADS = re.compile(r"heads\.(class_heads|one_to_many_heads\.class)\.\d+\.(weight|bias)")
+_PROPOSALS = re.compile(r"selection\.(proposals|extra_proposals\.\d+)\.class_head\.(weight|bias)")
+LABELS = "denoising.label_embed.weight"
+
+
+def select_coco_classes(state: Mapping[str, Tensor], objectness: bool) -> dict[str, Tensor]:
+    """Keep the rows of COCO's 80 classes in everything that has a row for each class.
+
+    * Class heads of decoder layers, and of an encoder that predicts classes: the rows of the 80 ids.
+    * Class heads of an encoder that tells objects from background: the first 80 rows. Row 0 is the objectness, and the
+      others were never trained.
+    * The table of labels of denoising queries: the rows of the 80 ids, and its further row for no class.
+
+    Args:
+        state: of our names.
+        objectness: whether the encoder's class head is binary.
+
+    Raises:
+        ValueError: the weights are not of 91 classes.
+    """
+    ids = torch.tensor(COCO_IDS)
+    selected = dict(state)
+    for name, value in state.items():
+        head, proposal = _HEADS.fullmatch(name), _PROPOSALS.fullmatch(name)
+        if head or proposal:
+            if len(value) != NUM_IDS:
+                raise ValueError(
+                    f"COCO's 80 classes can be selected from {NUM_IDS} outputs, but {name} has {len(value)}: leave out "
+                    "--select-coco-classes"
+                )
+            selected[name] = value[: len(ids)].clone() if proposal and objectness else value[ids]
+        elif name == LABELS:
+            rows = torch.cat([ids, torch.arange(NUM_IDS, len(value))])
+            selected[name] = value[rows]
+    return selected

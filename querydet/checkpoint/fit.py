@@ -1,0 +1,284 @@
+"""Which config fits converted weights, and from what that is known: the keys, the file's options, or the released code.
+
+Three settings change what a model computes without changing a shape: offset and temperature of the position embedding
+and the constant of the inverse sigmoid. They belong to the code base, and are chosen here by it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from querydet.checkpoint.backbones import PREFIX, find_backbone
+from querydet.checkpoint.convert import Conversion
+from querydet.checkpoint.names import DETREX
+from querydet.checkpoint.settings import SETTINGS
+from querydet.config import get_config
+
+OPTIONS, CODE = "the options given or in the file", "the released code"
+NUM_HEADS = 8  # in all released configurations
+HYBRID_EXTRA = 1500  # queries of H-DETR's extra group in all released configurations
+RECIPES = {
+    "deformable_detr_plain": "projects/deformable_detr/configs/deformable_detr_r50_50ep.py",
+    "deformable_detr_refine": "projects/deformable_detr/configs/deformable_detr_r50_refine_50ep.py",
+    "deformable_detr": "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py",
+    "deformable_detr_pp": "projects/deformable_detr/configs/deformable_detr_pp_r50_12ep.py",
+    "dino": "projects/dino/configs/dino_r50_4scale_12ep.py",
+    "dino_5scale": "projects/dino/configs/dino_r50_5scale_12ep.py",
+    "dino_swin": "projects/dino/configs/dino_swin_l_4scale_12ep.py",
+    "dn_detr": "projects/dn_detr/configs/dn_detr_r50_50ep.py",
+    "dab_deformable_detr": "projects/dn_detr/configs/dab_deformable_detr_r50_50ep.py",
+    "deta": "projects/deta/configs/deta_r50_12ep.py",
+    "deta_swin": "projects/deta/configs/deta_swin_l_24ep.py",
+    "deta_baseline": "projects/deta/configs/deta_baseline_r50_50ep.py",
+    "h_detr": "projects/h_detr/configs/h_detr_r50_12ep.py",
+    "h_detr_swin": "projects/h_detr/configs/h_detr_swin_l_12ep.py",
+    "ms_detr": "projects/ms_detr/configs/ms_detr_r50_12ep.py",
+    "ms_detr_no_aux_ffn": "projects/ms_detr/configs/ms_detr_r50_no_aux_ffn_12ep.py",
+    "ms_detr_a": "projects/ms_detr/configs/ms_detr_r50_placement_a_12ep.py",
+    "ms_detr_pp": "projects/ms_detr/configs/ms_detr_pp_r50_12ep.py",
+}
+
+
+@dataclass
+class Fit:
+    """A config that fits converted weights.
+
+    Args:
+        recipe: the shipped config that it is made from.
+        cfg: the complete config, changes applied.
+        changes: what was changed of the recipe, by key.
+        sources: for settings that do not show in the shapes, what they are known from.
+        backbone: whether the weights have one.
+    """
+
+    recipe: str
+    cfg: DictConfig
+    changes: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    backbone: bool = True
+
+    def statement(self) -> list[str]:
+        """The settings that no shape shows, with what they are known from."""
+        return [f"{key}={OmegaConf.select(self.cfg, key)}, known from {why}" for key, why in self.sources.items()]
+
+    def overrides(self) -> list[str]:
+        """The changes as they are written on a command line."""
+        return [f"{key}={_text(value)}" for key, value in self.changes.items()]
+
+
+def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_queries: int = 0) -> str:
+    """The composition that weights of our names are of, a key of `RECIPES`."""
+    has = {
+        part: any(name.startswith(part) for name in state)
+        for part in ("selection.anchors", "denoising.", "decoder.query_position.", "heads.one_to_many_heads.")
+    }
+    if has["selection.anchors"]:
+        return "dn_detr" if has["denoising."] else "dab_deformable_detr"
+    if "selection.proposals.linear.weight" not in state:
+        refine = options.get("refine_boxes", "heads.box_heads.1.layers.0.weight" in state)
+        return "deformable_detr_refine" if refine else "deformable_detr_plain"
+    if has["decoder.query_position."]:
+        return "dino"
+    if "selection.content.linear.weight" in state:
+        return "deta" if options.get("assign_first_stage", True) else "deta_baseline"
+    mixed = "selection.content.weight" in state
+    if "decoder.layers.0.read_out.ffn.linear1.weight" in state:
+        return "ms_detr_pp" if mixed else "ms_detr"
+    if has["heads.one_to_many_heads."]:
+        return "ms_detr_a"
+    if options.get("ms_detr"):
+        return "ms_detr_no_aux_ffn"
+    if extra_queries:
+        return "h_detr"
+    return "deformable_detr_pp" if mixed else "deformable_detr"
+
+
+def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictConfig | None = None) -> Fit:
+    """Choose the config of converted weights, or check a given one for what no shape shows.
+
+    Args:
+        conversion: the converted weights; the contents of H-DETR's two groups are split here.
+        options: from `querydet.checkpoint.options.read_options`, with what a user says beyond them.
+        given: the config to check; None: one is chosen.
+
+    Raises:
+        ValueError: weights that the choice depends on are missing, the options ask for what is not there, or the given
+            config has other constants.
+    """
+    state = conversion.state
+    _refuse(options)
+    extra = split_hybrid(conversion, options)
+    method = find_method(state, options, extra)
+    if given is not None:
+        fit = Fit("the given one", given, backbone=any(name.startswith(PREFIX) for name in state))
+        _check_given(_constants(conversion, method, options, fit), given)
+        return fit
+    backbone = find_backbone(state, conversion.sizes.num_maps)
+    swin = backbone is not None and "window_size" in backbone
+    variant = f"{method}_swin" if swin else f"{method}_{conversion.sizes.num_maps + 1}scale"
+    recipe = RECIPES.get(variant, RECIPES[method])
+    fit = Fit(recipe, get_config(recipe), backbone=backbone is not None)
+    changes = {**_widths(conversion, options), **_queries(state, options, extra)}
+    changes |= _backbone_changes(conversion, backbone, swin)
+    changes |= _constants(conversion, method, options, fit)
+    for key, option in (("model.decoder.layer.num_heads", "num_heads"), ("model.selection.num_queries", "num_queries")):
+        if option == "num_heads" or changes.get(key) is None or option in options:
+            fit.sources[key] = OPTIONS if option in options else CODE
+    for key, value in changes.items():
+        if _plain(OmegaConf.select(fit.cfg, key)) != value:
+            OmegaConf.update(fit.cfg, key, value, merge=False)
+            fit.changes[key] = value
+    return fit
+
+
+def _check_given(constants: Mapping[str, Any], given: DictConfig) -> None:
+    found = {key: OmegaConf.select(given, key) for key in constants if key in SETTINGS.values()}
+    wrong = [f"{key} is {value}, set it to {constants[key]}" for key, value in found.items() if value != constants[key]]
+    if wrong:
+        raise ValueError(f"the given config would load these weights and misread them: {'; '.join(wrong)}")
+
+
+def _refuse(options: Mapping[str, Any]) -> None:
+    fixed = {"dilation": False, "num_patterns": 0, "position_embedding": "sine"}
+    for key, value in fixed.items():
+        if options.get(key, value) != value:
+            raise ValueError(f"the file was trained with {key}={options[key]!r}, which no part here does")
+    if options.get("temperature_w", options.get("temperature")) != options.get("temperature"):
+        raise ValueError("the file was trained with two temperatures, for height and width, which no part here has")
+
+
+def need(conversion: Conversion, name: str) -> Tensor:
+    """A weight that the config depends on.
+
+    Raises:
+        ValueError: it is not there, with the name that it should have had in the file.
+    """
+    if name not in conversion.state:
+        theirs = conversion.family.their_name(name, conversion.sizes) or name
+        raise ValueError(f"the {conversion.family.name} layout needs {theirs}, which the file does not have")
+    return conversion.state[name]
+
+
+def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any]:
+    state = conversion.state
+    level_embed = need(conversion, "neck.level_embed")
+    classes = need(conversion, "heads.class_heads.0.weight").shape[0]
+    levels = int(level_embed.shape[0])
+    changes: dict[str, Any] = {
+        "model.num_classes": int(classes),
+        "model.neck.num_levels": levels,
+        "model.neck.embed_dim": int(level_embed.shape[1]),
+        "model.heads.share_layers": "heads.class_heads.1.weight" not in state,
+    }
+    heads = int(options.get("num_heads", NUM_HEADS))
+    if options.get("encoder_heads", heads) != heads:
+        raise ValueError("encoder and decoder have different numbers of heads, which was not expected")
+    for part, attention in (("encoder", "attention"), ("decoder", "cross_attention")):
+        rows = need(conversion, f"{part}.layers.0.{attention}.attention_weights.weight").shape[0]
+        points, rest = divmod(int(rows), levels * heads)
+        if rest or not points:
+            raise ValueError(f"{rows} attention weights cannot be those of {heads} heads and {levels} levels")
+        numbers = {int(found[1]) for name in state if (found := re.match(rf"{part}\.layers\.(\d+)\.", name))}
+        changes |= {
+            f"model.{part}.num_layers": len(numbers),
+            f"model.{part}.layer.num_heads": heads,
+            f"model.{part}.layer.num_points": points,
+            f"model.{part}.layer.ffn_dim": int(need(conversion, f"{part}.layers.0.ffn.linear1.weight").shape[0]),
+        }
+    labels = state.get("denoising.label_embed.weight")
+    if labels is not None:
+        changes["model.denoising.num_embeddings"] = None if len(labels) == classes + 1 else len(labels)
+    return changes
+
+
+def _queries(state: Mapping[str, Tensor], options: Mapping[str, Any], extra: int) -> dict[str, Any]:
+    tables = ("selection.content.weight", "selection.embedding.weight")
+    found = next((len(state[name]) for name in tables if name in state), None)
+    asked = options.get("num_queries")
+    if found is not None and asked is not None and found != asked:
+        raise ValueError(f"the table of queries has {found} rows, but {asked} queries are asked for")
+    changes = {"model.selection.num_queries": found or asked} if found or asked else {}
+    return changes | ({"model.selection.extra_queries": extra} if extra else {})
+
+
+def split_hybrid(conversion: Conversion, options: Mapping[str, Any]) -> int:
+    """Split the table that H-DETR's groups share, in the order of the ranks; the queries of the extra group."""
+    table = conversion.state.get("selection.content.weight")
+    primary = options.get("num_queries")
+    if table is None or "selection.box_embedding.linear.weight" not in conversion.state:
+        return 0  # in DINO and in models of one stage a table is of one group
+    only_hybrid = conversion.family is DETREX  # its only project with such a table
+    if not (only_hybrid or options.get("extra_queries") or (primary and len(table) > primary)):
+        return 0
+    if primary is None:
+        primary = len(table) - HYBRID_EXTRA
+        conversion.notes.append(f"{HYBRID_EXTRA} of {len(table)} queries are those of the extra group, as released")
+    if not 0 < primary <= len(table):
+        raise ValueError(
+            f"the table of queries has {len(table)} rows, and it is not known how many are of the primary group: say "
+            "it with --num-queries"
+        )
+    conversion.state["selection.content.weight"] = table[:primary]
+    if len(table) > primary:
+        conversion.state["selection.extra_content.weight"] = table[primary:]
+    return len(table) - primary
+
+
+def _backbone_changes(conversion: Conversion, backbone: dict[str, Any] | None, swin: bool) -> dict[str, Any]:
+    widths = [
+        int(need(conversion, f"neck.projections.{level}.conv.weight").shape[1])
+        for level in range(conversion.sizes.num_maps)
+    ]
+    if backbone is None:
+        return {"model.neck.in_channels": {f"map{level}": width for level, width in enumerate(widths)}}
+    backbone = dict(backbone)
+    names = backbone.pop("names")
+    changes = {f"model.backbone.{key}": value for key, value in backbone.items()}
+    return changes | {"model.neck.in_channels": dict(zip(names, widths, strict=True))}
+
+
+def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], fit: Fit) -> dict[str, Any]:
+    """Settings that change what is computed and no shape."""
+    place = "model.neck.position_embedding"
+    constants: dict[str, Any] = {
+        f"{place}.temperature": 10000.0,
+        f"{place}.offset": -0.5,
+        "model.heads.inverse_sigmoid_eps": 1e-5,
+    }
+    fit.sources = dict.fromkeys(constants, CODE)
+    if conversion.family is DETREX or method in ("dino", "dn_detr", "dab_deformable_detr"):
+        constants["model.heads.inverse_sigmoid_eps"] = 1e-3
+    if method == "dino" and conversion.family is not DETREX:
+        constants |= {f"{place}.temperature": 20.0, f"{place}.offset": 0.0}
+    elif method == "dino" and "temperature" not in options:
+        conversion.notes.append(
+            "of detrex's DINO the 24-epoch R50 config has temperature 20 and offset 0, all others 10000 and -0.5; the "
+            "weights do not tell, and the latter were taken. For the former add --temperature 20 --offset 0"
+        )
+    for name in ("temperature", "offset"):
+        if name in options:
+            constants[f"{place}.{name}"] = float(options[name])
+            fit.sources[f"{place}.{name}"] = OPTIONS
+    if "num_detections" in options:
+        constants["model.postprocess.num_detections"] = options["num_detections"]
+    if "look_forward_twice" in options and method not in ("dino", "dn_detr", "dab_deformable_detr"):
+        constants["model.decoder.look_forward_twice"] = bool(options["look_forward_twice"])
+    return constants
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_text, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,53 @@
+"""Settings that change what a detector computes and no shape: with wrong ones weights load, and AP is lost silently.
+
+Converted files carry the settings that belong to their weights, and loading them into another model is refused.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+KEY = "settings"  # in a checkpoint file
+SETTINGS = {  # attribute of the detector: key of the config
+    "neck.position_embedding.temperature": "model.neck.position_embedding.temperature",
+    "neck.position_embedding.offset": "model.neck.position_embedding.offset",
+    "heads.inverse_sigmoid_eps": "model.heads.inverse_sigmoid_eps",
+    "decoder.refine_boxes": "model.decoder.refine_boxes",
+    "decoder.layers.0.order": "model.decoder.layer.order",
+    "decoder.layers.0.cross_attention.num_heads": "model.decoder.layer.num_heads",
+    "encoder.layers.0.attention.num_heads": "model.encoder.layer.num_heads",
+    "selection.objectness": "model.selection.objectness",
+}
+
+
+def read_settings(model: nn.Module) -> dict[str, Any]:
+    """The settings of a detector, as plain values; what it does not have is left out."""
+    found = {}
+    for path in SETTINGS:
+        value: Any = model
+        for part in path.split("."):
+            value = value[int(part)] if part.isdigit() else getattr(value, part, None)
+            if value is None:
+                break
+        if value is not None:
+            found[path] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def setting_differences(model: nn.Module, settings: Mapping[str, Any]) -> list[str]:
+    """Where a detector differs from the settings that belong to weights: a line for each, with the remedy."""
+    own = read_settings(model)
+    return [
+        f"{SETTINGS[path]} is {own[path]} in the config, but the weights are of {wanted}: set {SETTINGS[path]}={wanted}"
+        for path, wanted in settings.items()
+        if path in own and own[path] != wanted
+    ]
+
+
+def stored_settings(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that belong to the weights of a file; empty where it does not say."""
+    if KEY in content:
+        return dict(content[KEY])
+    return json.loads(content.get("metadata", {}).get(KEY, "{}"))

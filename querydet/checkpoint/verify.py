@@ -1,0 +1,98 @@
+"""Do converted weights cover a config's model exactly? Asked without memory for a second model."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import instantiate
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from querydet.checkpoint.convert import Conversion, nearest
+
+SHOWN = 20
+
+
+class GivenMaps(Backbone):
+    """Stands for the backbone of weights that have none.
+
+    Args:
+        channels: of each map, by name.
+    """
+
+    def __init__(self, channels: Mapping[str, int]) -> None:
+        super().__init__()
+        self.channels = dict(channels)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The maps as they are given."""
+        return features
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Their channels."""
+        return {name: ShapeSpec(channels=count) for name, count in self.channels.items()}
+
+
+class _RealNumbers(TorchFunctionMode):
+    """Constructors may read numbers that they make, such as the drop path rates of a Swin Transformer."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs.setdefault("device", "cpu")
+        return func(*args, **kwargs)
+
+
+def build_shapes(model: DictConfig) -> nn.Module:
+    """The model of a config with shapes and without values.
+
+    Raises:
+        ValueError: the config's parts do not fit together.
+    """
+    with torch.device("meta"), _RealNumbers():
+        return instantiate(model)
+
+
+def verify(conversion: Conversion, model: DictConfig, backbone: bool = True) -> nn.Module:
+    """Refuse converted weights that do not cover a model exactly.
+
+    Args:
+        conversion: the converted weights.
+        model: the ``model`` node of a config.
+        backbone: whether the weights have a backbone.
+
+    Returns:
+        The model, without values.
+
+    Raises:
+        ValueError: naming every missing key, every key that is left over and every wrong shape, in their names.
+    """
+    if not backbone:
+        model = copy.deepcopy(model)
+        model.backbone = L(GivenMaps)(channels=dict(model.neck.in_channels))
+    built = build_shapes(model)
+    wanted = {name: tuple(value.shape) for name, value in built.state_dict().items()}
+    state, family, sizes = conversion.state, conversion.family, conversion.sizes
+    theirs = {ours: name for name, ours in conversion.mapped.items()}
+    missing = {name: family.their_name(name, sizes) or name for name in wanted if name not in state}
+    left = [theirs.get(name, name) for name in state if name not in wanted]
+    lines = [f"missing: {name} (ours: {ours})" for ours, name in missing.items()]
+    lines += [f"left over: {name}{nearest(name, missing.values())}" for name in left]
+    lines += [
+        f"of another shape: {theirs.get(name, name)} is {tuple(value.shape)}, the model has {wanted[name]}"
+        for name, value in state.items()
+        if name in wanted and tuple(value.shape) != wanted[name]
+    ]
+    if lines:
+        more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+        text = "".join(f"\n  {line}" for line in lines[:SHOWN])
+        raise ValueError(
+            f"the {family.name} weights do not cover the model exactly, which would leave random ones:{text}{more}\n"
+            "  Where the config was given, change it to these shapes or leave --config-file out to get one that fits"
+        )
+    return built

@@ -1,0 +1,123 @@
+"""Which of the things in a checkpoint file are the weights, and in what state they are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from querydet.checkpoint.reading import as_tensors
+
+WEIGHTS = ("model", "state_dict", "model_state_dict", "model_state", "blobs")
+AVERAGES = ("ema_model", "ema", "ema_state", "ema_state_dict", "model_ema", "state_dict_ema")
+WRAPPER = "module."  # of DataParallel, DistributedDataParallel and torch's AveragedModel
+COUNTER = "n_averaged"  # AveragedModel's number of updates
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a file.
+
+    Args:
+        state: names and tensors, without the prefix of a wrapper.
+        source: key of the file that they were under, "" when the file is the state dict itself.
+        is_average: whether they are a moving average.
+        notes: what a user should know about them.
+        other: key of their average, where that was not taken.
+    """
+
+    state: dict[str, Tensor]
+    source: str
+    is_average: bool
+    notes: tuple[str, ...] = ()
+    other: str = ""
+
+
+def find_weights(content: Mapping[str, Any], path: str, *, ema: bool = False) -> Weights:
+    """The weights in the content of a checkpoint file.
+
+    Args:
+        content: from `querydet.checkpoint.reading.read_checkpoint`.
+        path: of the file, for messages.
+        ema: take the moving average. A file that holds nothing else gives it in any case, with a note.
+
+    Raises:
+        ValueError: there are none, there is no average though it was asked for, or the prefix of a wrapper is on some
+            names only.
+    """
+    main = [key for key in WEIGHTS if isinstance(content.get(key), Mapping) and content[key]]
+    averages = [key for key in AVERAGES if isinstance(content.get(key), Mapping) and content[key]]
+    if ema and not averages:
+        raise ValueError(f"{path} holds no moving average ({', '.join(AVERAGES)}), but {_kinds(content)}")
+    notes: list[str] = []
+    if averages and (ema or not main):
+        source, values = averages[0], content[averages[0]]
+        values = values.get("module", values) if isinstance(values.get("module"), Mapping) else values
+        if not main:
+            notes.append(f"the file holds only the moving average of the weights ({source!r}), which was taken")
+    elif main:
+        source, values = main[0], content[main[0]]
+    elif content and all(isinstance(value, Tensor) for value in content.values()):
+        source, values = "", content
+    else:
+        raise ValueError(f"{path} holds no weights under {', '.join(WEIGHTS + AVERAGES)}, but {_kinds(content)}")
+    values = {key: value for key, value in values.items() if key != COUNTER}
+    state, wrapped = strip_wrapper(as_tensors(values, path))
+    if wrapped:
+        notes.append(f"the prefix {WRAPPER!r} of a wrapper was removed from all names")
+    halves = precisions(state)
+    if halves:
+        notes.append(
+            f"{sum(halves.values())} tensors are stored in {', '.join(halves)}: they were made float32, and what was "
+            "rounded away is lost; take the original file if there is one"
+        )
+    other = averages[0] if averages and source not in averages else ""
+    return Weights(single_precision(state), source, source in averages, tuple(notes), other)
+
+
+def strip_wrapper(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
+    """The names without ``module.``, which has to be on all of them or none; and whether it was there.
+
+    Raises:
+        ValueError: it is on some names only.
+    """
+    wrapped = [name.startswith(WRAPPER) for name in state]
+    if not any(wrapped):
+        return dict(state), False
+    if not all(wrapped):
+        without = [name for name, has in zip(state, wrapped, strict=True) if not has]
+        raise ValueError(
+            f"{sum(wrapped)} names begin with {WRAPPER!r} and {len(without)} do not, such as {without[0]!r}: the file "
+            "mixes two models, keep one of them"
+        )
+    return {name[len(WRAPPER) :]: value for name, value in state.items()}, True
+
+
+def precisions(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many tensors are of less than single precision, by type."""
+    counts: dict[str, int] = {}
+    for value in state.values():
+        if value.is_floating_point() and value.element_size() < 4:
+            name = str(value.dtype).removeprefix("torch.")
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def single_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same with all real numbers in at least single precision."""
+    return {
+        name: value.float() if value.is_floating_point() and value.element_size() < 4 else value
+        for name, value in state.items()
+    }
+
+
+def check_finite(state: Mapping[str, Tensor], path: str) -> None:
+    """Raise ValueError when a weight is NaN or infinite."""
+    broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise ValueError(f"{path} holds NaN or infinite weights, its training failed: {', '.join(broken[:5])}")
+
+
+def _kinds(content: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} ({type(value).__name__})" for key, value in list(content.items())[:10]) or "nothing"
