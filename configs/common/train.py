@@ -11,6 +11,8 @@ train = {
     "init_checkpoint": "",
     # Load a checkpoint of another class count or query count as far as the shapes fit (fine-tuning).
     "init_allow_mismatch": False,
+    # --resume refuses a changed model, seed, batch size, training data or augmentation. True: go on all the same.
+    "allow_changed_config": False,
     "seed": 42,
     # "auto": cuda when there is one and --num-gpus is not 0.
     "device": "auto",
@@ -40,6 +42,8 @@ train = {
     # Moving average of the weights, evaluated in place of the raw ones; evaluate_raw adds these as "raw/bbox/AP".
     "ema": {"enabled": False, "decay": 0.9997, "evaluate_raw": False},
     "ddp": {"broadcast_buffers": False, "find_unused_parameters": False, "fp16_compression": False},
+    # How often several processes make sure that they have the same weights; 0: never.
+    "check_ranks_period": 1,
     "cudnn_benchmark": False,
     # Gradient accumulation: a process computes its share of total_batch_size in so many parts, one after the other.
     "micro_batches": 1,

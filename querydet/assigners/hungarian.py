@@ -76,9 +76,11 @@ class HungarianAssigner:
     @staticmethod
     def _solve(cost: Tensor, predictions: PredictionSet, name: str, device: torch.device) -> Assignment:
         if not torch.isfinite(cost).all():
+            query, item = (~torch.isfinite(cost)).nonzero()[0].tolist()
             raise FloatingPointError(
-                f"cannot match {predictions.describe()} in {name}: the matching cost is not finite. Its logits or "
-                "boxes are NaN or infinite; lower the learning rate, or look for broken annotations in that image"
+                f"cannot match {predictions.describe()} in {name}: the matching cost is not finite, of query {query} "
+                f"and object {item} first. Its logits or boxes are NaN or infinite; lower the learning rate, or look "
+                "for broken annotations in that image"
             )
         queries, objects = linear_sum_assignment(cost.repeat(1, predictions.group.repeats).numpy())
         objects = objects % max(cost.shape[1], 1)

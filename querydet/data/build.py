@@ -5,6 +5,7 @@ the global random generators of the process: torch's loader takes its workers' b
 would make a resumed run differ from an uninterrupted one.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -17,6 +18,8 @@ from torch.utils.data import BatchSampler, Dataset
 
 from querydet.data.stream import PositionSampler, PositionStream
 from querydet.data.workers import WatchedLoader
+
+logger = logging.getLogger(__name__)
 
 WORKER_TIMEOUT = 300.0  # seconds; ours: storage that takes longer for a batch is as good as broken
 WORKER_RESTARTS = 3
@@ -129,10 +132,14 @@ class TestLoader:
         return self._num_batches
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        left_out = 0
         for batch in self._loader:
             usable = [sample for sample in batch if sample is not None]
+            left_out += len(batch) - len(usable)
             if usable:
                 yield usable
+        if left_out:
+            logger.warning("%d test images of this process could not be used and count as not detected", left_out)
 
 
 class _MappedDicts(Dataset):

@@ -7,6 +7,7 @@ skipped and counted, by a switch.
 import copy
 import logging
 import struct
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from PIL import Image
 logger = logging.getLogger(__name__)
 
 KEPT_KEYS = ("file_name", "height", "width", "image_id")
+FIRST_WAIT = 0.5  # seconds before a file is tried again; doubled every time
 BAD_IMAGE_POLICIES = ("raise", "skip")
 # What PIL and Detectron2's reader raise for missing, truncated, foreign and oversized files and for sizes that differ
 # from the annotation.
@@ -38,9 +40,13 @@ class DetrDatasetMapper:
         image_format: channel order of the image tensor, "RGB" or "BGR".
         on_bad_image: "raise" stops with a `BadImageError`; "skip" returns None, counts the image in ``bad_images`` and
             logs it once (each worker process counts for itself).
+        read_retries: how often a file that the storage cannot deliver is tried again, after 0.5, 1, 2, ... seconds.
+            Files that are missing, or can be read but not decoded, are not tried again.
+        max_objects: of a training image that has more objects, so many are drawn, anew every time: every object costs
+            denoising queries, whose attention grows with the square of their number. None: no limit.
 
     Raises:
-        ValueError: an unknown ``on_bad_image``.
+        ValueError: an unknown ``on_bad_image``, or ``max_objects`` below 1.
     """
 
     def __init__(
@@ -50,12 +56,18 @@ class DetrDatasetMapper:
         augmentations: Sequence[T.Augmentation | T.Transform],
         image_format: str = "RGB",
         on_bad_image: str = "raise",
+        read_retries: int = 2,
+        max_objects: int | None = 1000,
     ) -> None:
         if on_bad_image not in BAD_IMAGE_POLICIES:
             raise ValueError(f"on_bad_image must be one of {BAD_IMAGE_POLICIES}, got '{on_bad_image}'")
         self.is_train = is_train
         self.image_format = image_format
         self.on_bad_image = on_bad_image
+        if max_objects is not None and max_objects < 1:
+            raise ValueError(f"max_objects must be at least 1 or None, got {max_objects}")
+        self.read_retries = read_retries
+        self.max_objects = max_objects
         self.bad_images: dict[str, int] = {}
         self._augmentations = T.AugmentationList(list(augmentations))
 
@@ -75,7 +87,7 @@ class DetrDatasetMapper:
             BadImageError: naming the file, when it cannot be used and ``on_bad_image`` is "raise".
         """
         try:
-            image = utils.read_image(record["file_name"], format=self.image_format)
+            image = self._read(record["file_name"])
             utils.check_image_size(record, image)
         except _READ_ERRORS as error:
             self._handle_bad_image(record["file_name"], error)
@@ -88,6 +100,19 @@ class DetrDatasetMapper:
             sample["instances"] = self._instances(record.get("annotations", []), transforms, augmented.image.shape[:2])
         return sample
 
+    def _read(self, file_name: str) -> np.ndarray:
+        """The image (H, W, 3). Storage over a network may fail for a moment; a missing file it does not have at all."""
+        for attempt in range(self.read_retries):
+            try:
+                return utils.read_image(file_name, format=self.image_format)
+            except OSError as error:
+                # PIL's errors about content have no number, those of the system do
+                if error.errno is None or isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
+                    raise
+                logger.warning("image %s cannot be read now, trying again: %s", file_name, error)
+                time.sleep(FIRST_WAIT * 2**attempt)
+        return utils.read_image(file_name, format=self.image_format)
+
     def _instances(self, annotations: list[dict[str, Any]], transforms: T.TransformList, size: tuple[int, int]) -> Any:
         objects = [
             utils.transform_instance_annotations(copy.deepcopy(annotation), transforms, size)
@@ -95,7 +120,11 @@ class DetrDatasetMapper:
             if not annotation.get("iscrowd", 0)
         ]
         instances = utils.annotations_to_instances(objects, size)
-        return utils.filter_empty_instances(instances, by_mask=False)
+        instances = utils.filter_empty_instances(instances, by_mask=False)
+        if self.max_objects is not None and len(instances) > self.max_objects:
+            drawn = np.random.permutation(len(instances))[: self.max_objects]  # noqa: NPY002 - seeded for each sample
+            instances = instances[torch.from_numpy(np.sort(drawn))]
+        return instances
 
     def _handle_bad_image(self, file_name: str, error: Exception) -> None:
         reason = f"image {file_name} cannot be used: {type(error).__name__}: {error}"

@@ -26,6 +26,7 @@ from querydet.system import die_with_parent
 logger = logging.getLogger(__name__)
 
 POLL = 2  # seconds between looks at the workers while a batch is late
+_RUNS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _RUNNING: set[BaseProcess] = set()
 _ABANDONED: list[Any] = []  # iterators of killed workers: their shutdown would wait for locks that those held
 
@@ -161,7 +162,11 @@ def _start(loader: DataLoader) -> tuple[Iterator[list[Any]], set[BaseProcess]]:
     before = set(multiprocessing.active_children())
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGCHLD) if main else None
-    iterator = iter(loader)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _RUNS_SIGNALS)  # the workers inherit it, from their first moment on
+    try:
+        iterator = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _RUNS_SIGNALS)
     if main:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
     workers = set(multiprocessing.active_children()) - before if loader.num_workers else set()
@@ -171,7 +176,7 @@ def _start(loader: DataLoader) -> tuple[Iterator[list[Any]], set[BaseProcess]]:
 
 def _start_worker(number: int) -> None:
     die_with_parent()
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for each in _RUNS_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
 
 

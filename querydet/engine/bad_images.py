@@ -56,6 +56,24 @@ class BadImages:
                 f"train.max_bad_images={self.max_fraction} of them: {', '.join(list(self.counts)[:MAX_SHOWN])}"
             )
 
+    def state_dict(self) -> dict[str, Any]:
+        """The counts, and the number of images that they are of."""
+        return {"counts": dict(self.counts), "dataset_size": self.dataset_size}
+
+    def load_state_dict(self, state_dict: dict[str, Any], allow_changed: bool) -> None:
+        """Restores what `state_dict` gave.
+
+        Raises:
+            ValueError: the training data has another number of images, and that is not allowed.
+        """
+        before = state_dict["dataset_size"]
+        if before != self.dataset_size and not allow_changed:
+            raise ValueError(
+                f"the run was started on {before} training images, now there are {self.dataset_size}: their order is "
+                "another one. Resume with the same data, or set train.allow_changed_config=True to go on all the same"
+            )
+        self.counts = dict(state_dict["counts"])
+
 
 def replaced(batch: list[dict[str, Any]]) -> list[str]:
     """Names of the files that samples of a batch stand in for."""

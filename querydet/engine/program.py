@@ -2,15 +2,19 @@
 
 import argparse
 import contextlib
+import logging
 
 from detectron2.utils import comm
 from omegaconf import DictConfig
 
 from querydet.config import load_config
+from querydet.engine.changes import changes
 from querydet.engine.evaluation import evaluate_only
 from querydet.engine.lock import run_lock
 from querydet.engine.setup import check_writable, setup_run
 from querydet.engine.training import build_model, train
+
+logger = logging.getLogger(__name__)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -25,7 +29,10 @@ def main(args: argparse.Namespace) -> None:
         evaluate_only(cfg, build_model(cfg), args.resume)
         return
     with lock_run(cfg):
+        changed = changes(cfg) if args.resume and comm.is_main_process() else []  # before the old config is replaced
         setup_run(cfg, args)
+        if changed:
+            logger.warning("The config has changed since this run was started:\n  %s", "\n  ".join(changed))
         train(cfg, args.resume)
 
 

@@ -24,6 +24,7 @@ from torch import nn
 from querydet.engine.accumulation import exchanging, split_batch
 from querydet.engine.agreement import largest, mean_losses
 from querydet.engine.bad_images import BadImages, replaced
+from querydet.engine.history import restore_history, saved_history
 from querydet.engine.nonfinite import NonFiniteInStep, NonFiniteSteps, bad_gradients, bad_terms
 from querydet.engine.out_of_memory import OutOfMemoryInStep, OutOfMemorySteps, average_gradients
 from querydet.engine.precision import amp_dtype
@@ -33,8 +34,6 @@ from querydet.engine.stopping import StopRequest
 
 Batch = list[dict[str, Any]]
 Problem = NonFiniteInStep | OutOfMemoryInStep | None
-HISTORY = 20  # iterations that Detectron2's writers smooth over
-CLOCK = ("time", "data_time", "eta_seconds", "failed_saves")  # belong to the process, not to the run
 
 
 class Trainer(SimpleTrainer):
@@ -66,6 +65,7 @@ class Trainer(SimpleTrainer):
         self.device = next(model.parameters()).device
         self.seed = int(train.seed)
         self.max_norm = None if train.clip_grad_norm is None else float(train.clip_grad_norm)
+        self.allow_changed_config = bool(train.allow_changed_config)
         self.micro_batches = int(train.micro_batches)
         self.amp_dtype = amp_dtype(train.amp, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
@@ -73,7 +73,7 @@ class Trainer(SimpleTrainer):
         self.memory = OutOfMemorySteps(train.out_of_memory)
         self.bad_images = BadImages(len(data_loader.dataset), float(train.max_bad_images))  # type: ignore[attr-defined]
         self.request = StopRequest()
-        self.on_failure: Callable[[], None] = nothing
+        self.on_failure: Callable[[], None] | None = None
         self.stop_signal = 0  # the request to stop that all processes know of
         self.step_applied = False
         self.overflow_steps = 0  # left out by loss scaling
@@ -100,7 +100,8 @@ class Trainer(SimpleTrainer):
         except Exception:
             if not self._changing:
                 self._statistics.restore()
-                self.on_failure()
+                if self.on_failure is not None:
+                    self.on_failure()
             raise
 
     def _step(self) -> None:
@@ -257,9 +258,7 @@ class Trainer(SimpleTrainer):
 
     def before_train(self) -> None:
         """Gives the writers the history that the run had when it was saved: they smooth over it."""
-        for name, (hint, values) in self._saved_history.items():
-            for value, iteration in values:
-                self.storage.put_scalar(name, value, smoothing_hint=hint, cur_iter=int(iteration))
+        restore_history(self.storage, self._saved_history)
         super().before_train()
 
     def after_train(self) -> None:
@@ -275,21 +274,20 @@ class Trainer(SimpleTrainer):
         state["overflow_steps"] = self.overflow_steps
         state["nonfinite_steps"] = self.nonfinite.count
         state["out_of_memory_steps"] = self.memory.skipped
-        state["bad_images"] = dict(self.bad_images.counts)
-        state["dataset_size"] = self.bad_images.dataset_size
-        hints = self.storage.smoothing_hints()
-        state["history"] = {
-            name: [hints[name], _recent(history.values())]
-            for name, history in self.storage.histories().items()
-            if name not in CLOCK
-        }
+        state["bad_images"] = self.bad_images.state_dict()
+        state["history"] = saved_history(self.storage)
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores what `state_dict` saved; training then continues at ``iter + 1``.
 
         The optimizer's options, such as its weight decay, stay those of the config.
+
+        Raises:
+            ValueError: the training data has another number of images, and ``train.allow_changed_config`` is not set.
         """
+        if "bad_images" in state_dict:
+            self.bad_images.load_state_dict(state_dict["bad_images"], self.allow_changed_config)
         options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         super().load_state_dict(state_dict)
         for group, option in zip(self.optimizer.param_groups, options, strict=True):
@@ -298,13 +296,4 @@ class Trainer(SimpleTrainer):
         self.overflow_steps = state_dict.get("overflow_steps", 0)
         self.nonfinite.count = state_dict["nonfinite_steps"]
         self.memory.skipped = state_dict.get("out_of_memory_steps", 0)
-        self.bad_images.counts = dict(state_dict.get("bad_images", {}))
         self._saved_history = state_dict["history"]
-
-
-def _recent(values: list[tuple[float, float]]) -> list[list[float]]:
-    return [[float(v), int(i)] for v, i in values[-HISTORY:] if i > values[-1][1] - HISTORY]
-
-
-def nothing() -> None:
-    """What happens by default."""

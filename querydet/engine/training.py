@@ -20,6 +20,7 @@ from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
 from querydet.engine.accumulation import check_micro_batches
 from querydet.engine.bad_images import BadImagesReport
+from querydet.engine.divergence import DivergenceCheck
 from querydet.engine.evaluation import Evaluation, build_evaluation, evaluate
 from querydet.engine.hooks import EMAHook, EvalHook, LRScheduler, WriterHook, build_ema
 from querydet.engine.run_length import RunLength
@@ -191,6 +192,7 @@ def _build_hooks(
         hooks.IterationTimer(),
         EMAHook(ema, checkpointer.model) if ema else None,
         LRScheduler(trainer.optimizer, scheduler),
+        DivergenceCheck(checkpointer.model, length.period(train.check_ranks_period, "train.check_ranks_period")),
         saver if main else None,
         stop,
         EvalHook(eval_period, evaluation, stop.stop, train.max_failed_evaluations),

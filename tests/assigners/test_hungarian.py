@@ -60,10 +60,12 @@ def test_more_objects_than_queries_matches_every_query() -> None:
     assert len(set(found.objects.tolist())) == 3
 
 
-def test_a_cost_that_is_not_finite_names_layer_and_image() -> None:
+def test_a_cost_that_is_not_finite_names_layer_image_and_query() -> None:
     predicted = make_predictions(2, 4)
     predicted.boxes[1, 2, 0] = torch.nan
-    with pytest.raises(FloatingPointError, match=r"decoder layer 3 \(primary queries\) in image1.jpg"):
+    with pytest.raises(
+        FloatingPointError, match=r"decoder layer 3 \(primary queries\) in image1.jpg: .* query 2 and object 0"
+    ):
         HungarianAssigner()(predicted, make_targets([2, 2]))
 
 

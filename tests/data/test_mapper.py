@@ -1,12 +1,14 @@
 """Mapped samples: boxes follow the pixels, nothing invalid remains, bad files are named or skipped."""
 
 import copy
+import errno
 import logging
 import os
 
 import numpy as np
 import pytest
 import torch
+from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from omegaconf import ListConfig
 from PIL import Image
@@ -140,7 +142,7 @@ def test_a_bad_image_is_skipped_counted_and_logged_once(dataset, damage, caplog)
     assert "a.png" in caplog.text
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "I;16"])
 def test_every_pixel_format_becomes_three_channels(dataset, mode, tmp_path):
     path = str(tmp_path / ("x.tif" if mode == "CMYK" else "x.png"))
     Image.new(mode, (40, 30)).save(path)
@@ -158,3 +160,37 @@ def test_exif_rotation_is_applied(dataset, tmp_path):
 def test_unknown_policy():
     with pytest.raises(ValueError, match=r"on_bad_image must be one of \('raise', 'skip'\), got 'ignore'"):
         train_mapper(on_bad_image="ignore")
+
+
+def test_storage_that_fails_for_a_moment_is_asked_again(dataset, monkeypatch):
+    monkeypatch.setattr("querydet.data.mapper.FIRST_WAIT", 0.01)
+    failures = [OSError(errno.EIO, "Input/output error"), OSError(errno.ESTALE, "Stale file handle")]
+    read = utils.read_image
+
+    def fail_first(*arguments, **options):
+        if failures:
+            raise failures.pop()
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(utils, "read_image", fail_first)
+    assert train_mapper()(dataset[0]) is not None
+    failures += [OSError(errno.EIO, "Input/output error")] * 3
+    with pytest.raises(BadImageError, match=r"a\.png cannot be used: OSError: .*Input/output error"):
+        train_mapper()(dataset[0])
+    assert not failures
+
+
+def test_of_an_image_with_too_many_objects_some_are_drawn(dataset):
+    annotation = dataset[0]["annotations"][0]
+    record = {**dataset[0], "annotations": [{**annotation, "bbox": [k % 30, 1, 5, 6]} for k in range(5000)]}
+    assert len(train_mapper()(record)["instances"]) == 1000
+    mapper = train_mapper(max_objects=3)
+    drawn = []
+    for seed in (0, 0, 1):
+        np.random.seed(seed)  # noqa: NPY002
+        drawn.append(mapper(record)["instances"].gt_boxes.tensor)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert len(train_mapper(max_objects=None)(record)["instances"]) == 5000
+    with pytest.raises(ValueError, match="max_objects must be at least 1 or None, got 0"):
+        train_mapper(max_objects=0)

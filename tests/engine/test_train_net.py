@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from querydet.engine import train
-from querydet.engine.trainer import CLOCK
+from querydet.engine.history import CLOCK
 
 
 def read_metrics(folder):

@@ -1,7 +1,8 @@
 """A detector of a few hundred weights, with everything that makes a run hard to repeat.
 
 It draws noise per image, from the seed in the sample, and drops out activations with the global generator.
-``TOY_KILL="step 7"`` or ``"evaluation 2"`` ends the process by SIGKILL at its 7th step or in its 2nd evaluation.
+``TOY_KILL="step 7"`` or ``"evaluation 2"`` ends the process by SIGKILL at its 7th step or in its 2nd evaluation;
+``"step 7 SIGTERM 1"`` sends another signal, to process 1 of several.
 """
 
 import os
@@ -16,9 +17,15 @@ from torch import nn
 
 
 def kill_at(place, count):
-    """Ends the process when ``TOY_KILL`` says so."""
-    if os.environ.get("TOY_KILL") == f"{place} {count}":
-        os.kill(os.getpid(), signal.SIGKILL)
+    """Sends this process a signal when ``TOY_KILL`` says so."""
+    wanted = os.environ.get("TOY_KILL", "").split()
+    if wanted[:2] == [place, str(count)] and (len(wanted) < 4 or wanted[3] == str(comm.get_rank())):
+        os.kill(os.getpid(), signal.Signals[wanted[2]] if len(wanted) > 2 else signal.SIGKILL)
+
+
+def out_of_memory(*_):
+    """As torch raises it on a GPU."""
+    raise torch.OutOfMemoryError("CUDA out of memory. Injected by a test")
 
 
 class ToyDetector(nn.Module):
@@ -31,10 +38,23 @@ class ToyDetector(nn.Module):
         nan_at: the training step, counted from 1 in this process, whose class loss is NaN; 0 for never.
         nan_rank: the process in which that happens.
         nan_grad_at: the training step in which a gradient is NaN although the losses are finite.
+        room: the number of images that fit into memory; None: any number.
+        room_backward: whether memory is short in the backward pass, not in the forward one.
     """
 
-    def __init__(self, num_classes, dim=8, dropout=0.0, nan_at=0, nan_rank=0, nan_grad_at=0):
+    def __init__(
+        self,
+        num_classes,
+        dim=8,
+        dropout=0.0,
+        nan_at=0,
+        nan_rank=0,
+        nan_grad_at=0,
+        room=None,
+        room_backward=False,
+    ):
         super().__init__()
+        self.room, self.room_backward = room, room_backward
         self.num_classes = num_classes
         self.nan_at, self.nan_rank, self.nan_grad_at = nan_at, nan_rank, nan_grad_at
         self.backbone = nn.Sequential(nn.Conv2d(3, dim, 3, stride=4), nn.GroupNorm(2, dim), nn.ReLU())
@@ -56,6 +76,10 @@ class ToyDetector(nn.Module):
             losses["loss_class"] = losses["loss_class"] * float("nan")
         if self.steps == self.nan_grad_at:
             losses["loss_box"] = losses["loss_box"] + torch.sqrt(self.box_head.bias.sum() * 0)
+        if self.room is not None and len(batch) > self.room and comm.get_rank() == comm.get_world_size() - 1:
+            if not self.room_backward:
+                out_of_memory()
+            features.register_hook(out_of_memory)
         return losses
 
     def _features(self, item):
@@ -95,6 +119,7 @@ class ToyEvaluator(DatasetEvaluator):
         self.scores = []
 
     def process(self, inputs, outputs):
+        kill_at("image", ToyEvaluator.evaluations)
         self.scores += [float(output["instances"].scores.mean()) for output in outputs]
 
     def evaluate(self):

@@ -1,0 +1,75 @@
+"""What has changed in the config since the run that is being resumed was started."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from detectron2.config import LazyConfig
+from omegaconf import DictConfig, OmegaConf
+
+from querydet.checkpoint.folder import candidates
+from querydet.config import save_config
+
+CONFIG_FILE = "config.yaml"
+# A run that goes on with another value of these is another run: other data in another order, or another loss.
+FIXED = ("model.", "train.seed", "dataloader.train.total_batch_size", "dataloader.train.mapper.")
+# What only says how to go on: where there are faults, or how memory is used.
+FREE = ("on_bad_image", "read_retries", "checkpointing")
+
+
+def changes(cfg: DictConfig) -> list[str]:
+    """Differences from the config of the run in ``train.output_dir``, which has checkpoints.
+
+    Args:
+        cfg: the complete config.
+
+    Returns:
+        Lines ``key: old -> new``; none when there is nothing to resume.
+
+    Raises:
+        ValueError: something has changed that must not, and ``train.allow_changed_config`` is not set.
+    """
+    folder = cfg.train.output_dir
+    path = os.path.join(folder, CONFIG_FILE)
+    if not os.path.isfile(path) or not candidates(folder):
+        return []
+    try:
+        old = dict(_leaves(_plain(path)))
+    except Exception as error:  # whatever half a file leads to
+        return [f"{path} cannot be read, so that it is not known what has changed: {error}"]
+    with tempfile.TemporaryDirectory() as temporary:
+        # the same way to a file and back, so that equal values look equal
+        copy = os.path.join(temporary, CONFIG_FILE)
+        save_config(cfg, copy)
+        new = dict(_leaves(_plain(copy)))
+    found = {
+        key: f"{key}: {old.get(key, '(not set)')} -> {new.get(key, '(not set)')}"
+        for key in [*old, *(key for key in new if key not in old)]
+        if old.get(key) != new.get(key)
+    }
+    refused = [line for key, line in found.items() if key.startswith(FIXED) and not key.endswith(FREE)]
+    if refused and not cfg.train.allow_changed_config:
+        raise ValueError(
+            f"the run in {folder} was started with another config:\n  "
+            + "\n  ".join(refused)
+            + "\nResume with what it had, start a new run in another train.output_dir, or set "
+            "train.allow_changed_config=True to go on all the same"
+        )
+    return list(found.values())
+
+
+def _plain(path: str) -> Any:
+    return OmegaConf.to_container(LazyConfig.load(path), resolve=True, throw_on_missing=False)
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    items: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list | tuple):
+        items = list(enumerate(value))
+    if not items:
+        yield key, repr(value)
+    for name, child in items:
+        yield from _leaves(child, f"{key}.{name}" if key else str(name))

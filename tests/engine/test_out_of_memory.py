@@ -1,0 +1,48 @@
+"""Batches that do not fit into memory, on a model that says so."""
+
+import pytest
+import torch
+
+from querydet.engine import train
+from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
+
+FEW = ["train.max_iter=3", "train.log_period=1", "train.checkpointer.period=1it"]
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_step_is_computed_image_by_image(toy_config, tmp_path, backward, caplog):
+    train(toy_config(*FEW, folder="whole"))
+    short = ["model.room=1", f"model.room_backward={backward}", "train.out_of_memory.action=split"]
+    train(toy_config(*FEW, *short))
+    whole, split = (read_checkpoint(tmp_path / folder / "model_final.pth")["model"] for folder in ("whole", "run"))
+    for name, weight in whole.items():
+        torch.testing.assert_close(split[name], weight, rtol=1e-4, atol=1e-6)
+    for line, other in zip(read_metrics(tmp_path / "run"), read_metrics(tmp_path / "whole"), strict=True):
+        assert line == pytest.approx(other, rel=1e-5)
+    assert "Step repeated with one image at a time, for the 3. time: iteration 2: out of memory in" in caplog.text
+
+
+@pytest.mark.parametrize(("action", "room"), [("skip", 3), ("split", 0)])
+def test_a_step_can_be_left_out(toy_config, tmp_path, action, room, caplog):
+    train(toy_config(*FEW, f"model.room={room}", f"train.out_of_memory.action={action}"))
+    first, last = (read_checkpoint(tmp_path / "run" / name) for name in ("model_0000000.pth", "model_final.pth"))
+    assert_equal(first["model"], last["model"])
+    assert_equal(first["ema"], last["ema"])
+    assert read_metrics(tmp_path / "run")[-1]["out_of_memory_steps"] == 3
+    assert "Step left out, 3 of at most 100: iteration 2" in caplog.text
+    assert ".png" in caplog.text
+
+
+def test_too_many_of_them_stop_the_run_with_a_checkpoint(toy_config, tmp_path):
+    train(toy_config(*FEW[1:], "train.max_iter=1"))
+    options = ["train.out_of_memory={action: skip, max_skipped: 0}", "model.room=3", "train.allow_changed_config=True"]
+    with pytest.raises(torch.OutOfMemoryError, match=r"iteration 1: .*max_skipped=0 are allowed"):
+        train(toy_config(*FEW, *options), resume=True)
+    with pytest.raises(torch.OutOfMemoryError, match="Injected by a test"):
+        train(toy_config(*FEW, "model.room=3"), resume=True)
+    assert read_checkpoint(tmp_path / "run" / "model_final.pth")["iteration"] == 0
+
+
+def test_an_unknown_action_is_refused(toy_config):
+    with pytest.raises(ValueError, match=r"train.out_of_memory.action has to be one of stop, skip, split, got 'wait'"):
+        train(toy_config("train.out_of_memory.action=wait"))
