@@ -32,6 +32,7 @@ SOURCES = Path("ops") / "csrc"
 TORCH_TARGET_VERSION = "0x020b000000000000"
 # -fopenmp is not needed: threads come from torch. Nobody reads errno or floating point exceptions.
 CXX_FLAGS = ["-O3", "-g0", "-std=c++17", "-Wall", "-fno-math-errno", "-fno-trapping-math"]
+CUDA_SOURCES = ("ms_deform_attn_cuda.cu", "ms_deform_attn_fused_cuda.cu", "sort_cuda.cu")
 NVCC_FLAGS = ["-O3", "-std=c++17", "-Xcompiler", "-Wall"]
 
 
@@ -80,7 +81,7 @@ def make_extension() -> Extension:
     if with_cuda():
         extension = CUDAExtension
         # Not the same stem as a .cpp file: their objects would overwrite each other.
-        sources.append(SOURCES / "cuda" / "ms_deform_attn_cuda.cu")
+        sources += [SOURCES / "cuda" / name for name in CUDA_SOURCES]
         macros.append(("USE_CUDA", None))  # declares torch's CUDA functions in the stable ABI
     return extension(
         "querydet._C",
