@@ -6,7 +6,7 @@
 
 Registers, spills and shared memory are the compiler's words (``-Xptxas -v``). Instructions are counted in the machine
 code: all of the kernel, 16-byte loads from global memory (``LDG.E.128``), reductions in global memory (``RED``), and
-those that add four floats at once. ``cuobjdump`` comes with the toolkit or with Triton; without it there are no such counts.
+those that add four floats at once. ``cuobjdump`` comes with the toolkit or with Triton; without it nothing is counted.
 """
 
 import argparse
