@@ -133,7 +133,7 @@ class Fixture:
         model = MODELS[self.adapter](self)
         model.neck.in_channels = channels
         model.backbone = L(NamedMaps)(channels=channels)
-        _let_padding_in(model)
+        let_padding_in(model)
         detector = instantiate(model)
         conversion = convert_state_dict(self.group("state/"))
         split_hybrid(conversion, {"num_queries": self.num_queries})
@@ -155,7 +155,7 @@ class Fixture:
         return ours
 
 
-def _let_padding_in(model: DictConfig) -> None:
+def let_padding_in(model: DictConfig) -> None:
     """The released codes let the padding of a batch into the neck, the selection and the positional queries."""
     model.neck.ignore_padding = False
     if "usable_only" in model.selection:

@@ -60,8 +60,10 @@ def ties_in_selection(fixture: Fixture) -> bool:
     return fixture.description["stability"].get("invalid_in_topk", 0) > 0
 
 
-def all_layers(detector: QueryDetector, fixture: Fixture) -> tuple[QueryBatch, tuple[PredictionSet, ...]]:
-    memory = detector.encoder(detector.neck(fixture.features(), fixture.eval_padding()))
+def all_layers(
+    detector: QueryDetector, fixture: Fixture, features: dict[str, Tensor] | None = None
+) -> tuple[QueryBatch, tuple[PredictionSet, ...]]:
+    memory = detector.encoder(detector.neck(features or fixture.features(), fixture.eval_padding()))
     queries = detector.compose_queries(detector.selection(memory, training=False), None)
     outputs = detector.decoder(queries, memory, detector.heads, read_out=True)
     return queries, detector.heads(outputs, queries.groups, last_only=False)
