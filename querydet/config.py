@@ -20,6 +20,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from querydet.config_yaml import EVERYTHING, load_yaml
+
 TOP_LEVEL = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 
 
@@ -73,13 +75,15 @@ def find_config(name: str) -> str:
 def get_config(name: str) -> DictConfig:
     """Loads a shipped config for use in another one: ``get_config("common/train.py").train``.
 
-    Every call reads the file again, so that the caller may change what it gets.
+    Every call reads the file again, so that the caller may change what it gets. A config in Python is run; one in YAML
+    can only build known parts, see `querydet.config_yaml`.
 
     Args:
         name: see `find_config`.
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: a YAML file that names anything else.
     """
     return _load(find_config(name))
 
@@ -116,7 +120,7 @@ def save_config(cfg: DictConfig, path: str) -> None:
     """
     LazyConfig.save(cfg, path)
     try:
-        restored = _load(path)
+        restored = load_yaml(path, allow=[EVERYTHING])
     except Exception as error:
         raise ValueError(f"the config saved as {path} does not load again, use named functions: {error}") from error
     finally:
@@ -153,6 +157,8 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _load(path: str) -> Any:
+    if not path.endswith(".py"):
+        return load_yaml(path)
     importer = builtins.__import__
     try:
         return LazyConfig.load(path)

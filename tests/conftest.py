@@ -5,7 +5,8 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def toy_data(tmp_path_factory):
-    """``tests/engine/toy_config.py`` reads this variable."""
+    """``tests/engine/toy_config.py`` reads this variable; saved as yaml it names parts of the tests."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUERYDET_ALLOW_TARGETS", "tests")
         patch.setenv("QUERYDET_TOY_DATA", str(tmp_path_factory.mktemp("toy")))
         yield
