@@ -50,6 +50,7 @@ class QueryDetector(nn.Module):
         ValueError: when the parts do not fit together, saying which and what to change.
     """
 
+    training_only = ("denoising", "criterion")
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -191,8 +192,13 @@ class QueryDetector(nn.Module):
 
 def padding_mask(images: ImageList) -> Tensor:
     """(B, H, W) bool, True where a padded batch is not image: in training and evaluation alike."""
-    height, width = images.tensor.shape[-2:]
     sizes = torch.tensor([tuple(size) for size in images.image_sizes], device=images.tensor.device)
+    return mask_padding(sizes, images.tensor.shape[-2:])
+
+
+def mask_padding(sizes: Tensor, batch_size: Sequence[int]) -> Tensor:
+    """The same from image sizes (B, 2) as (height, width), and the height and width of the batch."""
+    height, width = batch_size
     rows = torch.arange(height, device=sizes.device) >= sizes[:, :1]
     columns = torch.arange(width, device=sizes.device) >= sizes[:, 1:]
     return rows[:, :, None] | columns[:, None, :]

@@ -23,10 +23,26 @@ def pixel_centres(shapes: Sequence[tuple[int, int]], device: torch.device) -> Te
 
 def valid_sizes(features: FeaturePyramid) -> Tensor:
     """Size of the image part of each token's level, in pixels of that level: (B, S, 2) as (w, h)."""
-    sizes = features.valid_ratios.new_tensor([(width, height) for height, width in features.shapes])
-    valid = (features.valid_ratios * sizes).round()  # undoes the division exactly
-    repeats = torch.tensor(features.level_sizes, device=sizes.device)
-    return valid.repeat_interleave(repeats, dim=1, output_size=sum(features.level_sizes))
+    valid = [
+        torch.stack([ratios[:, 0] * width, ratios[:, 1] * height], dim=-1).round()  # undoes the division exactly
+        for ratios, (height, width) in zip(features.valid_ratios.unbind(1), features.shapes, strict=True)
+    ]
+    return repeat_levels(valid, features.level_sizes)
+
+
+def repeat_levels(values: Sequence[Tensor], level_sizes: Sequence[int]) -> Tensor:
+    """Give every token the value of its level.
+
+    Args:
+        values: of each level, (B, n).
+        level_sizes: tokens of each level. They may be symbols: nothing here needs their value, so that an exported
+            model works for all sizes.
+
+    Returns:
+        (B, S, n).
+    """
+    repeated = [value[:, None].expand(-1, size, -1) for value, size in zip(values, level_sizes, strict=True)]
+    return torch.cat(repeated, dim=1)
 
 
 class EncoderLayer(nn.Module):

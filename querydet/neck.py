@@ -10,7 +10,6 @@ an image's features depend on the images beside it. Here that is a choice, and t
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from querydet.boxes import full_precision
@@ -149,7 +148,15 @@ def _flatten(maps: list[Tensor]) -> Tensor:
 
 
 def _resize_mask(padding: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(padding[None].float(), size=tuple(size))[0].bool()  # nearest, as in all released code
+    """Nearest neighbours, as in all released code.
+
+    The same as ``F.interpolate``, written out: other runtimes round the positions of an exported one differently.
+    """
+    for dim, wanted in zip((1, 2), size, strict=True):
+        positions = torch.arange(wanted, device=padding.device, dtype=torch.float32)
+        nearest = (positions * (padding.shape[dim] / wanted)).floor().long()
+        padding = padding.index_select(dim, nearest.clamp(max=padding.shape[dim] - 1))
+    return padding
 
 
 def _valid_ratio(mask: Tensor) -> Tensor:

@@ -151,8 +151,9 @@ def locate_samples(
 
 def _level_sizes(spatial_shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
     """(L, 1, 2) as (W, H); a level without pixels is never sampled, 1 only keeps its coordinates finite."""
-    sizes = torch.tensor([(width, height) for height, width in spatial_shapes], dtype=like.dtype)
-    return sizes.clamp(min=1).to(like.device)[:, None, :]
+    # number by number: the sizes of an exported model are symbols, which torch.tensor would take for what they are now
+    sizes = [like.new_full((), size) for height, width in spatial_shapes for size in (width, height)]
+    return torch.stack(sizes).clamp(min=1).view(-1, 1, 2)
 
 
 def normalize_logits(attention_logits: Tensor) -> Tensor:

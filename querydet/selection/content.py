@@ -33,7 +33,7 @@ class LearnedContent(nn.Embedding):
 
     def forward(self, box_content: Tensor | None, features: Tensor) -> Tensor:  # type: ignore[override]
         """The table for each image, (B, Q, C), whatever the boxes and the features (B, Q, C) of the tokens are."""
-        return self.weight.expand(len(features), -1, -1)
+        return self.weight.expand(features.shape[0], -1, -1)
 
 
 class ProjectedFeatures(nn.Module):

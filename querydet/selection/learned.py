@@ -36,7 +36,7 @@ class LearnedPoints(nn.Module):
 
     def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Repeat the table for each image, in training and inference alike."""
-        position, content = self.embedding.weight.expand(len(memory.tokens), -1, -1).chunk(2, dim=-1)
+        position, content = self.embedding.weight.expand(memory.tokens.shape[0], -1, -1).chunk(2, dim=-1)
         points = full_precision(self.reference_points(position)).sigmoid()
         group = QueryGroup(PRIMARY, 0, self.num_queries)
         return (InitialQueries(group=group, content=content, boxes=points, position=position),)
@@ -98,7 +98,7 @@ class LearnedAnchors(nn.Module):
         """Repeat the tables for each image, in training and inference alike."""
         content = F.pad(self.content.weight, (0, 1)) if self.indicator else self.content.weight
         boxes = full_precision(self.anchors.weight).sigmoid()
-        images = len(memory.tokens)
+        images = memory.tokens.shape[0]  # len() would fix it in an exported model
         return (
             InitialQueries(
                 group=QueryGroup(PRIMARY, 0, self.num_queries),

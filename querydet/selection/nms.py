@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 from querydet.boxes import cxcywh_to_xyxy
+from querydet.layers.suppression import suppress
 from querydet.queries.position import BoxEmbedding
 from querydet.selection.content import LearnedContent, ProjectedFeatures
 from querydet.selection.proposals import ProposalHead
@@ -87,9 +87,6 @@ class NMSSelection(TopKSelection):
         )
 
 
-# An operator, because how many boxes are left depends on their values: a model on the meta device, whose tensors have
-# none, can still be counted, and a compiled one has one break-free call here.
-@torch.library.custom_op("querydet::select_by_level", mutates_args=())
 def select_by_level(
     scores: Tensor,
     boxes_xyxy: Tensor,
@@ -113,63 +110,41 @@ def select_by_level(
     Returns:
         (B, Q) int64, by falling score.
     """
-    level = torch.arange(len(level_sizes), device=scores.device)
-    level = level.repeat_interleave(torch.tensor(level_sizes, device=scores.device), output_size=scores.shape[1])
-    selected = []
-    for image_scores, image_boxes in zip(scores, boxes_xyxy, strict=True):
-        kept = _suppress(image_scores, image_boxes, level_sizes, max_candidates, iou_threshold)
-        if len(kept) < num_queries:
-            kept = image_scores.topk(num_queries).indices
-        selected.append(_share_places(kept, level[kept], len(level_sizes), num_queries, share))
-    return torch.stack(selected)
+    left = suppress(boxes_xyxy, _candidates(scores, level_sizes, max_candidates), iou_threshold)  # (B, L, S)
+    kept = left.any(1)
+    order = scores.masked_fill(~kept, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    by_level = left.transpose(1, 2).gather(1, order[..., None].expand(-1, -1, len(level_sizes)))
+    places = _share_places(by_level, num_queries, share)
+    # ranked like this the wanted tokens come first, and their number is known without asking the device
+    shared = order.gather(1, places.int().argsort(dim=1, descending=True, stable=True)[:, :num_queries])
+    best = scores.topk(num_queries, dim=1).indices
+    return torch.where(kept.sum(1, keepdim=True) < num_queries, best, shared)
 
 
-@select_by_level.register_fake
-def _(
-    scores: Tensor,
-    boxes_xyxy: Tensor,
-    level_sizes: Sequence[int],
-    num_queries: int,
-    share: int,
-    max_candidates: int,
-    iou_threshold: float,
-) -> Tensor:
-    return scores.new_empty((len(scores), num_queries), dtype=torch.int64)
-
-
-def _suppress(
-    scores: Tensor, boxes_xyxy: Tensor, level_sizes: Sequence[int], max_candidates: int, iou_threshold: float
-) -> Tensor:
-    """The tokens of an image that are left in any level, by falling score."""
-    kept = []
-    start = 0
+def _candidates(scores: Tensor, level_sizes: Sequence[int], max_candidates: int) -> Tensor:
+    """The scores of each level's best tokens, (B, L, S); minus infinity for those of other levels and all others."""
+    levels, start = [], 0
     for size in level_sizes:
-        candidates = start + scores[start : start + size].topk(min(max_candidates, size)).indices
-        # level by level: one call with shifted boxes would round their overlaps
-        kept.append(candidates[nms(boxes_xyxy[candidates], scores[candidates], iou_threshold)])
+        best = scores[:, start : start + size].topk(torch.sym_min(size, max_candidates), dim=1)
+        levels.append(torch.full_like(scores, -torch.inf).scatter(1, best.indices + start, best.values))
         start += size
-    left = torch.cat(kept)
-    left = left[scores[left] > -torch.inf]
-    return left[scores[left].argsort(descending=True, stable=True)]
+    return torch.stack(levels, dim=1)
 
 
-def _share_places(kept: Tensor, level: Tensor, num_levels: int, num_queries: int, share: int) -> Tensor:
+def _share_places(kept: Tensor, num_queries: int, share: int) -> Tensor:
     """The first tokens of each level up to its share, and the first others, in the order in which they come.
 
     Args:
-        kept: (n,) tokens, at least Q.
-        level: (n,) of each.
-        num_levels: L.
+        kept: (B, S, L) bool, of which level a token is left; of none or one.
         num_queries: Q.
         share: places of each level.
 
     Returns:
-        (Q,).
+        (B, S) bool, True for Q tokens of each image, or for all that are left where there are fewer.
     """
-    one_hot = level[:, None] == torch.arange(num_levels, device=level.device)
-    rank = one_hot.cumsum(0).gather(1, level[:, None])[:, 0]  # within the level, from 1
-    first = rank <= share
-    first &= first.cumsum(0) <= num_queries
-    rest = (~first).cumsum(0) <= num_queries - first.sum()
-    # ranked like this the wanted tokens come first, and their number is known without asking the device
-    return kept[(first | rest).byte().argsort(descending=True, stable=True)[:num_queries]]
+    left = kept.any(-1)
+    rank = kept.int().cumsum(1)  # within the level, from 1
+    first = (kept & (rank <= share)).any(-1)
+    first = first & (first.int().cumsum(1) <= num_queries)
+    others = left & ~first
+    return first | (others & (others.int().cumsum(1) <= num_queries - first.int().sum(1, keepdim=True)))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from querydet.boxes import in_full_precision
-from querydet.encoder import pixel_centres, valid_sizes
+from querydet.encoder import pixel_centres, repeat_levels, valid_sizes
 from querydet.heads import PredictionHeads, make_box_head, make_class_head
 from querydet.structures import FeaturePyramid, Proposals
 
@@ -24,10 +24,9 @@ def make_anchors(features: FeaturePyramid) -> tuple[Tensor, Tensor]:
         coordinates within (0.01, 0.99).
     """
     centres = pixel_centres(features.shapes, features.tokens.device) / valid_sizes(features)
-    sizes = [BASE_SIZE * 2.0**level for level in range(len(features.shapes))]
-    repeats = torch.tensor(features.level_sizes, device=centres.device)
-    side = torch.tensor(sizes, device=centres.device).repeat_interleave(repeats, output_size=centres.shape[1])
-    anchors = torch.cat([centres, side[None, :, None].expand_as(centres)], dim=-1)
+    sides = [centres.new_full((1, 2), BASE_SIZE * 2.0**level) for level in range(len(features.shapes))]
+    side = repeat_levels(sides, features.level_sizes)
+    anchors = torch.cat([centres, side.expand_as(centres)], dim=-1)
     usable = ((anchors > MARGIN) & (anchors < 1 - MARGIN)).all(-1) & ~features.padding
     return anchors, usable
 
