@@ -34,6 +34,8 @@ class DecoderLayer(nn.Module):
         ValueError: when ``order`` is not an order of the three steps.
     """
 
+    training_only = ("read_out",)
+
     def __init__(
         self,
         *,

@@ -91,6 +91,11 @@ class PredictionHeads(nn.Module):
             head.load_state_dict({name: last[name] if name.startswith("layers.2") else first[name] for name in first})
 
     @property
+    def training_only(self) -> tuple[str, ...]:
+        """What inference does without: it classifies after the last layer alone, and never one to many."""
+        return ("one_to_many_heads", *(f"class_heads.{layer}" for layer in range(len(self.class_heads) - 1)))
+
+    @property
     def num_classes(self) -> int:
         """K."""
         head = self.class_heads[0]

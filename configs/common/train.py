@@ -13,6 +13,9 @@ train = {
     "init_allow_mismatch": False,
     # --resume refuses a changed model, seed, batch size, training data or augmentation. True: go on all the same.
     "allow_changed_config": False,
+    # Load a detector of other classes (found by name), queries, groups of queries or feature levels, for fine-tuning:
+    # what means the same in both is taken, and what starts anew is listed.
+    "init_surgery": False,
     "seed": 42,
     # "auto": cuda when there is one and --num-gpus is not 0.
     "device": "auto",

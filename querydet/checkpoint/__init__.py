@@ -1,6 +1,7 @@
-"""Checkpoints: written atomically, resumed from the last complete one, loaded strictly."""
+"""Checkpoints: written atomically, resumed from the last complete one, loaded strictly, adapted on request."""
 
 from querydet.checkpoint.checkpointer import Checkpointer, check_exists, load_weights
 from querydet.checkpoint.folder import last_iteration
+from querydet.checkpoint.surgery import Surgery, adapt, load_adapted
 
-__all__ = ["Checkpointer", "check_exists", "last_iteration", "load_weights"]
+__all__ = ["Checkpointer", "Surgery", "adapt", "check_exists", "last_iteration", "load_adapted", "load_weights"]

@@ -23,6 +23,7 @@ from querydet.checkpoint.folder import BEST, POINTER, candidates
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.seal import damage, seal
 from querydet.checkpoint.settings import stored_settings
+from querydet.checkpoint.surgery import Surgery, adapt
 from querydet.checkpoint.weights import find_weights
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class Checkpointer(DetectionCheckpointer):
         self.allow_average = False
         self.allow_backbone_only = allow_backbone_only
         self.class_names = list(class_names)
+        self.adapt = False  # also load files of other classes, queries, groups or levels, and say what starts anew
+        self.surgery: Surgery | None = None  # what the last file needed for that
         self._keys: set[str] = set()
 
     def save(self, name: str, tag: bool = True, **extra: Any) -> None:
@@ -110,12 +113,12 @@ class Checkpointer(DetectionCheckpointer):
         Raises:
             ValueError: something that this run needs is not in the file, or it belongs to another model.
         """
-        allowed = self.allow_mismatch, self.allow_backbone_only
-        self.allow_mismatch = self.allow_backbone_only = False
+        allowed = self.allow_mismatch, self.allow_backbone_only, self.adapt
+        self.allow_mismatch = self.allow_backbone_only = self.adapt = False
         try:
             self.load(path)
         finally:
-            self.allow_mismatch, self.allow_backbone_only = allowed
+            self.allow_mismatch, self.allow_backbone_only, self.adapt = allowed
         missing = [key for key in self.checkpointables if key not in self._keys]
         if missing:
             raise ValueError(f"checkpoint {path} holds no {', '.join(missing)}: it cannot be resumed with this config")
@@ -142,11 +145,25 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
         check_settings(self.model, stored_settings(checkpoint), self.allow_mismatch)
+        checkpoint = self._adapted(checkpoint) if self.adapt else checkpoint
         heuristics = bool(checkpoint.get("matching_heuristics", False))
         backbone = heuristics or all(key.startswith(BACKBONE) for key in checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         if not (backbone and self.allow_backbone_only and check_backbone(self.model, incompatible)):
             check_compatible(self.model, incompatible, self.allow_mismatch)
+
+    def _adapted(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        if checkpoint.get("matching_heuristics") or all(key.startswith(BACKBONE) for key in checkpoint["model"]):
+            return checkpoint  # a backbone alone
+        state = {key: torch.as_tensor(value) for key, value in checkpoint["model"].items()}
+        self.surgery = adapt(
+            self.model,
+            state,
+            source_classes=checkpoint.get("class_names") or (),
+            target_classes=self.class_names,
+        )
+        logger.info("The checkpoint was adapted to the model:\n  %s", self.surgery.describe())
+        return {**checkpoint, "model": self.surgery.state}
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_checkpoint(filename)

@@ -40,8 +40,9 @@ def check_compatible(model: nn.Module, incompatible: Any, allow_mismatch: bool) 
     text = "\n".join(part for part in parts if part)
     if not allow_mismatch:
         raise ValueError(
-            f"the checkpoint does not fit the model\n{text}\n  To fine-tune from it all the same, with other classes "
-            "or queries for example, set train.init_allow_mismatch=True: what fits is loaded, the rest starts anew."
+            f"the checkpoint does not fit the model\n{text}\n  To fine-tune from it with other classes, "
+            "queries, groups or levels, set train.init_surgery=True. With train.init_allow_mismatch=True whatever fits "
+            "by name and shape is loaded, and the rest starts anew."
         )
     if len(wrong) + len(missing) == len(model.state_dict()):
         raise ValueError(f"nothing in the checkpoint fits the model\n{text}")

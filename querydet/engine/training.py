@@ -84,6 +84,7 @@ def _train(cfg: DictConfig, resume: bool, request: StopRequest) -> dict[str, Any
     checkpointer = Checkpointer(
         model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **parts
     )
+    checkpointer.adapt = cfg.train.init_surgery
     results: dict[str, Any] = {}
     trainer.request = request
     evaluation = partial(_evaluate_all, cfg, test, model, ema, results, request)

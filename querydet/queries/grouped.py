@@ -72,6 +72,8 @@ class GroupedTopKSelection(TopKSelection):
             the queries their content.
     """
 
+    training_only = ("extra_proposals", "extra_contents")
+
     def __init__(self, *, num_groups: int = 11, source: str = "per_set", **primary: Any) -> None:
         super().__init__(**primary)
         check_num_groups(num_groups)
@@ -139,6 +141,8 @@ class GroupedLearnedAnchors(LearnedAnchors):
     Raises:
         ValueError: for less than one group, or an unknown initialisation.
     """
+
+    training_only = ("extra_groups",)
 
     def __init__(self, *, num_groups: int = 11, **primary: Any) -> None:
         super().__init__(**primary)

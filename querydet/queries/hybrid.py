@@ -27,6 +27,8 @@ class HybridTopKSelection(TopKSelection):
         ValueError: when numbers are out of their range, or learned contents do not cover the queries.
     """
 
+    training_only = ("extra_content",)
+
     def __init__(
         self,
         *,

@@ -1,0 +1,176 @@
+"""Weights of one detector for another: other classes, queries, groups of queries, or feature levels.
+
+What means the same in both is taken; what is new starts as the model does, or as a copy of the part that a new one is
+made from. Anything that this does not explain is an error, so that a wrong file does not pass for a fine-tuning.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from querydet.checkpoint.surgery_rules import ClassMap, LevelMap, adapt_rows
+from querydet.checkpoint.training_only import training_only_keys
+
+# Parts that may come and go: groups of queries, denoising, one-to-many read-outs, levels.
+_OPTIONAL = re.compile(
+    r"denoising\.|heads\.one_to_many_heads\.|decoder\.layers\.\d+\.read_out\.|neck\.(extra_)?projections\.\d+\."
+    r"|selection\.(extra_(proposals|contents|groups)\.\d+|extra_content|content)\."
+)
+# What a new part starts as a copy of: the constructors do the same with untrained weights.
+_COPIED_FROM = (
+    (re.compile(r"selection\.extra_proposals\.\d+\.(class_head|box_head|norm)\."), r"selection.proposals.\1."),
+    (re.compile(r"selection\.extra_contents\.\d+\.(linear|norm)\."), r"selection.content.\1."),
+    (re.compile(r"heads\.one_to_many_heads\.(class|box)\."), r"heads.\1_heads."),
+)
+
+
+@dataclass
+class Surgery:
+    """What was done to a state dict, and its result.
+
+    Args:
+        state: complete and of the model's shapes.
+        summary: the differences of the two models, one a line.
+        fresh: names, or parts of them, that start anew.
+        copied: names that start as copies of others.
+        dropped: names of the file that the model has no place for.
+        problems: differences that are none of surgery's.
+    """
+
+    state: dict[str, Tensor] = field(default_factory=dict)
+    summary: list[str] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+    copied: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def describe(self) -> str:
+        """All of it in words."""
+        titles = ("starts anew", "starts as a copy", "not used from the file", "does not fit")
+        parts = [*self.summary]
+        for title, lines in zip(titles, (self.fresh, self.copied, self.dropped, self.problems), strict=True):
+            if lines:
+                parts.append("\n    ".join([f"{title} ({len(lines)}):", *lines]))
+        return "\n  ".join(parts) if parts else "nothing differs"
+
+
+def adapt(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source_classes: Sequence[str] = (),
+    target_classes: Sequence[str] = (),
+) -> Surgery:
+    """Make weights of a similar detector fit a model.
+
+    Classes are found by name where both sides are named (without regard to case and surrounding blanks), else by
+    number if there are equally many, else all start anew. Of ranked or learned queries the first are kept; more of them
+    are drawn as the model draws them. Levels correspond by their resolution, counted from the coarsest backbone map.
+
+    Args:
+        model: freshly built; it is not changed.
+        state: weights of a detector of this project.
+        source_classes: names of the classes that they know, in order.
+        target_classes: names of the model's classes, in order.
+
+    Returns:
+        A complete state dict of the model's shapes, and what was done; tensors are shared with neither.
+
+    Raises:
+        ValueError: the weights are of another kind of model, or names and class counts contradict each other.
+    """
+    done = Surgery()
+    own = model.state_dict()
+    levels = LevelMap.between(model, state)
+    classes = ClassMap.between(model, state, source_classes, target_classes)
+    done.summary += [*classes.summary, *levels.summary]
+    source = _rename(state, own, levels)
+    for key, initial in own.items():
+        if key not in source:
+            continue
+        adapted = adapt_rows(key, initial, source[key], model, classes, levels)
+        if adapted is None:
+            shapes = f"{tuple(source[key].shape)} in the file, {tuple(initial.shape)} in the model"
+            done.problems.append(f"{key}: {shapes}, which is no difference of classes, queries, groups or levels")
+            continue
+        done.state[key] = adapted.value
+        if adapted.fresh:
+            done.fresh.append(f"{key}: {adapted.fresh}")
+    optional = training_only_keys(model)
+    for key, initial in own.items():
+        if key not in source:
+            _fill(key, initial, done, optional)
+    unused = [key for key in source if key not in own]
+    done.dropped += [key for key in unused if _OPTIONAL.match(key)]
+    done.problems += [f"{key}: in the file but not in the model" for key in unused if not _OPTIONAL.match(key)]
+    if done.problems:
+        raise ValueError(
+            f"the checkpoint is not one of a similar detector\n  {done.describe()}\n  Start from a config that differs "
+            "in classes, queries, groups and levels alone (train.init_surgery), or load what fits by name and shape "
+            "with train.init_allow_mismatch=True"
+        )
+    return done
+
+
+def load_adapted(model: nn.Module, path: str, class_names: Sequence[str] = ()) -> Surgery:
+    """Load a checkpoint of a similar detector for fine-tuning; see :func:`adapt`. What was done is logged.
+
+    Args:
+        model: freshly built.
+        path: a checkpoint of this project, an address that Detectron2 knows.
+        class_names: of the model's classes, in order.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or of another kind of model.
+    """
+    from querydet.checkpoint.checkpointer import Checkpointer  # which knows how to read files, and calls adapt
+
+    checkpointer = Checkpointer(model, class_names=class_names, allow_backbone_only=False)
+    checkpointer.adapt = True
+    checkpointer.load(path)
+    assert checkpointer.surgery is not None
+    return checkpointer.surgery
+
+
+def _fill(key: str, initial: Tensor, done: Surgery, optional: set[str]) -> None:
+    """Give a weight that the file does not have its first value."""
+    original = _original(key, done.state)
+    if original is not None:
+        done.state[key] = done.state[original].clone()
+        done.copied.append(f"{key} of {original}")
+        return
+    done.state[key] = initial.clone()
+    if key in optional or _OPTIONAL.match(key):
+        done.fresh.append(key)
+    else:
+        done.problems.append(f"{key}: missing in the file")
+
+
+def _original(key: str, state: Mapping[str, Tensor]) -> str | None:
+    """The weight that a new one starts as a copy of, if it is there."""
+    for pattern, replacement in _COPIED_FROM:
+        original = pattern.sub(replacement, key)
+        if original != key and original in state:
+            return original
+    kind = re.fullmatch(r"heads\.class_heads\.\d+\.(weight|bias)", key)
+    if kind is None:
+        return None
+    # files for inference alone have none but the last layer's
+    others = [name for name in state if re.fullmatch(rf"heads\.class_heads\.\d+\.{kind[1]}", name)]
+    return others[-1] if others else None
+
+
+def _rename(state: Mapping[str, Tensor], own: Mapping[str, Tensor], levels: LevelMap) -> dict[str, Tensor]:
+    """The file's weights under the names that the model has for the same things."""
+    grouped = any(key.startswith("denoising.members.") for key in own)
+    renamed = {}
+    for key, value in state.items():
+        if grouped:
+            key = re.sub(r"^denoising\.(?!members\.)", "denoising.members.0.", key)
+        elif key.startswith("denoising.members.0.") and "denoising.label_embed.weight" in own:
+            key = key.replace("members.0.", "", 1)
+        renamed[levels.rename(key)] = value
+    return renamed

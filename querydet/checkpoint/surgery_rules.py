@@ -1,0 +1,238 @@
+"""Which rows of which weights belong to a class, a query or a feature level, and how to move them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from querydet.layers import MultiScaleDeformableAttention
+
+_CLASS_ROWS = re.compile(
+    r"(heads\.(class_heads|one_to_many_heads\.class)\.\d+|selection\.(proposals|extra_proposals\.\d+)\.class_head)"
+    r"\.(weight|bias)"
+)
+_LABEL_ROWS = re.compile(r"denoising\.(members\.\d+\.)?label_embed\.weight")
+_QUERY_ROWS = re.compile(
+    r"selection\.(extra_groups\.\d+\.)?(content|anchors|embedding|extra_content|extra_contents\.\d+)\.weight"
+)
+_LEVEL_ROWS = re.compile(r"(.*)\.(sampling_offsets|attention_weights)\.(weight|bias)")
+_LEVEL_EMBED = "neck.level_embed"
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A weight in the model's shape, and in words what of it is new ("" when nothing is)."""
+
+    value: Tensor
+    fresh: str = ""
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """For each class of the model its number in the file, None for a new one."""
+
+    rows: tuple[int | None, ...]
+    source_count: int
+    names: tuple[str, ...] = ()
+    objectness: bool = False  # the first column of the proposals' class head means "an object", whatever the classes
+    summary: tuple[str, ...] = ()
+
+    @classmethod
+    def between(
+        cls, model: nn.Module, state: Mapping[str, Tensor], source: Sequence[str], target: Sequence[str]
+    ) -> "ClassMap":
+        """Find the classes of a model in a file.
+
+        Raises:
+            ValueError: the file has no class heads, or names and counts contradict each other.
+        """
+        own = model.state_dict()
+        found = _class_head(own)
+        if found is None or found not in state:
+            found = _class_head(state)
+        if found is None:
+            raise ValueError(
+                "the file has no class heads ('heads.class_heads...'): it is no detector of this project; convert it "
+                "with tools/convert_checkpoint.py, or start from its backbone alone"
+            )
+        head = _class_head(own)
+        assert head is not None
+        before, after = len(state[found]), len(own[head])
+        for names, count, whose in ((source, before, "the file's"), (target, after, "the model's")):
+            if names and len(names) != count:
+                raise ValueError(f"{len(names)} class names were given, but {whose} heads have {count} classes")
+        objectness = bool(getattr(getattr(model, "selection", None), "objectness", False))
+        rows, summary = _match_classes(before, after, source, target)
+        return cls(rows, before, tuple(target), objectness, summary)
+
+    def move(self, initial: Tensor, source: Tensor) -> Tensor:
+        """Put the file's rows, one a class, where the model wants them."""
+        value = initial.clone()
+        for row, origin in enumerate(self.rows):
+            if origin is not None:
+                value[row] = source[origin]
+        return value
+
+    def describe_fresh(self) -> str:
+        """Which rows have no origin."""
+        new = [index for index, origin in enumerate(self.rows) if origin is None]
+        if not new:
+            return ""
+        return "the rows of " + ", ".join(self.names[index] if self.names else f"class {index}" for index in new)
+
+
+@dataclass(frozen=True)
+class LevelMap:
+    """How the feature levels of a file and of a model correspond."""
+
+    before: int
+    after: int
+    shift: int = 0  # from a level of the file to the model's
+    backbone_maps: int = 0  # of the file
+    summary: tuple[str, ...] = ()
+    new: tuple[int, ...] = field(default=())
+
+    @classmethod
+    def between(cls, model: nn.Module, state: Mapping[str, Tensor]) -> "LevelMap":
+        """Find the levels of a model in a file.
+
+        Raises:
+            ValueError: the file has no levels, or they are of another backbone's maps.
+        """
+        own = model.state_dict()
+        if _LEVEL_EMBED not in state:
+            raise ValueError(
+                f"the file has no '{_LEVEL_EMBED}': it is no detector of this project; convert it with "
+                "tools/convert_checkpoint.py, or start from its backbone alone"
+            )
+        before, after = len(state[_LEVEL_EMBED]), len(own[_LEVEL_EMBED])
+        source, target = _map_widths(state), _map_widths(own)
+        common = min(len(source), len(target))
+        if not common or source[-common:] != target[-common:]:
+            raise ValueError(
+                f"the file's neck reads backbone maps of {source} channels, the model's of {target}: levels can be "
+                "added or removed, but the coarsest map must be the same; take the file's backbone"
+            )
+        shift = len(target) - len(source)
+        new = tuple(level for level in range(after) if not 0 <= level - shift < before)
+        summary = []
+        if before != after or shift:
+            lost = [str(level) for level in range(before) if not 0 <= level + shift < after]
+            summary.append(
+                f"levels: {before} in the file, {after} in the model"
+                + (f"; new: {', '.join(map(str, new))}" if new else "")
+                + (f"; not used: {', '.join(lost)} of the file" if lost else "")
+            )
+        return cls(before, after, shift, len(source), tuple(summary), new)
+
+    def rename(self, key: str) -> str:
+        """The model's name of a backbone map's projection."""
+        match = re.fullmatch(r"neck\.projections\.(\d+)\.(.*)", key)
+        if match is None or not self.shift:
+            return key
+        number = int(match[1]) + self.shift
+        return (
+            f"neck.projections.{number}.{match[2]}" if number >= 0 else f"neck.projections.{match[1]}.unused.{match[2]}"
+        )
+
+    def move(self, initial: Tensor, source: Tensor, dim: int) -> Tensor:
+        """Put the file's levels, along a dimension, where the model wants them."""
+        value = initial.clone()
+        for level in range(self.after):
+            if level not in self.new:
+                value.select(dim, level).copy_(source.select(dim, level - self.shift))
+        return value
+
+    def describe_fresh(self) -> str:
+        """Which levels have no origin."""
+        return f"level {', '.join(map(str, self.new))}" if self.new else ""
+
+
+def adapt_rows(
+    key: str, initial: Tensor, source: Tensor, model: nn.Module, classes: ClassMap, levels: LevelMap
+) -> Adapted | None:
+    """One weight of the file in the model's shape.
+
+    Args:
+        key: its name.
+        initial: the model's own.
+        source: the file's.
+        model: says what the rows of its deformable attention are.
+        classes, levels: how the two sides correspond.
+
+    Returns:
+        None when the shapes differ in a way that no rule explains.
+    """
+    if initial.dim() != source.dim():
+        return None
+    if _CLASS_ROWS.fullmatch(key) and initial.shape[1:] == source.shape[1:]:
+        if classes.objectness and key.startswith("selection."):
+            return _first_rows(initial, source, "columns without a meaning")
+        return Adapted(classes.move(initial, source), classes.describe_fresh())
+    if _LABEL_ROWS.fullmatch(key) and initial.shape[1:] == source.shape[1:]:
+        value = classes.move(initial, source)
+        if len(initial) > len(classes.rows) and len(source) > classes.source_count:
+            value[len(classes.rows)] = source[classes.source_count]  # the row of "no object"
+        return Adapted(value, classes.describe_fresh())
+    if _QUERY_ROWS.fullmatch(key) and initial.shape[1:] == source.shape[1:]:
+        return _first_rows(initial, source, "queries")
+    if key == _LEVEL_EMBED and initial.shape[1:] == source.shape[1:]:
+        return Adapted(levels.move(initial, source, 0), levels.describe_fresh())
+    if _LEVEL_ROWS.fullmatch(key):
+        return _move_points(key, initial, source, model, levels)
+    return Adapted(source.detach().clone().to(initial.dtype)) if initial.shape == source.shape else None
+
+
+def _move_points(key: str, initial: Tensor, source: Tensor, model: nn.Module, levels: LevelMap) -> Adapted | None:
+    attention = model.get_submodule(key.rsplit(".", 2)[0])
+    assert isinstance(attention, MultiScaleDeformableAttention)
+    rows = len(initial) // (attention.num_heads * attention.num_levels)
+    if len(source) != attention.num_heads * levels.before * rows or initial.shape[1:] != source.shape[1:]:
+        return None
+    inner = (rows, *initial.shape[1:])
+    moved = levels.move(
+        initial.view(attention.num_heads, levels.after, *inner),
+        source.view(attention.num_heads, levels.before, *inner),
+        1,
+    )
+    return Adapted(moved.reshape(initial.shape), levels.describe_fresh())
+
+
+def _first_rows(initial: Tensor, source: Tensor, what: str) -> Adapted:
+    value, common = initial.clone(), min(len(initial), len(source))
+    value[:common] = source[:common]
+    return Adapted(value, f"{what} {common} to {len(initial) - 1}" if common < len(initial) else "")
+
+
+def _class_head(state: Mapping[str, Tensor]) -> str | None:
+    heads = [key for key in state if re.fullmatch(r"heads\.class_heads\.\d+\.bias", key)]
+    return heads[-1] if heads else None
+
+
+def _map_widths(state: Mapping[str, Tensor]) -> list[int]:
+    widths = {}
+    for key, value in state.items():
+        match = re.fullmatch(r"neck\.projections\.(\d+)\.conv\.weight", key)
+        if match:
+            widths[int(match[1])] = value.shape[1]
+    return [widths[number] for number in sorted(widths)]
+
+
+def _match_classes(
+    before: int, after: int, source: Sequence[str], target: Sequence[str]
+) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+    if source and target:
+        numbers = {_plain(name): index for index, name in reversed(list(enumerate(source)))}
+        rows = tuple(numbers.get(_plain(name)) for name in target)
+        same = [name for name, origin in zip(target, rows, strict=True) if origin is not None]
+        summary = f"classes: {before} in the file, {after} in the model; found by name: {', '.join(same) or 'none'}"
+        return rows, () if rows == tuple(range(before)) else (summary,)
+    if before == after:
+        unsure = "classes: taken in their order, as only one side has names"
+        return tuple(range(after)), (unsure,) if source or target else ()
+    return (None,) * after, (f"classes: {before} in the file, {after} in the model, without names to find them by",)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").lower().split())

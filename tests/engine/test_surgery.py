@@ -1,0 +1,48 @@
+"""Fine-tuning from a detector of other classes, queries and levels, by switches of the config alone."""
+
+import logging
+
+import pytest
+import torch
+
+from querydet.checkpoint import Checkpointer
+from querydet.data.synthetic_scene import CLASS_NAMES
+from querydet.engine import train
+from tests.engine.conftest import DINO_CONFIG
+from tests.models import tiny_detector
+
+SWITCHES = [
+    "train.max_iter=1",
+    "optimizer.lr=0",
+    "model.selection.num_queries=20",
+    "model.neck.num_levels=3",
+    "train.checkpointer.period=1it",
+]
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Weights of five classes, two of which are among the six of the data."""
+    names = [CLASS_NAMES[4], "teapot", CLASS_NAMES[0], "kettle", "spoon"]
+    detector = tiny_detector("dino")
+    Checkpointer(detector, str(tmp_path), class_names=names).save("source")
+    return detector.state_dict(), f"train.init_checkpoint={tmp_path / 'source.pth'}"
+
+
+def test_the_run_starts_from_what_means_the_same_and_says_what_does_not(toy_config, source, tmp_path, caplog):
+    state, init = source
+    with caplog.at_level(logging.INFO, logger="querydet"):
+        train(toy_config(*SWITCHES, init, "train.init_surgery=True", config=DINO_CONFIG))
+    saved = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["model"]
+    head = "heads.class_heads.0.weight"
+    assert torch.equal(saved[head][[0, 4]], state[head][[2, 0]])
+    assert torch.equal(saved["selection.content.weight"][:12], state["selection.content.weight"])
+    assert torch.equal(saved["neck.level_embed"], state["neck.level_embed"][:3])
+    assert f"classes: 5 in the file, 6 in the model; found by name: {CLASS_NAMES[0]}, {CLASS_NAMES[4]}" in caplog.text
+    assert "levels: 4 in the file, 3 in the model; not used: 3 of the file" in caplog.text
+    assert "selection.content.weight: queries 12 to 19" in caplog.text
+
+
+def test_without_the_switch_it_is_refused_and_the_switch_named(toy_config, source):
+    with pytest.raises(ValueError, match=r"train\.init_surgery=True"):
+        train(toy_config(*SWITCHES, source[1], config=DINO_CONFIG))
