@@ -1,6 +1,7 @@
 """querydet: query-based object detectors for Detectron2, built from injected parts."""
 
 import importlib.util
+from typing import Any
 
 if importlib.util.find_spec("detectron2") is None:
     raise ModuleNotFoundError(
@@ -10,3 +11,12 @@ if importlib.util.find_spec("detectron2") is None:
     )
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """``querydet.Predictor``, imported when it is asked for: configs need nothing of it."""
+    if name == "Predictor":
+        from querydet.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

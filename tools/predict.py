@@ -11,19 +11,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-from detectron2.config import instantiate
-from detectron2.data.detection_utils import read_image
 from detectron2.utils.logger import setup_logger
-from omegaconf import DictConfig
 from PIL import Image
 
-from querydet.checkpoint import load_weights
-from querydet.config import load_config
-from querydet.data import check_num_classes, class_names
 from querydet.data.media import MediaFile, VideoSink, find_media, read_video, unused_name, video_fps
-from querydet.engine import build_model
-from querydet.evaluation import CocoWriter, Predictor, category_ids
+from querydet.evaluation import CocoWriter
+from querydet.predictor import Predictor, read_picture
 from querydet.visualization import draw_instances
 
 logger = logging.getLogger("querydet.predict")
@@ -37,29 +30,12 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--input", required=True, nargs="+", help="images, folders of images, videos")
     parser.add_argument("--output", required=True, help="folder for pictures and detections.json")
     parser.add_argument("--threshold", type=float, default=0.3, help="smallest score to keep (default %(default)s)")
-    parser.add_argument("--classes", help="class names, separated by commas; default: those of the config's test data")
+    parser.add_argument(
+        "--classes",
+        help="class names, separated by commas; default: those in the checkpoint, or of the config's test data",
+    )
     parser.add_argument("overrides", nargs="*", help="changes of the config, such as train.device=cpu")
     return parser.parse_args(argv)
-
-
-def find_classes(cfg: DictConfig, given: str | None) -> tuple[list[str], list[int]]:
-    """Class names and their category ids: the given names, the test data's, or numbers without either."""
-    num_classes = cfg.model.get("num_classes")
-    if given:
-        names = [name.strip() for name in given.split(",")]
-        if num_classes is not None and len(names) != num_classes:
-            raise ValueError(f"--classes has {len(names)} names, the model has {num_classes} classes")
-        return names, list(range(1, len(names) + 1))
-    try:
-        dataset = instantiate(cfg.dataloader.test.dataset)
-    except FileNotFoundError as error:
-        if num_classes is None:
-            raise
-        logger.warning("classes are shown as numbers, use --classes to name them: %s", str(error).splitlines()[0])
-        return [f"class {index}" for index in range(num_classes)], list(range(1, num_classes + 1))
-    if num_classes is not None:
-        check_num_classes(num_classes, dataset)
-    return class_names(dataset), category_ids(dataset)
 
 
 def output_paths(folder: str, inputs: Sequence[MediaFile]) -> list[str]:
@@ -80,16 +56,16 @@ def output_paths(folder: str, inputs: Sequence[MediaFile]) -> list[str]:
     return paths
 
 
-def predict_image(media: MediaFile, path: str, predictor: Predictor, names: list[str], writer: CocoWriter) -> None:
+def predict_image(media: MediaFile, path: str, predictor: Predictor, writer: CocoWriter) -> None:
     """Detects on one image, draws it and adds it to the json."""
-    image = np.ascontiguousarray(read_image(media.path, format="RGB"))
+    image = read_picture(media.path)
     instances = predictor(image)
     writer.add(media.name, instances)
-    Image.fromarray(draw_instances(image, instances, names)).save(path)
+    Image.fromarray(draw_instances(image, instances, predictor.class_names)).save(path)
     logger.info("%s: %d detections -> %s", media.path, len(instances), path)
 
 
-def predict_video(media: MediaFile, path: str, predictor: Predictor, names: list[str], writer: CocoWriter) -> None:
+def predict_video(media: MediaFile, path: str, predictor: Predictor, writer: CocoWriter) -> None:
     """Detects on every frame; the json has one image a frame, named ``clip.mp4#000001`` and so on."""
     sink = VideoSink(path, video_fps(media.path))
     count = 0
@@ -97,7 +73,7 @@ def predict_video(media: MediaFile, path: str, predictor: Predictor, names: list
         for count, frame in enumerate(read_video(media.path), start=1):
             instances = predictor(frame)
             writer.add(f"{media.name}#{count:06d}", instances)
-            sink.write(draw_instances(frame, instances, names))
+            sink.write(draw_instances(frame, instances, predictor.class_names))
     finally:
         sink.close()
     if not count:
@@ -111,23 +87,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logger(name="querydet")
     inputs = find_media(args.input)
     outputs = output_paths(args.output, inputs)
-    cfg = load_config(args.config_file, args.overrides)
-    names, identifiers = find_classes(cfg, args.classes)
-    model = build_model(cfg)
-    load_weights(model, args.weights, use_ema=cfg.train.ema.enabled)
-    mapper = cfg.dataloader.test.mapper
+    given = [name.strip() for name in args.classes.split(",")] if args.classes else None
     predictor = Predictor(
-        model=model,
-        augmentations=instantiate(mapper.augmentations),
-        image_format=mapper.get("image_format", "RGB"),
-        threshold=args.threshold,
+        args.config_file, args.weights, threshold=args.threshold, class_names=given, overrides=args.overrides
     )
-    writer = CocoWriter(names, identifiers)
+    writer = CocoWriter(predictor.class_names, predictor.category_ids)
     failed = []
     try:
         for media, path in zip(inputs, outputs, strict=True):
             try:
-                (predict_video if media.is_video else predict_image)(media, path, predictor, names, writer)
+                (predict_video if media.is_video else predict_image)(media, path, predictor, writer)
             # ImportError: videos need OpenCV
             except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError) as error:
                 logger.error("%s cannot be used: %s", media.path, error)

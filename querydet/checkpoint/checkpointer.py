@@ -24,6 +24,7 @@ from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.seal import damage, seal
 from querydet.checkpoint.settings import stored_settings
 from querydet.checkpoint.surgery import Surgery, adapt
+from querydet.checkpoint.training_only import INFERENCE_ONLY, training_only_keys
 from querydet.checkpoint.weights import find_weights
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Checkpointer(DetectionCheckpointer):
         self.allow_backbone_only = allow_backbone_only
         self.class_names = list(class_names)
         self.adapt = False  # also load files of other classes, queries, groups or levels, and say what starts anew
+        self.allow_inference_only = False  # accept files without the weights that only training uses
         self.surgery: Surgery | None = None  # what the last file needed for that
         self._keys: set[str] = set()
 
@@ -149,6 +151,9 @@ class Checkpointer(DetectionCheckpointer):
         heuristics = bool(checkpoint.get("matching_heuristics", False))
         backbone = heuristics or all(key.startswith(BACKBONE) for key in checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
+        if checkpoint.get(INFERENCE_ONLY) and self.allow_inference_only:
+            missing = set(incompatible.missing_keys) - training_only_keys(self.model)
+            incompatible = incompatible._replace(missing_keys=sorted(missing))
         if not (backbone and self.allow_backbone_only and check_backbone(self.model, incompatible)):
             check_compatible(self.model, incompatible, self.allow_mismatch)
 
@@ -231,6 +236,7 @@ def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mi
     """
     checkpointer = Checkpointer(model, allow_mismatch=allow_mismatch, allow_backbone_only=False)
     checkpointer.allow_average = use_ema
+    checkpointer.allow_inference_only = True
     extra = checkpointer.load(path)
     if use_ema and "ema" in extra:
         prefix = "module."

@@ -1,7 +1,4 @@
-"""Detections on single images in memory, and their COCO json.
-
-Detectron2's ``DefaultPredictor`` is made from a yacs config; this one takes the parts.
-"""
+"""Detections on images in memory, and their COCO json."""
 
 import json
 import os
@@ -16,8 +13,8 @@ from detectron2.structures import BoxMode, Instances
 from querydet.evaluation.coco import drop_nonfinite
 
 
-class Predictor:
-    """Runs a Detectron2 model on one image at a time.
+class ArrayPredictor:
+    """Runs a Detectron2 model on images in memory; :class:`querydet.predictor.Predictor` makes one from a config.
 
     Args:
         model: takes Detectron2's list of dicts.
@@ -47,17 +44,25 @@ class Predictor:
         self._threshold = threshold
 
     def __call__(self, image: np.ndarray) -> Instances:
-        """Detections of an image (H, W, 3), RGB, uint8.
+        """Detections of one image, see :meth:`detect`."""
+        return self.detect([image])[0]
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
+        """Detections of images (H, W, 3), RGB, uint8, of any sizes, computed as one batch.
 
         Returns:
-            ``pred_boxes`` (XYXY, pixels of the given image), ``scores``, ``pred_classes``, best first, on the CPU.
+            Of each, ``pred_boxes`` (XYXY, pixels of the given image), ``scores``, ``pred_classes``, best first, on the
+            CPU.
         """
+        outputs = run_model(self._model, [self._prepare(image) for image in images])
+        return [keep_confident(output["instances"], self._threshold) for output in outputs]
+
+    def _prepare(self, image: np.ndarray) -> dict[str, Any]:
         height, width = image.shape[:2]
         augmented = T.AugInput(image if self._image_format == "RGB" else image[:, :, ::-1])
         self._augmentations(augmented)
         tensor = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
-        output = run_model(self._model, [{"image": tensor, "height": height, "width": width}])[0]
-        return keep_confident(output["instances"], self._threshold)
+        return {"image": tensor, "height": height, "width": width}
 
 
 class CocoWriter:

@@ -9,7 +9,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
 from querydet.data import load_coco
-from querydet.evaluation import CocoWriter, Predictor
+from querydet.evaluation import ArrayPredictor, CocoWriter
 
 
 class Probe(torch.nn.Module):
@@ -33,7 +33,7 @@ def gradient():
 
 def test_model_sees_the_augmented_image_and_the_original_size():
     model = Probe().train()
-    Predictor(model=model, augmentations=[T.Resize((60, 80))])(gradient())
+    ArrayPredictor(model=model, augmentations=[T.Resize((60, 80))])(gradient())
     assert model.seen["image"].shape == (3, 60, 80)
     assert (model.seen["height"], model.seen["width"]) == (30, 40)
     assert model.training  # as before
@@ -42,27 +42,27 @@ def test_model_sees_the_augmented_image_and_the_original_size():
 def test_channel_order():
     model = Probe()
     for order, expected in (("RGB", gradient()), ("BGR", gradient()[:, :, ::-1])):
-        Predictor(model=model, augmentations=[], image_format=order)(gradient())
+        ArrayPredictor(model=model, augmentations=[], image_format=order)(gradient())
         assert np.array_equal(model.seen["image"].permute(1, 2, 0).numpy(), expected)
 
 
 @pytest.mark.parametrize(("threshold", "scores"), [(0.0, [0.8, 0.4]), (0.5, [0.8]), (0.85, [])])
 def test_confident_finite_detections_best_first(threshold, scores):
-    found = Predictor(model=Probe(), augmentations=[], threshold=threshold)(gradient())
+    found = ArrayPredictor(model=Probe(), augmentations=[], threshold=threshold)(gradient())
     assert found.scores.tolist() == pytest.approx(scores)
 
 
 def test_bad_parameters():
     with pytest.raises(ValueError, match=r"threshold must be in \[0, 1\], got 30"):
-        Predictor(model=Probe(), augmentations=[], threshold=30)
+        ArrayPredictor(model=Probe(), augmentations=[], threshold=30)
     with pytest.raises(ValueError, match="image_format must be RGB or BGR, got 'L'"):
-        Predictor(model=Probe(), augmentations=[], image_format="L")
+        ArrayPredictor(model=Probe(), augmentations=[], image_format="L")
 
 
 def test_written_detections_are_a_coco_data_set(tmp_path):
     writer = CocoWriter(["cat", "dog"], [3, 17])
-    writer.add("a.jpg", Predictor(model=Probe(), augmentations=[], threshold=0.1)(gradient()))
-    writer.add("b.jpg", Predictor(model=Probe(), augmentations=[], threshold=0.99)(gradient()))
+    writer.add("a.jpg", ArrayPredictor(model=Probe(), augmentations=[], threshold=0.1)(gradient()))
+    writer.add("b.jpg", ArrayPredictor(model=Probe(), augmentations=[], threshold=0.99)(gradient()))
     path = str(tmp_path / "new" / "detections.json")
     writer.save(path)
     with open(path) as file:
