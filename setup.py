@@ -74,7 +74,8 @@ def make_extension() -> Extension:
     """The description of querydet._C for this machine."""
     from torch.utils.cpp_extension import CppExtension, CUDAExtension
 
-    sources = [SOURCES / "schema.cpp", SOURCES / "cpu" / "ms_deform_attn_cpu.cpp"]
+    sources = [SOURCES / "schema.cpp", *sorted((ROOT / SOURCES / "cpu").glob("*.cpp"))]
+    sources = [source.relative_to(ROOT) if source.is_absolute() else source for source in sources]
     flags = {"cxx": list(CXX_FLAGS), "nvcc": list(NVCC_FLAGS)}
     macros: list[tuple[str, str | None]] = [("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)]
     extension: Any = CppExtension

@@ -48,7 +48,7 @@ def say_definition_is_used(device_type: str) -> None:
 
 
 _LEVELS = ("fused", "unfused", "definition")
-_level = "unfused"
+_level = "fused"
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def use_operators(level: str) -> Iterator[None]:
     The results are equal up to rounding; the choice is for exporting, counting and comparing.
 
     Args:
-        level: "fused": one operator from offsets and logits to the sum. "unfused", the default: locations and weights
+        level: "fused", the default: one operator from offsets and logits to the sum. "unfused": locations and weights
             by PyTorch's operators, then ``querydet::ms_deform_attn``. "definition": PyTorch's own operators only.
 
     Raises:

@@ -1,0 +1,26 @@
+// The CPU kernels for AVX-512 (F, BW, DQ, VL).
+
+#if defined(__x86_64__) && !defined(QUERYDET_BASELINE_ONLY)
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
+#endif
+
+#define QUERYDET_INSTRUCTION_SET avx512_kernels
+#define QUERYDET_VECTOR_BYTES 64
+
+#include "kernels.h"
+
+namespace querydet::cpu {
+
+const InstructionSet& avx512() { return avx512_kernels::kInstructionSet; }
+
+}  // namespace querydet::cpu
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+#endif
