@@ -132,9 +132,12 @@ void forward(const Problem<A>& problem, int64_t begin, int64_t end, A* scratch) 
     const auto plane = values.of(index);
     const int64_t stop = problem.queries * (part + 1) / problem.parts;
     for (int64_t query = problem.queries * part / problem.parts; query < stop; ++query) {
-      const int64_t item = item_of(problem, index, query);
+      const int64_t item = item_of(problem, index, query), later = item + kAhead * problem.heads;
+      V* output = static_cast<V*>(problem.output);
+      points.prefetch(later);
+      prefetch_row<1>(output + later * problem.channels, problem.channels);
       points.prepare(item);
-      write_output(problem, points, plane, static_cast<V*>(problem.output) + item * problem.channels);
+      write_output(problem, points, plane, output + item * problem.channels);
     }
   }
 }
@@ -260,7 +263,9 @@ void backward(const Problem<A>& problem, int64_t begin, int64_t end, A* scratch)
     const auto plane = kDots ? values.of(piece.plane) : Plane<const T, kPacked>{};
     const auto target = kScatter ? gradients.start(piece.plane) : Plane<A, kPacked>{};
     for (int64_t query = piece.first_query; query < piece.last_query; ++query) {
-      const int64_t item = item_of(problem, piece.plane, query);
+      const int64_t item = item_of(problem, piece.plane, query), later = item + kAhead * problem.heads;
+      points.prefetch(later);
+      prefetch_row<0>(problem.grads.output + later * problem.channels, problem.channels);
       const A* gradient = problem.grads.output + item * problem.channels;
       if (padded > problem.channels) {
         std::memcpy(scratch, gradient, problem.channels * sizeof(A));
