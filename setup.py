@@ -10,6 +10,7 @@ Environment variables:
     QUERYDET_REQUIRE_EXTENSION=1: an extension that cannot be built is an error.
     FORCE_CUDA=1: build CUDA kernels also where torch sees no GPU (needs CUDA_HOME and, without a GPU,
         TORCH_CUDA_ARCH_LIST, for instance "8.0;9.0").
+    QUERYDET_BASELINE_ONLY=1: leave out the CPU kernels for AVX2 and AVX-512, which are chosen at run time.
     MAX_JOBS: how many files to compile at the same time.
 """
 
@@ -74,10 +75,12 @@ def make_extension() -> Extension:
     """The description of querydet._C for this machine."""
     from torch.utils.cpp_extension import CppExtension, CUDAExtension
 
-    sources = [SOURCES / "schema.cpp", *sorted((ROOT / SOURCES / "cpu").glob("*.cpp"))]
-    sources = [source.relative_to(ROOT) if source.is_absolute() else source for source in sources]
+    cpu = sorted(path.relative_to(ROOT) for path in (ROOT / SOURCES / "cpu").glob("*.cpp"))
+    sources = [SOURCES / "schema.cpp", *cpu]
     flags = {"cxx": list(CXX_FLAGS), "nvcc": list(NVCC_FLAGS)}
     macros: list[tuple[str, str | None]] = [("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)]
+    if is_set("QUERYDET_BASELINE_ONLY"):
+        macros.append(("QUERYDET_BASELINE_ONLY", None))
     extension: Any = CppExtension
     if with_cuda():
         extension = CUDAExtension

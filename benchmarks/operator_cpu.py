@@ -1,42 +1,68 @@
-"""Times the deformable attention operator against its grid_sample formulation on the CPU, and writes what it saw.
+"""Times deformable attention on the CPU against its peers, and writes what it saw.
 
-    python benchmarks/operator_cpu.py              # DINO's shapes, float32 and bfloat16, 1 and 2 threads
-    python benchmarks/operator_cpu.py --cases encoder_512 --repeats 3
+    python benchmarks/operator_cpu.py                                     # all cases, hours with grid_sample: see below
+    python benchmarks/operator_cpu.py --cases encoder_512 --threads 1 --repeats 3
+    QUERYDET_CPU=avx2 python benchmarks/operator_cpu.py --output avx2.json   # as on a processor without AVX-512
+    python benchmarks/operator_cpu.py --table                             # the written results, for ops/README.md
 
 (A script called operator.py would hide Python's module of that name from every script beside it.)
 
-The peer is ``ms_deform_attn_reference``, which does what the DETR family runs where it has no kernel: grid_sample per
-level, for bfloat16 after a cast to float32. Both sides get the same tensors, take turns, and are reported as medians:
-with one thread of the CPU time of the process, with more of the wall time (the machine may be shared).
+Two jobs are timed, forward and backward apart, the backward through autograd:
+
+* ``operator``: from locations and weights to the sum.
+* ``step``: from references, offsets and logits to the sum, which the fused operator does at once, and all others with
+  PyTorch's arithmetic and softmax around their operator.
+
+The peers are ``grid_sample``, the formulation that the DETR family runs where it has no kernel (for bfloat16 after a
+cast to float32), and ``torch-ms-deform-attn`` where it is installed (the original kernels, ported to the CPU; for
+bfloat16 with the casts that its function does). All get the same tensors, take turns, and are reported as medians: with
+one thread of the CPU time of that thread, with more of the wall time (the machine may be shared).
 """
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from querydet.layers.ms_deform_attn import MISSING_EXTENSION
-from querydet.layers.ms_deform_attn_reference import ms_deform_attn_reference, ms_deform_attn_reference_backward
+from querydet.layers import fused_deformable_attention, multi_scale_deformable_attention
+from querydet.layers.ms_deform_attn_reference import locate_samples, normalize_logits
+from querydet.layers.native import MISSING_EXTENSION, cpu_instruction_set, use_operators
 from querydet.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
-# DINO's four levels (strides 8 to 64) of an image of 512x512 and of 800x1333.
-SMALL = ((64, 64), (32, 32), (16, 16), (8, 8))
-LARGE = ((100, 167), (50, 84), (25, 42), (13, 21))
+Shapes = tuple[tuple[int, int], ...]
+# DINO's four levels (strides 8 to 64) of an image of 512x512 and of 800x1333, and five (strides 4 to 64).
+SMALL: Shapes = ((64, 64), (32, 32), (16, 16), (8, 8))
+LARGE: Shapes = ((100, 167), (50, 84), (25, 42), (13, 21))
+FIVE: Shapes = ((200, 334), *LARGE)
 # Levels, and the number of decoder queries; the encoder's queries are the pixels of all levels.
-CASES = {"encoder_512": (SMALL, None), "encoder_800": (LARGE, None), "decoder_900": (LARGE, 900)}
+CASES: dict[str, tuple[Shapes, int | None]] = {
+    "encoder_512": (SMALL, None),
+    "encoder_800": (LARGE, None),
+    "encoder_800_5scale": (FIVE, None),
+    "decoder_900": (LARGE, 900),
+    "decoder_1100": (LARGE, 1100),
+    "decoder_9900": (LARGE, 9900),
+}
 HEADS, CHANNELS, POINTS = 8, 32, 4  # DINO
+OURS = "querydet"
+
+Function = Callable[[Sequence[Tensor]], Tensor]
 
 
-def make_inputs(case: str, dtype: torch.dtype) -> tuple[Tensor, tuple[tuple[int, int], ...], Tensor, Tensor]:
-    """One image: the encoder samples some pixels around each pixel, the decoder anywhere."""
+def make_inputs(case: str, dtype: torch.dtype) -> tuple[Shapes, list[Tensor]]:
+    """Value, references, offsets and logits of one image.
+
+    The encoder samples some pixels around each pixel; the decoder's references are random boxes.
+    """
     shapes, queries = CASES[case]
     generator = torch.Generator().manual_seed(0)
     pixels = sum(height * width for height, width in shapes)
@@ -47,84 +73,141 @@ def make_inputs(case: str, dtype: torch.dtype) -> tuple[Tensor, tuple[tuple[int,
             torch.cartesian_prod((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width).flip(-1)
             for height, width in shapes
         ]
-        sizes = torch.tensor([(width, height) for height, width in shapes])[:, None]
-        offsets = 2 * torch.randn(*size, 2, generator=generator) / sizes
-        locations = torch.cat(centers)[None, :, None, None, None] + offsets
+        reference = torch.cat(centers)[None, :, None].repeat(1, 1, len(shapes), 1)
+        # Where training begins: 1 to P pixels away, in one direction for each head; and noise of a pixel.
+        angles = torch.arange(HEADS) * (2 * torch.pi / HEADS)
+        ring = torch.stack([angles.cos(), angles.sin()], -1)[:, None, None] * torch.arange(1, POINTS + 1)[:, None]
+        offsets = ring + torch.randn(*size, 2, generator=generator)
     else:
-        locations = torch.rand(*size, 2, generator=generator)
-    weights = torch.randn(size, generator=generator).flatten(3).softmax(-1).view(size)
-    return value, shapes, locations, weights
+        boxes = torch.cat([torch.rand(2, queries, 2, generator=generator)[0], torch.rand(queries, 2) * 0.4 + 0.05], -1)
+        reference = boxes[None, :, None].repeat(1, 1, len(shapes), 1)
+        offsets = 2 * torch.randn(*size, 2, generator=generator)
+    logits = torch.randn(size, generator=generator)
+    return shapes, [value, reference, offsets, logits]
 
 
-def alternate(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each function; all of them run once before, then in turns."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()
-    for _ in range(repeats):
+def operators(shapes: Shapes) -> dict[str, Callable[..., Tensor]]:
+    """For each contestant a function of (value, locations, weights)."""
+
+    def grid_sample(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+        with use_operators("definition"):
+            return multi_scale_deformable_attention(value, shapes, locations, weights)
+
+    found: dict[str, Callable[..., Tensor]] = {
+        OURS: lambda value, locations, weights: multi_scale_deformable_attention(value, shapes, locations, weights),
+        "grid_sample": grid_sample,
+    }
+    peer = _find_peer(shapes)
+    return {**found, "torch_ms_deform_attn": peer} if peer else found
+
+
+def _find_peer(shapes: Shapes) -> Callable[..., Tensor] | None:
+    try:
+        from torch_ms_deform_attn import ms_deform_attn
+    except ImportError:
+        return None
+    sizes = torch.tensor(shapes)
+    starts = torch.cat([sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]])
+
+    def run(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+        return ms_deform_attn(value.float(), sizes, starts, locations, weights).to(value.dtype)
+
+    return run
+
+
+def jobs(case: str, dtype: torch.dtype, names: Sequence[str]) -> dict[str, tuple[list[Tensor], dict[str, Function]]]:
+    """The inputs of each job, and what each contestant does with them."""
+    shapes, inputs = make_inputs(case, dtype)
+    value, reference, offsets, logits = inputs
+    located = [value, locate_samples(reference, offsets, shapes), normalize_logits(logits)]
+
+    def bare(operator: Callable[..., Tensor]) -> Function:
+        return lambda tensors: operator(*tensors)
+
+    def with_steps(operator: Callable[..., Tensor]) -> Function:
+        return lambda tensors: operator(
+            tensors[0], locate_samples(tensors[1], tensors[2], shapes), normalize_logits(tensors[3])
+        )
+
+    contestants = {name: operator for name, operator in operators(shapes).items() if name in names}
+    steps = {f"{name}_unfused" if name == OURS else name: with_steps(op) for name, op in contestants.items()}
+    steps = {OURS: lambda tensors: fused_deformable_attention(tensors[0], shapes, *tensors[1:]), **steps}
+    return {
+        "operator": (located, {name: bare(operator) for name, operator in contestants.items()}),
+        "step": (inputs, steps),
+    }
+
+
+def alternate(inputs: Sequence[Tensor], functions: dict[str, Function], repeats: int) -> dict[str, dict[str, float]]:
+    """Median milliseconds of each function's forward and backward; all run once before, then in turns."""
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    seconds: dict[str, dict[str, list[float]]] = {
+        way: {name: [] for name in functions} for way in ("forward", "backward")
+    }
+    leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+    gradient = torch.randn(1, inputs[1].shape[1], HEADS * CHANNELS).to(inputs[0].dtype)
+    for _ in range(repeats + 1):
         for name, function in functions.items():
             start = clock()
-            function()
-            seconds[name].append(clock() - start)
-    return {name: round(statistics.median(times) * 1e3, 2) for name, times in seconds.items()}
-
-
-def measure(case: str, dtype: torch.dtype, threads: int, repeats: int) -> dict[str, Any]:
-    """Forward and backward of the operator and of its peer."""
-    torch.set_num_threads(threads)
-    value, shapes, locations, weights = make_inputs(case, dtype)
-    flat = [size for shape in shapes for size in shape]
-    gradient = torch.randn(1, locations.shape[1], HEADS * CHANNELS).to(dtype)
-    mask = [True, True, True]
-    operators = torch.ops.querydet
-    forward = alternate(
-        {
-            "operator": lambda: operators.ms_deform_attn(value, flat, locations, weights),
-            "grid_sample": lambda: ms_deform_attn_reference(value, shapes, locations, weights),
-        },
-        repeats,
-    )
-    backward = alternate(
-        {
-            "operator": lambda: operators.ms_deform_attn_backward(
-                value, flat, locations, weights, gradient, False, mask
-            ),
-            "grid_sample": lambda: ms_deform_attn_reference_backward(value, shapes, locations, weights, gradient),
-        },
-        repeats,
-    )
+            output = function(leaves)
+            middle = clock()
+            torch.autograd.grad(output, leaves, gradient)
+            end = clock()
+            seconds["forward"][name].append(middle - start)
+            seconds["backward"][name].append(end - middle)
     return {
-        "case": case,
-        "dtype": str(dtype).removeprefix("torch."),
-        "threads": threads,
-        "forward_ms": forward,
-        "backward_ms": backward,
-        "forward_speedup": round(forward["grid_sample"] / forward["operator"], 2),
-        "backward_speedup": round(backward["grid_sample"] / backward["operator"], 2),
+        way: {name: round(statistics.median(times[1:]) * 1e3, 2) for name, times in by_name.items()}
+        for way, by_name in seconds.items()
     }
+
+
+def measure(case: str, dtype: torch.dtype, threads: int, repeats: int, names: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each job."""
+    torch.set_num_threads(threads)
+    rows = []
+    for job, (inputs, functions) in jobs(case, dtype, names).items():
+        milliseconds = alternate(inputs, functions, repeats)
+        ratios = {
+            way: {name: round(times[name] / times[OURS], 2) for name in times if name != OURS}
+            for way, times in milliseconds.items()
+        }
+        row = {"job": job, "case": case, "dtype": str(dtype).removeprefix("torch."), "threads": threads}
+        rows.append({**row, "milliseconds": milliseconds, "times_faster": ratios})
+    return rows
 
 
 def describe_run() -> dict[str, Any]:
     """What is needed to repeat the numbers."""
+    from importlib import metadata
+
+    try:
+        peer = metadata.version("torch-ms-deform-attn")
+    except metadata.PackageNotFoundError:
+        peer = None
     return {
         **provenance(sys.argv),
-        "clock": "CPU time of the process for one thread, wall time for more; medians",
+        "clock": "CPU time of the thread for one thread, wall time for more; medians",
+        "instruction_set": cpu_instruction_set(),
+        "QUERYDET_CPU": os.environ.get("QUERYDET_CPU"),
+        "torch_ms_deform_attn": peer,
     }
 
 
-def make_table(run: dict[str, Any]) -> str:
-    """The results as a Markdown table, for ops/README.md."""
-    lines = [
-        "| case | dtype | threads | forward | grid_sample | ratio | backward | grid_sample | ratio |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in run["results"]:
-        cells = [row["case"], row["dtype"], row["threads"]]
-        for direction in ("forward", "backward"):
-            times = row[f"{direction}_ms"]
-            cells += [f"{times['operator']:.1f}", f"{times['grid_sample']:.0f}", f"{row[direction + '_speedup']:.1f}"]
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+def make_table(run: dict[str, Any], job: str) -> str:
+    """One job's results as a Markdown table: milliseconds of ours, and how many times longer the others take."""
+    rows = [row for row in run["results"] if row["job"] == job]
+    others = list(dict.fromkeys(name for row in rows for name in row["times_faster"]["forward"]))
+    columns = ["case", "dtype", "threads"]
+    for way in ("forward", "backward"):
+        columns += [f"{way} ms", *(f"vs {name.removeprefix(OURS + '_').replace('_', '-')}" for name in others)]
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in rows:
+        cells = [row["case"], row["dtype"], str(row["threads"])]
+        for way in ("forward", "backward"):
+            cells.append(f"{row['milliseconds'][way][OURS]:.1f}")
+            ratios = row["times_faster"][way]
+            cells += [f"{ratios[name]:.1f}x" if name in ratios else "" for name in others]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -134,24 +217,27 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=7)
+    contestants = [OURS, "torch_ms_deform_attn", "grid_sample"]
+    parser.add_argument("--contestants", nargs="+", choices=contestants, default=contestants)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "operator_cpu.json")
-    parser.add_argument("--table", action="store_true", help="only print the written results as a Markdown table")
+    parser.add_argument("--table", action="store_true", help="only print the written results as Markdown tables")
     options = parser.parse_args()
     if options.table:
-        print(make_table(json.loads(options.output.read_text())))
+        run = json.loads(options.output.read_text())
+        print(make_table(run, "operator"), make_table(run, "step"), sep="\n\n")
         return
     if MISSING_EXTENSION:
         raise SystemExit(f"nothing to compare: {MISSING_EXTENSION}")
     results = []
-    with torch.inference_mode():
-        for case in options.cases:
-            for dtype in options.dtypes:
-                for threads in options.threads:
-                    results.append(measure(case, getattr(torch, dtype), threads, options.repeats))
-                    print(json.dumps(results[-1]), flush=True)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps({**describe_run(), "results": results}, indent=1) + "\n")
+    for case in options.cases:
+        for dtype in options.dtypes:
+            for threads in options.threads:
+                rows = measure(case, getattr(torch, dtype), threads, options.repeats, {OURS, *options.contestants})
+                results += rows
+                print(*(json.dumps(row) for row in rows), sep="\n", flush=True)
+                options.output.parent.mkdir(parents=True, exist_ok=True)
+                options.output.write_text(json.dumps({**describe_run(), "results": results}, indent=1) + "\n")
     print(f"written to {options.output}")
 
 

@@ -25,6 +25,8 @@ STABLE_TORCH_LIBRARY(querydet, library) {
       "ms_deform_attn_fused_backward(Tensor value, SymInt[] spatial_shapes, Tensor reference_points,"
       " Tensor sampling_offsets, Tensor attention_logits, Tensor grad_output, bool deterministic, bool[4] output_mask)"
       " -> (Tensor, Tensor, Tensor, Tensor)");
+  // Which of the CPU kernels this process runs: baseline, avx2 or avx512.
+  library.def("cpu_instruction_set() -> str");
 }
 
 // `import querydet._C` needs a module to import; it has no content.

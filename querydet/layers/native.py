@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,6 +47,14 @@ def say_definition_is_used(device_type: str) -> None:
     logger.warning(
         "Deformable attention on %s runs the slow PyTorch definition: %s. Remedy: %s", device_type, reason, remedy
     )
+
+
+def cpu_instruction_set() -> str | None:
+    """Which of the CPU kernels this process runs: "baseline", "avx2" or "avx512"; None without the extension.
+
+    The widest that the processor has; the environment variable ``QUERYDET_CPU`` limits it, read at the first call.
+    """
+    return None if MISSING_EXTENSION else torch.ops.querydet.cpu_instruction_set()
 
 
 _LEVELS = ("fused", "unfused", "definition")

@@ -287,7 +287,7 @@ constexpr Kernels<A> make_kernels() {
 }
 
 inline constexpr InstructionSet kInstructionSet = {
-    QUERYDET_STRING(QUERYDET_INSTRUCTION_SET),
+    QUERYDET_NAME,
     QUERYDET_VECTOR_BYTES,
     {make_kernels<float, float, true>(), make_kernels<float, float, false>()},
     {make_kernels<BFloat16, float, true>(), make_kernels<BFloat16, float, false>()},

@@ -9,6 +9,7 @@
 #endif
 
 #define QUERYDET_INSTRUCTION_SET avx2_kernels
+#define QUERYDET_NAME "avx2"
 #define QUERYDET_VECTOR_BYTES 32
 
 #include "kernels.h"

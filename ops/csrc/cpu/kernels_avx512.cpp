@@ -9,6 +9,7 @@
 #endif
 
 #define QUERYDET_INSTRUCTION_SET avx512_kernels
+#define QUERYDET_NAME "avx512"
 #define QUERYDET_VECTOR_BYTES 64
 
 #include "kernels.h"

@@ -314,7 +314,13 @@ FusedGradientTensors ms_deform_attn_fused_backward(const Tensor& value, std::vec
           prepare(grads.points, sampling_offsets.scalar_type()), prepare(grads.weights, attention_logits.scalar_type())};
 }
 
+std::string cpu_instruction_set() { return instruction_set().name; }
+
 }  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(querydet, CompositeExplicitAutograd, library) {
+  library.impl("cpu_instruction_set", TORCH_BOX(&cpu_instruction_set));
+}
 
 STABLE_TORCH_LIBRARY_IMPL(querydet, CPU, library) {
   library.impl("ms_deform_attn", TORCH_BOX(&ms_deform_attn));

@@ -123,18 +123,23 @@ class Points {
     number >= kLanes<A> ? store(vector, target) : store_part<A>(vector, target, number);
   }
 
+  // The same number for the points of a level.
+  static void spread(A number, A* target, int64_t first, int64_t last) {
+    for (int64_t n = first; n < last; ++n) target[n] = number;
+  }
+
   // One reference for each point: its center, and for a box its extent.
   void spread_reference(int64_t query) {
     const int64_t size = problem_.source.reference_size, points = problem_.points;
     const A* reference = problem_.source.reference + query * problem_.levels * size;
     for (int64_t level = 0, n = 0; level < problem_.levels; ++level, reference += size) {
-      for (const int64_t stop = n + points; n < stop; ++n) {
-        center_x_[n] = reference[0];
-        center_y_[n] = reference[1];
-        if (size == 2) continue;
-        extent_x_[n] = reference[2];
-        extent_y_[n] = reference[3];
-      }
+      const int64_t first = n;
+      n += points;
+      spread(reference[0], center_x_, first, n);
+      spread(reference[1], center_y_, first, n);
+      if (size == 2) continue;
+      spread(reference[2], extent_x_, first, n);
+      spread(reference[3], extent_y_, first, n);
     }
   }
 
@@ -172,19 +177,16 @@ class Points {
     for (int64_t n = 0; n < problem_.count; n += kLanes<A>) {
       const Vector<A> part = load_logits(logits + n, problem_.count - n, lowest);
       store(part, attention_ + n);
-      largest = part > largest ? part : largest;
+      largest = Largest::of(part, largest);
     }
-    A maximum = largest[0];
-    for (int64_t i = 1; i < kLanes<A>; ++i) maximum = largest[i] > maximum ? largest[i] : maximum;
+    largest = fold<Largest, A>(largest);
     Vector<A> sums = {};
     for (int64_t n = 0; n < problem_.count; n += kLanes<A>) {
-      const Vector<A> part = exp_negative(load(attention_ + n) - maximum);
+      const Vector<A> part = exp_negative(load(attention_ + n) - largest);
       store(part, attention_ + n);
       sums += part;
     }
-    A total = 0;
-    for (int64_t i = 0; i < kLanes<A>; ++i) total += sums[i];
-    const A factor = 1 / total;
+    const Vector<A> factor = 1 / fold<Sum, A>(sums);
     for (int64_t n = 0; n < problem_.count; n += kLanes<A>) store(load(attention_ + n) * factor, attention_ + n);
   }
 
@@ -254,8 +256,7 @@ class Points {
 
   // The Jacobian of the softmax: weight * (gradient - mean gradient under the weights).
   void write_logit_gradients(const Vector<A>& parts, A* target) {
-    A mean = 0;
-    for (int64_t i = 0; i < kLanes<A>; ++i) mean += parts[i];
+    const Vector<A> mean = fold<Sum, A>(parts);
     for (int64_t n = 0; n < problem_.count; n += kLanes<A>) {
       store_first(load(attention_ + n) * (load(weight_[0] + n) - mean), target + n, problem_.count - n);
     }

@@ -11,9 +11,6 @@
 
 #include <cstdint>
 
-#define QUERYDET_STRING_OF(text) #text
-#define QUERYDET_STRING(text) QUERYDET_STRING_OF(text)
-
 namespace querydet::cpu {
 
 struct BFloat16 {

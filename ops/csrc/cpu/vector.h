@@ -179,10 +179,34 @@ inline Vector<A> sum_each(Vector<A>* vectors) {
   }
 }
 
-// The larger of two; NaN of `second` stays, as in a fold over lanes that may hold it.
-template <typename A>
-inline Vector<A> larger(const Vector<A>& first, const Vector<A>& second) {
-  return first > second ? first : second;
+template <int kBy>
+struct Rotated {
+  static constexpr int at(int lane, int lanes) { return (lane + kBy) % lanes; }
+};
+
+struct Sum {
+  template <typename V>
+  static V of(const V& first, const V& second) {
+    return first + second;
+  }
+};
+
+struct Largest {
+  template <typename V>
+  static V of(const V& first, const V& second) {
+    return first > second ? first : second;
+  }
+};
+
+// Sum or Largest of all lanes, in every lane. (Not a lambda: those do not inherit the instruction set in GCC.)
+template <typename Combine, typename A, int kBy = kLanes<A> / 2>
+inline Vector<A> fold(const Vector<A>& vector) {
+  const Vector<A> folded = Combine::of(vector, shuffle<Rotated<kBy>, A>(vector, vector));
+  if constexpr (kBy == 1) {
+    return folded;
+  } else {
+    return fold<Combine, A, kBy / 2>(folded);
+  }
 }
 
 // e^x for x <= 0, to two units in the last place. Cephes' range reduction (x = n ln 2 + r) and the Taylor terms of r.
