@@ -10,6 +10,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from querydet import model_zoo
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_ZOO.md")
 RESULTS = ROOT / "benchmarks" / "results"
@@ -70,6 +72,20 @@ def model_table() -> str:
     return f"Counted at 91 classes, as published (commit {str(record['commit'])[:9]}, {record['date']}):\n\n{table}"
 
 
+def zoo_table() -> str:
+    """The published models that ``querydet.model_zoo`` has, and where their weights come from."""
+    rows = []
+    for name in model_zoo.names():
+        entry = model_zoo.get_entry(name)
+        where = f"[file]({entry.url})" if entry.url else f"[page]({entry.page}), by hand"
+        checksum = f"`{entry.sha256[:12]}`" if entry.sha256 else "not published"
+        rows.append(
+            [name, f"[{entry.recipe}]({entry.config})", f"{entry.average_precision:.1f}", entry.layout, where, checksum]
+        )
+    headers = ["name", "config", "published AP", "layout", "weights", "sha256"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
 def trained(recipe: str) -> str:
     """Our AP of a recipe from ``benchmarks/results/trained/``, or "no"."""
     path = RESULTS / "trained" / f"{recipe}.json"
@@ -109,6 +125,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "quickstart": lambda: run_summary("quickstart"),
     "bccd": lambda: run_summary("bccd"),
     "models": model_table,
+    "zoo": zoo_table,
     "convergence": convergence_table,
 }
 

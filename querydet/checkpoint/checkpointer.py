@@ -26,8 +26,10 @@ from querydet.checkpoint.settings import stored_settings
 from querydet.checkpoint.surgery import Surgery, adapt
 from querydet.checkpoint.training_only import INFERENCE_ONLY, training_only_keys
 from querydet.checkpoint.weights import find_weights
+from querydet.model_zoo.paths import register
 
 logger = logging.getLogger(__name__)
+register()  # querydet:// in train.init_checkpoint
 
 PYCLS = "model_state"  # where pycls keeps a backbone's weights, whose names have to be matched
 

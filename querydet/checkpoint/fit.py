@@ -111,6 +111,8 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
     """
     state = conversion.state
     _refuse(options)
+    if given is not None:
+        options = {"num_queries": OmegaConf.select(given, "model.selection.num_queries"), **options}
     extra = split_hybrid(conversion, options)
     method = find_method(state, options, extra)
     if given is not None:
@@ -211,7 +213,8 @@ def split_hybrid(conversion: Conversion, options: Mapping[str, Any]) -> int:
     primary = options.get("num_queries")
     if table is None or "selection.box_embedding.linear.weight" not in conversion.state:
         return 0  # in DINO and in models of one stage a table is of one group
-    only_hybrid = conversion.family is DETREX  # its only project with such a table
+    # detrex has no other project with such a table, and nobody published that many queries in one group
+    only_hybrid = conversion.family is DETREX or len(table) > HYBRID_EXTRA
     if not (only_hybrid or options.get("extra_queries") or (primary and len(table) > primary)):
         return 0
     if primary is None:

@@ -130,9 +130,9 @@ def save_converted(converted: Converted, destination: str) -> list[str]:
 
 
 def save_weights(
-    state: Mapping[str, Tensor], destination: str, *, author: str, settings: Mapping[str, Any]
+    state: Mapping[str, Tensor], destination: str, *, author: str, settings: Mapping[str, Any], copy: bool = True
 ) -> list[str]:
-    """Write weights in the form of Detectron2's model zoo, and as ``.safetensors``; the files written.
+    """Write weights in the form of Detectron2's model zoo, and with ``copy`` also as ``.safetensors``; the files.
 
     Raises:
         ValueError: the name does not end in ``.pkl``, ``.pth`` or ``.safetensors``.
@@ -153,6 +153,8 @@ def save_weights(
             torch.save({"model": plain, "__author__": author, KEY: dict(settings)}, file)
             seal(file)
         written.append(destination)
+    if not copy and written:
+        return written
     metadata = {"author": author, KEY: json.dumps(dict(settings)), "format": "pt"}
     with atomic_write(stem + ".safetensors") as file:
         file.write(safetensors.torch.save(plain, metadata))

@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from detectron2.config import LazyConfig
 from omegaconf import DictConfig, OmegaConf
 
 from querydet.checkpoint.folder import candidates
 from querydet.config import save_config
+from querydet.config_yaml import EVERYTHING, load_yaml
 
 CONFIG_FILE = "config.yaml"
 # A run that goes on with another value of these is another run: other data in another order, or another loss.
@@ -60,7 +60,7 @@ def changes(cfg: DictConfig) -> list[str]:
 
 
 def _plain(path: str) -> Any:
-    return OmegaConf.to_container(LazyConfig.load(path), resolve=True, throw_on_missing=False)
+    return OmegaConf.to_container(load_yaml(path, allow=[EVERYTHING]), resolve=True, throw_on_missing=False)
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -1,0 +1,176 @@
+"""Downloads that are cached, resumed and verified, and never appear half-written under their name."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+
+from iopath.common.file_io import file_lock
+
+PART = ".part"
+NOTES = ".json"  # beside a file: where it is from and its checksum; beside a part: which version it is a part of
+CHUNK = 1 << 20
+RETRIES = 5
+TIMEOUT = 30.0  # seconds without a byte
+
+logger = logging.getLogger(__name__)
+
+
+class Unavailable(ConnectionError):
+    """A file cannot be downloaded, now or at all."""
+
+
+def download(
+    url: str,
+    path: str,
+    *,
+    sha256: str | None = None,
+    check: Callable[[str], None] | None = None,
+    retries: int = RETRIES,
+    wait: float = 1.0,
+) -> str:
+    """Make sure that a file is there, complete and right.
+
+    A file that is already there is compared with ``sha256``, else with the checksum noted when it was downloaded.
+
+    Args:
+        url: http or https.
+        path: where the file is to be. Processes that want the same one wait for each other.
+        sha256: of the file, where it is known.
+        check: raises ValueError for a file that cannot be the right one, given its path.
+        retries: how often a broken connection is taken up again.
+        wait: seconds before the first of them, doubled each time.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        FileNotFoundError: there is no such file at the address.
+        Unavailable: the server refuses, or does not deliver the whole file in all attempts; what came is kept, and the
+            next call goes on from there.
+        ValueError: the file has another checksum, or ``check`` refuses it; it is removed. Or the address is not http.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"cannot download {url}: only http and https addresses")
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with file_lock(path):
+        if os.path.isfile(path) and is_intact(path, sha256):
+            return path
+        part = path + PART
+        _fetch(url, part, retries, wait)
+        digest = hash_file(part)
+        try:
+            if sha256 is not None and digest != sha256:
+                raise ValueError(
+                    f"{url} has the sha256 {digest}, not {sha256}: it was changed or replaced. Nothing was kept; use "
+                    "it only if its authors say why"
+                )
+            if check is not None:
+                check(part)
+        except ValueError:
+            _forget(part)
+            raise
+        _write_notes(path, {"url": url, "sha256": digest})
+        os.replace(part, path)
+        _forget(part)
+    return path
+
+
+def is_intact(path: str, sha256: str | None) -> bool:
+    """Whether a downloaded file is still what it was; True for one that was put there by hand and is in no list."""
+    wanted = sha256 or _read_notes(path).get("sha256")
+    if wanted is None or hash_file(path) == wanted:
+        return True
+    logger.warning("%s does not have its checksum any more and is downloaded anew", path)
+    return False
+
+
+def hash_file(path: str) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _fetch(url: str, part: str, retries: int, wait: float) -> None:
+    """Attempts until the part is the whole file."""
+    for attempt in range(retries + 1):
+        try:
+            if _attempt(url, part):
+                return
+            problem = "the connection ended before the file did"
+        except urllib.error.HTTPError as error:
+            if error.code in (404, 410):
+                raise FileNotFoundError(f"{url} does not exist (any more): the server answers {error.code}") from error
+            if error.code == 416:
+                if error.headers.get("Content-Range", "") == f"bytes */{_size(part)}":
+                    return  # nothing is left to ask for
+                _forget(part)  # not a part of what is there now
+            elif error.code < 500 and error.code != 429:
+                raise Unavailable(f"{url} is refused by the server: {error.code} {error.reason}") from error
+            problem = f"the server answers {error.code} {error.reason}"
+        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+            problem = f"{type(error).__name__}: {error}"
+        if attempt < retries:
+            logger.warning("%s: %s; trying again from byte %d", url, problem, _size(part))
+            time.sleep(wait * 2**attempt)
+    raise Unavailable(
+        f"{url} could not be downloaded: {problem}. {_size(part):,} bytes are kept in {part}; call again to go on from "
+        "there, or put the file there by other means, under the name without .part"
+    )
+
+
+def _attempt(url: str, part: str) -> bool:
+    """One request, from where the part ends; whether the file is complete now."""
+    start, notes = _size(part), _read_notes(part)
+    request = urllib.request.Request(url, headers={"User-Agent": "querydet"})
+    if start and notes.get("version"):
+        request.add_header("Range", f"bytes={start}-")
+        request.add_header("If-Range", notes["version"])
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        goes_on = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+        start = start if goes_on else 0
+        # without a strong version a part could be joined to another file
+        version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        _write_notes(part, {"version": "" if version.startswith("W/") else version})
+        length = response.headers.get("Content-Length")
+        logger.info("%s: downloading %s bytes from byte %d", url, length or "an unknown number of", start)
+        with open(part, "r+b" if goes_on else "wb") as file:
+            file.seek(start)
+            file.truncate()
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    return length is None or _size(part) == start + int(length)
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.isfile(path) else 0
+
+
+def _forget(part: str) -> None:
+    for path in (part, part + NOTES):
+        if os.path.exists(path):
+            os.remove(path)
+
+
+def _read_notes(path: str) -> dict[str, str]:
+    try:
+        with open(path + NOTES, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_notes(path: str, notes: dict[str, str]) -> None:
+    with open(path + NOTES, "w", encoding="utf-8") as file:
+        json.dump(notes, file)
