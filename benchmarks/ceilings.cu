@@ -60,20 +60,28 @@ __global__ void read_kernel(const float4* rows, float* sums, bool ordered) {
   if (sum.x + sum.y + sum.z + sum.w == 1e30f) sums[thread] = 0;  // never: keeps the loads
 }
 
+__device__ void add_one_by_one(float* target) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) atomicAdd(target + i, 1.0f);
+}
+
+__device__ void add_four(float* target) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  atomicAdd(reinterpret_cast<float4*>(target), float4{1, 1, 1, 1});
+#else
+  add_one_by_one(target);
+#endif
+}
+
 template <bool kFour>
 __global__ void add_kernel(float* rows, bool ordered) {
   const uint32_t thread = blockIdx.x * kThreads + threadIdx.x;
   if (thread / 8 >= kSamples) return;
   float* target = rows + (row_of(thread / 8, ordered) * 8 + thread % 8) * 4;
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  constexpr bool kAddsFour = kFour;
-#else
-  constexpr bool kAddsFour = false;
-#endif
-  if constexpr (kAddsFour) {
-    atomicAdd(reinterpret_cast<float4*>(target), float4{1, 1, 1, 1});
+  if (kFour) {
+    add_four(target);
   } else {
-    for (int i = 0; i < 4; ++i) atomicAdd(target + i, 1.0f);
+    add_one_by_one(target);
   }
 }
 

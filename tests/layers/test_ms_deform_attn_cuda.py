@@ -61,7 +61,8 @@ def compile_source(name, architectures, folder):
 
 @needs_nvcc
 def test_cuda_source_compiles(tmp_path):
-    assert "warning" not in compile_source("ms_deform_attn_cuda.cu", ("90",), tmp_path)
+    # before and since four floats can be added at once; all files and architectures are compiled by the slow tests
+    assert "warning" not in compile_source("ms_deform_attn_cuda.cu", ("80", "90"), tmp_path)
 
 
 @pytest.mark.slow

@@ -34,23 +34,26 @@ struct Records {
   uint32_t outside;
 };
 
-// Whether the value's gradient is added by four channels: one instruction, on sm_90 and later.
-template <int kWidth, typename A>
-__device__ __forceinline__ constexpr bool adds_four() {
+// Adds four neighbours in memory: in one instruction from sm_90 on.
+__device__ __forceinline__ void add_four(float* target, float first, float second, float third, float fourth) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  return sizeof(A) == 4 && kWidth % 4 == 0;
+  atomicAdd(reinterpret_cast<float4*>(target), float4{first, second, third, fourth});
 #else
-  return false;
+  atomicAdd(target, first);
+  atomicAdd(target + 1, second);
+  atomicAdd(target + 2, third);
+  atomicAdd(target + 3, fourth);
 #endif
 }
 
+// Adds weight * gradient to the value's gradient.
 template <int kWidth, typename A>
 __device__ __forceinline__ void add_pack(A* target, A weight, const A (&gradient)[kWidth]) {
-  if constexpr (adds_four<kWidth, A>()) {
+  if constexpr (sizeof(A) == sizeof(float) && kWidth % 4 == 0) {
 #pragma unroll
     for (int i = 0; i < kWidth; i += 4) {
-      atomicAdd(reinterpret_cast<float4*>(target + i), float4{weight * gradient[i], weight * gradient[i + 1],
-                                                              weight * gradient[i + 2], weight * gradient[i + 3]});
+      add_four(target + i, weight * gradient[i], weight * gradient[i + 1], weight * gradient[i + 2],
+               weight * gradient[i + 3]);
     }
   } else {
 #pragma unroll
