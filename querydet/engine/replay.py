@@ -1,7 +1,7 @@
 """Repeats a dumped step of training in one process, layer by layer, to find where NaN or infinity comes from."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -106,7 +106,7 @@ def _tensors(value: Any) -> Iterable[Tensor]:
         for each in value:
             yield from _tensors(each)
     elif is_dataclass(value) and not isinstance(value, type):
-        yield from _tensors(list(asdict(value).values()))
+        yield from _tensors([getattr(value, field.name) for field in fields(value)])
 
 
 def _gradient_lines(model: nn.Module) -> list[str]:

@@ -4,7 +4,7 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.utils import comm
 
-from tests.engine.toy import kill_at
+from tests.engine.toy import kill_at, out_of_memory
 from tests.models import PooledBackbone, tiny_config
 
 from .toy_config import dataloader, lr_multiplier, optimizer, train  # noqa: F401 - parts of this config
@@ -17,10 +17,12 @@ class FaultyBackbone(PooledBackbone):
         channels: as for the parent.
         nan_at: the training step, counted from 1 in this process; 0 for never.
         nan_rank: the process.
+        room: the number of images that fit into memory; None: any number.
     """
 
-    def __init__(self, channels, nan_at=0, nan_rank=0):
+    def __init__(self, channels, nan_at=0, nan_rank=0, room=None):
         super().__init__(channels)
+        self.room = room
         self.nan_at, self.nan_rank, self.steps = nan_at, nan_rank, 0
 
     def forward(self, images):
@@ -28,6 +30,8 @@ class FaultyBackbone(PooledBackbone):
         if self.training:
             self.steps += 1
             kill_at("step", self.steps)
+            if self.room is not None and len(images) > self.room and comm.get_rank() == comm.get_world_size() - 1:
+                out_of_memory()
             if self.steps == self.nan_at and comm.get_rank() == self.nan_rank:
                 maps = {name: value + torch.nan for name, value in maps.items()}
         return maps

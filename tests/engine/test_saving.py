@@ -1,13 +1,14 @@
 """Checkpoints that cannot be written."""
 
 import errno
+import json
 
 import pytest
 
 from querydet.checkpoint import Checkpointer
 from querydet.engine import train
 from querydet.engine.saving import SaveError
-from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
+from tests.engine.test_train_net import assert_equal, read_checkpoint
 
 OPTIONS = ["train.checkpointer.period=1it", "train.log_period=1", "train.max_iter=5"]
 
@@ -39,7 +40,8 @@ def test_training_goes_on_without_a_checkpoint(toy_config, tmp_path, full_disk, 
         "model_0000003.pth",
     ]
     assert_equal(*(read_checkpoint(tmp_path / run / "model_final.pth")["model"] for run in ("whole", "run")))
-    assert [line.get("failed_saves") for line in read_metrics(tmp_path / "run")][:3] == [None, 1, 2]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.json").read_text().splitlines()]
+    assert [line.get("failed_saves") for line in lines][:3] == [None, 1, 2]
 
 
 @pytest.mark.parametrize(("iterations", "allowed", "last"), [((1, 2), 1, 2), ((1,), 0, 1), ((4,), 9, 4)])

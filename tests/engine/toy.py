@@ -2,11 +2,12 @@
 
 It draws noise per image, from the seed in the sample, and drops out activations with the global generator.
 ``TOY_KILL="step 7"`` or ``"evaluation 2"`` ends the process by SIGKILL at its 7th step or in its 2nd evaluation;
-``"step 7 SIGTERM 1"`` sends another signal, to process 1 of several.
+``"step 7 SIGTERM 1"`` sends another signal, to process 1 of several. ``TOY_SLOW`` is the time of a step in seconds.
 """
 
 import os
 import signal
+import time
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +70,7 @@ class ToyDetector(nn.Module):
         if not self.training:
             return [self._predict(*parts) for parts in zip(batch, boxes, counts, strict=True)]
         self.steps += 1
+        time.sleep(float(os.environ.get("TOY_SLOW", "0")))
         kill_at("step", self.steps)
         per_image = [self._losses(*parts) for parts in zip(batch, boxes, counts, strict=True)]
         losses = {name: torch.stack([item[name] for item in per_image]).mean() for name in per_image[0]}
