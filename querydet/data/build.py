@@ -53,7 +53,7 @@ def build_train_loader(
         A loader of lists of dicts; ``len(loader.dataset)`` is the number of images.
 
     Raises:
-        ValueError: an empty data set, a negative seed or a batch that the processes cannot share equally.
+        ValueError: an empty data set, a negative seed or a batch with fewer images than processes.
     """
     rank, world_size = comm.get_rank(), comm.get_world_size()
     PositionSampler(total_batch_size, rank, world_size, start_iteration)  # wrong numbers come to light here

@@ -2,7 +2,8 @@
 
 Position p = iteration * total_batch_size + k counts the samples of the whole run. The image at p, its augmentation and
 the seed of its denoising noise are functions of (seed, p), so that stopping and resuming, the number of data workers
-and the number of processes do not change what the model sees. Rank r of W takes k = r, r + W, ... of every batch.
+and the number of processes do not change what the model sees. Rank r of W takes k = r, r + W, ... of every batch; when
+W does not divide the batch, the first ranks have an image more.
 
 Detectron2's ``TrainingSampler`` instead walks one infinite stream from its start and leaves the augmentation to
 whatever state the worker's generators are in.
@@ -135,14 +136,14 @@ class PositionSampler(Sampler[list[int]]):
         start_iteration: the first iteration to yield.
 
     Raises:
-        ValueError: the batch cannot be shared equally, or the start is negative.
+        ValueError: fewer images than processes, or the start is negative.
     """
 
     def __init__(self, total_batch_size: int, rank: int, world_size: int, start_iteration: int = 0) -> None:
-        if total_batch_size < 1 or total_batch_size % world_size:
+        if total_batch_size < world_size:
             raise ValueError(
-                f"total_batch_size={total_batch_size} must be a positive multiple of the number of processes, "
-                f"{world_size}"
+                f"total_batch_size={total_batch_size} is less than an image for each of {world_size} processes: raise "
+                "it or start fewer processes"
             )
         if start_iteration < 0:
             raise ValueError(f"start_iteration must be >= 0, got {start_iteration}")

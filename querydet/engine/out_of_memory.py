@@ -80,15 +80,15 @@ class OutOfMemorySteps:
             return compute(micro_batches)
         except OutOfMemoryInStep as error:
             what = error.what
-        report = self._report(what, images, where)
-        if self.action == "split" and len(images) > micro_batches:
+        report, parts = self._report(what, images, where)
+        if self.action == "split" and parts > micro_batches:
             try:
-                result = compute(len(images))
+                result = compute(parts)
             except OutOfMemoryInStep as error:
-                report = self._report(error.what, images, where + ", one image at a time")
+                report, _ = self._report(error.what, images, f"{where}, in {parts} parts")
             else:
                 self.split += 1
-                logger.warning("Step repeated with one image at a time, for the %d. time: %s", self.split, report)
+                logger.warning("Step repeated in %d parts, for the %d. time: %s", parts, self.split, report)
                 return result
         self.skipped += 1
         if self.skipped > self.max_skipped:
@@ -97,7 +97,8 @@ class OutOfMemorySteps:
         return None
 
     @staticmethod
-    def _report(what: str, images: Sequence[str], where: str) -> str:
+    def _report(what: str, images: Sequence[str], where: str) -> tuple[str, int]:
+        """A report, and the most parts that every process can split its images into."""
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         gathered = comm.all_gather((what, list(images)))
@@ -106,7 +107,7 @@ class OutOfMemorySteps:
             for rank, (text, names) in enumerate(gathered)
             if text
         ]
-        return f"{where}: out of memory in {'; '.join(found)}"
+        return f"{where}: out of memory in {'; '.join(found)}", min(len(names) for _, names in gathered)
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:

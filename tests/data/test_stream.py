@@ -62,6 +62,10 @@ def test_world_size_does_not_change_the_batches(world_size):
     assert positions(2, 4, 0, 1) == [[[0, 2], [1, 3]]]
 
 
+def test_a_batch_that_processes_cannot_share_equally():
+    assert positions(2, 3, 1, 2) == [[[3, 5], [4]], [[6, 8], [7]]]
+
+
 def test_starting_late_equals_skipping():
     assert positions(2, 4, 3, 4) == positions(2, 4, 0, 7)[3:]
 
@@ -118,8 +122,8 @@ def test_bad_arguments():
         PositionStream([], draw, seed=1)
     with pytest.raises(ValueError, match="seed must be >= 0, got -1"):
         PositionStream(RECORDS, draw, seed=-1)
-    with pytest.raises(ValueError, match=r"total_batch_size=5 must be a positive multiple .* 2"):
-        PositionSampler(5, 0, 2)
+    with pytest.raises(ValueError, match="total_batch_size=2 is less than an image for each of 3 processes"):
+        PositionSampler(2, 0, 3)
     with pytest.raises(ValueError, match="total_batch_size=0"):
         PositionSampler(0, 0, 1)
     with pytest.raises(ValueError, match="start_iteration must be >= 0, got -3"):

@@ -56,6 +56,15 @@ def test_four_processes_equal_one_process(name, of_four_processes):
     assert_equal_gradients(of_four_processes[name], gradients(name))
 
 
+@pytest.mark.slow
+def test_processes_with_different_numbers_of_images_equal_one_process(tmp_path):
+    """Four images in three processes."""
+    names = ("deformable_detr", "dino", "group_dino", "deta")
+    found = in_processes(3, names, 1, str(tmp_path))
+    for name in names:
+        assert_equal_gradients(found[name], gradients(name))
+
+
 @pytest.mark.parametrize(("images", "parts", "wanted"), [(4, 2, [2, 2]), (5, 3, [1, 2, 2]), (3, 3, [1, 1, 1])])
 def test_parts_hold_all_images_and_the_objects_of_all_parts(images, parts, wanted):
     batch = make_inputs([(32, 32)] * images, [2] * images)

@@ -19,7 +19,7 @@ def test_a_step_is_computed_image_by_image(toy_config, tmp_path, backward, caplo
         torch.testing.assert_close(split[name], weight, rtol=1e-4, atol=1e-6)
     for line, other in zip(read_metrics(tmp_path / "run"), read_metrics(tmp_path / "whole"), strict=True):
         assert line == pytest.approx(other, rel=1e-5)
-    assert "Step repeated with one image at a time, for the 3. time: iteration 2: out of memory in" in caplog.text
+    assert "Step repeated in 4 parts, for the 3. time: iteration 2: out of memory in" in caplog.text
 
 
 @pytest.mark.parametrize(("action", "room"), [("skip", 3), ("split", 0)])

@@ -2,9 +2,11 @@
 
 It draws noise per image, from the seed in the sample, and drops out activations with the global generator.
 ``TOY_KILL="step 7"`` or ``"evaluation 2"`` ends the process by SIGKILL at its 7th step or in its 2nd evaluation;
-``"step 7 SIGTERM 1"`` sends another signal, to process 1 of several. ``TOY_SLOW`` is the time of a step in seconds.
+``"step 7 SIGTERM 1"`` sends another signal, to process 1 of several; ``"step 7 worker"`` kills the data workers;
+``"step 7 weight 1"`` changes a weight. ``TOY_SLOW`` is the time of a step in seconds.
 """
 
+import multiprocessing
 import os
 import signal
 import time
@@ -17,11 +19,19 @@ from detectron2.utils import comm
 from torch import nn
 
 
-def kill_at(place, count):
-    """Sends this process a signal when ``TOY_KILL`` says so."""
+def kill_at(place, count, model=None):
+    """Does to this process what ``TOY_KILL`` says."""
     wanted = os.environ.get("TOY_KILL", "").split()
-    if wanted[:2] == [place, str(count)] and (len(wanted) < 4 or wanted[3] == str(comm.get_rank())):
-        os.kill(os.getpid(), signal.Signals[wanted[2]] if len(wanted) > 2 else signal.SIGKILL)
+    if wanted[:2] != [place, str(count)] or (len(wanted) > 3 and wanted[3] != str(comm.get_rank())):
+        return
+    what = wanted[2] if len(wanted) > 2 else "SIGKILL"
+    if what == "worker":
+        for process in multiprocessing.active_children():
+            process.kill()
+    elif what == "weight":
+        model.box_head.bias.data[0] += 1
+    else:
+        os.kill(os.getpid(), signal.Signals[what])
 
 
 def out_of_memory(*_):
@@ -71,7 +81,7 @@ class ToyDetector(nn.Module):
             return [self._predict(*parts) for parts in zip(batch, boxes, counts, strict=True)]
         self.steps += 1
         time.sleep(float(os.environ.get("TOY_SLOW", "0")))
-        kill_at("step", self.steps)
+        kill_at("step", self.steps, self)
         per_image = [self._losses(*parts) for parts in zip(batch, boxes, counts, strict=True)]
         losses = {name: torch.stack([item[name] for item in per_image]).mean() for name in per_image[0]}
         if self.steps == self.nan_at and comm.get_rank() == self.nan_rank:
