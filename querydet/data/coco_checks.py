@@ -33,6 +33,11 @@ class ProblemReport:
         """Notes one problem: ``kind`` is the group's heading, ``where`` names the entry."""
         self._kinds.setdefault(kind, []).append(where)
 
+    @property
+    def kinds(self) -> dict[str, list[str]]:
+        """All problems: places by kind."""
+        return dict(self._kinds)
+
     def raise_if_any(self) -> None:
         """Raises:
         ValueError: at least one problem was noted; the message lists all kinds.
@@ -80,21 +85,27 @@ def check_coco(content: Any, source: str) -> None:
             missing sizes or file names, file names that leave the image folder, unknown image or category ids,
             boxes that are not four numbers.
     """
+    find_problems(content, source).raise_if_any()
+
+
+def find_problems(content: Any, source: str) -> ProblemReport:
+    """Finds what `check_coco` raises, without raising it."""
     report = ProblemReport(source)
     if not isinstance(content, dict):
         report.add("not a COCO json, the top level must be an object", f"found {type(content).__name__}")
-        report.raise_if_any()
+        return report
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
             report.add("missing list at the top level", f"'{key}'")
-    report.raise_if_any()
+    if report.kinds:
+        return report
     for key in ("images", "categories"):
         if not content[key]:
             report.add("empty list", f"'{key}'")
     image_ids = _check_images(content["images"], report)
     category_ids = _check_categories(content["categories"], report)
     _check_annotations(content["annotations"], image_ids, category_ids, report)
-    report.raise_if_any()
+    return report
 
 
 def repair_box(box: Iterable[float], width: int, height: int) -> tuple[list[float] | None, str]:

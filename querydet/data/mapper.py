@@ -24,7 +24,7 @@ FIRST_WAIT = 0.5  # seconds before a file is tried again; doubled every time
 BAD_IMAGE_POLICIES = ("raise", "skip")
 # What PIL and Detectron2's reader raise for missing, truncated, foreign and oversized files and for sizes that differ
 # from the annotation.
-_READ_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+READ_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 class BadImageError(ValueError):
@@ -89,7 +89,7 @@ class DetrDatasetMapper:
         try:
             image = self._read(record["file_name"])
             utils.check_image_size(record, image)
-        except _READ_ERRORS as error:
+        except READ_ERRORS as error:
             self._handle_bad_image(record["file_name"], error)
             return None
         augmented = T.AugInput(image)

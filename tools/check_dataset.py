@@ -1,0 +1,126 @@
+"""Examines the data of a config, or any COCO-format data set: what is wrong or unusual, and what training would do.
+
+python tools/check_dataset.py --config-file CONFIG [key=value ...]
+python tools/check_dataset.py --annotations train.json --images images/
+
+Finds gaps in the category ids, classes without objects, degenerate boxes, files that are missing, broken, equal or of
+another size than annotated, images that are empty or have more objects than the model has queries, objects that are
+annotated twice, and test images that are trained on. The exit status is 1 when something would stop the run.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from detectron2.config import instantiate
+from detectron2.data import MetadataCatalog
+from omegaconf import DictConfig, OmegaConf
+from tabulate import tabulate
+
+from querydet.config import apply_overrides, get_config
+from querydet.data.doctor import CHANGES, FILE_CHECKS, STOPS, Diagnosis, Treatment, compare, examine
+
+WORDS = {STOPS: "STOPS", CHANGES: "changes"}
+
+
+def from_config(cfg: DictConfig) -> dict[str, tuple[str, str, Treatment]]:
+    """Annotations, images and treatment of the training and the test set of a config.
+
+    Raises:
+        ValueError: a data set that is not in COCO format.
+    """
+    found = {}
+    for split in ("train", "test"):
+        node = OmegaConf.select(cfg, f"dataloader.{split}")
+        if node is None:
+            continue
+        treatment = Treatment(
+            on_bad_image=OmegaConf.select(node, "mapper.on_bad_image", default="raise"),
+            check_files=bool(OmegaConf.select(node, "dataset.check_files", default=True)),
+            num_classes=OmegaConf.select(cfg, "model.num_classes"),
+            num_queries=OmegaConf.select(cfg, "model.selection.num_queries"),
+            training=split == "train",
+        )
+        found[split] = (*_paths(node.dataset, split), treatment)
+    return found
+
+
+def _paths(dataset: DictConfig, split: str) -> tuple[str, str]:
+    if "annotations" in dataset and "images" in dataset:
+        return dataset.annotations, dataset.images
+    metadata = MetadataCatalog.get(instantiate(dataset).name)
+    if not (metadata.get("json_file") and metadata.get("image_root")):
+        raise ValueError(f"dataloader.{split}.dataset is not in COCO format: give --annotations and --images")
+    return metadata.json_file, metadata.image_root
+
+
+def report(split: str, found: Diagnosis, shown: int) -> str:
+    """The findings of a data set as text."""
+    lines = [f"{split}: {found.source}: {found.images} images, {found.objects} boxes, {len(found.classes)} classes"]
+    order = {STOPS: 0, CHANGES: 1}
+    rows = []
+    for each in sorted(found.findings.values(), key=lambda finding: order.get(finding.gravity, 2)):
+        more = ", ..." if len(each.places) > shown else ""
+        places = ", ".join(each.places[:shown]) + more
+        rows.append((WORDS.get(each.gravity, "note"), each.kind, len(each.places), each.effect, places))
+    if not rows:
+        return "\n".join([*lines, "  nothing to report"])
+    headers = ("", "found", "count", "what the config does", "where")
+    return "\n".join([*lines, tabulate(rows, headers=headers, maxcolwidths=[None, 30, None, 40, 50])])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", help="a config with a dataloader; its training and its test set are examined")
+    parser.add_argument("--annotations", help="instead of a config: a COCO json")
+    parser.add_argument("--images", help="and its folder of images")
+    parser.add_argument(
+        "--files",
+        choices=FILE_CHECKS,
+        default="decode",
+        help="how closely to look at image files: not at all, whether they exist, their size, every pixel (default)",
+    )
+    parser.add_argument("--show", type=int, default=5, help="places to name of each finding (default %(default)s)")
+    parser.add_argument("--json", help="also write everything, every place included, to this file")
+    parser.add_argument("overrides", nargs="*", help="changes of the config")
+    args = parser.parse_args(argv)
+    if bool(args.config_file) == bool(args.annotations) or bool(args.annotations) != bool(args.images):
+        parser.error("give --config-file, or --annotations and --images")
+    if args.config_file:
+        sets = from_config(apply_overrides(get_config(args.config_file), args.overrides))
+    else:
+        sets = {"data": (args.annotations, args.images, Treatment())}
+    found = {split: examine(*paths, treatment, args.files, _progress) for split, (*paths, treatment) in sets.items()}
+    if {"train", "test"} <= found.keys():
+        compare(found["train"], found["test"])
+    for split, each in found.items():
+        print(report(split, each, args.show))
+        print()
+    stops = [split for split, each in found.items() if each.stops]
+    print(f"The run would stop: see STOPS in {' and '.join(stops)}" if stops else "Nothing would stop the run")
+    if args.json:
+        _write(args.json, found)
+    return 1 if stops else 0
+
+
+def _write(path: str, found: dict[str, Diagnosis]) -> None:
+    content: dict[str, Any] = {}
+    for split, each in found.items():
+        content[split] = {key: value for key, value in asdict(each).items() if key != "digests"}
+        content[split]["stops"] = each.stops
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+    print(f"wrote {path}")
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() and (done % 100 == 0 or done == total):
+        print(f"\r{done} of {total} images", end="\n" if done == total else "", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
