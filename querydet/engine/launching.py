@@ -1,4 +1,4 @@
-"""Command line and processes: those of `querydet.engine.processes` on GPUs or CPU, or those that torchrun started."""
+"""Command line and processes: those of `querydet.engine.processes` on GPUs or CPU, or those of torchrun and Slurm."""
 
 import argparse
 import os
@@ -12,6 +12,9 @@ import torch.distributed as dist
 from detectron2.utils import comm
 
 from querydet.engine.processes import run_processes
+from querydet.engine.rendezvous import attempt_store
+
+ENVIRONMENT = "env://"  # the address is in MASTER_ADDR and MASTER_PORT
 
 _EXAMPLES = """
 Examples:
@@ -19,7 +22,9 @@ Examples:
   eight GPUs         train_net.py --config-file ... --num-gpus 8
   no GPU             train_net.py --config-file quick/dino_synthetic.py --num-gpus 0
   two CPU processes  train_net.py --config-file ... --num-gpus 0 --num-processes 2
-  torchrun           torchrun --nproc-per-node 8 train_net.py --config-file ...
+  torchrun           torchrun --nproc-per-node 8 --max-restarts 3 train_net.py --config-file ... --resume
+  Slurm              tools/slurm_train.py --nodes 2 --gpus-per-node 8 --hours 24 --config-file ...
+  try and estimate   train_net.py --config-file ... --num-gpus 8 --dry-run
   change values      train_net.py --config-file ... train.max_epochs=24 optimizer.lr=5e-5
   continue longer    train_net.py --config-file ... --resume train.max_epochs=36
   evaluate           train_net.py --config-file ... --eval-only train.init_checkpoint=model.pth
@@ -31,6 +36,11 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = detectron2.engine.default_argument_parser(_EXAMPLES)
     parser.add_argument(
         "--num-processes", type=int, default=1, help="number of CPU processes per machine, with --num-gpus 0"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="build everything, train and evaluate a little, estimate time and memory",
     )
     parser.set_defaults(dist_url="auto")  # a free port: two runs on one machine do not collide
     return parser
@@ -53,7 +63,7 @@ def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespac
         # For everything that looks for GPUs itself.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        _run_in_group(main, args, "env://")
+        _run_in_group(main, args, ENVIRONMENT)
         return
     processes = args.num_gpus or args.num_processes
     if processes * args.num_machines == 1:
@@ -112,14 +122,16 @@ def _run(main: Callable[[argparse.Namespace], object], args: argparse.Namespace,
 
 
 def _run_in_group(main: Callable[[argparse.Namespace], object], args: argparse.Namespace, address: str) -> None:
-    """Joins the process group as the environment says, which torchrun or `launch` has set."""
+    """Joins the process group as the environment says, which torchrun, a Slurm job or `launch` has set."""
     rank, world_size, local_rank, local_size = (
         int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     )
     has_gpu = torch.cuda.is_available()
     if has_gpu:
-        torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if has_gpu else "gloo", init_method=address, rank=rank, world_size=world_size)
+        # Slurm may show every process its own GPU alone
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    where = {"store": attempt_store(rank, world_size)} if address == ENVIRONMENT else {"init_method": address}
+    dist.init_process_group("nccl" if has_gpu else "gloo", rank=rank, world_size=world_size, **where)
     comm.create_local_process_group(local_size)
     comm.synchronize()
     _run(main, args, local_size)

@@ -1,0 +1,30 @@
+"""How processes that torchrun or Slurm has started find each other, again after every restart."""
+
+import datetime
+import os
+
+import torch.distributed as dist
+
+TIMEOUT = datetime.timedelta(minutes=30)  # Detectron2's: machines of a cluster may start long after each other
+
+
+def attempt_store(rank: int, world_size: int) -> dist.Store:
+    """Where the processes of one attempt find each other: ``env://`` with a prefix for every attempt.
+
+    torchrun keeps one store for all attempts. With gloo, torch 2.14 reads the addresses of the attempt before from it,
+    and the restarted processes hang or are refused.
+
+    Args:
+        rank: of this process.
+        world_size: number of processes; it changes when elastic training loses a machine.
+    """
+    served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = dist.TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        world_size,
+        is_master=rank == 0 and not served,
+        timeout=TIMEOUT,
+    )
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"querydet/attempt{attempt}/{world_size}", store)
