@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,9 @@ def provenance(argv: Sequence[str]) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def recorded(folder: str, start_iteration: int, started: float) -> Iterator[None]:
+def recorded(
+    folder: str, start_iteration: int, started: float, details: Mapping[str, Any] | None = None
+) -> Iterator[None]:
     """Writes ``run.json`` beside the results of a training run: what is being run, and at the end how long it took.
 
     The file is a list with an entry for every time that the run was started or resumed; a part that was killed has no
@@ -58,10 +60,11 @@ def recorded(folder: str, start_iteration: int, started: float) -> Iterator[None
         folder: of the run.
         start_iteration: first iteration of this part; 0 begins the list anew.
         started: ``time.time()`` when this part was started.
+        details: further entries.
     """
     path = Path(folder) / RUN_FILE
     parts = read_parts(folder) if start_iteration else []
-    parts.append({"start_iteration": start_iteration, **provenance(sys.argv)})
+    parts.append({"start_iteration": start_iteration, **provenance(sys.argv), **(details or {})})
     _write_parts(path, parts)
     try:
         yield
@@ -92,6 +95,28 @@ def commit() -> str | None:
     if not found:
         return None
     return found + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def git_state() -> dict[str, Any]:
+    """Of the source checkout: ``commit, branch, changed`` and ``untracked`` files; empty outside of a checkout."""
+    root = Path(querydet.__file__).parents[1]
+    found = _git(root, "rev-parse", "HEAD")
+    if not found:
+        return {}
+    lines = _git(root, "status", "--porcelain").splitlines()
+    return {
+        "commit": found,
+        "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"),
+        "changed": [line.split(maxsplit=1)[1] for line in lines if not line.startswith("??")],
+        "untracked": [line.split(maxsplit=1)[1] for line in lines if line.startswith("??")],
+    }
+
+
+def uncommitted() -> str:
+    """Changes of tracked files of the source checkout since its commit, as a patch; "" when there are none."""
+    root = Path(querydet.__file__).parents[1]
+    patch = _git(root, "diff", "HEAD", "--binary")
+    return patch + "\n" if patch else ""
 
 
 def machine() -> str:

@@ -72,6 +72,26 @@ def parameter_groups(
     return list(groups.values())
 
 
+def lr_scale(rule: str | None, total_batch_size: int, base_batch_size: int) -> float:
+    """Factor on learning rates that were chosen for another batch size.
+
+    Args:
+        rule: "linear" (Goyal et al., arXiv:1706.02677, section 2.1, for SGD), "sqrt" (Malladi et al.,
+            arXiv:2205.10287, for Adam and its relatives), or None for no scaling.
+        total_batch_size: images of a step over all processes and micro-batches.
+        base_batch_size: the batch size that the rates were chosen for.
+
+    Raises:
+        ValueError: an unknown rule, or a base that is not positive.
+    """
+    rules = {None: 0.0, "linear": 1.0, "sqrt": 0.5}
+    if rule not in rules:
+        raise ValueError(f"train.lr_scaling.rule has to be null, linear or sqrt, got {rule!r}")
+    if base_batch_size <= 0:
+        raise ValueError(f"train.lr_scaling.base_batch_size has to be positive, got {base_batch_size}")
+    return (total_batch_size / base_batch_size) ** rules[rule]
+
+
 class MultiStepEpochs:
     """A schedule that drops the learning rate after given epochs, with an optional linear warm-up.
 

@@ -50,4 +50,15 @@ train = {
     "cudnn_benchmark": False,
     # Gradient accumulation: a process computes its share of total_batch_size in so many parts, one after the other.
     "micro_batches": 1,
+    # The learning rates are those for batches of base_batch_size images; rule: None, "linear" or "sqrt" of the ratio.
+    "lr_scaling": {"rule": None, "base_batch_size": 16},
+    # Parts of the model that recompute their activations in the backward pass, such as [backbone, encoder, decoder].
+    "activation_checkpointing": [],
+    # Parts of the model for torch.compile; dynamic: None finds out by compiling anew for another size.
+    "compile": {"parts": [], "backend": "inductor", "dynamic": None},
+    # Parameters, gradients and optimizer state are shared out over the processes (ZeRO stage 3 by PyTorch's FSDP2);
+    # reshard_after_forward=False is stage 2.
+    "sharding": {"enabled": False, "reshard_after_forward": True},
+    # Weights & Biases beside TensorBoard and metrics.json; name: None is the output folder's.
+    "wandb": {"enabled": False, "project": "querydet", "name": None, "mode": None},
 }

@@ -77,10 +77,9 @@ class Checkpointer(DetectionCheckpointer):
         Raises:
             OSError: the disk is full or the folder is gone; earlier checkpoints are intact.
         """
-        if not self.save_dir or not self.save_to_disk:
+        data = self.content() if self.save_dir else {}
+        if not data:
             return
-        data = {"model": self.model.state_dict(), "class_names": self.class_names}
-        data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         data.update(extra)
         file_name = f"{name}.pth"
         logger.info("Saving checkpoint to %s", os.path.join(self.save_dir, file_name))
@@ -88,6 +87,14 @@ class Checkpointer(DetectionCheckpointer):
             _write(data, file)
         if tag:
             self.tag_last_checkpoint(file_name)
+
+    def content(self) -> dict[str, Any]:
+        """What a checkpoint holds; nothing in a process that writes none."""
+        if not self.save_to_disk:
+            return {}
+        data = {"model": self.model.state_dict(), "class_names": self.class_names}
+        data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
+        return data
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Points ``last_checkpoint`` at a file of the folder."""

@@ -153,6 +153,10 @@ class _MappedDicts(Dataset):
     def __len__(self) -> int:
         return len(self._dicts)
 
+    def record(self, index: int) -> dict[str, Any]:
+        """The dataset dict of an image, not mapped."""
+        return self._dicts[index]
+
     def __getitem__(self, index: int) -> dict[str, Any] | None:
         return self._mapper(self._dicts[index])
 

@@ -101,6 +101,10 @@ class PositionStream(Dataset):
     def __len__(self) -> int:
         return len(self._dicts)
 
+    def record(self, index: int) -> dict[str, Any]:
+        """The dataset dict of an image, by its place in the data set."""
+        return self._dicts[index]
+
     def __getitem__(self, position: int) -> dict[str, Any]:
         """The sample at a position, with ``seed``: int added, and `REPLACED` when it stands in for unusable images.
 

@@ -4,9 +4,11 @@ from typing import Any
 
 from detectron2.utils.events import EventStorage
 
+from querydet.engine.monitoring import MEASURED
+
 HISTORY = 20  # iterations that Detectron2's writers smooth over
 # These belong to the process and the machine, not to the run.
-CLOCK = ("time", "data_time", "eta_seconds", "failed_saves", "failed_evaluations")
+CLOCK = ("time", "data_time", "eta_seconds", "failed_saves", "failed_evaluations", *MEASURED)
 
 
 def saved_history(storage: EventStorage) -> dict[str, list[Any]]:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from querydet.checkpoint.atomic import atomic_write
+from querydet.engine.shared_tensors import collected, local
 from querydet.targets import count_objects
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class NonFiniteSteps:
         count = count_objects([len(item.get("instances", ())) for item in batch], trainer.micro_batches)
         path = os.path.join(self.folder, f"nonfinite_{trainer.iter:07d}_rank{comm.get_rank()}.pt")
         written = ""
+        weights = collected(_unwrapped(trainer.model).state_dict(), keep=bool(what))
         if self.folder and what:
             content = {
                 "report": report,
@@ -104,7 +106,7 @@ class NonFiniteSteps:
                 "amp": str(trainer.amp_dtype).removeprefix("torch.") if trainer.amp_dtype else "",
                 "objects": [count.mean, count.most, count.shares],
                 "batch": [_plain(item) for item in batch],
-                "model": _unwrapped(trainer.model).state_dict(),
+                "model": weights,
             }
             try:
                 with atomic_write(path) as file:
@@ -123,7 +125,7 @@ def bad_terms(losses: Mapping[str, torch.Tensor]) -> str:
 
 def bad_gradients(parameters: Sequence[tuple[str, nn.Parameter]]) -> str:
     """The parameters whose gradients are NaN or infinite, in words."""
-    names = [name for name, p in parameters if p.grad is not None and not torch.isfinite(p.grad).all()]
+    names = [name for name, p in parameters if p.grad is not None and not torch.isfinite(local(p.grad)).all()]
     if not names:
         return "NaN or infinite gradients of no single parameter, only their total norm overflows"
     more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from querydet.config import load_config
 from querydet.engine.changes import changes
+from querydet.engine.dry_run import dry_run
 from querydet.engine.evaluation import evaluate_only
 from querydet.engine.lock import run_lock
 from querydet.engine.setup import check_writable, setup_run
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(args: argparse.Namespace) -> None:
-    """One process of a run: trains, or with ``--eval-only`` evaluates.
+    """One process of a run: trains, or with ``--eval-only`` evaluates, or with ``--dry-run`` tries.
 
     Args:
         args: from `querydet.engine.launching.argument_parser`.
@@ -27,6 +28,9 @@ def main(args: argparse.Namespace) -> None:
     if args.eval_only:
         setup_run(cfg, args)
         evaluate_only(cfg, build_model(cfg), args.resume)
+        return
+    if args.dry_run:
+        dry_run(cfg, args)
         return
     with lock_run(cfg):
         changed = changes(cfg) if args.resume and comm.is_main_process() else []  # before the old config is replaced

@@ -4,7 +4,7 @@ Differences from Detectron2's step: mixed precision on CPU and GPU (``AMPTrainer
 random generators seeded at every step; losses averaged over processes by one reduction; and a NaN or infinite
 prediction, loss or gradient is found by all processes in the same step, before the optimizer sees it.
 
-Several processes, or micro-batches, compute the step of one with the whole batch, up to rounding, when nothing is drawn
+Several processes, or micro-batches, compute the step of one, up to rounding, with all images, when nothing is drawn
 at random but what is drawn for an image, and its neighbours' sizes do not change an image's features: backbones see
 padding at borders.
 """
@@ -30,6 +30,7 @@ from querydet.engine.out_of_memory import OutOfMemoryInStep, OutOfMemorySteps, a
 from querydet.engine.precision import amp_dtype
 from querydet.engine.running_statistics import RunningStatistics
 from querydet.engine.setup import seed_everything
+from querydet.engine.shared_tensors import whole
 from querydet.engine.stopping import StopRequest
 
 Batch = list[dict[str, Any]]
@@ -239,7 +240,7 @@ class Trainer(SimpleTrainer):
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for _, p in self._parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        value = norm.item()
+        value = whole(norm).item()
         # Scaling by a NaN norm would spread it over the gradients that the report is about to name.
         if self.max_norm is not None and math.isfinite(value):
             nn.utils.clip_grads_with_norm_([p for _, p in self._parameters], self.max_norm, norm)

@@ -4,35 +4,45 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sized
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.error import URLError
 
+import torch
 from detectron2.config import instantiate
-from detectron2.engine import HookBase, create_ddp_model, hooks
-from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
 from querydet.engine.accumulation import check_micro_batches
-from querydet.engine.bad_images import BadImagesReport
-from querydet.engine.divergence import DivergenceCheck
-from querydet.engine.evaluation import Evaluation, build_evaluation, evaluate
-from querydet.engine.hooks import EMAHook, EvalHook, LRScheduler, WriterHook, build_ema
+from querydet.engine.build_hooks import build_hooks, evaluate_weights
+from querydet.engine.evaluation import build_evaluation
+from querydet.engine.hooks import build_ema
 from querydet.engine.run_length import RunLength
-from querydet.engine.saving import BestCheckpointer, PeriodicCheckpointer, StopHook
+from querydet.engine.run_record import describe_run
 from querydet.engine.setup import check_writable, resolve_device, seed_everything
+from querydet.engine.sharding import (
+    ShardedCheckpointer,
+    is_sharded,
+    shard_model,
+    shard_optimizer,
+)
 from querydet.engine.stopping import StopRequest, stop_requests
+from querydet.engine.switches import apply_switches
 from querydet.engine.trainer import Trainer
-from querydet.engine.writers import build_writers
 from querydet.provenance import recorded
-from querydet.solver import EpochScheduler
+from querydet.solver import lr_scale
 
 logger = logging.getLogger(__name__)
+
+
+def unchanged(value: Any) -> Any:
+    """The value itself."""
+    return value
 
 
 def build_model(cfg: DictConfig) -> nn.Module:
@@ -42,12 +52,19 @@ def build_model(cfg: DictConfig) -> nn.Module:
     return model.to(resolve_device(cfg.train.device))
 
 
-def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
+def train(
+    cfg: DictConfig,
+    resume: bool = False,
+    wrap_test: Callable[[Any], Any] = unchanged,
+    on_length: Callable[[RunLength], None] = unchanged,
+) -> dict[str, Any]:
     """Trains ``cfg.model`` on ``cfg.dataloader.train``.
 
     Args:
         cfg: the complete config.
         resume: continue the run in ``train.output_dir`` when it has a checkpoint, else start it.
+        wrap_test: makes another loader of the test loader.
+        on_length: told the length of the run before it starts.
 
     Returns:
         Results of the last evaluation.
@@ -60,10 +77,16 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
         Stopped: the run was asked to stop (`querydet.engine.stopping`).
     """
     with stop_requests() as request:
-        return _train(cfg, resume, request)
+        return _train(cfg, resume, request, wrap_test, on_length)
 
 
-def _train(cfg: DictConfig, resume: bool, request: StopRequest) -> dict[str, Any]:
+def _train(
+    cfg: DictConfig,
+    resume: bool,
+    request: StopRequest,
+    wrap_test: Callable[[Any], Any],
+    on_length: Callable[[RunLength], None],
+) -> dict[str, Any]:
     started = time.time()
     check_writable(cfg.train.output_dir)
     start_iter, checkpoint = _find_start(cfg, resume)
@@ -73,32 +96,63 @@ def _train(cfg: DictConfig, resume: bool, request: StopRequest) -> dict[str, Any
     test = build_evaluation(cfg)  # now, so that missing or other data do not come to light after an epoch
     if test and classes:
         check_same_classes(classes, class_names(test.loader.dataset))
+    test = test and replace(test, loader=wrap_test(test.loader))
+    on_length(length)
     logger.info("Run: %d iterations, %d an epoch", length.max_iter, length.iterations_per_epoch)
     model = build_model(cfg)
     logger.info("Model:\n%s", model)
     ema = build_ema(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
-    optimizer = instantiate({**cfg.optimizer, "model": model})
+    apply_switches(model, cfg.train)
+    sharded = is_sharded(cfg.train)
+    for each in [model, *([ema.module] if ema else [])] if sharded else []:
+        shard_model(each, cfg.train.sharding.reshard_after_forward)
+    optimizer = build_optimizer(cfg, model)
     check_micro_batches(cfg.train.micro_batches, cfg.dataloader.train.total_batch_size, comm.get_world_size())
-    trainer = Trainer(_wrap(model, cfg.train.ddp), loader, optimizer, cfg.train)
+    trainer = Trainer(model if sharded else _wrap(model, cfg.train.ddp), loader, optimizer, cfg.train)
     parts: dict[str, Any] = {"trainer": trainer} | ({"ema": ema} if ema else {})
-    checkpointer = Checkpointer(
+    checkpointer = (ShardedCheckpointer if sharded else Checkpointer)(
         model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **parts
     )
     checkpointer.adapt = cfg.train.init_surgery
     results: dict[str, Any] = {}
     trainer.request = request
-    evaluation = partial(_evaluate_all, cfg, test, model, ema, results, request)
-    trainer.register_hooks(_build_hooks(cfg, trainer, checkpointer, length, ema, evaluation))
+    evaluation = partial(evaluate_weights, cfg, test, model, ema, results, request)
+    trainer.register_hooks(build_hooks(cfg, trainer, checkpointer, length, ema, evaluation))
     if checkpoint:
         checkpointer.resume(checkpoint)
     else:
         _load_initial(checkpointer, cfg.train.init_checkpoint)
         if ema:
             ema.module.load_state_dict(model.state_dict())
-    main = comm.is_main_process()
-    with recorded(cfg.train.output_dir, start_iter, started) if main else contextlib.nullcontext():
+    datasets = {"train": loader.dataset} | ({"test": test.loader.dataset} if test else {})
+    with _recorded(cfg.train.output_dir, start_iter, started, datasets):
         trainer.train(start_iter, length.max_iter)
     return results
+
+
+def _recorded(
+    folder: str, start_iter: int, started: float, datasets: dict[str, Any]
+) -> contextlib.AbstractContextManager[None]:
+    if not comm.is_main_process():
+        return contextlib.nullcontext()
+    return recorded(folder, start_iter, started, describe_run(folder, datasets))
+
+
+def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Builds ``cfg.optimizer`` over a model, with its learning rates scaled as ``train.lr_scaling`` says.
+
+    Raises:
+        ValueError: a scaling that does not exist.
+    """
+    batch, scaling = cfg.dataloader.train.total_batch_size, cfg.train.lr_scaling
+    factor = lr_scale(scaling.rule, batch, scaling.base_batch_size)
+    optimizer = instantiate({**cfg.optimizer, "model": model})
+    shard_optimizer(optimizer)
+    for group in optimizer.param_groups:
+        group["lr"] *= factor
+    if scaling.rule is not None:
+        logger.info("Learning rates times %.4g: %s rule, %d images a step", factor, scaling.rule, batch)
+    return optimizer
 
 
 def build_train_data(cfg: DictConfig, start_iter: int = 0) -> Any:
@@ -168,61 +222,3 @@ def _wrap(model: nn.Module, ddp: DictConfig) -> nn.Module:
     on_gpu = next(model.parameters()).is_cuda
     options = {str(key): value for key, value in ddp.items()}
     return create_ddp_model(model, device_ids=[comm.get_local_rank()] if on_gpu else None, **options)
-
-
-def _build_hooks(
-    cfg: DictConfig,
-    trainer: Trainer,
-    checkpointer: Checkpointer,
-    length: RunLength,
-    ema: AveragedModel | None,
-    evaluation: Callable[[], dict[str, Any]],
-) -> list[HookBase | None]:
-    """The order matters, see `querydet.engine.hooks`."""
-    train, main = cfg.train, comm.is_main_process()
-    scheduler = EpochScheduler(trainer.optimizer, instantiate(cfg.lr_multiplier), length.iterations_per_epoch)
-    options = train.checkpointer
-    save_period = length.period(options.period, "train.checkpointer.period")
-    saver = PeriodicCheckpointer(checkpointer, save_period, options.max_to_keep, options.max_failed_saves)
-    if main:
-        trainer.on_failure = saver.save_previous
-    stop = StopHook(trainer.request, saver if main else None)
-    eval_period = length.period(train.eval_period, "train.eval_period")
-    writers = partial(build_writers, train.output_dir, length.max_iter)
-    return [
-        hooks.IterationTimer(),
-        EMAHook(ema, checkpointer.model) if ema else None,
-        LRScheduler(trainer.optimizer, scheduler),
-        DivergenceCheck(checkpointer.model, length.period(train.check_ranks_period, "train.check_ranks_period")),
-        saver if main else None,
-        stop,
-        EvalHook(eval_period, evaluation, stop.stop, train.max_failed_evaluations),
-        BestCheckpointer(checkpointer, options.best_metric) if main else None,
-        WriterHook(writers, train.log_period) if main else None,
-        BadImagesReport(train.output_dir) if main else None,
-    ]
-
-
-def _evaluate_all(
-    cfg: DictConfig,
-    test: Evaluation | None,
-    model: nn.Module,
-    ema: AveragedModel | None,
-    results: dict[str, Any],
-    request: StopRequest,
-) -> dict[str, Any]:
-    """Evaluates the weights that count, the average if there is one, and keeps the result in ``results``."""
-    results.clear()
-    if ema and cfg.train.ema.evaluate_raw:
-        logger.info("Evaluation of the raw weights:")
-        results["raw"] = evaluate(model, test, request)
-        logger.info("Evaluation of their moving average:")
-    results.update(evaluate(ema.module if ema else model, test, request))
-    metric, found = cfg.train.checkpointer.best_metric, flatten_results_dict(results)
-    if metric and found and metric not in found:
-        logger.warning(
-            "train.checkpointer.best_metric=%s was not evaluated, no model_best.pth is written; there are %s",
-            metric,
-            ", ".join(found),
-        )
-    return results

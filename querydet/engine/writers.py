@@ -4,8 +4,10 @@ import json
 import os
 
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from omegaconf import DictConfig, OmegaConf
 
 from querydet.checkpoint.atomic import atomic_write
+from querydet.engine.wandb_writer import WandbWriter
 
 
 class ResumableJSONWriter(JSONWriter):
@@ -40,18 +42,24 @@ def _lines_before(path: str, iteration: int) -> list[tuple[str, int]]:
     return kept
 
 
-def build_writers(output_dir: str, max_iter: int, start_iter: int) -> list[EventWriter]:
-    """Console, ``metrics.json`` and TensorBoard.
+def build_writers(cfg: DictConfig, max_iter: int, start_iter: int) -> list[EventWriter]:
+    """Console, ``metrics.json`` and TensorBoard; Weights & Biases when ``train.wandb.enabled``.
 
     Args:
-        output_dir: folder of the run.
+        cfg: the complete config; the folder of the run is ``train.output_dir``.
         max_iter: for the remaining time on the console.
         start_iter: first iteration that is going to be run.
     """
+    output_dir = cfg.train.output_dir
     board = TensorboardXWriter(output_dir, purge_step=start_iter or None)
     board._last_write = start_iter - 1
-    return [
+    writers = [
         CommonMetricPrinter(max_iter),
         ResumableJSONWriter(os.path.join(output_dir, "metrics.json"), start_iter),
         board,
     ]
+    options = cfg.train.wandb
+    if options.enabled:
+        shown = {"config": OmegaConf.to_yaml(cfg)}
+        writers.append(WandbWriter(output_dir, shown, options.project, options.name, options.mode, start_iter))
+    return writers

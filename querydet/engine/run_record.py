@@ -1,0 +1,48 @@
+"""What a run folder says about the run by itself: beside ``config.yaml``, ``run.json`` with everything it depended on.
+
+``run.json`` has an entry for every time that the run was started or resumed: command, commit, machine, versions of all
+packages, the state of the source checkout, and a fingerprint of the data. Changes of the checkout that are not
+committed are kept as ``uncommitted.diff``.
+"""
+
+import importlib.metadata
+import logging
+import os
+from typing import Any
+
+from detectron2.utils import comm
+
+from querydet.data.fingerprint import fingerprint
+from querydet.provenance import git_state, uncommitted
+
+logger = logging.getLogger(__name__)
+
+DIFF_FILE = "uncommitted.diff"
+
+
+def describe_run(folder: str, datasets: dict[str, Any]) -> dict[str, Any]:
+    """Details of a run for its entry in ``run.json``; writes ``uncommitted.diff`` when there is something to write.
+
+    Args:
+        folder: of the run.
+        datasets: by what they are for, such as "train" and "test".
+    """
+    changes = uncommitted()
+    if changes:
+        try:
+            with open(os.path.join(folder, DIFF_FILE), "w", encoding="utf-8") as file:
+                file.write(changes)
+        except OSError as error:  # a full disk: no reason not to train
+            logger.error("%s cannot be written: %s", DIFF_FILE, error)
+    return {
+        "processes": comm.get_world_size(),
+        "git": git_state(),
+        "packages": packages(),
+        "data": {use: fingerprint(dataset) for use, dataset in datasets.items()},
+    }
+
+
+def packages() -> dict[str, str]:
+    """Versions of all installed packages, by name."""
+    found = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
+    return {name: found[name] for name in sorted(filter(None, found), key=str.lower)}

@@ -1,0 +1,103 @@
+"""Switches of ``train`` that change how a model is computed but not what: activation checkpointing and compilation.
+
+Neither changes the names of parameters: checkpoints and learning-rate rules do not notice.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+logger = logging.getLogger(__name__)
+
+
+def apply_switches(model: nn.Module, train: DictConfig) -> None:
+    """Applies ``train.activation_checkpointing`` and ``train.compile`` to a model.
+
+    Raises:
+        ValueError: a part that the model does not have, or a backend that torch does not know.
+    """
+    checkpoint_activations(model, list(train.activation_checkpointing))
+    compile_parts(model, list(train.compile.parts), train.compile.backend, train.compile.dynamic)
+
+
+def checkpoint_activations(model: nn.Module, parts: Sequence[str]) -> None:
+    """Lets parts of a model recompute their activations in the backward pass instead of keeping them.
+
+    A part with a switch of its own (encoder, decoder) is told so; of any other, such as a backbone, every block with
+    trainable parameters is recomputed. Random draws, of dropout for example, are repeated.
+
+    Args:
+        model: its attributes are the parts.
+        parts: their names.
+
+    Raises:
+        ValueError: a part that the model does not have.
+    """
+    for name in parts:
+        part = find_part(model, name, "train.activation_checkpointing")
+        if hasattr(part, "activation_checkpointing"):
+            part.activation_checkpointing = True  # type: ignore[assignment]
+            continue
+        found = [block for block in blocks(part) if any(p.requires_grad for p in block.parameters())]
+        for block in found:
+            block.forward = functools.partial(_recomputed, block.forward)
+        logger.info("Activation checkpointing: %d blocks of %s", len(found), name)
+
+
+def compile_parts(
+    model: nn.Module, parts: Sequence[str], backend: str = "inductor", dynamic: bool | None = None
+) -> None:
+    """Compiles parts of a model in place, at their first call.
+
+    Args:
+        model: its attributes are the parts.
+        parts: their names.
+        backend: of ``torch.compile``.
+        dynamic: whether to compile for any size at once; None lets torch find out, by compiling again.
+
+    Raises:
+        ValueError: a part that the model does not have, or an unknown backend.
+    """
+    known = torch.compiler.list_backends(exclude_tags=())
+    if parts and backend not in known:
+        raise ValueError(f"train.compile.backend has to be one of {', '.join(known)}, got {backend!r}")
+    for name in parts:
+        find_part(model, name, "train.compile.parts").compile(backend=backend, dynamic=dynamic)
+
+
+def find_part(model: nn.Module, name: str, option: str) -> nn.Module:
+    """A part of a model by its name.
+
+    Raises:
+        ValueError: there is no such part; ``option`` named it.
+    """
+    part = dict(model.named_children()).get(name)
+    if part is None:
+        parts = ", ".join(name for name, _ in model.named_children())
+        raise ValueError(f"{option} names {name!r}, but the model's parts are {parts}")
+    return part
+
+
+def blocks(module: nn.Module) -> list[nn.Module]:
+    """The members of the outermost stacks of a module: residual blocks, transformer stages; else the module itself."""
+    return list(_stacked(module)) or [module]
+
+
+def _stacked(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, nn.Sequential | nn.ModuleList) and len(child):
+            yield from child
+        else:
+            yield from _stacked(child)
+
+
+def _recomputed(forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **options)
+    return checkpoint(forward, *inputs, use_reentrant=False, **options)

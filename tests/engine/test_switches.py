@@ -1,0 +1,102 @@
+"""Activation checkpointing and compilation compute the same; learning rates follow the batch."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, ResNet
+
+from querydet.engine.switches import apply_switches, blocks, checkpoint_activations, compile_parts
+from querydet.engine.training import build_optimizer
+from querydet.solver import lr_scale
+from tests.models import make_inputs, tiny_detector
+
+PARTS = ["backbone", "encoder", "decoder"]
+
+
+def detector(dropout=0.0):
+    """A tiny DINO on a small residual network whose stem and first stage are frozen."""
+    parts = {f"{part}__layer__dropout": dropout for part in ("encoder", "decoder")}
+    found = tiny_detector("dino", **parts)
+    torch.manual_seed(0)
+    widths, stages = (8, 4, 8, 16, 32), []
+    for before, width in itertools.pairwise(widths):
+        block = {"block_class": BasicBlock, "num_blocks": 2, "stride_per_block": [2 if stages else 1, 1]}
+        stages.append(ResNet.make_stage(**block, in_channels=before, out_channels=width, norm="FrozenBN"))
+    found.backbone = ResNet(BasicStem(3, 8, norm="FrozenBN"), stages, out_features=["res3", "res4", "res5"]).freeze(2)
+    return found.train()
+
+
+def step(model):
+    """Losses, gradients and the bytes that were kept for the backward pass."""
+    torch.manual_seed(0)
+    kept = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.update({t.data_ptr(): t.nbytes}) or t, lambda t: t):
+        losses = model(make_inputs([(64, 96), (96, 64)], [3, 1]))
+    sum(losses.values()).backward()
+    return losses, {key: p.grad for key, p in model.named_parameters() if p.requires_grad}, sum(kept.values())
+
+
+def assert_equal(left, right, rtol=0.0, atol=0.0):
+    for found, wanted in zip(left[:2], right[:2], strict=True):
+        assert found.keys() == wanted.keys()
+        for key, value in wanted.items():
+            torch.testing.assert_close(
+                found[key], value, rtol=rtol, atol=atol, msg=lambda text, key=key: f"{key}: {text}"
+            )
+
+
+@pytest.mark.parametrize("parts", [["backbone"], ["encoder"], ["decoder"], PARTS])
+def test_activation_checkpointing_changes_nothing_but_memory(parts):
+    plain = detector(dropout=0.1)
+    recomputed = copy.deepcopy(plain)
+    checkpoint_activations(recomputed, parts)
+    assert recomputed.state_dict().keys() == plain.state_dict().keys()
+    wanted, found = step(plain), step(recomputed)
+    assert_equal(found, wanted)
+    assert found[2] < (0.5 if parts == PARTS else 0.97) * wanted[2]
+
+
+def test_blocks_of_a_resnet_are_its_residual_blocks():
+    assert {type(block).__name__ for block in blocks(detector().backbone)} == {"BasicBlock"}
+    assert len(blocks(detector().backbone)) == 8
+
+
+@pytest.mark.parametrize("option", ["activation_checkpointing=[encodr]", "compile.parts=[encodr]"])
+def test_a_part_that_does_not_exist_is_refused(toy_config, option):
+    cfg = toy_config(f"train.{option}")
+    with pytest.raises(ValueError, match=r"names 'encodr', but the model's parts are backbone, neck, encoder"):
+        apply_switches(tiny_detector("dino"), cfg.train)
+
+
+def test_unknown_backend_is_refused():
+    with pytest.raises(ValueError, match=r"train.compile.backend has to be one of .*inductor.*, got 'induktor'"):
+        compile_parts(tiny_detector("dino"), ["encoder"], "induktor")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("part", PARTS)
+def test_compiled_parts_compute_the_same(part, backend):
+    plain = detector()
+    compiled = copy.deepcopy(plain)
+    compile_parts(compiled, [part], backend)
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    assert_equal(step(compiled), step(plain), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "batch", "wanted"), [(None, 64, 1.0), ("linear", 64, 4.0), ("sqrt", 64, 2.0), ("linear", 4, 0.25)]
+)
+def test_learning_rates_follow_the_batch(toy_config, rule, batch, wanted):
+    cfg = toy_config(f"train.lr_scaling.rule={rule or 'null'}", f"dataloader.train.total_batch_size={batch}")
+    model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(1, 1), "head": torch.nn.Linear(1, 1)})
+    rates = [group["lr"] for group in build_optimizer(cfg, model).param_groups]
+    assert rates == pytest.approx([0.001 * wanted, 0.01 * wanted])
+
+
+@pytest.mark.parametrize(("rule", "base", "message"), [("cubic", 16, "null, linear or sqrt"), ("sqrt", 0, "positive")])
+def test_wrong_scaling_is_refused(rule, base, message):
+    with pytest.raises(ValueError, match=message):
+        lr_scale(rule, 8, base)
