@@ -13,7 +13,7 @@ export PYTHON
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart convergence test test-slow lint format wheel clean
+.PHONY: help install quickstart convergence test test-slow test-faults lint format wheel clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ test: lint  ## Lint, check types and run all tests that are not marked as slow
 
 test-slow: install  ## Run only the tests that are marked as slow
 	$(VENV)/bin/python -m pytest -m slow --durations=10
+
+test-faults: install  ## Inject faults into real training processes (about ten minutes), and kill at random moments
+	$(VENV)/bin/python -m pytest -m "slow or not slow" --durations=10 tests/engine/test_faults.py
 
 lint: install  ## Check style and types
 	$(VENV)/bin/ruff check $(CODE)

@@ -60,6 +60,7 @@ def changes(cfg: DictConfig) -> list[str]:
 
 
 def _plain(path: str) -> Any:
+    """Nothing that the file names is built here."""
     return OmegaConf.to_container(load_yaml(path, allow=[EVERYTHING]), resolve=True, throw_on_missing=False)
 
 
