@@ -1,53 +1,71 @@
-"""COCO box AP through Detectron2's evaluator and the official pycocotools.
+"""COCO box AP and AR through a fast exact backend or the official pycocotools.
 
 Different from Detectron2's ``COCOEvaluator``:
 
 * The ground truth is the loaded data set itself, so that repaired boxes count as repaired, and the annotation ids are
   counted from 1 (pycocotools takes a match with annotation 0 for none).
-* NaN and infinite boxes or scores are dropped and counted: pycocotools counts a NaN box as a match.
+* NaN and infinite boxes or scores are rejected, dropped and counted or an error: pycocotools counts a NaN box as a
+  match.
 * No predictions give AP 0, and a metric without ground truth is -1 as in COCO; Detectron2 has NaN for both.
-* The compiled ``detectron2._C`` is never used.
+* All twelve numbers of COCO. The compiled ``detectron2._C`` is never used.
 """
 
-import contextlib
-import copy
-import io
+import json
 import logging
-import math
 import os
-from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import COCOEvaluator
-from detectron2.evaluation.coco_evaluation import COCOevalMaxDets
 from detectron2.structures import BoxMode, Instances
-from detectron2.utils import comm
+from detectron2.utils.logger import create_small_table
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from tabulate import tabulate
 
 from querydet.data.catalog import DetectionDataset, class_names
+from querydet.evaluation.coco_backend import CocoBackend, Curves, coco_api
+from querydet.evaluation.per_image import PerImageEvaluator
 
 logger = logging.getLogger(__name__)
 
 MAX_DETECTIONS = 100  # COCO: detections of an image and class that count
+NONFINITE = ("drop", "raise")
 
 
-class CocoEvaluator(COCOEvaluator):
-    """AP, AP50, AP75, APs, APm, APl and AP of every class, in percent, and ``nonfinite_detections``.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The detections of one image."""
 
-    In runs of several processes the rank-sharded predictions are gathered; the results are on rank 0.
+    rows: np.ndarray  # (n, 6) float64: x, y, w, h in pixels, score, class index
+    nonfinite: int
+
+
+class CocoEvaluator(PerImageEvaluator):
+    """COCO's twelve numbers and the AP of every class, in percent, and ``nonfinite_detections``.
+
+    ``AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl AP-<class>``; with another limit on the detections, that
+    limit stands in place of 100. In runs of several processes the rank-sharded predictions are gathered; the results
+    are on rank 0.
 
     Args:
         dataset: the loaded data set (`querydet.data.load_coco`), ground truth of the evaluation.
-        output_dir: folder for the detections in COCO json, nothing is written if None.
+        output_dir: folder for the detections in COCO json (``coco_instances_results.json``) and the results with the
+            backend and its version (``coco_evaluation.json``); nothing is written if None.
         max_dets_per_image: highest scoring detections of an image and class that count.
         distributed: gather the predictions of all processes; False evaluates this process' own.
+        backend: what computes the numbers, ``auto``, ``hotcoco`` or ``pycocotools``: see
+            `querydet.evaluation.coco_backend`.
+        on_nonfinite: what to do with a NaN or infinite box or score: ``drop`` and count it, or ``raise``.
 
     Raises:
-        ValueError: the data set has no images or no class names.
+        ValueError: the data set has no images or no class names, or a setting makes no sense.
+        ImportError: the backend is not installed.
     """
+
+    task = "bbox"
 
     def __init__(
         self,
@@ -56,51 +74,39 @@ class CocoEvaluator(COCOEvaluator):
         output_dir: str | None = None,
         max_dets_per_image: int = MAX_DETECTIONS,
         distributed: bool = True,
+        backend: str = "auto",
+        on_nonfinite: str = "drop",
     ) -> None:
-        if not len(dataset):
-            raise ValueError("cannot evaluate on a data set without images")
-        self._class_names = class_names(dataset)
-        # The parent's constructor is not called: it reads the json file a second time, without the repairs.
-        self._logger = logger
-        self._distributed = distributed
+        super().__init__(dataset=dataset, distributed=distributed)
+        if not isinstance(max_dets_per_image, int) or max_dets_per_image < 1:
+            raise ValueError(f"max_dets_per_image must be an integer of at least 1, got {max_dets_per_image!r}")
+        if on_nonfinite not in NONFINITE:
+            raise ValueError(f"on_nonfinite must be one of {NONFINITE}, got '{on_nonfinite}'")
+        self.backend = CocoBackend(backend)
+        self.max_dets = limits(max_dets_per_image)
         self._output_dir = output_dir
-        self._use_fast_impl = False
-        self._max_dets_per_image = [1, 10, max_dets_per_image]
-        self._tasks = ("bbox",)
-        self._cpu_device = torch.device("cpu")
-        self._metadata = MetadataCatalog.get(dataset.name)
-        self._do_evaluation = True
-        self._kpt_oks_sigmas = ()
+        self._on_nonfinite = on_nonfinite
         self._coco_api = ground_truth(dataset)
-        self._predictions: list[dict[str, Any]] = []
-        self._results: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self._category_ids = category_ids(dataset)
+        self._truth = CocoTruth(dataset)
 
-    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Keeps the finite detections of some images.
-
-        Args:
-            inputs: the model's inputs; ``image_id`` is used.
-            outputs: for each input ``{"instances": Instances}`` with ``pred_boxes`` (XYXY, pixels of the file's image),
-                ``scores`` and ``pred_classes``.
+    def measure(self, record: dict[str, Any], output: dict[str, Any]) -> Found:
+        """Keeps the finite detections of an image: ``pred_boxes`` (XYXY, pixels of the file's image), ``scores`` and
+        ``pred_classes``.
 
         Raises:
-            ValueError: an image that is not of the data set, or a class index that the data set does not have.
+            ValueError: detections that do not fit the image or the data set (see
+                `querydet.evaluation.per_image.check_detections`), or are not finite where that is to raise.
         """
-        finite_outputs = []
-        counts = []
-        for record, output in zip(inputs, outputs, strict=True):
-            image_id = record["image_id"]
-            if image_id not in self._coco_api.imgs:
-                raise ValueError(f"image id {image_id} is not in data set '{self._metadata.name}' being evaluated")
-            finite, dropped = drop_nonfinite(output["instances"].to(self._cpu_device))
-            self._check_classes(finite, image_id)
-            finite_outputs.append({"instances": finite})
-            counts.append(dropped)
-        super().process(inputs, finite_outputs)
-        for prediction, dropped in zip(self._predictions[len(self._predictions) - len(counts) :], counts, strict=True):
-            prediction["nonfinite"] = dropped
+        instances, dropped = self.detections(record, output)
+        if dropped and self._on_nonfinite == "raise":
+            raise ValueError(
+                f"image {record['image_id']}: {dropped} of {dropped + len(instances)} detections have a NaN or "
+                "infinite box or score; look at the model, or drop and count them with on_nonfinite='drop'"
+            )
+        return Found(detection_rows(instances), dropped)
 
-    def evaluate(self, img_ids: list[int] | None = None) -> dict[str, dict[str, float]]:
+    def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, dict[str, float]]:
         """Evaluates what was processed.
 
         Args:
@@ -108,68 +114,139 @@ class CocoEvaluator(COCOEvaluator):
 
         Returns:
             ``{"bbox": {metric: value}}`` on rank 0, ``{}`` on the others.
-        """
-        results = super().evaluate(img_ids)
-        if results or (self._distributed and not comm.is_main_process()):
-            return results
-        if self._output_dir:
-            os.makedirs(self._output_dir, exist_ok=True)
-        self._results = OrderedDict()  # no image was processed: Detectron2 gives up, COCO says AP 0
-        self._eval_predictions([], img_ids)
-        return copy.deepcopy(self._results)
 
-    def _eval_predictions(self, predictions: list[dict[str, Any]], img_ids: list[int] | None = None) -> None:
-        nonfinite = {p["image_id"]: p["nonfinite"] for p in predictions if p["nonfinite"]}
+        Raises:
+            ValueError: ids that the data set does not have.
+        """
+        unknown = [] if img_ids is None else [each for each in img_ids if each not in self._records]
+        if unknown:
+            raise ValueError(f"img_ids has {unknown[:5]}, which are not in data set '{self._dataset_name}'")
+        found = self.gather()
+        return {} if found is None else self._results(found, img_ids)
+
+    def _results(self, found: dict[Any, Found], img_ids: Sequence[int] | None) -> dict[str, dict[str, float]]:
+        nonfinite = {image_id: each.nonfinite for image_id, each in found.items() if each.nonfinite}
         if nonfinite:
             shown = ", ".join(str(image_id) for image_id in list(nonfinite)[:10])
             logger.warning("dropped %d NaN or infinite detections, in images %s", sum(nonfinite.values()), shown)
-        if any(prediction["instances"] for prediction in predictions):
-            # a copy: the parent writes the json's category ids into the predictions, which a second call would repeat
-            super()._eval_predictions(
-                [{**p, "instances": [dict(item) for item in p["instances"]]} for p in predictions], img_ids
-            )
-        else:
-            logger.warning("no detections in %d images", len(predictions))
-            coco_eval = self._evaluate_nothing(img_ids)
-            self._results["bbox"] = self._derive_coco_results(coco_eval, "bbox", self._class_names)
-        self._results["bbox"]["nonfinite_detections"] = float(sum(nonfinite.values()))
+        if not any(len(each.rows) for each in found.values()):
+            logger.warning("no detections in %d images", len(found))
+        curves = self.curves({image_id: each.rows for image_id, each in found.items()}, img_ids)
+        results = {name: percent(value) for name, value in self.numbers(curves).items()}
+        self._log(results, curves)
+        if len(self._class_names) > 1:
+            values = zip(self._class_names, curves.per_class(), strict=True)
+            results |= {f"AP-{name}": percent(value) for name, value in values}
+        results["nonfinite_detections"] = float(sum(nonfinite.values()))
+        if self._output_dir:
+            self._write(found, results)
+        return {self.task: results}
 
-    def _evaluate_nothing(self, img_ids: list[int] | None) -> COCOeval:
-        """COCO's evaluation of no detections, which ``COCO.loadRes`` cannot load."""
-        coco_eval = COCOevalMaxDets(self._coco_api, _coco_api({**self._coco_api.dataset, "annotations": []}), "bbox")
-        coco_eval.params.maxDets = self._max_dets_per_image
-        if img_ids is not None:
-            coco_eval.params.imgIds = img_ids
-        coco_eval.evaluate()
-        coco_eval.accumulate()
-        coco_eval.summarize()
-        return coco_eval
+    def curves(self, rows: dict[Any, np.ndarray], img_ids: Sequence[int] | None = None) -> Curves:
+        """The precision and recall of detections (see :func:`detection_rows`) by image id."""
+        return self._truth.evaluate(self.backend, rows, self.max_dets, img_ids)
 
-    def _derive_coco_results(
-        self, coco_eval: COCOeval | None, iou_type: str, class_names: list[str] | None = None
-    ) -> dict[str, float]:
-        results = super()._derive_coco_results(coco_eval, iou_type, class_names)
-        return {metric: -1.0 if math.isnan(value) else value for metric, value in results.items()}
+    def numbers(self, curves: Curves) -> dict[str, float]:
+        """What is reported besides the AP of every class, in [0, 1] or -1."""
+        return curves.twelve()
 
-    def _check_classes(self, instances: Instances, image_id: int) -> None:
-        num_classes = len(self._class_names)
-        classes = instances.pred_classes
-        unknown = classes[(classes < 0) | (classes >= num_classes)]
-        if len(unknown):
-            raise ValueError(
-                f"image {image_id}: predicted class {int(unknown[0])}, but the data set has {num_classes} classes: "
-                f"set model.num_classes={num_classes}"
-            )
+    def _log(self, results: dict[str, float], curves: Curves) -> None:
+        logger.info("Evaluation results for %s by %s:\n%s", self.task, self.backend, create_small_table(results))
+        rows = [(name, percent(value)) for name, value in zip(self._class_names, curves.per_class(), strict=True)]
+        if len(rows) > 1:
+            table = tabulate(rows, headers=["category", "AP"], tablefmt="pipe", floatfmt=".3f")
+            logger.info("AP of every category:\n%s", table)
+
+    def _write(self, found: dict[Any, Found], results: dict[str, float]) -> None:
+        assert self._output_dir is not None
+        os.makedirs(self._output_dir, exist_ok=True)
+        detections = [
+            {"image_id": image_id, "category_id": self._category_ids[int(label)], "bbox": box, "score": score}
+            for image_id, each in found.items()
+            for *box, score, label in each.rows.tolist()
+        ]
+        record = {
+            "backend": {"name": self.backend.name, "version": self.backend.version},
+            "max_dets": list(self.max_dets),
+            "data_set": self._dataset_name,
+            "images": len(found),
+            "results": results,
+        }
+        for name, content in (("coco_instances_results.json", detections), ("coco_evaluation.json", record)):
+            with open(os.path.join(self._output_dir, name), "w", encoding="utf-8") as file:
+                json.dump(content, file)
+
+
+def limits(max_dets: int) -> tuple[int, ...]:
+    """COCO's limits on the detections of an image and class, with another highest one; lower ones stay below it."""
+    return (*(min(limit, max_dets) for limit in (1, 10)), max_dets)
+
+
+class CocoTruth:
+    """The ground truth of a data set with ids that every backend takes.
+
+    Images and classes are numbered from 1, images in the order of their ids, so that equal scores are ranked as by the
+    original ids, whatever these are.
+
+    Args:
+        dataset: the loaded data set.
+    """
+
+    def __init__(self, dataset: DetectionDataset) -> None:
+        ids = sorted(record["image_id"] for record in dataset)
+        self._numbers = {image_id: number for number, image_id in enumerate(ids, start=1)}
+        content = _content(dataset, list(range(1, len(class_names(dataset)) + 1)))
+        for image in content["images"]:
+            image["id"] = self._numbers[image["id"]]
+        for annotation in content["annotations"]:
+            annotation["image_id"] = self._numbers[annotation["image_id"]]
+        self.content = content
+
+    def number(self, image_id: Any) -> int:
+        """What an image is called in ``content``."""
+        return self._numbers[image_id]
+
+    def evaluate(
+        self,
+        backend: CocoBackend,
+        rows: dict[Any, np.ndarray],
+        max_dets: Sequence[int],
+        img_ids: Sequence[int] | None = None,
+        **options: Any,
+    ) -> Curves:
+        """Precision and recall of detections (see :func:`detection_rows`) by image id."""
+        parts = [np.zeros((0, 7))]
+        for image_id in self._numbers:
+            found = rows.get(image_id)
+            if found is not None and len(found):
+                number = np.full((len(found), 1), float(self._numbers[image_id]))
+                parts.append(np.concatenate([number, found[:, :5], found[:, 5:] + 1], axis=1))
+        images = None if img_ids is None else [self._numbers[image_id] for image_id in img_ids]
+        return backend.evaluate(self.content, np.concatenate(parts), max_dets, images, **options)
+
+
+def detection_rows(instances: Instances) -> np.ndarray:
+    """Detections on the CPU as (n, 6) float64: x, y, w, h in pixels, score, class index."""
+    boxes = BoxMode.convert(instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+    columns = [boxes.double(), instances.scores.double()[:, None], instances.pred_classes.double()[:, None]]
+    return torch.cat(columns, dim=1).numpy()
+
+
+def percent(value: float) -> float:
+    """A fraction in percent; -1, for no value, stays."""
+    return value if value < 0 else 100 * value
 
 
 def ground_truth(dataset: DetectionDataset) -> COCO:
-    """pycocotools' view of a loaded data set, category ids as in its json."""
-    names = class_names(dataset)
-    id_of_class = category_ids(dataset)
+    """pycocotools' view of a loaded data set, ids as in its json."""
+    return coco_api(_content(dataset, category_ids(dataset)))
+
+
+def _content(dataset: DetectionDataset, id_of_class: Sequence[int]) -> dict[str, Any]:
     annotations: list[dict[str, Any]] = []
     for record in dataset:
         for item in record["annotations"]:
-            box = BoxMode.convert(item["bbox"], item["bbox_mode"], BoxMode.XYWH_ABS)
+            box = BoxMode.convert(list(item["bbox"]), item["bbox_mode"], BoxMode.XYWH_ABS)
             annotations.append(
                 {
                     "id": len(annotations) + 1,  # 0 would never count as matched
@@ -177,7 +254,7 @@ def ground_truth(dataset: DetectionDataset) -> COCO:
                     "category_id": id_of_class[item["category_id"]],
                     "bbox": list(box),
                     "area": item.get("area", box[2] * box[3]),
-                    "iscrowd": item.get("iscrowd", 0),
+                    "iscrowd": int(item.get("iscrowd", 0)),
                 }
             )
     images = [
@@ -189,8 +266,9 @@ def ground_truth(dataset: DetectionDataset) -> COCO:
         }
         for record in dataset
     ]
-    categories = [{"id": id_of_class[index], "name": name} for index, name in enumerate(names)]
-    return _coco_api({"info": {}, "images": images, "annotations": annotations, "categories": categories})
+    names = class_names(dataset)
+    categories = [{"id": identifier, "name": name} for identifier, name in zip(id_of_class, names, strict=True)]
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def category_ids(dataset: DetectionDataset) -> list[int]:
@@ -201,19 +279,5 @@ def category_ids(dataset: DetectionDataset) -> list[int]:
     return [identifier for identifier, _ in sorted(contiguous.items(), key=_second)]
 
 
-def drop_nonfinite(instances: Instances) -> tuple[Instances, int]:
-    """Returns the detections whose boxes and scores are finite, and how many were not."""
-    finite = instances.pred_boxes.tensor.isfinite().all(dim=1) & instances.scores.isfinite()
-    return instances[finite], int((~finite).sum())
-
-
 def _second(pair: tuple[int, int]) -> int:
     return pair[1]
-
-
-def _coco_api(content: dict[str, Any]) -> COCO:
-    api = COCO()
-    api.dataset = content
-    with contextlib.redirect_stdout(io.StringIO()):
-        api.createIndex()
-    return api

@@ -10,7 +10,7 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode, Instances
 
-from querydet.evaluation.coco import drop_nonfinite
+from querydet.evaluation.per_image import drop_nonfinite
 
 
 class ArrayPredictor:

@@ -123,6 +123,36 @@ def test_agrees_with_pycocotools(make_dataset, seed):
     assert 0 < results["AP"] < 100
 
 
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+def test_backends_give_the_same_results(make_dataset, backend, tmp_path):
+    if backend == "hotcoco":
+        pytest.importorskip("hotcoco", reason="hotcoco, the fast backend, is not installed")
+    dataset = make_dataset(random_content(3, num_images=25))
+    predictions = noisy_predictions(dataset, 3)
+    results = run(dataset, predictions, backend=backend, output_dir=str(tmp_path))
+    assert results == pytest.approx(run(dataset, predictions, backend="pycocotools"), abs=1e-9)
+    record = json.loads((tmp_path / "coco_evaluation.json").read_text())
+    assert record["backend"]["name"] == backend
+    assert record["backend"]["version"]
+    assert record["results"] == results
+
+
+def test_image_ids_of_any_size_keep_the_order_of_equal_scores(make_dataset):
+    """Ids beyond what a float holds exactly, as of hashes; the ranking of ties depends on their order."""
+    content = random_content(4)
+    large = {image["id"]: 2**60 + 3 * image["id"] for image in content["images"]}
+    predictions = noisy_predictions(make_dataset(content), 4)
+    for each in predictions.values():
+        each.scores = each.scores.round(decimals=1)
+    expected = run(make_dataset(content), predictions)
+    moved = {
+        **content,
+        "images": [{**image, "id": large[image["id"]]} for image in content["images"]],
+        "annotations": [{**item, "image_id": large[item["image_id"]]} for item in content["annotations"]],
+    }
+    assert run(make_dataset(moved), {large[key]: found for key, found in predictions.items()}) == expected
+
+
 def test_perfect_predictions_have_ap_100(make_dataset):
     content = random_content()
     for item in content["annotations"]:
@@ -193,6 +223,46 @@ def test_nonfinite_detections_are_dropped_and_counted(make_dataset, bad, caplog)
     assert "dropped 3 NaN or infinite detections, in images 10, 11" in caplog.text
 
 
+def test_nonfinite_detections_raise_where_wanted(make_dataset):
+    dataset = make_dataset(one_object())
+    broken = detections([[12, 12, 58, 60], [10, 10, 60, math.nan]], [0.5, 0.9], [0, 0])
+    with pytest.raises(ValueError, match="image 10: 1 of 2 detections have a NaN or infinite box or score"):
+        run(dataset, {10: broken}, on_nonfinite="raise")
+
+
+@pytest.mark.parametrize("score", [-0.25, 1.5])
+def test_scores_that_are_no_probabilities_are_refused(make_dataset, score):
+    dataset = make_dataset(one_object())
+    with pytest.raises(ValueError, match=rf"image 10: a detection has score {score}, outside \[0, 1\]"):
+        run(dataset, {10: detections([[10, 10, 60, 60]], [score], [0])})
+
+
+def test_detections_for_an_image_of_another_size_are_refused(make_dataset):
+    found = Instances((100, 200), **detections([[10, 10, 60, 60]], [0.5], [0]).get_fields())
+    with pytest.raises(ValueError, match=r"image 10: the detections are for an image of 100x200 .* records 200x200"):
+        run(make_dataset(one_object()), {10: found})
+
+
+def test_an_image_that_is_processed_twice_counts_once(make_dataset):
+    dataset = make_dataset(random_content())
+    predictions = noisy_predictions(dataset)
+    evaluator = CocoEvaluator(dataset=dataset)
+    evaluator.reset()
+    for image_id, instances in [*predictions.items(), *predictions.items()]:
+        evaluator.process([{"image_id": image_id}], [{"instances": instances}])
+    assert evaluator.evaluate()["bbox"] == run(dataset, predictions)
+
+
+def test_unknown_settings_and_images_are_refused(make_dataset):
+    dataset = make_dataset(one_object())
+    with pytest.raises(ValueError, match="on_nonfinite must be one of"):
+        CocoEvaluator(dataset=dataset, on_nonfinite="ignore")
+    with pytest.raises(ValueError, match="max_dets_per_image must be an integer of at least 1, got 0"):
+        CocoEvaluator(dataset=dataset, max_dets_per_image=0)
+    with pytest.raises(ValueError, match=r"img_ids has \[99\]"):
+        CocoEvaluator(dataset=dataset).evaluate([99])
+
+
 def test_only_nonfinite_detections(make_dataset):
     results = run(make_dataset(one_object()), {10: detections([[math.nan] * 4], [0.5], [0])})
     assert (results["AP"], results["nonfinite_detections"]) == (0, 1)
@@ -255,7 +325,7 @@ def test_two_processes_give_the_result_of_one(make_dataset, monkeypatch):
         for image_id in share:
             evaluator.process([{"image_id": image_id}], [{"instances": predictions[image_id]}])
         ranks.append(evaluator)
-    gathered = [evaluator._predictions for evaluator in ranks]
+    gathered = [evaluator._found for evaluator in ranks]
     monkeypatch.setattr(comm, "synchronize", lambda: None)
     monkeypatch.setattr(comm, "gather", lambda data, dst=0: gathered if comm.get_rank() == dst else [])
     assert ranks[0].evaluate()["bbox"] == single

@@ -61,4 +61,6 @@ dataloader.test = L(build_test_loader)(
     num_workers=4,
 )
 
-dataloader.evaluator = L(CocoEvaluator)(dataset="${..test.dataset}", output_dir=None, max_dets_per_image=100)
+dataloader.evaluator = L(CocoEvaluator)(
+    dataset="${..test.dataset}", output_dir=None, max_dets_per_image=100, backend="auto", on_nonfinite="drop"
+)
