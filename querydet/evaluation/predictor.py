@@ -54,10 +54,11 @@ class ArrayPredictor:
             Of each, ``pred_boxes`` (XYXY, pixels of the given image), ``scores``, ``pred_classes``, best first, on the
             CPU.
         """
-        outputs = run_model(self._model, [self._prepare(image) for image in images])
+        outputs = run_model(self._model, [self.prepare(image) for image in images])
         return [keep_confident(output["instances"], self._threshold) for output in outputs]
 
-    def _prepare(self, image: np.ndarray) -> dict[str, Any]:
+    def prepare(self, image: np.ndarray) -> dict[str, Any]:
+        """What the model gets of an image (H, W, 3), RGB, uint8."""
         height, width = image.shape[:2]
         augmented = T.AugInput(image if self._image_format == "RGB" else image[:, :, ::-1])
         self._augmentations(augmented)

@@ -1,0 +1,73 @@
+"""Postprocessing whose results are tensors of fixed shapes, as runtimes without Python need them."""
+
+from functools import singledispatch
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from querydet.boxes import cxcywh_to_xyxy
+from querydet.layers.suppression import suppress
+from querydet.postprocess import NMSPostprocess, TopKPostprocess, best_pairs
+
+
+class FixedDetections(NamedTuple):
+    """The detections of a batch, best first; where an image has fewer than N, with score 0 and label -1."""
+
+    boxes: Tensor  # (B, N, 4) as (x0, y0, x1, y1), normalised
+    scores: Tensor  # (B, N)
+    labels: Tensor  # (B, N) int64
+
+
+@singledispatch
+def fixed_size_detections(postprocess: object, logits: Tensor, boxes: Tensor) -> FixedDetections:
+    """What a postprocess of :mod:`querydet.postprocess` detects, as tensors.
+
+    For a postprocess of your own, register a function: ``@fixed_size_detections.register``.
+
+    Args:
+        postprocess: chooses the function, and is its configuration.
+        logits: (B, Q, K).
+        boxes: (B, Q, 4), normalised.
+
+    Raises:
+        TypeError: no function is registered for this kind.
+    """
+    raise TypeError(
+        f"{type(postprocess).__name__} has no form with results of a fixed size, which an export needs: register one "
+        "with querydet.export.detections.fixed_size_detections.register"
+    )
+
+
+@fixed_size_detections.register
+def _(postprocess: TopKPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
+    scores, boxes_xyxy, labels = best_pairs(logits, boxes, postprocess.num_detections)
+    return _finish(boxes_xyxy, scores, labels, clip=postprocess.clip)
+
+
+@fixed_size_detections.register
+def _(postprocess: NMSPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
+    queries, classes = logits.shape[1:]
+    scores = logits.sigmoid().flatten(1)
+    best = scores.topk(min(postprocess.max_candidates, queries * classes), dim=1)
+    candidates = torch.full_like(scores, -torch.inf).scatter(1, best.indices, best.values)
+    by_class = candidates.unflatten(1, (queries, classes)).transpose(1, 2)  # (B, K, Q)
+    boxes_xyxy = cxcywh_to_xyxy(boxes)
+    left = suppress(boxes_xyxy, by_class, postprocess.iou_threshold).transpose(1, 2).flatten(1)
+    count = min(postprocess.num_detections, best.values.shape[1])
+    kept, index = scores.masked_fill(~left, -torch.inf).topk(count, dim=1)
+    kept_boxes = boxes_xyxy.gather(1, (index // classes)[..., None].expand(-1, -1, 4))
+    return _finish(kept_boxes, kept, index % classes, clip=postprocess.clip)
+
+
+def _finish(boxes: Tensor, scores: Tensor, labels: Tensor, *, clip: bool) -> FixedDetections:
+    """Clip boxes, and put what is no detection (no area, no score) at the end."""
+    there = scores > -torch.inf
+    if clip:
+        boxes = boxes.clamp(0, 1)
+        there = there & (boxes[..., 2:] > boxes[..., :2]).all(-1)
+    # float: not every runtime sorts integers; stable: the order by score stays
+    order = there.float().argsort(dim=1, descending=True, stable=True)
+    boxes = boxes.masked_fill(~there[..., None], 0).gather(1, order[..., None].expand(-1, -1, 4))
+    scores = scores.masked_fill(~there, 0).gather(1, order)
+    return FixedDetections(boxes, scores, labels.masked_fill(~there, -1).gather(1, order))

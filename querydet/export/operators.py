@@ -1,0 +1,75 @@
+"""Models without this project's own operators: each is replaced by its definition while a model is traced.
+
+An exported program that holds ``querydet::...`` operators runs only where this package is installed. The definitions
+consist of PyTorch's and torchvision's operators, which other runtimes know.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torchvision.ops import nms
+
+from querydet.layers.ms_deform_attn_reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
+
+
+def define_ms_deform_attn(
+    value: Tensor, spatial_shapes: Sequence[int], sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """``querydet::ms_deform_attn``, whose level sizes are one flat list."""
+    shapes = list(zip(spatial_shapes[0::2], spatial_shapes[1::2], strict=True))
+    return ms_deform_attn_reference(value, shapes, sampling_locations, attention_weights)
+
+
+def define_ms_deform_attn_fused(
+    value: Tensor,
+    spatial_shapes: Sequence[int],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+) -> Tensor:
+    """``querydet::ms_deform_attn_fused``, whose level sizes are one flat list."""
+    shapes = list(zip(spatial_shapes[0::2], spatial_shapes[1::2], strict=True))
+    return ms_deform_attn_fused_reference(value, shapes, reference_points, sampling_offsets, attention_logits)
+
+
+def define_suppress(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """``querydet::suppress`` as one call for all images and groups, whose boxes are shifted out of each other's reach.
+
+    In double precision, so that the shift does not change their overlaps.
+    """
+    groups = scores.shape[1]
+    image, group, row = (scores > -torch.inf).nonzero(as_tuple=True)
+    boxes = boxes_xyxy.double()
+    reach = boxes.amax() - boxes.amin() + 1
+    shifted = boxes[image, row] + ((image * groups + group) * reach)[:, None]
+    left = nms(shifted, scores[image, group, row].double(), iou_threshold)
+    ones = torch.ones_like(left, dtype=torch.int32)
+    return torch.zeros_like(scores, dtype=torch.int32).index_put((image[left], group[left], row[left]), ones).bool()
+
+
+DEFINITIONS: Mapping[Any, Callable[..., Any]] = {
+    torch.ops.querydet.ms_deform_attn: define_ms_deform_attn,
+    torch.ops.querydet.ms_deform_attn_fused: define_ms_deform_attn_fused,
+    torch.ops.querydet.suppress: define_suppress,
+}
+
+
+class PortableOperators(TorchFunctionMode):
+    """Within this context, this project's operators are computed by their definitions.
+
+    Args:
+        keep: operators to leave alone, such as ``torch.ops.querydet.suppress``.
+    """
+
+    def __init__(self, keep: Sequence[Any] = ()) -> None:
+        super().__init__()
+        self.definitions = {operator: define for operator, define in DEFINITIONS.items() if operator not in keep}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the definition of an operator that has one, and everything else as it is."""
+        packet = getattr(func, "overloadpacket", func)
+        definition = self.definitions.get(packet) if callable(packet) else None
+        return (definition or func)(*args, **(kwargs or {}))

@@ -1,0 +1,75 @@
+"""A detector as a program of ``torch.export``, for batches and images of any size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from querydet.detector import QueryDetector
+from querydet.export.graph import DetectionGraph, pad_images
+
+# Sizes that the trace is made at: unequal and no multiples of anything, so that nothing is taken for a constant.
+_EXAMPLE_SIDES = (229, 283)
+
+
+def min_side(detector: QueryDetector) -> int:
+    """The least height and width of a batch: every level then has at least two rows and columns.
+
+    Tensors of one row follow other rules of broadcasting, so that a traced program cannot stand for both.
+    """
+    strides = [detector.backbone.output_shape()[name].stride for name in detector.neck.in_channels]
+    coarsest = strides[-1] * 2 ** len(detector.neck.extra_projections)
+    return coarsest + 1
+
+
+def export_program(
+    detector: QueryDetector, keep_operators: Sequence[Any] = (), fixed_size: tuple[int, int] | None = None
+) -> ExportedProgram:
+    """Trace a detector's inference.
+
+    Args:
+        detector: it is left as it is.
+        keep_operators: see :class:`querydet.export.graph.DetectionGraph`.
+        fixed_size: height and width that all batches will have; None: any.
+
+    Returns:
+        A program with the inputs and outputs of :class:`querydet.export.graph.DetectionGraph`. Heights and widths
+        below :func:`min_side` are refused; pad smaller images.
+
+    Raises:
+        ValueError: the fixed size is below the least, or gives fewer tokens than there are queries.
+    """
+    side, batch = min_side(detector), Dim("batch")
+    if fixed_size is not None and min(fixed_size) < side:
+        raise ValueError(f"the fixed size {fixed_size} is below {side}, the least height and width of this detector")
+    free = {} if fixed_size else {2: Dim("height", min=side), 3: Dim("width", min=side)}
+    training = detector.training
+    detector.eval()
+    try:
+        with torch.no_grad():
+            return torch.export.export(
+                DetectionGraph(detector, keep_operators).eval(),
+                _example_inputs(detector, fixed_size),
+                dynamic_shapes={"images": {0: batch, **free}, "sizes": {0: batch}},
+                strict=False,
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+    finally:
+        detector.train(training)
+
+
+def _example_inputs(detector: QueryDetector, fixed_size: tuple[int, int] | None) -> tuple[torch.Tensor, ...]:
+    """Two images of unequal sizes that give enough tokens for the queries."""
+    side = max(min_side(detector), _min_side_for_tokens(detector))
+    height, width = fixed_size or (max(each, side + each % 16) for each in _EXAMPLE_SIDES)
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((height, width - 31), (height - 17, width))
+    images = [torch.randint(0, 256, (3, *size), generator=generator).float() for size in sizes]
+    return tuple(each.to(detector.device) for each in pad_images(images))
+
+
+def _min_side_for_tokens(detector: QueryDetector) -> int:
+    """A side whose square images give more tokens than there are queries."""
+    strides = [detector.backbone.output_shape()[name].stride for name in detector.neck.in_channels]
+    return int(detector.selection.num_queries**0.5 + 3) * min(strides)

@@ -1,0 +1,182 @@
+"""Writes a trained detector in the forms that leave the training code, and checks them.
+
+    python tools/export_model.py --config-file CONFIG --weights model_final.pth --output exported/
+
+* ``model.pth``: a checkpoint of the weights that inference needs, without optimizer and training parts.
+* ``model.pt2``: a program of torch.export for batches and images of any size, which runs without this package.
+* ``model.onnx``: the same as an ONNX graph of standard operators.
+* ``export.json``: class names, channel order, the least image side, versions, and what the checks measured.
+
+The last two are run on images, alone and as a batch of unequal sizes, and compared with the detector.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.utils.logger import setup_logger
+
+from querydet import Predictor, __version__
+from querydet.checkpoint import check_exists
+from querydet.checkpoint.atomic import atomic_write
+from querydet.checkpoint.reading import read_checkpoint
+from querydet.checkpoint.weights import find_weights
+from querydet.data.media import find_media
+from querydet.detector import QueryDetector
+from querydet.export.checking import Run, measure
+from querydet.export.checkpoint import export_checkpoint
+from querydet.export.graph import INPUTS, OUTPUTS
+from querydet.export.onnx import OnnxModel, export_onnx, require_onnx
+from querydet.export.operators import DEFINITIONS
+from querydet.export.program import export_program, min_side
+from querydet.export.running import run_program
+from querydet.predictor import read_picture
+
+logger = logging.getLogger("querydet.export")
+
+FORMATS = {"checkpoint": "model.pth", "torch": "model.pt2", "onnx": "model.onnx"}
+SIZES = ((240, 320), (333, 251), (200, 200))  # of the pictures that are made up where none are given
+BATCH = 3  # images of the one batch that is checked
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, help="the config that the model was trained with")
+    parser.add_argument("--weights", required=True, help="checkpoint to load")
+    parser.add_argument("--output", required=True, help="folder to write to")
+    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS), help="default: all")
+    parser.add_argument("--ema", action="store_true", help="take the moving average of the weights")
+    parser.add_argument("--images", nargs="+", default=[], help="images or folders to check with; default: made up")
+    parser.add_argument("--tolerance", type=float, default=1e-3, help="largest difference (default %(default)s)")
+    parser.add_argument(
+        "--fixed-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="for batches of this size alone"
+    )
+    parser.add_argument(
+        "--keep-operators",
+        action="store_true",
+        help="leave this project's operators in model.pt2: faster, but it needs the package to run",
+    )
+    parser.add_argument("overrides", nargs="*", help="changes of the config, such as train.device=cpu")
+    return parser.parse_args(argv)
+
+
+def load_images(predictor: Predictor, paths: Sequence[str], size: tuple[int, int] | None) -> list[torch.Tensor]:
+    """Images (3, H, W) as the detector gets them, resized by the test augmentation; noise of several sizes if none.
+
+    Args:
+        predictor: prepares images.
+        paths: files and folders.
+        size: height and width beyond which images are cut off; None: nowhere.
+    """
+    if paths:
+        files = [media.path for media in find_media(paths) if not media.is_video]
+        images = [predictor.prepare(read_picture(path))["image"].float() for path in files]
+    else:
+        rng = np.random.default_rng(0)
+        sizes = [size or SIZES[0], *SIZES[1:]]
+        images = [torch.from_numpy(rng.integers(0, 256, (3, *each)).astype(np.float32)) for each in sizes]
+    return images if size is None else [image[:, : size[0], : size[1]] for image in images]
+
+
+def check(
+    name: str, model: QueryDetector, run: Run, images: Sequence[torch.Tensor], args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Compares each image alone, and a batch of several, with the detector.
+
+    Raises:
+        ValueError: something differs by more than the tolerance.
+    """
+    least = least_size(model, args)
+    batches = [[image] for image in images] + ([list(images[:BATCH])] if len(images) > 1 else [])
+    measured = []
+    for batch in batches:
+        found = measure(model, run, batch, args.tolerance, least)
+        sizes = ", ".join(f"{height}x{width}" for height, width in found.sizes)
+        differences = f"logits differ by {found.logits:.1e}, boxes by {found.query_boxes:.1e}"
+        logger.info("%s, %s: %s, %d detections differ", name, sizes, differences, found.detections)
+        if not found.within(args.tolerance):
+            raise ValueError(
+                f"{name} does not compute what the detector does, within {args.tolerance}, on images of {sizes}: "
+                f"{differences}, {found.detections} detections differ. Where two proposals score alike, rounding may "
+                "swap their ranks, and with them what the queries start from: try other --images"
+            )
+        measured.append(asdict(found))
+    return measured
+
+
+def least_size(model: QueryDetector, args: argparse.Namespace) -> tuple[int, int]:
+    """The least height and width of a batch."""
+    return tuple(args.fixed_size) if args.fixed_size else (min_side(model),) * 2
+
+
+def describe(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:
+    """What a program that runs the files has to know."""
+    height, width = least_size(predictor.model, args)
+    return {
+        "config": args.config_file,
+        "weights": args.weights,
+        "class_names": predictor.class_names,
+        "input_format": predictor.model.input_format,
+        "inputs": list(INPUTS),
+        "outputs": list(OUTPUTS),
+        "fixed_size" if args.fixed_size else "min_size": [height, width],
+        "versions": {"querydet": __version__, "torch": torch.__version__},
+        "checked": {},
+    }
+
+
+def write(kind: str, path: str, predictor: Predictor, args: argparse.Namespace) -> Run | None:
+    """Writes one format; what runs it, None for a checkpoint."""
+    model = predictor.model
+    size = tuple(args.fixed_size) if args.fixed_size else None
+    if kind == "checkpoint":
+        export_checkpoint(model, path, predictor.class_names)
+        return None
+    if kind == "torch":
+        keep = tuple(DEFINITIONS) if args.keep_operators else ()
+        torch.export.save(export_program(model, keep, size), path)
+        return run_program(path)
+    export_onnx(model, path, size)
+    return OnnxModel(path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 1 if a check failed."""
+    args = parse_arguments(argv)
+    setup_logger(name="querydet")
+    os.makedirs(args.output, exist_ok=True)
+    if "onnx" in args.formats:
+        require_onnx()
+    if args.ema:
+        check_exists(args.weights)
+        find_weights(read_checkpoint(args.weights), args.weights, ema=True)  # refuses a file without
+    overrides = [*args.overrides, f"train.ema.enabled={args.ema}"]
+    predictor = Predictor(args.config_file, args.weights, overrides=overrides, device="cpu")
+    images = load_images(predictor, args.images, tuple(args.fixed_size) if args.fixed_size else None)
+    facts = describe(predictor, args)
+    try:
+        for kind in args.formats:
+            path = os.path.join(args.output, FORMATS[kind])
+            run = write(kind, path, predictor, args)
+            logger.info("wrote %s, %.1f MB", path, os.path.getsize(path) / 1e6)
+            if run is not None:
+                facts["checked"][kind] = check(path, predictor.model, run, images, args)
+    except ValueError as error:
+        logger.error("%s", error)
+        return 1
+    finally:
+        with atomic_write(os.path.join(args.output, "export.json")) as file:
+            file.write(json.dumps(facts, indent=2).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
