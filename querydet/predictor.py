@@ -50,6 +50,7 @@ class Predictor(ArrayPredictor):
 
     Raises:
         FileNotFoundError: no such config or checkpoint.
+        KeyError: no such name in the model zoo.
         ValueError: the checkpoint does not fit the config, class names do not fit the model, or a number is out of
             its range.
     """

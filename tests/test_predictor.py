@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 import querydet
+from querydet import model_zoo
 from querydet.checkpoint import Checkpointer
 from querydet.checkpoint.training_only import INFERENCE_ONLY, inference_state
 from querydet.config import load_config
@@ -131,3 +132,17 @@ def test_bad_input(predictor: querydet.Predictor, weights: str, tmp_path: Path) 
         querydet.Predictor(DINO_CONFIG, weights, batch_size=0)
     with pytest.raises(ValueError, match="2 class names were given, the model has 6 classes"):
         querydet.Predictor(DINO_CONFIG, weights, class_names=["a", "b"], device="cpu")
+
+
+def test_a_name_of_the_model_zoo_brings_its_weights(
+    predictor: querydet.Predictor, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get_config(name: str, trained: bool) -> DictConfig:
+        assert name == "a_model"
+        return load_config(DINO_CONFIG, [f"train.init_checkpoint={weights}"] if trained else [])
+
+    with pytest.raises(KeyError, match="no published model 'a_model'; the nearest are"):
+        querydet.Predictor("a_model")
+    monkeypatch.setattr(model_zoo, "get_config", get_config)
+    assert same(querydet.Predictor("a_model", threshold=0.0, device="cpu")(picture(0)), predictor(picture(0)))
+    assert querydet.Predictor("a_model", weights, device="cpu").class_names == NAMES
