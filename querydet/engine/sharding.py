@@ -6,9 +6,10 @@ hold whole tensors under the usual names, and load with and without sharding, in
 """
 
 import contextlib
+import functools
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -72,6 +73,7 @@ def shard_model(model: nn.Module, reshard_after_forward: bool = True) -> None:
     for block in _units(model):
         fully_shard(block, mesh=mesh, reshard_after_forward=reshard_after_forward)
         _RESHARDED[block] = reshard_after_forward
+    model.forward = functools.partial(_reporting, model, model.forward)
     # the rest is used until the end, by methods that are no forward pass
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
     model.register_load_state_dict_pre_hook(_share_out_entries)
@@ -101,6 +103,20 @@ def collected_parameters(*models: nn.Module) -> Iterator[None]:
         for module in modules:
             module.set_reshard_after_forward(_RESHARDED.get(module, False), recurse=False)
             module.reshard()
+
+
+def _reporting(model: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
+    """Returns, in training, what is not finite as the exception instead of raising it.
+
+    FSDP2 takes notes during the forward pass; a process that leaves it early would collect other blocks than the others
+    in the next step, and all would wait for ever.
+    """
+    try:
+        return forward(*inputs)
+    except FloatingPointError as error:
+        if not model.training:
+            raise
+        return error
 
 
 def _units(model: nn.Module) -> Iterator[nn.Module]:

@@ -2,11 +2,8 @@
 
 Differences from Detectron2's step: mixed precision on CPU and GPU (``AMPTrainer`` asserts CUDA); gradient clipping;
 random generators seeded at every step; losses averaged over processes by one reduction; and a NaN or infinite
-prediction, loss or gradient is found by all processes in the same step, before the optimizer sees it.
-
-Several processes, or micro-batches, compute the step of one, up to rounding, with all images, when nothing is drawn
-at random but what is drawn for an image, and its neighbours' sizes do not change an image's features: backbones see
-padding at borders.
+prediction, loss or gradient is found by all processes in the same step, before the optimizer sees it. Several
+processes, or micro-batches, compute the step of one, up to rounding (docs/training.md says when).
 """
 
 import math
@@ -184,11 +181,13 @@ class Trainer(SimpleTrainer):
             with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
                 losses = self.model(batch)
         except FloatingPointError as error:
-            return {}, NonFiniteInStep(str(error))
+            losses = error  # a sharded model returns it
         except torch.OutOfMemoryError as error:
             if not self.memory.survives:
                 raise
             return {}, OutOfMemoryInStep(str(error))
+        if isinstance(losses, FloatingPointError):
+            return {}, NonFiniteInStep(str(losses))
         if not losses:
             raise ValueError(f"the model returned no losses in training: {losses!r}")
         return losses, None

@@ -57,7 +57,7 @@ def test_a_sharded_run_equals_one_process_and_is_resumed_by_either(toy_config, t
 @pytest.mark.slow
 def test_a_sharded_dino_equals_one_process(toy_config, train_net, tmp_path):
     """With activation checkpointing, and a step that is left out."""
-    options = [*OPTIONS, "train.max_iter=3", "model.backbone.nan_at=2", "train.max_nonfinite_steps=1"]
+    options = [*OPTIONS, "train.max_iter=4", "model.backbone.nan_at=2", "train.max_nonfinite_steps=1"]
     options += ["train.activation_checkpointing=[backbone,encoder,decoder]"]
     train(toy_config(*options, folder="one", config=DINO_CONFIG))
     folder = tmp_path / "sharded"
@@ -67,8 +67,11 @@ def test_a_sharded_dino_equals_one_process(toy_config, train_net, tmp_path):
     assert done.returncode == 0, done.stderr
     for line, wanted in zip(read_metrics(folder), read_metrics(tmp_path / "one"), strict=True):
         assert_close(line, wanted)
-    found, wanted = (read_checkpoint(each / "model_final.pth") for each in (folder, tmp_path / "one"))
-    assert_close(found["model"], wanted["model"])
+    found, wanted = (read_checkpoint(each / "model_final.pth")["model"] for each in (folder, tmp_path / "one"))
+    assert {key: value.shape for key, value in found.items()} == {key: value.shape for key, value in wanted.items()}
+    for key, value in wanted.items():
+        # A bias before a norm has no gradient but rounding, which AdamW turns into a step of full size.
+        torch.testing.assert_close(found[key], value, rtol=0, atol=3 * 0.001, msg=key)
 
 
 def test_one_process_has_nobody_to_share_with(toy_config):
