@@ -1,8 +1,8 @@
 // The operators' schemas and the (empty) Python module that carries them.
 //
 // torch.ops.querydet.* is filled when this library is loaded: the static objects below register the schemas, those of
-// cpu/ and cuda/ the kernels. Shape inference and autograd are registered in querydet/layers/ms_deform_attn*.py, which
-// also define the same schemas when this library was not built: change both together.
+// cpu/ and cuda/ the kernels. Shape inference and autograd are registered in querydet/layers by the file of each, which
+// also defines the same schemas when this library was not built: change both together.
 
 #include <Python.h>
 
@@ -25,6 +25,9 @@ STABLE_TORCH_LIBRARY(querydet, library) {
       "ms_deform_attn_fused_backward(Tensor value, SymInt[] spatial_shapes, Tensor reference_points,"
       " Tensor sampling_offsets, Tensor attention_logits, Tensor grad_output, bool deterministic, bool[4] output_mask)"
       " -> (Tensor, Tensor, Tensor, Tensor)");
+  // Costs of problems one after the other, (rows, columns) each: for every row its column, -1 for none, -2 in a problem
+  // that was not solved because of a cost that cannot be used.
+  library.def("linear_sum_assignment(Tensor costs, int[] rows, int[] columns) -> Tensor");
   // Which of the CPU kernels this process runs: baseline, avx2 or avx512.
   library.def("cpu_instruction_set() -> str");
 }

@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include "assignment.h"
 #include "points.h"
 
 namespace querydet::cpu::QUERYDET_INSTRUCTION_SET {
@@ -293,6 +294,8 @@ inline constexpr InstructionSet kInstructionSet = {
     {make_kernels<BFloat16, float, true>(), make_kernels<BFloat16, float, false>()},
     {make_kernels<Half, float, true>(), make_kernels<Half, float, false>()},
     {make_kernels<double, double, true>(), make_kernels<double, double, false>()},
+    assign<float>,
+    assign<double>,
 };
 
 }  // namespace querydet::cpu::QUERYDET_INSTRUCTION_SET

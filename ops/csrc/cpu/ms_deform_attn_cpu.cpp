@@ -7,13 +7,12 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <vector>
 
 #include "../ms_deform_attn.h"
 #include "problem.h"
+#include "scratch.h"
 
 namespace querydet::cpu {
 namespace {
@@ -24,28 +23,6 @@ constexpr int64_t kWorkPerThread = 1 << 15;
 constexpr int64_t kReadsWorthPackingForward = 4;
 constexpr int64_t kReadsWorthPackingBackward = 8;
 constexpr int64_t kCorners = 4;
-
-// The widest instruction set that this processor and QUERYDET_CPU (baseline, avx2 or avx512) allow.
-const InstructionSet& choose_instruction_set() {
-#if defined(QUERYDET_X86_KERNELS)
-  const char* wanted = std::getenv("QUERYDET_CPU");
-  const std::string limit = wanted ? wanted : "avx512";
-  STD_TORCH_CHECK(limit == "avx512" || limit == "avx2" || limit == "baseline",
-                  "QUERYDET_CPU must be baseline, avx2 or avx512, but is ", limit);
-  __builtin_cpu_init();
-  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-  const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (has_avx512 && limit == "avx512") return avx512();
-  if (has_avx2 && limit != "baseline") return avx2();
-#endif
-  return baseline();
-}
-
-const InstructionSet& instruction_set() {
-  static const InstructionSet& chosen = choose_instruction_set();
-  return chosen;
-}
 
 // The arrays behind PointTables, `padded` entries each.
 template <typename A>
@@ -72,21 +49,6 @@ struct TableMemory {
   PointTables<A> tables() const {
     return {width.data(), height.data(), last_column.data(), last_line.data(), line_step.data(), first.data()};
   }
-};
-
-// Uninitialised memory on a cache line's border.
-template <typename T>
-class Scratch {
- public:
-  explicit Scratch(int64_t size) : data_(static_cast<T*>(::operator new(size * sizeof(T), kAlignment))) {}
-  ~Scratch() { ::operator delete(data_, kAlignment); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  T* data() { return data_; }
-
- private:
-  static constexpr std::align_val_t kAlignment{64};
-  T* data_;
 };
 
 template <typename T>
@@ -314,13 +276,7 @@ FusedGradientTensors ms_deform_attn_fused_backward(const Tensor& value, std::vec
           prepare(grads.points, sampling_offsets.scalar_type()), prepare(grads.weights, attention_logits.scalar_type())};
 }
 
-std::string cpu_instruction_set() { return instruction_set().name; }
-
 }  // namespace
-
-STABLE_TORCH_LIBRARY_IMPL(querydet, CompositeExplicitAutograd, library) {
-  library.impl("cpu_instruction_set", TORCH_BOX(&cpu_instruction_set));
-}
 
 STABLE_TORCH_LIBRARY_IMPL(querydet, CPU, library) {
   library.impl("ms_deform_attn", TORCH_BOX(&ms_deform_attn));

@@ -103,13 +103,33 @@ struct Kernels {
   Kernel<A> value_backward; // the value's gradient; a piece is a range of channels
 };
 
-// The kernels of one instruction set for each type of the value, first packed, then direct.
+// Solves an assignment problem of (rows, columns) costs, rows <= columns: the column of every row. False: a cost cannot
+// be used, being NaN or infinite or, times kAssignmentHeadroom, infinite as a double, which sums of costs might be too.
+template <typename T>
+using Assign = bool (*)(const T* costs, int64_t rows, int64_t columns, void* memory, int64_t* matched);
+
+constexpr int64_t kCacheLine = 64;
+constexpr double kAssignmentHeadroom = 0x1p32;
+
+// Bytes that it needs to work in: 13 arrays by row, two by column, one by both (see Assignment), each filled up.
+static constexpr int64_t assignment_memory(int64_t rows, int64_t columns, int64_t element_bytes) {
+  const int64_t padded_rows = round_up(rows, kMaxLanes), padded_columns = round_up(columns, kMaxLanes);
+  return 13 * padded_rows * 8 + padded_columns * (element_bytes + 1) + rows * padded_rows * element_bytes +
+         16 * kCacheLine;
+}
+
+// The kernels of one instruction set: of attention for each type of the value, first packed, then direct; of assignment.
 struct InstructionSet {
   const char* name;
   int64_t vector_bytes;
   Kernels<float> float32[2], bfloat16[2], float16[2];
   Kernels<double> float64[2];
+  Assign<float> assign_float32;
+  Assign<double> assign_float64;
 };
+
+// The widest that this processor and the environment variable QUERYDET_CPU (baseline, avx2 or avx512) allow.
+const InstructionSet& instruction_set();
 
 const InstructionSet& baseline();
 #if defined(__x86_64__) && !defined(QUERYDET_BASELINE_ONLY)

@@ -1,0 +1,119 @@
+"""Many linear sum assignment problems at once, on the host: the operator ``querydet::linear_sum_assignment``.
+
+Every row (object) of a matrix of costs gets a column (query) of its own, so that the total cost is least. With the
+compiled extension ``querydet._C`` problems are solved in parallel by shortest augmenting paths
+(``ops/csrc/cpu/assignment.h``); without it, one after the other by scipy, which is also the definition that the kernels
+are tested against. Both are exact; of several optima they may find different ones.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from querydet.layers import native  # loads the extension, if there is one
+
+OPERATOR = "querydet::linear_sum_assignment"
+# The same words stand in ops/csrc/schema.cpp: the operator is defined here where it was not built.
+_SCHEMA = "linear_sum_assignment(Tensor costs, int[] rows, int[] columns) -> Tensor"
+NONE, UNUSABLE = -1, -2  # instead of a column: the row has none; the problem was not solved
+_HEADROOM = 2.0**32  # float64 costs times this must be finite, or else sums of them might not be
+
+
+class UnusableCostError(FloatingPointError):
+    """A cost is NaN, infinite or too large to be added up.
+
+    Attributes:
+        problem: the number of the problem.
+        row, column: where its first such cost is.
+    """
+
+    def __init__(self, problem: int, row: int, column: int, value: float) -> None:
+        super().__init__(
+            f"cost of row {row} and column {column} of problem {problem} is {value}: costs must be finite, and below "
+            "2^992 in float64"
+        )
+        self.problem, self.row, self.column = problem, row, column
+
+
+def linear_sum_assignment(costs: Tensor, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
+    """Solve many problems.
+
+    Args:
+        costs: float32 or float64 on the CPU, flat: the matrices of all problems one after the other, row by row.
+        sizes: rows and columns of each problem.
+
+    Returns:
+        For each problem, the column of each row, int64. -1: the row has none, as there are more rows than columns; the
+        rows that are left out are those whose omission makes the total least.
+
+    Raises:
+        ValueError: costs of another shape, type or device.
+        UnusableCostError: a cost is not finite, or in float64 not below 2^992.
+    """
+    rows, columns = [rows for rows, _ in sizes], [columns for _, columns in sizes]
+    check_costs(costs, rows, columns)
+    matched = torch.ops.querydet.linear_sum_assignment(costs, rows, columns)
+    found = matched.split(rows)
+    if (matched == UNUSABLE).any():
+        number = next(number for number, each in enumerate(found) if (each == UNUSABLE).any())
+        problem = costs.split([row * column for row, column in sizes])[number].view(sizes[number])
+        row, column = (~_usable(problem)).nonzero()[0].tolist()
+        raise UnusableCostError(number, row, column, problem[row, column].item())
+    return found
+
+
+def check_costs(costs: Tensor, rows: Sequence[int], columns: Sequence[int]) -> None:
+    """Raises ValueError, naming what was found, unless the arguments of the operator fit together."""
+    if costs.device.type not in ("cpu", "meta"):
+        raise ValueError(f"costs must be on the CPU, but are on {costs.device}: copy those of all problems at once")
+    if costs.dim() != 1 or costs.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"costs must be flat float32 or float64, but are {costs.dtype} of shape {tuple(costs.shape)}")
+    if len(rows) != len(columns) or any(size < 0 for size in (*rows, *columns)):
+        raise ValueError(f"rows and columns must be numbers >= 0, one for each problem, but are {rows} and {columns}")
+    total = sum(row * column for row, column in zip(rows, columns, strict=True))
+    if costs.shape[0] != total:
+        raise ValueError(f"rows times columns sum to {total}, but there are {costs.shape[0]} costs")
+
+
+def _usable(costs: Tensor) -> Tensor:
+    return (costs * _HEADROOM if costs.dtype is torch.float64 else costs).isfinite()
+
+
+def linear_sum_assignment_reference(costs: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
+    """What the operator computes, with scipy: the column of each row, -1 for none, -2 in a problem not solved."""
+    found = []
+    sizes = list(zip(rows, columns, strict=True))
+    for problem, size in zip(costs.split([row * column for row, column in sizes]), sizes, strict=True):
+        matched = np.full(size[0], NONE, dtype=np.int64)
+        if not _usable(problem).all():
+            matched[:] = UNUSABLE
+        else:
+            chosen, column = scipy.optimize.linear_sum_assignment(problem.view(size).detach().numpy())
+            matched[chosen] = column
+        found.append(torch.from_numpy(matched))
+    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+
+
+def _definition(costs: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
+    check_costs(costs, rows, columns)
+    return linear_sum_assignment_reference(costs, rows, columns)
+
+
+def _fake(costs: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
+    check_costs(costs, rows, columns)
+    return costs.new_empty(sum(rows), dtype=torch.int64)
+
+
+def _register() -> torch.library.Library:
+    library = torch.library.Library("querydet", "FRAGMENT")
+    if native.MISSING_EXTENSION or not hasattr(torch.ops.querydet, "linear_sum_assignment"):  # or built before it
+        library.define(_SCHEMA)
+    library.impl("linear_sum_assignment", _definition, "CompositeExplicitAutograd")
+    torch.library.register_fake(OPERATOR, _fake, lib=library)
+    return library
+
+
+_LIBRARY = _register()
