@@ -9,6 +9,7 @@ import builtins
 import difflib
 import importlib.resources
 import inspect
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -172,6 +173,9 @@ def _parse(text: str) -> tuple[str, Any]:
         raise ValueError(f"option '{text}' has to come before the first key=value override")
     if "=" not in text:
         raise ValueError(f"override '{text}' is not of the form key=value")
+    key, _, value = text.partition("=")
+    if not value.isascii() and value[0] not in "'\"[{":  # Hydra's grammar has no letters but ASCII's outside of quotes
+        text = f"{key}={json.dumps(value, ensure_ascii=False)}"
     try:
         override = OverridesParser.create().parse_override(text)
     except HydraException as error:

@@ -103,12 +103,13 @@ def test_overrides_are_applied(cfg):
             "model.sizes.1.level=7",
             f"model.encoder._target_={__name__}.Wide",
             "model.neck='a,b'",
-            "model.encoder.norm=LN",
             "model.twin=null",
+            "model.encoder.norm=/home/jürgen o'neil/größe 1",
         ],
     )
     assert (cfg.model.dim, cfg.train.max_iter, cfg.train.eval_period) == (128, 20, "500it")
     assert cfg.train.amp == {"enabled": True, "dtype": "bfloat16"}
+    assert cfg.model.encoder.norm == "/home/jürgen o'neil/größe 1"
     assert cfg.model.sizes[1].level == 7
     assert cfg.model.neck == "a,b"
     encoder = instantiate(cfg.model.encoder)

@@ -37,8 +37,9 @@ train = {
     "max_nonfinite_steps": 0,
     # The step that stops the run is written to nonfinite_*.pt, with the weights, for tools/replay_step.py.
     "dump_nonfinite": True,
-    # A step that does not fit into memory: "stop", "skip", or "split" to compute it again, one image at a time; at most
-    # max_skipped steps are skipped. With several processes, the last two cost some time in every step.
+    # A step that does not fit into memory: "stop", "skip", or compute it again: "split": one image at a time,
+    # "recompute": with activation checkpointing. A step that does not fit then either is skipped, at most max_skipped
+    # of them. With several processes, all but "stop" cost some time in every step.
     "out_of_memory": {"action": "stop", "max_skipped": 100},
     # With dataloader.train.mapper.on_bad_image=skip: the fraction of the images that may be unusable.
     "max_bad_images": 0.1,

@@ -1,10 +1,11 @@
-"""What happens when a crowded batch does not fit into memory: stop, skip the step, or compute it image by image.
+"""What happens when a crowded batch does not fit into memory: stop, skip the step, or compute it with less memory.
 
 All processes do the same in the same step. For that, gradients are exchanged after the backward pass of all of them and
 not during it, as ``DistributedDataParallel`` would: a process that is out of memory would let the others wait for ever.
 So with several processes every action but "stop" costs the overlap of computing and exchanging.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -15,9 +16,11 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
+from querydet.engine.recomputation import recomputing
+
 logger = logging.getLogger(__name__)
 
-ACTIONS = ("stop", "skip", "split")
+ACTIONS = ("stop", "skip", "split", "recompute")
 BUCKET = 25 * 2**20  # bytes that are exchanged at once, as DDP's default
 Result = TypeVar("Result")
 
@@ -38,8 +41,9 @@ class OutOfMemorySteps:
     """Repeats a step in smaller parts, or leaves it out.
 
     Args:
-        options: ``action``: "stop", "skip", or "split": compute the step again with one image at a time, and skip it
-            when that does not fit either; ``max_skipped``: so many steps may be skipped before the run stops.
+        options: ``action``: "stop"; "skip"; "split": compute the step again, one image at a time; "recompute": compute
+            it again with activation checkpointing. A step that does not fit then either is skipped. ``max_skipped``: so
+            many steps may be skipped before the run stops.
 
     Raises:
         ValueError: an unknown action.
@@ -52,7 +56,7 @@ class OutOfMemorySteps:
             )
         self.action = str(options.action)
         self.max_skipped = int(options.max_skipped)
-        self.split = self.skipped = 0
+        self.repeated = self.skipped = 0
 
     @property
     def survives(self) -> bool:
@@ -60,12 +64,18 @@ class OutOfMemorySteps:
         return self.action != "stop"
 
     def run(
-        self, compute: Callable[[int], Result], micro_batches: int, images: Sequence[str], where: str
+        self,
+        compute: Callable[[int], Result],
+        model: nn.Module,
+        micro_batches: int,
+        images: Sequence[str],
+        where: str,
     ) -> Result | None:
         """Computes a step, if need be again.
 
         Args:
             compute: number of micro-batches -> result; raises `OutOfMemoryInStep` in all processes together.
+            model: what it computes with, without a wrapper.
             micro_batches: to try first.
             images: names of this process's images.
             where: the iteration, for messages.
@@ -80,15 +90,18 @@ class OutOfMemorySteps:
             return compute(micro_batches)
         except OutOfMemoryInStep as error:
             what = error.what
-        report, parts = self._report(what, images, where)
-        if self.action == "split" and parts > micro_batches:
+        report, images_each = self._report(what, images, where)
+        parts = max(images_each, micro_batches) if self.action == "split" else micro_batches
+        if self.action == "recompute" or parts > micro_batches:
+            how = f"in {parts} parts" if self.action == "split" else "with activation checkpointing"
             try:
-                result = compute(parts)
+                with recomputing(model) if self.action == "recompute" else contextlib.nullcontext():
+                    result = compute(parts)
             except OutOfMemoryInStep as error:
-                report, _ = self._report(error.what, images, f"{where}, in {parts} parts")
+                report, _ = self._report(error.what, images, f"{where}, {how}")
             else:
-                self.split += 1
-                logger.warning("Step repeated in %d parts, for the %d. time: %s", parts, self.split, report)
+                self.repeated += 1
+                logger.warning("Step repeated %s, for the %d. time: %s", how, self.repeated, report)
                 return result
         self.skipped += 1
         if self.skipped > self.max_skipped:

@@ -91,9 +91,10 @@ class PeriodicCheckpointer(HookBase):
         iteration = self.trainer.iter
         if self._saved == iteration:
             return
+        self._saved = iteration  # or tried: where all processes save together, they have to agree without asking
         self._checkpointer.save(name or f"model_{iteration:07d}", iteration=iteration)
-        self._saved, self._failed = iteration, 0
-        if not name and self._max_to_keep is not None:
+        self._failed = 0
+        if not name and self._max_to_keep is not None and self._checkpointer.save_to_disk:
             remove_old(self._checkpointer.save_dir, self._max_to_keep, iteration)
 
     def save_previous(self) -> None:

@@ -46,7 +46,7 @@ def checkpoint_activations(model: nn.Module, parts: Sequence[str]) -> None:
             continue
         found = [block for block in blocks(part) if any(p.requires_grad for p in block.parameters())]
         for block in found:
-            block.forward = functools.partial(_recomputed, block.forward)
+            block.forward = functools.partial(recomputed, block.forward)
         logger.info("Activation checkpointing: %d blocks of %s", len(found), name)
 
 
@@ -97,7 +97,8 @@ def _stacked(module: nn.Module) -> Iterator[nn.Module]:
             yield from _stacked(child)
 
 
-def _recomputed(forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+def recomputed(forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    """Calls a forward method, whose activations are computed again in the backward pass."""
     if not torch.is_grad_enabled():
         return forward(*inputs, **options)
     return checkpoint(forward, *inputs, use_reentrant=False, **options)

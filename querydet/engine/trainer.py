@@ -79,6 +79,7 @@ class Trainer(SimpleTrainer):
         self._news: dict[str, float] = {}
         self._changing = False
         self._statistics = RunningStatistics(model)
+        self._plain_model = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
         self._parameters = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         self._saved_history: dict[str, list[Any]] = {}
 
@@ -112,7 +113,7 @@ class Trainer(SimpleTrainer):
         compute = partial(self._gradients, batch)
         problem: NonFiniteInStep | None = None
         try:
-            means = self.memory.run(compute, self.micro_batches, images, f"iteration {self.iter}")
+            means = self.memory.run(compute, self._plain_model, self.micro_batches, images, f"iteration {self.iter}")
             norm = math.nan if means is None else self._clip_gradients()
         except NonFiniteInStep as error:
             means, problem = None, error
@@ -225,10 +226,9 @@ class Trainer(SimpleTrainer):
         if images:
             self.bad_images.add(batch)
             self.storage.put_scalar("bad_images", self.bad_images.total, smoothing_hint=False)
-        if memory:
-            raise problem if isinstance(problem, OutOfMemoryInStep) else OutOfMemoryInStep("")
-        if nonfinite:
-            raise problem if isinstance(problem, NonFiniteInStep) else NonFiniteInStep("")
+        for found, kind in ((memory, OutOfMemoryInStep), (nonfinite, NonFiniteInStep)):
+            if found:
+                raise problem if isinstance(problem, kind) else kind("")
 
     def _clip_gradients(self) -> float:
         """Clips, and returns the norm before.

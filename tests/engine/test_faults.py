@@ -169,8 +169,8 @@ def test_a_bare_machine_trains(start, tmp_path):
     nowhere = "/proc/nowhere"
     environment = {
         **{key: os.environ[key] for key in ("PATH", "QUERYDET_TOY_DATA") if key in os.environ},
-        **{"PYTHONPATH": f"{names}:{ROOT}", "OMP_NUM_THREADS": "1", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
-        **{"PYTHONUTF8": "0", "FVCORE_CACHE": nowhere, "XDG_CACHE_HOME": nowhere, "TORCH_HOME": nowhere},
+        **{"PYTHONPATH": f"{names}:{ROOT}", "OMP_NUM_THREADS": "1", "LC_ALL": "C"},
+        **{"FVCORE_CACHE": nowhere, "XDG_CACHE_HOME": nowhere, "TORCH_HOME": nowhere},
         "TMPDIR": str(tmp_path),
     }
     environment["QUERYDET_TOY_DATA"] = str(tmp_path / "größe")

@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+from querydet.encoder import DeformableEncoder
 from querydet.engine import train
+from querydet.engine.recomputation import recomputing
+from tests.engine.conftest import DINO_CONFIG
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
+from tests.models import tiny_detector
 
 FEW = ["train.max_iter=3", "train.log_period=1", "train.checkpointer.period=1it"]
 
@@ -33,6 +37,34 @@ def test_a_step_can_be_left_out(toy_config, tmp_path, action, room, caplog):
     assert ".png" in caplog.text
 
 
+def test_a_step_is_computed_with_activation_checkpointing(toy_config, tmp_path, monkeypatch, caplog):
+    train(toy_config("train.max_iter=1", folder="whole", config=DINO_CONFIG))
+    forward = DeformableEncoder.forward
+
+    def short_of_memory(self, *arguments):
+        if self.training and not self.activation_checkpointing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(DeformableEncoder, "forward", short_of_memory)
+    train(toy_config("train.max_iter=1", "train.out_of_memory.action=recompute", config=DINO_CONFIG))
+    whole, run = (read_checkpoint(tmp_path / folder / "model_final.pth")["model"] for folder in ("whole", "run"))
+    for name, weight in whole.items():
+        torch.testing.assert_close(run[name], weight, rtol=1e-5, atol=1e-7)
+    assert "Step repeated with activation checkpointing, for the 1. time" in caplog.text
+
+
+def test_recomputing_is_for_the_block_alone():
+    model = tiny_detector("dino")
+    with recomputing(model):
+        assert model.encoder.activation_checkpointing
+        assert model.decoder.activation_checkpointing
+        assert "forward" in vars(model.backbone)
+    assert not model.encoder.activation_checkpointing
+    assert not model.decoder.activation_checkpointing
+    assert "forward" not in vars(model.backbone)
+
+
 def test_too_many_of_them_stop_the_run_with_a_checkpoint(toy_config, tmp_path):
     train(toy_config(*FEW[1:], "train.max_iter=1"))
     options = ["train.out_of_memory={action: skip, max_skipped: 0}", "model.room=3", "train.allow_changed_config=True"]
@@ -44,5 +76,5 @@ def test_too_many_of_them_stop_the_run_with_a_checkpoint(toy_config, tmp_path):
 
 
 def test_an_unknown_action_is_refused(toy_config):
-    with pytest.raises(ValueError, match=r"train.out_of_memory.action has to be one of stop, skip, split, got 'wait'"):
+    with pytest.raises(ValueError, match=r"action has to be one of stop, skip, split, recompute, got 'wait'"):
         train(toy_config("train.out_of_memory.action=wait"))

@@ -1,0 +1,36 @@
+"""Activation checkpointing for one step: what `querydet.engine.switches` does for a whole run."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+from torch import nn
+
+from querydet.engine.switches import blocks, recomputed
+
+
+@contextlib.contextmanager
+def recomputing(model: nn.Module) -> Iterator[None]:
+    """Lets a model recompute its activations in the backward pass; the block holds forward and backward pass.
+
+    Parts with a switch of their own (encoder, decoder) are told so, and of a ``backbone`` every block with trainable
+    parameters is recomputed, unless they do so anyway.
+
+    Args:
+        model: without a wrapper.
+    """
+    parts = [m for m in model.modules() if getattr(m, "activation_checkpointing", None) is False]
+    backbone = getattr(model, "backbone", None)
+    own = [] if backbone is None else [b for b in blocks(backbone) if "forward" not in vars(b)]
+    own = [block for block in own if any(p.requires_grad for p in block.parameters())]
+    for part in parts:
+        part.activation_checkpointing = True  # type: ignore[assignment]
+    for block in own:
+        block.forward = functools.partial(recomputed, block.forward)
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.activation_checkpointing = False  # type: ignore[assignment]
+        for block in own:
+            del block.forward  # that of the class is there again
