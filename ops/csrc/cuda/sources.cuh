@@ -35,6 +35,7 @@ struct Companion {
     if (!narrow) return cuda::load_pack<kWidth>(static_cast<const A*>(data) + index);
     const auto source = cuda::load_pack<kWidth>(static_cast<const V*>(data) + index);
     Pack<A, kWidth> pack;
+#pragma unroll
     for (int i = 0; i < kWidth; ++i) pack.element[i] = static_cast<A>(source.element[i]);
     return pack;
   }
@@ -269,7 +270,10 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   const int size = source.boxes ? 4 : 2;
-  for (int i = 0; i < size; ++i) references.store(place * size + i, sum[i]);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (i < size) references.store(place * size + i, sum[i]);
+  }
 }
 
 }  // namespace querydet::cuda
