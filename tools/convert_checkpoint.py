@@ -98,7 +98,7 @@ def revert(args: argparse.Namespace) -> str:
     path = find_source(args.source)
     weights = find_weights(read_checkpoint(path, trust=args.trust), path, ema=args.ema)
     state = revert_state_dict(weights.state)
-    written = save_weights(state, args.destination, author="querydet, in official names", settings={})
+    written = save_weights(state, args.destination, {"author": "querydet, in official names"})
     return f"{len(weights.state)} weights under {len(state)} official names\nwritten: {', '.join(written)}"
 
 

@@ -25,7 +25,10 @@ def find_backbone(state: Mapping[str, Tensor], num_maps: int) -> dict[str, Any] 
     if not names:
         return None
     if f"{PREFIX}patch_embed.proj.weight" in state:
-        return _swin(state)
+        try:
+            return _swin(state)
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"the weights of the Swin Transformer are not complete: {error}") from error
     blocks = tuple(_count(names, rf"backbone\.res{stage}\.(\d+)\.") for stage in (2, 3, 4, 5))
     if blocks not in DEPTHS:
         raise ValueError(

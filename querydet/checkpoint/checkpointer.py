@@ -22,7 +22,7 @@ from querydet.checkpoint.convert import recognise_or_none
 from querydet.checkpoint.folder import BEST, POINTER, candidates
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.seal import damage, seal
-from querydet.checkpoint.settings import stored_settings
+from querydet.checkpoint.settings import KEY, stored
 from querydet.checkpoint.surgery import Surgery, adapt
 from querydet.checkpoint.training_only import INFERENCE_ONLY, training_only_keys
 from querydet.checkpoint.weights import find_weights
@@ -155,7 +155,7 @@ class Checkpointer(DetectionCheckpointer):
             self._parsed_url_during_load = None  # else one failed load makes the next one fail
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
-        check_settings(self.model, stored_settings(checkpoint), self.allow_mismatch)
+        check_settings(self.model, stored(checkpoint, KEY, {}), self.allow_mismatch)
         checkpoint = self._adapted(checkpoint) if self.adapt else checkpoint
         heuristics = bool(checkpoint.get("matching_heuristics", False))
         backbone = heuristics or all(key.startswith(BACKBONE) for key in checkpoint["model"])
@@ -173,7 +173,7 @@ class Checkpointer(DetectionCheckpointer):
         self.surgery = adapt(
             self.model,
             state,
-            source_classes=checkpoint.get("class_names") or (),
+            source_classes=stored(checkpoint, "class_names", ()),
             target_classes=self.class_names,
         )
         logger.info("The checkpoint was adapted to the model:\n  %s", self.surgery.describe())
@@ -252,4 +252,4 @@ def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mi
         state = {k[len(prefix) :]: v for k, v in extra["ema"].items() if k.startswith(prefix)}
         model.load_state_dict(state, strict=not allow_mismatch)
         logger.info("Using the moving average of the weights in %s", path)
-    return extra.get("class_names", [])
+    return stored(extra, "class_names", [])

@@ -7,11 +7,13 @@ import re
 from collections.abc import Mapping
 
 import torch
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from torch import Tensor
 
 NUM_IDS = 91
 UNUSED = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(number for number in range(NUM_IDS) if number not in UNUSED)
+COCO_NAMES = tuple(category["name"] for category in COCO_CATEGORIES if category["isthing"])
 _HEADS = re.compile(r"heads\.(class_heads|one_to_many_heads\.class)\.\d+\.(weight|bias)")
 _PROPOSALS = re.compile(r"selection\.(proposals|extra_proposals\.\d+)\.class_head\.(weight|bias)")
 LABELS = "denoising.label_embed.weight"

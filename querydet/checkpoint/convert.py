@@ -145,11 +145,12 @@ def find_counts(state: Mapping[str, Tensor], dino: bool) -> Sizes:
     Layers beyond a gap are not counted.
     """
     layers = {int(found[1]) for name in state if (found := re.match(r"decoder\.layers\.(\d+)\.", name))}
-    maps = {
-        int(found[1])
-        for name, value in state.items()
-        if (found := re.fullmatch(r"neck\.projections\.(\d+)\.conv\.weight", name)) and value.shape[-1] == 1
-    }
+    projections = (re.match(r"neck\.projections\.(\d+)\.", name) for name in state)
+    maps = {int(found[1]) for found in projections if found}
+    for number in list(maps):  # official names do not tell maps of the backbone from further levels: kernels do
+        weight = state.get(f"neck.projections.{number}.conv.weight")
+        if weight is not None and weight.shape[-1:] != (1,):
+            maps.remove(number)
     two_stage = any(name.startswith("selection.proposals.linear") for name in state)
     return Sizes(num_maps=_run(maps), num_layers=_run(layers), two_stage=two_stage, dino=dino)
 

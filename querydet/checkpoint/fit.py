@@ -74,12 +74,18 @@ def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_q
     """The composition that weights of our names are of, a key of `RECIPES`."""
     has = {
         part: any(name.startswith(part) for name in state)
-        for part in ("selection.anchors", "denoising.", "decoder.query_position.", "heads.one_to_many_heads.")
+        for part in (
+            "selection.anchors",
+            "denoising.",
+            "decoder.query_position.",
+            "heads.one_to_many_heads.",
+            "heads.box_heads.1.",
+        )
     }
     if has["selection.anchors"]:
         return "dn_detr" if has["denoising."] else "dab_deformable_detr"
-    if "selection.proposals.linear.weight" not in state:
-        refine = options.get("refine_boxes", "heads.box_heads.1.layers.0.weight" in state)
+    if not any(name.startswith("selection.proposals.") for name in state):
+        refine = options.get("refine_boxes", has["heads.box_heads.1."])
         return "deformable_detr_refine" if refine else "deformable_detr_plain"
     if has["decoder.query_position."]:
         return "dino"
@@ -153,35 +159,37 @@ def _refuse(options: Mapping[str, Any]) -> None:
         raise ValueError("the file was trained with two temperatures, for height and width, which no part here has")
 
 
-def need(conversion: Conversion, name: str) -> Tensor:
-    """A weight that the config depends on.
+def size_of(conversion: Conversion, name: str, dim: int) -> int:
+    """A size of a weight that the config depends on.
 
     Raises:
-        ValueError: it is not there, with the name that it should have had in the file.
+        ValueError: the weight is not there, or has fewer dimensions; with the name that it has in the file.
     """
+    theirs = conversion.family.their_name(name, conversion.sizes) or name
     if name not in conversion.state:
-        theirs = conversion.family.their_name(name, conversion.sizes) or name
         raise ValueError(f"the {conversion.family.name} layout needs {theirs}, which the file does not have")
-    return conversion.state[name]
+    shape = tuple(conversion.state[name].shape)
+    if len(shape) <= dim:
+        raise ValueError(f"{theirs} has the shape {shape}, which it cannot have")
+    return shape[dim]
 
 
 def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any]:
     state = conversion.state
-    level_embed = need(conversion, "neck.level_embed")
-    classes = need(conversion, "heads.class_heads.0.weight").shape[0]
-    levels = int(level_embed.shape[0])
+    classes = size_of(conversion, "heads.class_heads.0.weight", 0)
+    levels = size_of(conversion, "neck.level_embed", 0)
     changes: dict[str, Any] = {
-        "model.num_classes": int(classes),
+        "model.num_classes": classes,
         "model.neck.num_levels": levels,
-        "model.neck.embed_dim": int(level_embed.shape[1]),
-        "model.heads.share_layers": "heads.class_heads.1.weight" not in state,
+        "model.neck.embed_dim": size_of(conversion, "neck.level_embed", 1),
+        "model.heads.share_layers": not any(re.match(r"heads\.(class|box)_heads\.1\.", name) for name in state),
     }
     heads = int(options.get("num_heads", NUM_HEADS))
     if options.get("encoder_heads", heads) != heads:
         raise ValueError("encoder and decoder have different numbers of heads, which was not expected")
     for part, attention in (("encoder", "attention"), ("decoder", "cross_attention")):
-        rows = need(conversion, f"{part}.layers.0.{attention}.attention_weights.weight").shape[0]
-        points, rest = divmod(int(rows), levels * heads)
+        rows = size_of(conversion, f"{part}.layers.0.{attention}.attention_weights.weight", 0)
+        points, rest = divmod(rows, levels * heads)
         if rest or not points:
             raise ValueError(f"{rows} attention weights cannot be those of {heads} heads and {levels} levels")
         numbers = {int(found[1]) for name in state if (found := re.match(rf"{part}\.layers\.(\d+)\.", name))}
@@ -189,7 +197,7 @@ def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any
             f"model.{part}.num_layers": len(numbers),
             f"model.{part}.layer.num_heads": heads,
             f"model.{part}.layer.num_points": points,
-            f"model.{part}.layer.ffn_dim": int(need(conversion, f"{part}.layers.0.ffn.linear1.weight").shape[0]),
+            f"model.{part}.layer.ffn_dim": size_of(conversion, f"{part}.layers.0.ffn.linear1.weight", 0),
         }
     labels = state.get("denoising.label_embed.weight")
     if labels is not None:
@@ -211,7 +219,7 @@ def split_hybrid(conversion: Conversion, options: Mapping[str, Any]) -> int:
     """Split the table that H-DETR's groups share, in the order of the ranks; the queries of the extra group."""
     table = conversion.state.get("selection.content.weight")
     primary = options.get("num_queries")
-    if table is None or "selection.box_embedding.linear.weight" not in conversion.state:
+    if table is None or not any(name.startswith("selection.box_embedding.") for name in conversion.state):
         return 0  # in DINO and in models of one stage a table is of one group
     # detrex has no other project with such a table, and nobody published that many queries in one group
     only_hybrid = conversion.family is DETREX or len(table) > HYBRID_EXTRA
@@ -232,9 +240,9 @@ def split_hybrid(conversion: Conversion, options: Mapping[str, Any]) -> int:
 
 
 def _backbone_changes(conversion: Conversion, backbone: dict[str, Any] | None, swin: bool) -> dict[str, Any]:
+    size_of(conversion, "neck.projections.0.conv.weight", 1)
     widths = [
-        int(need(conversion, f"neck.projections.{level}.conv.weight").shape[1])
-        for level in range(conversion.sizes.num_maps)
+        size_of(conversion, f"neck.projections.{level}.conv.weight", 1) for level in range(conversion.sizes.num_maps)
     ]
     if backbone is None:
         return {"model.neck.in_channels": {f"map{level}": width for level, width in enumerate(widths)}}

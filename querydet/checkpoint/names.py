@@ -119,9 +119,12 @@ class Family:
         if level and self.levels is not None:
             number = int(level[2]) + (sizes.num_maps if level[1] else 0)
             return f"{self.levels}{number}.{('conv', 'norm').index(level[3])}.{level[4]}"
+        many = re.fullmatch(r"heads\.one_to_many_heads\.(class)\.(\d+)\.(.+)", name)
         head = re.fullmatch(r"heads\.(class|box)_heads\.(\d+)\.(.+)", name)
         proposal = re.fullmatch(r"selection\.proposals\.(class|box)_head\.(.+)", name)
         for theirs, ours in self.heads:
+            if many and ours == f"one_to_many_{many[1]}":
+                return f"{theirs}{many[2]}.{many[3]}"
             if head and ours == head[1]:
                 return f"{theirs}{head[2]}.{head[3]}"
             if proposal and ours == proposal[1] and not sizes.dino:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from querydet.checkpoint.atomic import atomic_write
-from querydet.checkpoint.coco_classes import NUM_IDS, select_coco_classes
+from querydet.checkpoint.coco_classes import COCO_NAMES, NUM_IDS, select_coco_classes
 from querydet.checkpoint.convert import Conversion, convert_state_dict
 from querydet.checkpoint.fit import Fit, find_method, fit_config
 from querydet.checkpoint.options import read_options
@@ -35,12 +35,19 @@ class Converted:
         fit: the config.
         settings: of the model that no shape shows, see `querydet.checkpoint.settings`.
         notes: for the user.
+        class_names: where they are known.
     """
 
     conversion: Conversion
     fit: Fit
     settings: dict[str, Any]
     notes: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
+
+    def extra(self) -> dict[str, Any]:
+        """What a file of the weights has to say besides them."""
+        names = {"class_names": list(self.class_names)} if self.class_names else {}
+        return {KEY: self.settings, **names}
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -103,7 +110,8 @@ def convert_content(
             raise ValueError(f"the config has {wanted} classes, the weights {found}: {hint}")
         conversion.notes.append(hint)
     model = verify(conversion, fit.cfg.model, fit.backbone)
-    return Converted(conversion, fit, read_settings(model), (*notes, *conversion.notes))
+    names = COCO_NAMES if coco_classes else ()
+    return Converted(conversion, fit, read_settings(model), (*notes, *conversion.notes), names)
 
 
 def save_converted(converted: Converted, destination: str) -> list[str]:
@@ -121,7 +129,7 @@ def save_converted(converted: Converted, destination: str) -> list[str]:
         OSError: they cannot be written.
     """
     author = AUTHOR.format(converted.conversion.family.name)
-    written = save_weights(converted.state, destination, author=author, settings=converted.settings)
+    written = save_weights(converted.state, destination, {"author": author, **converted.extra()})
     config = os.path.splitext(destination)[0] + ".yaml"
     if converted.fit.backbone:
         save_config(converted.fit.cfg, config)
@@ -130,32 +138,37 @@ def save_converted(converted: Converted, destination: str) -> list[str]:
 
 
 def save_weights(
-    state: Mapping[str, Tensor], destination: str, *, author: str, settings: Mapping[str, Any], copy: bool = True
+    state: Mapping[str, Tensor], destination: str, extra: Mapping[str, Any], *, copy: bool = True
 ) -> list[str]:
     """Write weights in the form of Detectron2's model zoo, and with ``copy`` also as ``.safetensors``; the files.
 
+    Args:
+        state: the weights.
+        destination: ``.pkl``, ``.pth`` or ``.safetensors``.
+        extra: plain values to keep with them; ``author`` has to be among them.
+        copy: whether to write a ``.safetensors`` besides another kind.
+
     Raises:
-        ValueError: the name does not end in ``.pkl``, ``.pth`` or ``.safetensors``.
-        OSError: they cannot be written.
+        ValueError: another kind of name.
+        OSError: the files cannot be written.
     """
     stem, kind = os.path.splitext(destination)
     if kind not in (".pkl", ".pth", ".safetensors"):
         raise ValueError(f"the destination {destination} has to end in .pkl, .pth or .safetensors")
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    written = []
+    rest = {"__author__": extra["author"], **{key: value for key, value in extra.items() if key != "author"}}
     if kind == ".pkl":
         arrays = {name: value.numpy() for name, value in plain.items()}
         with atomic_write(destination) as file:
-            pickle.dump({"model": arrays, "__author__": author, KEY: dict(settings)}, file, protocol=4)
-        written.append(destination)
+            pickle.dump({"model": arrays, **rest}, file, protocol=4)
     elif kind == ".pth":
         with atomic_write(destination) as file:
-            torch.save({"model": plain, "__author__": author, KEY: dict(settings)}, file)
+            torch.save({"model": plain, **rest}, file)
             seal(file)
-        written.append(destination)
-    if not copy and written:
-        return written
-    metadata = {"author": author, KEY: json.dumps(dict(settings)), "format": "pt"}
-    with atomic_write(stem + ".safetensors") as file:
-        file.write(safetensors.torch.save(plain, metadata))
-    return [*written, stem + ".safetensors"]
+    written = [] if kind == ".safetensors" else [destination]
+    if copy or not written:
+        metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in extra.items()}
+        with atomic_write(stem + ".safetensors") as file:
+            file.write(safetensors.torch.save(plain, {"format": "pt", **metadata}))
+        written.append(stem + ".safetensors")
+    return written

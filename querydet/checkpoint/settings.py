@@ -46,8 +46,9 @@ def setting_differences(model: nn.Module, settings: Mapping[str, Any]) -> list[s
     ]
 
 
-def stored_settings(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that belong to the weights of a file; empty where it does not say."""
-    if KEY in content:
-        return dict(content[KEY])
-    return json.loads(content.get("metadata", {}).get(KEY, "{}"))
+def stored(content: Mapping[str, Any], key: str, default: Any) -> Any:
+    """A value that a file holds besides its weights; those of ``.safetensors`` are JSON in the notes of the file."""
+    if key in content:
+        return content[key]
+    notes = content.get("metadata", {})
+    return json.loads(notes[key]) if key in notes else default

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from querydet.checkpoint import load_weights
+from querydet.checkpoint.coco_classes import COCO_NAMES
 from querydet.checkpoint.pipeline import convert_content, save_weights
 from querydet.checkpoint.reading import file_kind, read_checkpoint
 from querydet.config import load_config
@@ -153,8 +154,9 @@ def get_checkpoint_file(name: str) -> str:
                 ema=entry.ema,
             )
             logger.info("%s\n%s", published, result.report())
-            author = f"{entry.publisher}, converted by querydet"
-            save_weights(result.state, converted, author=author, settings=result.settings, copy=False)
+            extra = {"author": f"{entry.publisher}, converted by querydet", **result.extra()}
+            extra["class_names"] = list(COCO_NAMES)
+            save_weights(result.state, converted, extra, copy=False)
             Path(converted + ".json").write_text(json.dumps({"made_from": digest, "sha256": hash_file(converted)}))
     return converted
 

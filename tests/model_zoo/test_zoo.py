@@ -110,7 +110,9 @@ class TestDownloaded:
             assert cfg.train.init_checkpoint == path
             assert cfg.model.num_classes == 80
             model = model_zoo.get("tiny", trained=True, device="cpu")
-        state = torch.load(path, weights_only=True)["model"]
+        content = torch.load(path, weights_only=True)
+        assert (len(content["class_names"]), content["class_names"][0]) == (80, "person")
+        state = content["model"]
         assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
         assert model.training
         assert sorted(item.name for item in cache.iterdir() if item.suffix == ".pth") == [

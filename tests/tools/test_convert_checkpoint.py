@@ -13,6 +13,8 @@ from detectron2.config import instantiate
 
 from querydet.checkpoint import Checkpointer
 from querydet.checkpoint.pipeline import convert_content
+from querydet.checkpoint.reading import read_checkpoint
+from querydet.checkpoint.settings import stored
 from querydet.checkpoint.verify import GivenMaps
 from tests.checkpoint.published import published
 
@@ -50,6 +52,16 @@ def test_writes_the_kind_that_is_asked_for_and_safetensors(main, source, tmp_pat
     for copy in copies:
         assert set(copy) == set(wanted)
         assert all(torch.equal(copy[name], value) for name, value in wanted.items())
+
+
+def test_coco_classes_are_named_in_every_kind_of_file(main, tmp_path):
+    state, options = published("dino_4scale", num_classes=91)
+    torch.save({"model": state, "args": options}, tmp_path / "a.pth")
+    assert main([str(tmp_path / "a.pth"), str(tmp_path / "b.pkl"), "--select-coco-classes"]) == 0
+    for name in ("b.pkl", "b.safetensors"):
+        content = read_checkpoint(str(tmp_path / name))
+        assert stored(content, "class_names", [])[79] == "toothbrush"
+        assert stored(content, "settings", {})["neck.position_embedding.temperature"] == 20
 
 
 def test_round_trip_through_files(main, source, tmp_path):
