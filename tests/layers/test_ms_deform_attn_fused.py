@@ -44,12 +44,6 @@ def run(inputs, shapes, grad_output=None, function=fused_deformable_attention):
     return output.detach(), *(tensor.grad for tensor in inputs)
 
 
-@pytest.fixture(autouse=True)
-def _use_the_fused_operator():
-    with use_operators("fused"):
-        yield
-
-
 def unfused(value, shapes, reference, offsets, logits):
     locations = locate_samples(reference, offsets, shapes)
     return multi_scale_deformable_attention(value, shapes, locations, normalize_logits(logits))
@@ -221,6 +215,23 @@ def test_memory_layout_does_not_matter(queries):
     assert torch.equal(found, fused_deformable_attention(inputs[0], SHAPES, expanded.contiguous(), *inputs[2:]))
 
 
+@pytest.mark.parametrize("queries", [3, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_same_bits_for_every_thread_count(queries, dtype):
+    shapes = ((20, 20), (9, 8))
+    inputs = make_inputs(shapes, channels=32, queries=queries, reference_dim=4, dtype=dtype)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            results.append(run(inputs, shapes))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
+
+
 @pytest.mark.parametrize(
     ("batch", "queries", "shapes"),
     [(0, 3, SHAPES), (2, 0, SHAPES), (2, 3, ((0, 4), (3, 0), (0, 0))), (2, 3, ((0, 4), (3, 2), (0, 0)))],
@@ -322,12 +333,13 @@ def test_bad_arguments_name_both_sides(message):
 
 
 @needs_extension
-def test_extension_has_the_same_schemas():
+def test_extension_has_the_same_schemas_and_kernels_for_the_cpu():
     for name, schema in (
         ("ms_deform_attn_fused", ms_deform_attn_fused._FORWARD_SCHEMA),
         ("ms_deform_attn_fused_backward", ms_deform_attn_fused._BACKWARD_SCHEMA),
     ):
         assert str(getattr(torch.ops.querydet, name).default._schema) == f"querydet::{schema}"
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"querydet::{name}", "CPU")
 
 
 @pytest.mark.parametrize("level", ["unfused", "definition"])

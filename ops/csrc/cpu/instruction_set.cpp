@@ -18,8 +18,12 @@ const InstructionSet& choose_instruction_set() {
                   "QUERYDET_CPU must be baseline, avx2 or avx512, but is ", limit);
   __builtin_cpu_init();
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#if defined(QUERYDET_EMULATE_AVX512)
+  const bool has_avx512 = true;
+#else
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
   if (has_avx512 && limit == "avx512") return avx512();
   if (has_avx2 && limit != "baseline") return avx2();
 #endif
