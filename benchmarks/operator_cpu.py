@@ -1,6 +1,6 @@
 """Times deformable attention on the CPU against its peers, and writes what it saw.
 
-    python benchmarks/operator_cpu.py                                     # all cases, hours with grid_sample: see below
+    python benchmarks/operator_cpu.py                                     # all cases: most of an hour
     python benchmarks/operator_cpu.py --cases encoder_512 --threads 1 --repeats 3
     QUERYDET_CPU=avx2 python benchmarks/operator_cpu.py --output avx2.json   # as on a processor without AVX-512
     python benchmarks/operator_cpu.py --table                             # the written results, for ops/README.md
@@ -176,6 +176,28 @@ def measure(case: str, dtype: torch.dtype, threads: int, repeats: int, names: Se
     return rows
 
 
+def measure_ceilings(threads: int) -> dict[str, float]:
+    """What this machine reaches at best, for :mod:`roofline`: GB/s of a large copy, GFLOP/s of a matrix product."""
+    torch.set_num_threads(threads)
+    source, matrix = torch.rand(1 << 25), torch.rand(1024, 1024)
+    target = torch.empty_like(source)
+    clock = time.thread_time if threads == 1 else time.perf_counter
+
+    def best(function: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(9):
+            start = clock()
+            function()
+            times.append(clock() - start)
+        return min(times)
+
+    return {
+        "threads": threads,
+        "copy_gb_per_s": round(2 * source.nbytes / best(lambda: target.copy_(source)) / 1e9, 2),
+        "float32_gflop_per_s": round(2 * 1024**3 / best(lambda: matrix @ matrix) / 1e9, 1),
+    }
+
+
 def describe_run() -> dict[str, Any]:
     """What is needed to repeat the numbers."""
     from importlib import metadata
@@ -230,6 +252,7 @@ def main() -> None:
     if MISSING_EXTENSION:
         raise SystemExit(f"nothing to compare: {MISSING_EXTENSION}")
     results = []
+    ceilings = [measure_ceilings(threads) for threads in options.threads]
     for case in options.cases:
         for dtype in options.dtypes:
             for threads in options.threads:
@@ -237,7 +260,9 @@ def main() -> None:
                 results += rows
                 print(*(json.dumps(row) for row in rows), sep="\n", flush=True)
                 options.output.parent.mkdir(parents=True, exist_ok=True)
-                options.output.write_text(json.dumps({**describe_run(), "results": results}, indent=1) + "\n")
+                options.output.write_text(
+                    json.dumps({**describe_run(), "ceilings": ceilings, "results": results}, indent=1) + "\n"
+                )
     print(f"written to {options.output}")
 
 

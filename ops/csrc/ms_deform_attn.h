@@ -86,7 +86,7 @@ inline Sizes check_value(const Tensor& value, const std::vector<int64_t>& spatia
   return sizes;
 }
 
-// Checks (B, Q, M, L, P, 2) locations or offsets, and the weights or logits that go with them; fills queries and points.
+// Checks (B, Q, M, L, P, 2) locations or offsets and the weights or logits that go with them; fills queries and points.
 inline void check_points(const char* name, const Tensor& points, const char* companion, const Tensor& weights,
                          const Tensor& value, Sizes& sizes) {
   STD_TORCH_CHECK(points.dim() == 6 && points.size(5) == 2, name, " must be (B, Q, M, L, P, 2), but got ",

@@ -89,7 +89,7 @@ def test_build_without_wider_instruction_sets(tmp_path):
 @pytest.mark.slow
 @needs_compiler
 def test_source_of_avx512_on_any_processor(tmp_path):
-    tests = build(tmp_path, CXXFLAGS="-DQUERYDET_EMULATE_AVX512 -Wno-psabi")
+    tests = build(tmp_path, CFLAGS="-DQUERYDET_EMULATE_AVX512 -Wno-psabi")
     script = "from querydet.layers.native import cpu_instruction_set; print(cpu_instruction_set())"
     assert run(sys.executable, "-c", script, cwd=tmp_path).strip() == "avx512"
     assert "passed" in run(*tests, cwd=tmp_path)
@@ -108,7 +108,8 @@ def test_sanitizers_find_nothing(tmp_path):
     if not all(os.path.isabs(path) for path in libraries):
         pytest.skip(f"{compiler} has no address sanitizer: {libraries}")
     flags = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
-    tests = build(tmp_path, CXXFLAGS=flags, LDFLAGS="-fsanitize=address,undefined")
+    tests = build(tmp_path, CFLAGS=flags, LDFLAGS="-fsanitize=address,undefined")
+    assert b"__asan_report_load" in (tmp_path / "querydet" / "_C.abi3.so").read_bytes()
     # Python and torch leak by design; what is looked for is access out of bounds.
     environment = {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "2"}
     for name in {"baseline", cpu_instruction_set() or "baseline"}:

@@ -104,7 +104,8 @@ inline void sum_block(const Points<A>& points, const Plane<const T, kPacked>& pl
 }
 
 template <int kVectors, typename T, typename V, typename A, bool kPacked>
-inline void write_block(const Problem<A>& problem, const Points<A>& points, const Plane<const T, kPacked>& plane, int64_t offset, V* output) {
+inline void write_block(const Problem<A>& problem, const Points<A>& points, const Plane<const T, kPacked>& plane,
+                        int64_t offset, V* output) {
   Vector<A> sums[kVectors];
   sum_block<kVectors>(points, plane, offset, sums);
   for (int i = 0; i < kVectors; ++i) {
@@ -115,7 +116,8 @@ inline void write_block(const Problem<A>& problem, const Points<A>& points, cons
 
 // The D outputs of one query and head.
 template <typename T, typename V, typename A, bool kPacked>
-inline void write_output(const Problem<A>& problem, const Points<A>& points, const Plane<const T, kPacked>& plane, V* output) {
+inline void write_output(const Problem<A>& problem, const Points<A>& points, const Plane<const T, kPacked>& plane,
+                         V* output) {
   constexpr int64_t lanes = kLanes<A>;
   int64_t c = 0;
   for (; c + 7 * lanes < problem.channels; c += 8 * lanes) write_block<8>(problem, points, plane, c, output);
@@ -155,8 +157,8 @@ inline void write_dots(Vector<A>* dots, int64_t number, A* target, bool add) {
 // corner's row and the gradient are written (or added), and the gradient times the corner's weight is added to the row
 // of the value's gradient.
 template <int kVectors, bool kDots, bool kScatter, typename T, typename A, bool kPacked>
-inline void visit_block(Points<A>& points, const Plane<const T, kPacked>& plane, const Plane<A, kPacked>& target, const A* gradient,
-                        int64_t offset, bool add) {
+inline void visit_block(Points<A>& points, const Plane<const T, kPacked>& plane, const Plane<A, kPacked>& target,
+                        const A* gradient, int64_t offset, bool add) {
   constexpr int64_t lanes = kLanes<A>, together = lanes / kCorners > 0 ? lanes / kCorners : 1;
   Vector<A> factor[kVectors];
   for (int i = 0; i < kVectors; ++i) factor[i] = load(gradient + offset + i * lanes);
@@ -189,13 +191,16 @@ inline void visit_block(Points<A>& points, const Plane<const T, kPacked>& plane,
 
 // Channel blocks [first, last) of one query and head, as many vectors at once as there are registers for.
 template <bool kDots, bool kScatter, typename T, typename A, bool kPacked>
-inline void visit(Points<A>& points, const Plane<const T, kPacked>& plane, const Plane<A, kPacked>& target, const A* gradient,
-                  int64_t first, int64_t last) {
+inline void visit(Points<A>& points, const Plane<const T, kPacked>& plane, const Plane<A, kPacked>& target,
+                  const A* gradient, int64_t first, int64_t last) {
   constexpr int64_t lanes = kLanes<A>;
   int64_t c = first;
-  for (; c + 7 * lanes < last; c += 8 * lanes) visit_block<8, kDots, kScatter>(points, plane, target, gradient, c, c > first);
-  for (; c + 3 * lanes < last; c += 4 * lanes) visit_block<4, kDots, kScatter>(points, plane, target, gradient, c, c > first);
-  for (; c + lanes < last; c += 2 * lanes) visit_block<2, kDots, kScatter>(points, plane, target, gradient, c, c > first);
+  for (; c + 7 * lanes < last; c += 8 * lanes)
+    visit_block<8, kDots, kScatter>(points, plane, target, gradient, c, c > first);
+  for (; c + 3 * lanes < last; c += 4 * lanes)
+    visit_block<4, kDots, kScatter>(points, plane, target, gradient, c, c > first);
+  for (; c + lanes < last; c += 2 * lanes)
+    visit_block<2, kDots, kScatter>(points, plane, target, gradient, c, c > first);
   for (; c < last; c += lanes) visit_block<1, kDots, kScatter>(points, plane, target, gradient, c, c > first);
 }
 

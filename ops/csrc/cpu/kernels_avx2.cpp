@@ -11,6 +11,7 @@
 #define QUERYDET_INSTRUCTION_SET avx2_kernels
 #define QUERYDET_NAME "avx2"
 #define QUERYDET_VECTOR_BYTES 32
+#define QUERYDET_HAS_AVX2
 
 #include "kernels.h"
 

@@ -5,15 +5,19 @@
 
 #if defined(QUERYDET_EMULATE_AVX512)
 #elif defined(__clang__)
-#pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2"))), \
+                             apply_to = function)
 #else
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns of its own avx512fintrin.h
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
 #endif
 
 #define QUERYDET_INSTRUCTION_SET avx512_kernels
 #define QUERYDET_NAME "avx512"
 #define QUERYDET_VECTOR_BYTES 64
+#if !defined(QUERYDET_EMULATE_AVX512)
+#define QUERYDET_HAS_AVX512
+#endif
 
 #include "kernels.h"
 

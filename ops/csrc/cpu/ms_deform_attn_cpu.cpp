@@ -84,11 +84,16 @@ struct KernelsOf<double> {
 template <typename F>
 void dispatch(const Tensor& value, const F& function) {
   switch (value.scalar_type()) {
-    case ScalarType::Float: return function(float{}, float{});
-    case ScalarType::Double: return function(double{}, double{});
-    case ScalarType::BFloat16: return function(BFloat16{}, float{});
-    case ScalarType::Half: return function(Half{}, float{});
-    default: STD_TORCH_CHECK(false, "value must be Float, Double, BFloat16 or Half, but got ", to_string(value));
+    case ScalarType::Float:
+      return function(float{}, float{});
+    case ScalarType::Double:
+      return function(double{}, double{});
+    case ScalarType::BFloat16:
+      return function(BFloat16{}, float{});
+    case ScalarType::Half:
+      return function(Half{}, float{});
+    default:
+      STD_TORCH_CHECK(false, "value must be Float, Double, BFloat16 or Half, but got ", to_string(value));
   }
 }
 
@@ -97,8 +102,9 @@ bool choose_packing(const Sizes& sizes, int64_t element_bytes, int64_t reads_wor
   const int64_t lanes = instruction_set().vector_bytes / element_bytes;
   constexpr int64_t limit = std::numeric_limits<int32_t>::max();
   const int64_t padded = round_up(sizes.channels, lanes);
-  STD_TORCH_CHECK((sizes.pixels + 1) * padded <= limit, "one head of one image must have less than 2^31 numbers, but has ",
-                  sizes.pixels, " pixels of ", sizes.channels, " channels");
+  STD_TORCH_CHECK((sizes.pixels + 1) * padded <= limit,
+                  "one head of one image must have less than 2^31 numbers, but has ", sizes.pixels, " pixels of ",
+                  sizes.channels, " channels");
   return sizes.queries * sizes.points_of_query() * kCorners > reads_worth_it * sizes.pixels ||
          sizes.channels % lanes != 0 || sizes.pixels * sizes.heads * sizes.channels > limit;
 }
@@ -141,13 +147,14 @@ int64_t parts_for_threads(const Sizes& sizes) {
 
 // Everything about one call but the sizes: contiguous tensors in the type of the arithmetic.
 struct Inputs {
-  Tensor value;              // in its own type
+  Tensor value;                // in its own type
   std::vector<Tensor> points;  // locations and weights; or references, offsets and logits
 
   template <typename A>
   PointSource<A> source() const {
     if (points.size() == 2) return {const_data<A>(points[0]), const_data<A>(points[1]), nullptr, nullptr, nullptr, 0};
-    return {nullptr, nullptr, const_data<A>(points[0]), const_data<A>(points[1]), const_data<A>(points[2]), points[0].size(3)};
+    return {nullptr,          nullptr, const_data<A>(points[0]), const_data<A>(points[1]), const_data<A>(points[2]),
+            points[0].size(3)};
   }
 };
 
@@ -201,7 +208,8 @@ void run_backward(const Sizes& sizes, Problem<A>& problem) {
 }
 
 // `mask`: which of value, reference, points and weights are wanted.
-GradientTensorsOf backward(const Sizes& sizes, const Inputs& inputs, const Tensor& grad_output, const std::vector<bool>& mask) {
+GradientTensorsOf backward(const Sizes& sizes, const Inputs& inputs, const Tensor& grad_output,
+                           const std::vector<bool>& mask) {
   const Tensor& value = inputs.value;
   const ScalarType type = accumulation_type(value);
   const Tensor gradient = prepare(grad_output, type);
@@ -213,7 +221,8 @@ GradientTensorsOf backward(const Sizes& sizes, const Inputs& inputs, const Tenso
   if (mask[1]) {
     const Tensor& reference = inputs.points[0];
     grads.reference = torch::stable::new_zeros(
-        reference, {sizes.batch, sizes.heads, sizes.queries, static_cast<int64_t>(sizes.levels.size()), reference.size(3)});
+        reference,
+        {sizes.batch, sizes.heads, sizes.queries, static_cast<int64_t>(sizes.levels.size()), reference.size(3)});
   }
   const bool nothing = weights.numel() == 0 || sizes.channels == 0;
   dispatch(value, [&](auto v, auto a) {
@@ -221,7 +230,8 @@ GradientTensorsOf backward(const Sizes& sizes, const Inputs& inputs, const Tenso
     using A = decltype(a);
     const bool packed = choose_packing(sizes, sizeof(A), kReadsWorthPackingBackward);
     if (mask[0]) {
-      grads.value = packed && !nothing ? torch::stable::empty_like(value) : torch::stable::new_zeros(value, value.sizes(), type);
+      grads.value =
+          packed && !nothing ? torch::stable::empty_like(value) : torch::stable::new_zeros(value, value.sizes(), type);
     }
     if (nothing) return;
     Problem<A> problem = make_problem<A>(sizes, packed);
@@ -251,14 +261,16 @@ GradientTensors ms_deform_attn_backward(const Tensor& value, std::vector<int64_t
   const Sizes sizes = check_arguments(value, spatial_shapes, sampling_locations, attention_weights);
   check_gradient(grad_output, value, sizes);
   const Inputs inputs = prepare_inputs(value, {sampling_locations, attention_weights});
-  const GradientTensorsOf grads = backward(sizes, inputs, grad_output, {output_mask[0], false, output_mask[1], output_mask[2]});
+  const GradientTensorsOf grads =
+      backward(sizes, inputs, grad_output, {output_mask[0], false, output_mask[1], output_mask[2]});
   return {prepare(grads.value, value.scalar_type()), prepare(grads.points, sampling_locations.scalar_type()),
           prepare(grads.weights, attention_weights.scalar_type())};
 }
 
 Tensor ms_deform_attn_fused(const Tensor& value, std::vector<int64_t> spatial_shapes, const Tensor& reference_points,
                             const Tensor& sampling_offsets, const Tensor& attention_logits) {
-  const Sizes sizes = check_fused_arguments(value, spatial_shapes, reference_points, sampling_offsets, attention_logits);
+  const Sizes sizes =
+      check_fused_arguments(value, spatial_shapes, reference_points, sampling_offsets, attention_logits);
   return forward(sizes, prepare_inputs(value, {reference_points, sampling_offsets, attention_logits}));
 }
 
@@ -266,14 +278,17 @@ FusedGradientTensors ms_deform_attn_fused_backward(const Tensor& value, std::vec
                                                    const Tensor& reference_points, const Tensor& sampling_offsets,
                                                    const Tensor& attention_logits, const Tensor& grad_output,
                                                    bool /*deterministic*/, std::vector<bool> output_mask) {
-  const Sizes sizes = check_fused_arguments(value, spatial_shapes, reference_points, sampling_offsets, attention_logits);
+  const Sizes sizes =
+      check_fused_arguments(value, spatial_shapes, reference_points, sampling_offsets, attention_logits);
   check_gradient(grad_output, value, sizes);
   const Inputs inputs = prepare_inputs(value, {reference_points, sampling_offsets, attention_logits});
   const GradientTensorsOf grads = backward(sizes, inputs, grad_output, output_mask);
   // The parts of the heads, in their order.
-  const Tensor reference = output_mask[1] ? torch::stable::sum(grads.reference, std::vector<int64_t>{1}) : grads.reference;
+  const Tensor reference =
+      output_mask[1] ? torch::stable::sum(grads.reference, std::vector<int64_t>{1}) : grads.reference;
   return {prepare(grads.value, value.scalar_type()), prepare(reference, reference_points.scalar_type()),
-          prepare(grads.points, sampling_offsets.scalar_type()), prepare(grads.weights, attention_logits.scalar_type())};
+          prepare(grads.points, sampling_offsets.scalar_type()),
+          prepare(grads.weights, attention_logits.scalar_type())};
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
 // The L * P points of one query and head: which four pixels each touches and how, prepared for many points at a time
 // and used for all channels; and on the way back their gradients.
 //
-// Deformable DETR (arXiv 2010.04159), section 4.1 and appendix A.3. The arithmetic is that of ../sampling_point.h, in
-// vectors and without branches: a corner outside of its level is the plane's row of zeros.
+// Deformable DETR (arXiv 2010.04159), section 4.1 and appendix A.3: bilinear interpolation with pixel centres at
+// integers, and zero outside of the level. Without branches: a corner outside is the plane's row of zeros. A location
+// that is NaN, infinite or far away is outside.
 
 #pragma once
 
@@ -163,7 +164,8 @@ class Points {
   }
 
   void copy_attention(const A* weights) {
-    for (int64_t n = 0; n < problem_.count; n += kLanes<A>) store(load_logits(weights + n, problem_.count - n, A(0)), attention_ + n);
+    for (int64_t n = 0; n < problem_.count; n += kLanes<A>)
+      store(load_logits(weights + n, problem_.count - n, A(0)), attention_ + n);
   }
 
   static Vector<A> load_logits(const A* source, int64_t number, A rest) {
@@ -229,7 +231,8 @@ class Points {
   Vector<A> differentiate(int64_t n, A* points) {
     constexpr int64_t lanes = kLanes<A>;
     const A* dots = dots_ + kCorners * n;
-    const Pair<A> front = split<A>(load(dots), load(dots + lanes)), back = split<A>(load(dots + 2 * lanes), load(dots + 3 * lanes));
+    const Pair<A> front = split<A>(load(dots), load(dots + lanes)),
+                  back = split<A>(load(dots + 2 * lanes), load(dots + 3 * lanes));
     const Pair<A> even = split<A>(front.x, back.x), odd = split<A>(front.y, back.y);
     const Vector<A> upper_left = even.x, upper_right = odd.x, lower_left = even.y, lower_right = odd.y;
 
@@ -251,7 +254,8 @@ class Points {
   }
 
   void write_attention_gradients(A* target) {
-    for (int64_t n = 0; n < problem_.count; n += kLanes<A>) store_first(load(weight_[0] + n), target + n, problem_.count - n);
+    for (int64_t n = 0; n < problem_.count; n += kLanes<A>)
+      store_first(load(weight_[0] + n), target + n, problem_.count - n);
   }
 
   // The Jacobian of the softmax: weight * (gradient - mean gradient under the weights).

@@ -44,8 +44,8 @@ using Index = typename IndexOf<A>::type;
 template <typename A>
 struct PointTables {
   const A *width, *height;
-  const Index<A> *last_column, *last_line;  // W - 1 and H - 1
-  const Index<A> *line_step, *first;        // from one line to the next, and of the level's first pixel
+  const Index<A>*last_column, *last_line;  // W - 1 and H - 1
+  const Index<A>*line_step, *first;        // from one line to the next, and of the level's first pixel
 };
 
 // Arrays of `padded_count` entries that a kernel works in, see Points.
@@ -54,18 +54,18 @@ constexpr int64_t kPointArrays = 20;
 // Where points come from: locations and weights, or (`reference` is not null) references, offsets and logits.
 template <typename A>
 struct PointSource {
-  const A *locations, *weights;             // (B, Q, M, L, P, 2) and (B, Q, M, L, P)
-  const A *reference, *offsets, *logits;    // (B, Q, L, 2 or 4), and as above
-  int64_t reference_size;                   // 2 or 4
+  const A *locations, *weights;           // (B, Q, M, L, P, 2) and (B, Q, M, L, P)
+  const A *reference, *offsets, *logits;  // (B, Q, L, 2 or 4), and as above
+  int64_t reference_size;                 // 2 or 4
 };
 
 // Gradients on the way in and out; one that is not wanted is null.
 template <typename A>
 struct Gradients {
-  const A* output;         // (B, Q, M, D)
-  void* value;             // (B, S, M, D): in the type of the value when planes are packed, else of the arithmetic
-  A *points, *weights;     // of locations or offsets, and of weights or logits
-  A* reference;            // (B, M, Q, L, 2 or 4): a part for every head
+  const A* output;      // (B, Q, M, D)
+  void* value;          // (B, S, M, D): in the type of the value when planes are packed, else of the arithmetic
+  A *points, *weights;  // of locations or offsets, and of weights or logits
+  A* reference;         // (B, M, Q, L, 2 or 4): a part for every head
 };
 
 template <typename A>
@@ -88,7 +88,8 @@ template <typename A>
 static constexpr int64_t scratch_size(const Problem<A>& problem) {
   const int64_t rows = problem.packed ? problem.pixels + 1 : 1;
   const int64_t row = round_up(problem.packed ? problem.stride : problem.channels, kMaxLanes);
-  return (2 * rows + 1) * row + kPointArrays * problem.padded_count;  // values, their gradients, one row of the output's
+  // values, their gradients, one row of the output's gradient, and the points
+  return (2 * rows + 1) * row + kPointArrays * problem.padded_count;
 }
 
 // One call works on the pieces [begin, end) of all B * M * parts pieces of planes, with memory of `scratch_size`.
@@ -97,10 +98,10 @@ using Kernel = void (*)(const Problem<A>& problem, int64_t begin, int64_t end, A
 
 template <typename A>
 struct Kernels {
-  Kernel<A> forward;        // a piece is a range of queries
-  Kernel<A> backward;       // everything; a piece is a plane, whose queries are added in their order
-  Kernel<A> point_backward; // all but the value's gradient; a piece is a range of queries
-  Kernel<A> value_backward; // the value's gradient; a piece is a range of channels
+  Kernel<A> forward;         // a piece is a range of queries
+  Kernel<A> backward;        // everything; a piece is a plane, whose queries are added in their order
+  Kernel<A> point_backward;  // all but the value's gradient; a piece is a range of queries
+  Kernel<A> value_backward;  // the value's gradient; a piece is a range of channels
 };
 
 // Solves an assignment problem of (rows, columns) costs, rows <= columns: the column of every row. False: a cost cannot

@@ -183,15 +183,19 @@ struct FusedSamples {
     const auto offset = offsets.template load_pack<2>(2 * n);
     const int64_t place = plane.place(problem, query) * problem.levels + number;
     const A weight = weight_of(state, entry, n);
+    // Normalised locations first, rounded as the separate steps round them: both ways give the same numbers.
+    A x, y;
     if (!boxes) {
       const auto point = references.template load_pack<2>(2 * place);
-      return {point.element[0] * A(level.width) + offset.element[0] - A(0.5),
-              point.element[1] * A(level.height) + offset.element[1] - A(0.5), weight};
+      x = point.element[0] + offset.element[0] / A(level.width);
+      y = point.element[1] + offset.element[1] / A(level.height);
+    } else {
+      const auto box = references.template load_pack<4>(4 * place);
+      const A points = A(problem.points);
+      x = box.element[0] + offset.element[0] / points * box.element[2] * A(0.5);
+      y = box.element[1] + offset.element[1] / points * box.element[3] * A(0.5);
     }
-    const auto box = references.template load_pack<4>(4 * place);
-    const A part = A(0.5) / A(problem.points);
-    return {(box.element[0] + offset.element[0] * part * box.element[2]) * A(level.width) - A(0.5),
-            (box.element[1] + offset.element[1] * part * box.element[3]) * A(level.height) - A(0.5), weight};
+    return {x * A(level.width) - A(0.5), y * A(level.height) - A(0.5), weight};
   }
 
   __device__ __forceinline__ void put(const Problem& problem, const Plane& plane, State& state,
