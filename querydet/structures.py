@@ -179,6 +179,7 @@ class InitialQueries:
     boxes: Tensor  # (B, Q, 4), or (B, Q, 2) points
     position: Tensor | None = None  # (B, Q, C) fixed positional queries; None: the decoder makes them from the boxes
     predictions: ProposalPredictions | None = None  # of the first stage, where it is supervised with this group
+    tokens: Tensor | None = None  # (B, Q) int64, the encoder's token that each was made from; None: of a learned table
 
     def encoder_predictions(self) -> tuple[PredictionSet, ...]:
         """The first stage's predictions as a prediction set, if there are any."""

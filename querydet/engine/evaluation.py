@@ -1,11 +1,12 @@
 """Evaluation through Detectron2's ``inference_on_dataset``."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from detectron2.config import instantiate
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -14,6 +15,7 @@ from querydet.checkpoint import Checkpointer, load_weights
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
 from querydet.engine.shared_evaluation import SharedEvaluation
 from querydet.engine.stopping import StopRequest
+from querydet.evaluation.queries import record_queries
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +34,14 @@ class Evaluation:
 
 
 def build_evaluation(cfg: DictConfig) -> Evaluation | None:
-    """Builds ``dataloader.test`` and ``dataloader.evaluator``, and checks them against the model.
+    """Builds ``dataloader.test`` and ``dataloader.evaluator``, one or a list, and checks them against the model.
 
     Returns:
         None when the config has no ``dataloader.evaluator``: nothing is evaluated then.
 
     Raises:
         FileNotFoundError: files of the test data do not exist.
-        ValueError: ``model.num_classes`` is not the test data's number of classes.
+        ValueError: ``model.num_classes`` is not the test data's number of classes, or the list of evaluators is empty.
     """
     if "evaluator" not in cfg.dataloader:
         logger.warning("The config has no dataloader.evaluator: nothing is evaluated")
@@ -48,7 +50,20 @@ def build_evaluation(cfg: DictConfig) -> Evaluation | None:
     num_classes = OmegaConf.select(cfg, "model.num_classes")
     if num_classes is not None:
         check_num_classes(num_classes, loader.dataset)
-    return Evaluation(loader, instantiate(cfg.dataloader.evaluator))
+    return Evaluation(loader, combine(instantiate(cfg.dataloader.evaluator)))
+
+
+def combine(evaluators: DatasetEvaluator | Sequence[DatasetEvaluator]) -> DatasetEvaluator:
+    """One evaluator of one or several, whose results must have different names.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if isinstance(evaluators, DatasetEvaluator):
+        return evaluators
+    if not len(evaluators):
+        raise ValueError("dataloader.evaluator is an empty list: name an evaluator, or remove the key")
+    return DatasetEvaluators(list(evaluators))
 
 
 def evaluate(model: nn.Module, evaluation: Evaluation | None, request: StopRequest | None = None) -> dict[str, Any]:
@@ -72,7 +87,7 @@ def evaluate(model: nn.Module, evaluation: Evaluation | None, request: StopReque
     shared = SharedEvaluation(evaluation.loader, evaluation.evaluator, request or StopRequest())
     training = model.training
     try:
-        results = inference_on_dataset(model, shared, shared)
+        results = inference_on_dataset(record_queries(model, evaluation.evaluator), shared, shared)
     except Exception:
         shared.failed()
         raise

@@ -1,14 +1,29 @@
 """Evaluation and use of detectors."""
 
+from querydet.evaluation.atd import ATDEvaluator
+from querydet.evaluation.calibration import CalibrationEvaluator
 from querydet.evaluation.coco import CocoEvaluator, category_ids, ground_truth
+from querydet.evaluation.duplicates import DuplicateEvaluator
+from querydet.evaluation.instability import InstabilityEvaluator
 from querydet.evaluation.predictor import ArrayPredictor, CocoWriter, keep_confident, run_model
+from querydet.evaluation.queries import QueryRecord, WithQueries, record_queries, uses_queries
+from querydet.evaluation.recall import QueryRecallEvaluator
 
 __all__ = [
+    "ATDEvaluator",
     "ArrayPredictor",
+    "CalibrationEvaluator",
     "CocoEvaluator",
     "CocoWriter",
+    "DuplicateEvaluator",
+    "InstabilityEvaluator",
+    "QueryRecallEvaluator",
+    "QueryRecord",
+    "WithQueries",
     "category_ids",
     "ground_truth",
     "keep_confident",
+    "record_queries",
     "run_model",
+    "uses_queries",
 ]

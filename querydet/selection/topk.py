@@ -126,7 +126,9 @@ class TopKSelection(nn.Module):
         position, box_content = (None, None) if self.box_embedding is None else self.box_embedding(boxes)
         values = box_content if content is None else content(box_content, gather_tokens(proposals.features, index))
         assert values is not None
-        return InitialQueries(group=group, content=values, boxes=boxes, position=position, predictions=predictions)
+        return InitialQueries(
+            group=group, content=values, boxes=boxes, position=position, predictions=predictions, tokens=index
+        )
 
     def supervised(self, proposals: Proposals, index: Tensor) -> ProposalPredictions:
         """The predictions of the first stage that are trained: all tokens as object or not, or the selected ones."""
