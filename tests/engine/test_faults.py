@@ -88,6 +88,18 @@ def test_two_processes_stopped_killed_and_resumed_equal_two_that_were_not(start,
     assert_same_run(tmp_path, "run", "whole")
 
 
+def test_resumed_in_another_number_of_processes(start, tmp_path):
+    """The same images with the same noise in the same steps; sums are rounded in another order."""
+    assert start("whole", "--num-gpus", "0").wait(100) == 0
+    assert start("run", *TWO, environment={"TOY_KILL": "step 4 SIGKILL 0"}).wait(200) == 1
+    assert start("run", "--num-gpus", "0", "--resume", environment={"TOY_KILL": "step 2 SIGTERM"}).wait(100) == 143
+    assert start("run", *TWO).wait(200) == 0
+    lines = [read_metrics(tmp_path / name) for name in ("run", "whole")]
+    assert [line["iteration"] for line in lines[0]] == [0, 1, 2, 3, 4, 5]
+    for line, other in zip(*lines, strict=True):
+        assert line == pytest.approx(other, rel=1e-5)
+
+
 def test_nothing_outlives_the_launcher_and_a_stopped_run_exits_within_seconds(start, tmp_path):
     slow = {"TOY_SLOW": "0.3"}
     arguments = [*TWO, "dataloader.train.num_workers=1"]
