@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from querydet.assigners.host import Assigner, Request, assign
 from querydet.losses import LossTerm, MatchedPairs
 from querydet.normalizers import MeanObjects
 from querydet.structures import Assignment, Branch, PredictionSet, Role, Stage, Targets
 
-Assigner = Callable[[PredictionSet, Targets], tuple[Assignment, ...]]
 Normalizer = Callable[[PredictionSet, Targets], float]
 
 
@@ -55,21 +55,39 @@ class SupervisionRule:
         """Whether the rule is about these predictions."""
         return (predictions.stage, predictions.group.role, predictions.branch) == (self.stage, self.role, self.branch)
 
-    def __call__(self, predictions: Sequence[PredictionSet], targets: Targets) -> dict[str, Tensor]:
-        """Weighted losses of the selected predictions by name, each divided by the normalizer."""
-        if self.class_agnostic:
-            targets = targets.class_agnostic()
+    def request(self, predictions: Sequence[PredictionSet], targets: Targets) -> Request:
+        """Which of the selected predictions the assigner is asked about."""
+        if self.assign_once:
+            first: dict[str, PredictionSet] = {}
+            for each in predictions:
+                first.setdefault(each.group.name, each)
+            predictions = list(first.values())
+        return Request(self.assigner, tuple(predictions), targets.class_agnostic() if self.class_agnostic else targets)
+
+    def __call__(
+        self,
+        predictions: Sequence[PredictionSet],
+        targets: Targets,
+        assigned: Sequence[tuple[Assignment, ...]] | None = None,
+    ) -> dict[str, Tensor]:
+        """Weighted losses of the selected predictions by name, each divided by the normalizer.
+
+        Args:
+            predictions: the sets that the rule selects.
+            targets: the objects.
+            assigned: of the sets of :meth:`request`, the assignment of each image; None: to be found here.
+        """
+        request = self.request(predictions, targets)
+        (assigned,) = assign([request]) if assigned is None else (assigned,)
+        matched = [MatchedPairs.gather(each, request.targets) for each in assigned]
+        if self.assign_once:
+            place = {each.group.name: number for number, each in enumerate(request.predictions)}
+            matched = [matched[place[each.group.name]] for each in predictions]
         losses: dict[str, Tensor] = {}
-        once: dict[str, MatchedPairs] = {}
-        for each in predictions:
-            matched = once.get(each.group.name)
-            if matched is None:
-                matched = MatchedPairs.gather(self.assigner(each, targets), targets)
-            if self.assign_once:
-                once[each.group.name] = matched
-            scale = each.group.weight / self.normalizer(each, targets)
+        for each, pairs in zip(predictions, matched, strict=True):
+            scale = each.group.weight / self.normalizer(each, request.targets)
             for term in self.losses:
-                add_loss(losses, f"loss_{term.name}{each.suffix}", term.weight * scale * term(each, matched))
+                add_loss(losses, f"loss_{term.name}{each.suffix}", term.weight * scale * term(each, pairs))
         return losses
 
     def describe(self) -> str:
@@ -104,13 +122,37 @@ class Criterion:
 
         Raises:
             ValueError: when a rule selects nothing, or predictions are not selected by exactly one rule.
+            FloatingPointError: when a prediction is NaN or infinite, naming the layer and the image.
         """
         self._check_coverage(predictions)
+        selected = [tuple(filter(rule.selects, predictions)) for rule in self.rules]
         losses: dict[str, Tensor] = {}
-        for rule in self.rules:
-            for name, value in rule(tuple(filter(rule.selects, predictions)), targets).items():
+        assigned = self.assign(predictions, selected, targets)
+        for rule, sets, assignments in zip(self.rules, selected, assigned, strict=True):
+            for name, value in rule(sets, targets, assignments).items():
                 add_loss(losses, name, value)
         return losses
+
+    def assign(
+        self, predictions: Sequence[PredictionSet], selected: Sequence[Sequence[PredictionSet]], targets: Targets
+    ) -> list[list[tuple[Assignment, ...]]]:
+        """Assign the queries of all rules, layers, groups and images. The one time that a step waits for the device.
+
+        Args:
+            predictions: all of them.
+            selected: the sets of each rule.
+            targets: the objects.
+
+        Returns:
+            For each rule, and each set of its request, the assignment of each image.
+
+        Raises:
+            FloatingPointError: when a prediction is NaN or infinite, naming the layer and the image.
+        """
+        requests = [rule.request(sets, targets) for rule, sets in zip(self.rules, selected, strict=True)]
+        return assign(
+            requests, finite(predictions), lambda found: raise_unless_finite(found, predictions, targets.names)
+        )
 
     def _check_coverage(self, predictions: tuple[PredictionSet, ...]) -> None:
         for rule in self.rules:
@@ -128,29 +170,37 @@ class Criterion:
                 )
 
 
-@torch.no_grad()
-def check_finite(predictions: tuple[PredictionSet, ...], names: Sequence[str]) -> None:
+def check_finite(predictions: Sequence[PredictionSet], names: Sequence[str]) -> None:
     """Raise FloatingPointError, naming layers and images, when a logit or a box is NaN or infinite.
 
     Args:
         predictions: of a batch.
         names: of its images.
     """
-    # (sets, 2, B), read by the host once
-    finite = torch.stack(
+    raise_unless_finite(finite(predictions).cpu(), predictions, names)
+
+
+@torch.no_grad()
+def finite(predictions: Sequence[PredictionSet]) -> Tensor:
+    """(sets, 2, B) bool: whether all logits, and all boxes, of an image are finite."""
+    return torch.stack(
         [
             torch.stack([values.isfinite().flatten(1).all(1) for values in (each.logits, each.boxes)])
             for each in predictions
         ]
-    ).cpu()
-    if finite.all():
+    )
+
+
+def raise_unless_finite(found: Tensor, predictions: Sequence[PredictionSet], names: Sequence[str]) -> None:
+    """Raise FloatingPointError for what :func:`finite` found, which is on the host by now."""
+    if found.all():
         return
-    found = [
+    where = [
         f"{('logits', 'boxes')[kind]} of {predictions[number].describe()} in {names[image]}"
-        for number, kind, image in (~finite).nonzero().tolist()
+        for number, kind, image in (~found).nonzero().tolist()
     ]
-    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+    more = f" and {len(where) - 4} more" if len(where) > 4 else ""
     raise FloatingPointError(
-        f"predictions are NaN or infinite: {'; '.join(found[:4])}{more}. Lower the learning rate or clip gradients, "
+        f"predictions are NaN or infinite: {'; '.join(where[:4])}{more}. Lower the learning rate or clip gradients, "
         "and look at the annotations of these images"
     )

@@ -116,9 +116,9 @@ class QueryDetector(nn.Module):
         if self.training:
             targets = make_targets(batched_inputs, self.num_classes, self.device, full_precision(self.pixel_mean).dtype)
         predictions = self.predict(self.backbone(images.tensor), padding_mask(images), targets)
-        check_finite(predictions, [image_name(inputs, index) for index, inputs in enumerate(batched_inputs)])
         if targets is not None:
             return self.criterion(predictions, targets)
+        check_finite(predictions, [image_name(inputs, index) for index, inputs in enumerate(batched_inputs)])
         (last,) = predictions
         sizes = [
             (inputs.get("height", height), inputs.get("width", width))

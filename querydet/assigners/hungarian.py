@@ -1,14 +1,19 @@
 """One-to-one assignment of least total cost (DETR, arXiv 2005.12872, section 3.1)."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from querydet.assigners.costs import focal_cost, giou_cost, l1_cost
+from querydet.assigners.host import HostAssigner
+from querydet.layers.linear_sum_assignment import UnusableCostError, linear_sum_assignment
 from querydet.structures import Assignment, PredictionSet, Targets
 
+PAIRS_AT_ONCE = {"cpu": 2**17, "cuda": 2**26}  # whose costs are computed together: in the cache, or within the memory
 
-class HungarianAssigner:
+
+class HungarianAssigner(HostAssigner):
     """Matches every object to one query, and no query to two objects.
 
     An image with more objects than queries leaves the objects without a match whose omission is cheapest. A group of
@@ -43,45 +48,103 @@ class HungarianAssigner:
         self.alpha, self.gamma = alpha, gamma
         self.giou_eps = giou_eps
 
-    @torch.no_grad()
-    def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
-        """Assign the queries of each image, in rising order of the query.
+    def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
+        """The costs of all sets: of sets of the same size together, image by image, (sets, T, Q) each, flat."""
+        return tuple(self._fold(sets, targets) for sets in _by_size(predictions))
+
+    def _fold(self, sets: Sequence[PredictionSet], targets: Targets) -> Tensor:
+        boxes = [each.boxes if self.boxes == "predicted" else each.start_boxes.to(each.boxes.dtype) for each in sets]
+        num_queries = boxes[0].shape[1]
+        flat = boxes[0].new_empty(len(sets) * num_queries * sum(targets.counts))
+        start, limit = 0, PAIRS_AT_ONCE.get(flat.device.type, 2**26)
+        for image, (labels, gt_boxes) in enumerate(zip(targets.labels, targets.boxes, strict=True)):
+            step = max(1, limit // max(1, len(labels) * num_queries))
+            for first in range(0, len(sets), step):
+                some = slice(first, first + step)
+                logits = [each.logits[image] for each in sets[some]]
+                compared = torch.stack([each[image] for each in boxes[some]])
+                cost = self.cost(logits, compared, labels, gt_boxes)
+                flat[start : start + cost.numel()] = cost.flatten()
+                start += cost.numel()
+        return flat
+
+    def cost(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
+        """Costs (n, T, Q) of n sets and an image: n logits (Q, K), boxes (n, Q, 4), labels (T,), gt_boxes (T, 4)."""
+        cost = focal_cost(logits, labels, self.alpha, self.gamma).mul_(self.class_weight)
+        cost += l1_cost(boxes, gt_boxes).mul_(self.l1_weight)
+        return cost.add_(giou_cost(boxes, gt_boxes, self.giou_eps).mul_(self.giou_weight))
+
+    def decide(
+        self, measured: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
+    ) -> list[tuple[Assignment, ...]]:
+        """Solve all problems together. The queries of an image are in rising order.
 
         Raises:
             FloatingPointError: when a cost is not finite, naming the layer and the image.
         """
-        compared = predictions.boxes if self.boxes == "predicted" else predictions.start_boxes
-        compared = compared.to(predictions.boxes.dtype)
-        costs = [
-            self.cost(logits, boxes, labels, gt_boxes)
-            for logits, boxes, labels, gt_boxes in zip(
-                predictions.logits, compared, targets.labels, targets.boxes, strict=True
-            )
-        ]
-        # one transfer for all images: the host waits for the device once
-        host = torch.cat([cost.flatten() for cost in costs]).cpu().split([cost.numel() for cost in costs])
-        return tuple(
-            self._solve(values.view(cost.shape), predictions, name, cost.device)
-            for values, cost, name in zip(host, costs, targets.names, strict=True)
-        )
-
-    def cost(self, logits: Tensor, boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
-        """Cost matrix (Q, T) of one image."""
-        return (
-            self.class_weight * focal_cost(logits, labels, self.alpha, self.gamma)
-            + self.l1_weight * l1_cost(boxes, gt_boxes)
-            + self.giou_weight * giou_cost(boxes, gt_boxes, self.giou_eps)
-        )
-
-    @staticmethod
-    def _solve(cost: Tensor, predictions: PredictionSet, name: str, device: torch.device) -> Assignment:
-        if not torch.isfinite(cost).all():
-            query, item = (~torch.isfinite(cost)).nonzero()[0].tolist()
+        problems = list(_problems(predictions, targets))
+        costs = _repeat(measured, _by_size(predictions), targets.counts)
+        try:
+            matched = linear_sum_assignment(costs, [(len(objects), queries) for _, _, queries, objects in problems])
+        except UnusableCostError as error:
+            number, image, _, objects = problems[error.problem]
             raise FloatingPointError(
-                f"cannot match {predictions.describe()} in {name}: the matching cost is not finite, of query {query} "
-                f"and object {item} first. Its logits or boxes are NaN or infinite; lower the learning rate, or look "
-                "for broken annotations in that image"
-            )
-        queries, objects = linear_sum_assignment(cost.repeat(1, predictions.group.repeats).numpy())
-        objects = objects % max(cost.shape[1], 1)
-        return Assignment(queries=torch.from_numpy(queries).to(device), objects=torch.from_numpy(objects).to(device))
+                f"cannot match {predictions[number].describe()} in {targets.names[image]}: the matching cost is not "
+                f"finite, of query {error.column} and object {int(objects[error.row])} first. Its logits or boxes are "
+                "NaN or infinite; lower the learning rate, or look for broken annotations in that image"
+            ) from None
+        pairs = iter(_sort_pairs(matched, problems))
+        found = {(number, image): next(pairs) for number, image, _, _ in problems}
+        images = range(len(targets.labels))
+        return [tuple(found[number, image] for image in images) for number in range(len(predictions))]
+
+
+def _sort_pairs(matched: Sequence[Tensor], problems: Sequence[tuple[int, int, int, Tensor]]) -> Iterator[Assignment]:
+    """The pairs of each problem by rising query, without objects that have none; sorted all at once."""
+    if not problems:
+        return
+    queries, objects = torch.cat(list(matched)), torch.cat([objects for *_, objects in problems])
+    sizes = [(len(rows), num_queries) for _, _, num_queries, rows in problems]
+    problem = torch.repeat_interleave(torch.tensor([rows for rows, _ in sizes]))
+    order = (problem * (1 + max(columns for _, columns in sizes)) + queries).argsort()
+    order = order[queries[order] >= 0]
+    lengths = [min(size) for size in sizes]
+    for some_queries, some_objects in zip(queries[order].split(lengths), objects[order].split(lengths), strict=True):
+        yield Assignment(queries=some_queries, objects=some_objects)
+
+
+def _by_size(predictions: Sequence[PredictionSet]) -> list[list[PredictionSet]]:
+    """The sets in runs of equally many queries, each of which repeats objects as often."""
+    return [[predictions[number] for number in run] for run in _runs(predictions)]
+
+
+def _runs(predictions: Sequence[PredictionSet]) -> list[list[int]]:
+    runs: dict[tuple[int, int], list[int]] = {}
+    for number, each in enumerate(predictions):
+        runs.setdefault((each.boxes.shape[1], each.group.repeats), []).append(number)
+    return list(runs.values())
+
+
+def _problems(predictions: Sequence[PredictionSet], targets: Targets) -> Iterator[tuple[int, int, int, Tensor]]:
+    """Set, image, number of queries and the object of each row of all problems, in the order of the costs."""
+    for run in _runs(predictions):
+        num_queries, repeats = predictions[run[0]].boxes.shape[1], predictions[run[0]].group.repeats
+        for image, count in enumerate(targets.counts):
+            objects = torch.arange(count).repeat(repeats)
+            for number in run:
+                yield number, image, num_queries, objects
+
+
+def _repeat(measured: Sequence[Tensor], runs: Sequence[Sequence[PredictionSet]], counts: Sequence[int]) -> Tensor:
+    """The costs of all runs, with every object as often as the group of a run repeats it."""
+    costs = []
+    for flat, run in zip(measured, runs, strict=True):
+        if run[0].group.repeats == 1:
+            costs.append(flat)
+            continue
+        num_queries = run[0].boxes.shape[1]
+        pieces = flat.split([len(run) * count * num_queries for count in counts])
+        for piece, count in zip(pieces, counts, strict=True):
+            rows = piece.view(len(run), count, num_queries).repeat(1, run[0].group.repeats, 1)
+            costs.append(rows.flatten())
+    return costs[0] if len(costs) == 1 else torch.cat(costs)

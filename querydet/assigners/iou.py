@@ -5,21 +5,22 @@ that a decoder query starts from in the second, where the same pairs serve all l
 (``SupervisionRule(assign_once=True)``). Predictions play no part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from detectron2.modeling.sampling import subsample_labels
 from torch import Tensor
 
-from querydet.assigners.selection import Matcher, select_pairs
+from querydet.assigners.host import HostAssigner
+from querydet.assigners.selection import Matcher, Ranking
 from querydet.boxes import box_iou, cxcywh_to_xyxy
 from querydet.structures import Assignment, PredictionSet, Targets
 
 BACKGROUND = 0  # label of a query that overlaps no object enough; 1 is positive, -1 is neither
 
 
-class IoUAssigner:
+class IoUAssigner(HostAssigner):
     """Gives every object the queries that start nearest to it, a few at most ("object balancing").
 
     Where paper and released code differ, this is the code: an object with c positive queries gets its min(c, K) best
@@ -62,44 +63,52 @@ class IoUAssigner:
         self.num_samples = num_samples
         self.iou_eps = iou_eps
 
-    @torch.no_grad()
-    def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
-        """Assign the queries of each image, in rising order of the object and falling order of the IoU.
+    def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
+        """The ranking of each set and image.
 
         Raises:
             ValueError: when the queries start from points, which overlap nothing.
         """
-        if predictions.start_boxes.shape[-1] != 4:
-            raise ValueError(
-                f"{predictions.describe()} start from points, which have no IoU with an object: select proposals "
-                "(model.selection), or assign by predictions"
-            )
-        assigned = []
-        for start_boxes, gt_boxes, seed in zip(predictions.start_boxes, targets.boxes, targets.seeds, strict=True):
-            queries, objects = self._assign(self.iou(start_boxes, gt_boxes), seed)
-            assigned.append(Assignment(queries=queries, objects=objects))
-        return tuple(assigned)
+        measured: list[Tensor] = []
+        for each in predictions:
+            if each.start_boxes.shape[-1] != 4:
+                raise ValueError(
+                    f"{each.describe()} start from points, which have no IoU with an object: select proposals "
+                    "(model.selection), or assign by predictions"
+                )
+            for start_boxes, gt_boxes in zip(each.start_boxes, targets.boxes, strict=True):
+                iou = self.iou(start_boxes, gt_boxes)
+                measured += Ranking.of(iou, self.matcher, self.max_queries).tensors()
+        return tuple(measured)
+
+    def decide(
+        self, measured: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
+    ) -> list[tuple[Assignment, ...]]:
+        """The queries of each image, in rising order of the object and falling order of the IoU."""
+        left = iter(measured)
+        return [
+            tuple(self._choose(Ranking(next(left), next(left), next(left), next(left)), seed) for seed in targets.seeds)
+            for _ in predictions
+        ]
 
     def iou(self, start_boxes: Tensor, gt_boxes: Tensor) -> Tensor:
         """Overlap (T, Q) of the objects (T, 4) and the boxes (Q, 4) of an image."""
         return box_iou(cxcywh_to_xyxy(gt_boxes)[:, None], cxcywh_to_xyxy(start_boxes)[None], self.iou_eps)
 
-    def _assign(self, iou: Tensor, seed: int | None) -> tuple[Tensor, Tensor]:
-        def match(scores: Tensor) -> tuple[Tensor, Tensor]:
-            best, labels = self.matcher(scores)
-            return best, labels if self.positive_fraction is None else self._sample(labels, seed)
-
-        return select_pairs(iou, matcher=match, max_queries=self.max_queries)
+    def _choose(self, ranking: Ranking, seed: int | None) -> Assignment:
+        positive = ranking.label == 1
+        if self.positive_fraction is not None and not ranking.is_empty:
+            positive = self._sample(ranking.label, seed)
+        queries, objects, _ = ranking.choose(positive)
+        return Assignment(queries=queries, objects=objects)
 
     def _sample(self, labels: Tensor, seed: int | None) -> Tensor:
         """Which of the positives (Q,) to keep, drawn on the CPU, so that it does not depend on the device."""
         assert self.positive_fraction is not None
         num_samples = len(labels) if self.num_samples is None else self.num_samples
         with _drawing_from(seed):
-            positive, _ = subsample_labels(
-                labels.to("cpu", torch.int8), num_samples, self.positive_fraction, BACKGROUND
-            )
-        return torch.zeros_like(labels, dtype=torch.bool).index_fill(0, positive.to(labels.device), True)
+            positive, _ = subsample_labels(labels.to(torch.int8), num_samples, self.positive_fraction, BACKGROUND)
+        return torch.zeros_like(labels, dtype=torch.bool).index_fill(0, positive, True)
 
 
 @contextmanager

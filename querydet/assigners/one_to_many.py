@@ -7,18 +7,19 @@ a threshold and adds its one-to-one match, the code counts positives first, forc
 a random quarter of the queries at most, and leaves the union out.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from querydet.assigners.selection import ThresholdMatcher, keep_random, select_pairs
+from querydet.assigners.host import HostAssigner
+from querydet.assigners.selection import Ranking, ThresholdMatcher, keep_random
 from querydet.boxes import cxcywh_to_xyxy
 from querydet.structures import Assignment, PredictionSet, Targets
 
 
-class OneToManyAssigner:
+class OneToManyAssigner(HostAssigner):
     """Gives each object up to K queries.
 
     A query may serve two objects: its boxes then count for both, and its class is that of the object that it scores
@@ -47,7 +48,7 @@ class OneToManyAssigner:
         max_queries: int = 6,
         forced: bool = True,
         positive_fraction: float | None = 0.25,
-        merge_with: Callable[[PredictionSet, Targets], tuple[Assignment, ...]] | None = None,
+        merge_with: HostAssigner | None = None,
     ) -> None:
         if not 0 <= alpha <= 1 or max_queries < 1:
             raise ValueError(f"alpha must lie in [0, 1] and max_queries be at least 1; found {alpha} and {max_queries}")
@@ -59,24 +60,39 @@ class OneToManyAssigner:
         self.positive_fraction = positive_fraction
         self.merge_with = merge_with
 
-    @torch.no_grad()
-    def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
-        """Assign the queries of each image, by rising score; with ``merge_with``, by rising query.
+    def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
+        """The ranking of each set and image; then what the assigner of the union measures.
 
         Raises:
             ValueError: when a union is wanted and the predictions do not know their one-to-one read-out.
         """
-        found = tuple(self._assign(predictions, targets, image) for image in range(len(targets.labels)))
+        measured: list[Tensor] = []
+        for each in predictions:
+            for logits, boxes, labels, gt_boxes in zip(
+                each.logits, each.boxes, targets.labels, targets.boxes, strict=True
+            ):
+                scores = self.scores(logits, boxes, labels, gt_boxes)
+                measured += Ranking.of(scores, self.matcher, self.max_queries).tensors()
+        if self.merge_with is not None:
+            measured += self.merge_with.measure(_one_to_one(predictions), targets)
+        return tuple(measured)
+
+    def decide(
+        self, measured: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
+    ) -> list[tuple[Assignment, ...]]:
+        """The queries of each image, by rising score; with ``merge_with``, by rising query."""
+        left = iter(measured)
+        found = []
+        for each in predictions:
+            rankings = [Ranking(next(left), next(left), next(left), next(left)) for _ in targets.labels]
+            found.append(tuple(self._choose(ranking, each, targets, image) for image, ranking in enumerate(rankings)))
         if self.merge_with is None:
             return found
-        if predictions.one_to_one is None:
-            raise ValueError(
-                f"{predictions.describe()} have no one-to-one read-out to take the union with: use this assigner in a "
-                "supervision rule with branch='one_to_many', or set merge_with=None"
-            )
-        first = self.merge_with(predictions.one_to_one, targets)
-        num_queries = predictions.logits.shape[1]
-        return tuple(merge(one, many, num_queries) for one, many in zip(first, found, strict=True))
+        first = self.merge_with.decide(list(left), _one_to_one(predictions), targets)
+        return [
+            tuple(merge(one, many, each.logits.shape[1]) for one, many in zip(ones, manys, strict=True))
+            for ones, manys, each in zip(first, found, predictions, strict=True)
+        ]
 
     def scores(self, logits: Tensor, boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
         """Scores (T, Q) in [0, 1] of one image, from logits (Q, K), boxes (Q, 4), labels (T,) and gt_boxes (T, 4)."""
@@ -90,18 +106,25 @@ class OneToManyAssigner:
         limit = max(1, int(self.positive_fraction * len(positive)))
         return keep_random(positive, limit, targets.seeds[image], turn=predictions.layer)
 
-    def _assign(self, predictions: PredictionSet, targets: Targets, image: int) -> Assignment:
-        scores = self.scores(
-            predictions.logits[image], predictions.boxes[image], targets.labels[image], targets.boxes[image]
-        )
-        queries, objects = select_pairs(
-            scores,
-            matcher=self.matcher,
-            max_queries=self.max_queries,
-            cap=lambda positive: self.cap(positive, predictions, targets, image),
-        )
-        order = scores[objects, queries].argsort(stable=True)  # the last pair of a query decides its class
+    def _choose(self, ranking: Ranking, predictions: PredictionSet, targets: Targets, image: int) -> Assignment:
+        positive = ranking.label == 1
+        if not ranking.is_empty:
+            positive = self.cap(positive, predictions, targets, image)
+        queries, objects, scores = ranking.choose(positive)
+        order = scores.argsort(stable=True)  # the last pair of a query decides its class
         return Assignment(queries=queries[order], objects=objects[order])
+
+
+def _one_to_one(predictions: Sequence[PredictionSet]) -> list[PredictionSet]:
+    found = []
+    for each in predictions:
+        if each.one_to_one is None:
+            raise ValueError(
+                f"{each.describe()} have no one-to-one read-out to take the union with: use this assigner in a "
+                "supervision rule with branch='one_to_many', or set merge_with=None"
+            )
+        found.append(each.one_to_one)
+    return found
 
 
 def merge(first: Assignment, last: Assignment, num_queries: int) -> Assignment:

@@ -11,6 +11,7 @@ by class and box, DETA (arXiv 2212.06137) by the IoU alone. Released code of bot
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -44,35 +45,50 @@ class ThresholdMatcher:
         return best, positive
 
 
-@torch.no_grad()
-def select_pairs(
-    scores: Tensor, *, matcher: Matcher, max_queries: int, cap: Callable[[Tensor], Tensor] | None = None
-) -> tuple[Tensor, Tensor]:
-    """Choose the queries of each object of an image.
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Step 1, and all that the later steps need of the scores; on the device its shape is known beforehand."""
 
-    Args:
-        scores: (T, Q), T or Q may be 0.
-        matcher: step 1: threshold and forced queries.
-        max_queries: K, the most queries that an object may get.
-        cap: step 2: which of the positives (Q,) bool to keep, as a mask (Q,); None: all. See :func:`keep_random`.
+    best: Tensor  # (Q,) int64, the object that each query scores best for
+    label: Tensor  # (Q,) of the query, by the matcher; 1 is positive
+    queries: Tensor  # (T, K) int64, the best queries of each object by falling score
+    scores: Tensor  # (T, K), theirs
 
-    Returns:
-        Queries (n,) and objects (n,), int64, by rising object and then falling score.
-    """
-    num_objects, num_queries = scores.shape
-    if num_objects == 0 or num_queries == 0:
-        empty = torch.zeros(0, dtype=torch.int64, device=scores.device)
-        return empty, empty
-    best, label = matcher(scores)
-    positive = label == 1
-    if cap is not None:
-        positive = cap(positive)
-    counts = torch.zeros(num_objects, dtype=torch.int64, device=scores.device)
-    counts = counts.scatter_add(0, best, positive.long())
-    ranked = scores.topk(min(max_queries, num_queries), dim=1).indices  # (T, K)
-    chosen = torch.arange(ranked.shape[1], device=scores.device) < counts[:, None]
-    objects, rank = chosen.nonzero(as_tuple=True)  # the one time that the host waits for the device
-    return ranked[objects, rank], objects
+    @classmethod
+    def of(cls, scores: Tensor, matcher: Matcher, max_queries: int) -> "Ranking":
+        """From scores (T, Q), T or Q may be 0, and K, the most queries that an object may get."""
+        num_objects, num_queries = scores.shape
+        if num_objects == 0 or num_queries == 0:
+            nobody = torch.zeros(num_queries, dtype=torch.int64, device=scores.device)
+            return cls(nobody, nobody, nobody.new_zeros(num_objects, 0), scores.new_zeros(num_objects, 0))
+        best, label = matcher(scores)
+        ranked = scores.topk(min(max_queries, num_queries), dim=1)
+        return cls(best, label, ranked.indices, ranked.values)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it consists of, for copying."""
+        return self.best, self.label, self.queries, self.scores
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no objects or no queries."""
+        return self.queries.numel() == 0
+
+    def choose(self, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Step 3: the queries of each object of an image.
+
+        Args:
+            positive: (Q,) bool, what step 2 left of the positives.
+
+        Returns:
+            Queries (n,) and objects (n,), int64, and their scores (n,), by rising object and then falling score.
+        """
+        counts = torch.zeros(len(self.queries), dtype=torch.int64, device=positive.device)
+        if not self.is_empty:
+            counts = counts.scatter_add(0, self.best, positive.long())
+        chosen = torch.arange(self.queries.shape[1], device=positive.device) < counts[:, None]
+        objects, rank = chosen.nonzero(as_tuple=True)  # how many there are is known only now: a device is waited for
+        return self.queries[objects, rank], objects, self.scores[objects, rank]
 
 
 def keep_random(positive: Tensor, limit: int, seed: int | None, turn: int = 0) -> Tensor:

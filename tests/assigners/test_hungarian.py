@@ -2,15 +2,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
-from querydet.assigners import HungarianAssigner
-from querydet.assigners.costs import focal_cost
+from querydet.assigners import HungarianAssigner, hungarian
+from querydet.assigners.costs import focal_cost, giou_cost, l1_cost
+from querydet.boxes import cxcywh_to_xyxy, generalized_iou
 from tests.models import make_predictions, make_targets
 from tests.reference import assignment as reference
 
 
 def test_class_cost_by_hand() -> None:
-    found = focal_cost(torch.tensor([[2.0], [-1.0], [0.5]]), torch.tensor([0]), 0.25, 2.0)[:, 0]
+    (found,) = focal_cost([torch.tensor([[2.0], [-1.0], [0.5]])], torch.tensor([0]), 0.25, 2.0)[0]
     torch.testing.assert_close(found, torch.tensor([-1.237107, 0.158474, -0.266165]), atol=1e-5, rtol=0)
 
 
@@ -113,3 +116,63 @@ def test_without_class_weight_the_logits_do_not_matter() -> None:
     other = replace(predicted, logits=-predicted.logits)
     (found,), (wanted,) = (HungarianAssigner(class_weight=0.0)(each, targets) for each in (predicted, other))
     assert torch.equal(found.queries, wanted.queries)
+
+
+@pytest.mark.parametrize("counts", [[3, 0, 7], [0, 0, 0], [40, 1, 9]])
+@pytest.mark.parametrize("boxes", ["predicted", "start"])
+def test_sets_together_are_assigned_as_by_the_plain_path(counts: list[int], boxes: str) -> None:
+    """Layers, groups of two sizes and repeated objects in one call, against one scipy problem after the other."""
+    sets = [replace(make_predictions(3, 30, seed=seed), layer=seed) for seed in range(4)]
+    sets.insert(2, make_predictions(3, 20, seed=7))
+    sets.append(replace(sets[0], group=replace(sets[0].group, repeats=2)))
+    targets = make_targets(counts)
+    assigner = HungarianAssigner(giou_eps=1e-6, boxes=boxes)
+    found = assigner.decide(assigner.measure(sets, targets), sets, targets)
+    assert len(found) == len(sets)
+    for each, assigned in zip(sets, found, strict=True):
+        compared = each.boxes if boxes == "predicted" else each.start_boxes
+        for image, one in enumerate(assigned):
+            labels, gt_boxes = targets.labels[image], targets.boxes[image]
+            costs = plain_costs(each.logits[image], compared[image], labels, gt_boxes, 1e-6)
+            queries, objects = linear_sum_assignment(costs.repeat(1, each.group.repeats))
+            assert one.queries.tolist() == queries.tolist()
+            assert one.objects.tolist() == (objects % max(counts[image], 1)).tolist()
+
+
+def plain_costs(logits: Tensor, boxes: Tensor, labels: Tensor, gt_boxes: Tensor, eps: float) -> Tensor:
+    """The costs (Q, T) of one image as the released code writes them."""
+    p = logits[:, labels].sigmoid()
+    positive, negative = -(p + 1e-8).log() * 0.25 * (1 - p) ** 2, -(1 - p + 1e-8).log() * 0.75 * p**2
+    iou = generalized_iou(cxcywh_to_xyxy(boxes)[:, None], cxcywh_to_xyxy(gt_boxes)[None], eps)
+    return 2 * (positive - negative) + 5 * torch.cdist(boxes, gt_boxes, p=1) - 2 * iou
+
+
+@pytest.mark.parametrize("objects", [1, 4, 9])
+def test_costs_are_those_of_the_plain_path_bit_for_bit(objects: int) -> None:
+    """Fewer objects than classes, and more; boxes that overlap, touch and have no area."""
+    predicted, targets = make_predictions(2, 50), make_targets([objects])
+    labels, gt_boxes = targets.labels[0], targets.boxes[0]
+    boxes = predicted.boxes.clone()
+    boxes[:, 0, 2:], boxes[:, 1] = 0, gt_boxes[0]
+    for image in range(2):
+        plain = generalized_iou(cxcywh_to_xyxy(boxes[image])[:, None], cxcywh_to_xyxy(gt_boxes)[None], 1e-6)
+        assert torch.equal(giou_cost(boxes, gt_boxes, 1e-6)[image].T, -plain)
+        assert torch.equal(l1_cost(boxes, gt_boxes)[image].T, torch.cdist(boxes[image], gt_boxes, p=1))
+    found = HungarianAssigner(giou_eps=1e-6).cost(list(predicted.logits), boxes, labels, gt_boxes)
+    assert found.shape == (2, objects, 50)
+    for image in range(2):
+        wanted = plain_costs(predicted.logits[image], boxes[image], labels, gt_boxes, 1e-6)
+        torch.testing.assert_close(found[image].T, wanted, atol=2e-6, rtol=1e-6)
+
+
+def test_costs_of_many_sets_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets, targets, assigner = (
+        [make_predictions(2, 30, seed=seed) for seed in range(5)],
+        make_targets([3, 4]),
+        HungarianAssigner(),
+    )
+    (whole,) = assigner.measure(sets, targets)
+    monkeypatch.setattr(hungarian, "PAIRS_AT_ONCE", {"cpu": 200})
+    (parts,) = assigner.measure(sets, targets)
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-6)
+    assert whole.shape == (5 * 30 * 7,)

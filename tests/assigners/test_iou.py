@@ -1,5 +1,6 @@
 """Assignment by overlap: the vectors that the authors' assigners produced, and properties."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -173,9 +174,9 @@ def test_one_assignment_serves_all_layers() -> None:
     asked = []
 
     class Counting(IoUAssigner):
-        def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple:
-            asked.append(predictions.layer)
-            return super().__call__(predictions, targets)
+        def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple:
+            asked.extend(each.layer for each in predictions)
+            return super().measure(predictions, targets)
 
     rule = SupervisionRule(
         stage="decoder",

@@ -5,13 +5,15 @@ import torch
 from detectron2.modeling.matcher import Matcher
 from torch import Tensor
 
-from querydet.assigners.selection import ThresholdMatcher, keep_random, select_pairs
+from querydet.assigners.selection import Ranking, ThresholdMatcher, keep_random
 
 ANY = ThresholdMatcher(threshold=0.4)
 
 
 def pairs(scores: list[list[float]], max_queries: int = 6, matcher=ANY, cap=None) -> list[tuple[int, int]]:
-    queries, objects = select_pairs(torch.tensor(scores), matcher=matcher, max_queries=max_queries, cap=cap)
+    ranking = Ranking.of(torch.tensor(scores), matcher, max_queries)
+    positive = ranking.label == 1
+    queries, objects, _ = ranking.choose(positive if cap is None else cap(positive))
     return list(zip(queries.tolist(), objects.tolist(), strict=True))
 
 
@@ -58,13 +60,16 @@ def test_detectron2s_matcher_forces_all_queries_of_the_best_score() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_agrees_with_loops(seed: int) -> None:
     scores = torch.rand(5, 20, generator=torch.Generator().manual_seed(seed)) ** 2
-    queries, objects = select_pairs(scores, matcher=ANY, max_queries=3)
+    ranking = Ranking.of(scores, ANY, 3)
+    queries, objects, found = ranking.choose(ranking.label == 1)
+    assert torch.equal(found, scores[objects, queries])
     assert list(zip(queries.tolist(), objects.tolist(), strict=True)) == reference(scores, 0.4, 3)
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0), (0, 0)])
 def test_nothing_to_assign(shape: tuple[int, int]) -> None:
-    queries, objects = select_pairs(torch.zeros(shape), matcher=ANY, max_queries=6)
+    ranking = Ranking.of(torch.zeros(shape), ANY, 6)
+    queries, objects, _ = ranking.choose(ranking.label == 1)
     assert queries.shape == objects.shape == (0,)
     assert queries.dtype == objects.dtype == torch.int64
 

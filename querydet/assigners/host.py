@@ -1,0 +1,150 @@
+"""Assigners that decide on the host, and how a training step waits for the device once for all of them.
+
+The device *measures*: costs of pairs, best queries, whatever has a shape that is known beforehand. Everything measured
+in a step, for all rules, layers, groups and images, is copied to the host together. There the assigners *decide*, and
+the pairs of all of them go back together, which nobody waits for.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from querydet.structures import Assignment, PredictionSet, Targets
+
+Assigner = Callable[[PredictionSet, Targets], tuple[Assignment, ...]]
+ALIGNMENT = 8  # bytes of the widest numbers that are copied
+
+
+class HostAssigner(ABC):
+    """An assigner in two steps. Called, it takes both for one prediction set."""
+
+    @abstractmethod
+    def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
+        """What deciding needs, on the device and without waiting for it: tensors of any number, shapes and types."""
+
+    @abstractmethod
+    def decide(
+        self, measured: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
+    ) -> list[tuple[Assignment, ...]]:
+        """The assignments of every prediction set and image, on the host.
+
+        Args:
+            measured: what :meth:`measure` returned for the same predictions, on the host.
+            predictions: sets whose numbers are not to be read here, only what is known of them.
+            targets: objects of which the same is true.
+        """
+
+    @torch.no_grad()
+    def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
+        """Assign the queries of each image of one set."""
+        (found,) = assign([Request(self, (predictions,), targets)])[0]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Prediction sets that an assigner is to assign."""
+
+    assigner: Assigner
+    predictions: tuple[PredictionSet, ...]
+    targets: Targets
+
+    def measure(self) -> tuple[Tensor, ...]:
+        """What is to be copied to the host; nothing for an assigner that does all by itself."""
+        if not isinstance(self.assigner, HostAssigner):
+            return ()
+        return self.assigner.measure(self.predictions, self.targets)
+
+    def decide(self, measured: Sequence[Tensor]) -> list[tuple[Assignment, ...]]:
+        """The assignments of every prediction set and image, wherever they are."""
+        if not isinstance(self.assigner, HostAssigner):
+            return [self.assigner(each, self.targets) for each in self.predictions]
+        return self.assigner.decide(measured, self.predictions, self.targets)
+
+
+@torch.no_grad()
+def assign(
+    requests: Sequence[Request], also: Tensor | None = None, check: Callable[[Tensor], None] | None = None
+) -> list[list[tuple[Assignment, ...]]]:
+    """Assign all prediction sets of a step.
+
+    Args:
+        requests: which ones, and by whom.
+        also: something else that the host wants to read, copied with the rest.
+        check: called with it, before anything is decided.
+
+    Returns:
+        For each request, and each of its sets, the assignment of each image, on the device of the predictions.
+    """
+    measured = [request.measure() for request in requests]
+    flat = [tensor for tensors in measured for tensor in tensors]
+    host = to_host([*flat] if also is None else [also, *flat])
+    if also is not None:
+        checked, *host = host
+        if check is not None:
+            check(checked)
+    left = iter(host)
+    decided = [
+        request.decide([next(left) for _ in tensors]) for request, tensors in zip(requests, measured, strict=True)
+    ]
+    return _to_device(decided, requests[0].predictions[0].logits.device) if requests else []
+
+
+def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copy tensors of any types to the host, all at once: the host waits for the device once, or not at all."""
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return [tensor.detach() for tensor in tensors]
+    pieces = [_as_bytes(tensor) for tensor in tensors]
+    packed = torch.cat(pieces)
+    if packed.device.type == "cuda":  # pinned memory is several times faster
+        host = torch.empty(packed.shape, dtype=torch.uint8, pin_memory=True).copy_(packed, non_blocking=True)
+        torch.cuda.current_stream(packed.device).synchronize()
+    else:
+        host = packed.cpu()
+    return [
+        piece[: tensor.numel() * tensor.element_size()].view(tensor.dtype).view(tensor.shape)
+        for piece, tensor in zip(host.split([len(piece) for piece in pieces]), tensors, strict=True)
+    ]
+
+
+def _as_bytes(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor (n,) uint8, filled up so that the next ones begin where any number may."""
+    data = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    rest = -len(data) % ALIGNMENT
+    return torch.cat([data, data.new_zeros(rest)]) if rest else data
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the host to a device without waiting for what the device still has to do."""
+    if device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
+
+
+def _to_device(
+    assigned: list[list[tuple[Assignment, ...]]], device: torch.device
+) -> list[list[tuple[Assignment, ...]]]:
+    """Move all index vectors that are on the host, in one copy."""
+    vectors = [
+        vector
+        for sets in assigned
+        for images in sets
+        for each in images
+        for vector in (each.queries, each.objects)
+        if vector.device != device
+    ]
+    if not vectors:
+        return assigned
+    moved = iter(send(torch.cat(vectors), device).split([len(vector) for vector in vectors]))
+
+    def move(each: Assignment) -> Assignment:
+        queries, objects = (
+            vector if vector.device == device else next(moved) for vector in (each.queries, each.objects)
+        )
+        ignored = None if each.ignored is None else each.ignored.to(device)
+        return Assignment(queries=queries, objects=objects, ignored=ignored)
+
+    return [[tuple(move(each) for each in images) for images in sets] for sets in assigned]
