@@ -15,7 +15,7 @@ LOG_EPS = 1e-8  # inside the logarithms (released code)
 
 
 def focal_cost(logits: Sequence[Tensor], labels: Tensor, alpha: float, gamma: float) -> Tensor:
-    """How much more a positive target would cost than a negative one, (n, T, Q), from n times (Q, K) and labels (T,)."""
+    """How much more a positive target would cost than a negative one, (n, T, Q): n times (Q, K), labels (T,)."""
     few = len(labels) < logits[0].shape[-1]  # no class is computed twice, and no more of them than there are objects
     chosen = torch.stack([each.T.index_select(0, labels) if few else each.T for each in logits])
     probability = chosen.sigmoid_()
