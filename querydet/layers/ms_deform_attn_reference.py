@@ -219,11 +219,12 @@ def ms_deform_attn_fused_reference_backward(
         grad_offsets = grad_locations / _level_sizes(spatial_shapes, locations)
         grad_reference = grad_centers
     else:
-        points = sampling_offsets.shape[4]
         extents = reference_points.to(locations.dtype)[:, :, None, :, None, 2:]
-        grad_offsets = grad_locations * extents * (0.5 / points)
         offsets = sampling_offsets.to(locations.dtype)
-        grad_extents = (grad_locations * offsets).sum((2, 4)) * (0.5 / points)
+        part = 0.5 / sampling_offsets.shape[4]
+        # What is outside has no gradient, even beside a reference or an offset that is not a number.
+        grad_offsets = torch.where(grad_locations == 0, 0.0, grad_locations * extents * part)
+        grad_extents = torch.where(grad_locations == 0, 0.0, grad_locations * offsets * part).sum((2, 4))
         grad_reference = torch.cat([grad_centers, grad_extents], dim=-1)
     return (
         grad_value,

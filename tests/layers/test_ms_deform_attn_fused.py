@@ -178,6 +178,26 @@ def test_points_that_are_not_numbers_are_outside(bad, reference_dim):
     assert grads[0].isfinite().all()
 
 
+def nowhere(inputs, name, bad):
+    """The inputs with everything of the first query ``bad`` in one of them."""
+    changed = [tensor.clone() for tensor in inputs]
+    changed[("value", "reference", "offsets").index(name)][:, 0] = bad
+    return changed
+
+
+@pytest.mark.parametrize("name", ["reference", "offsets"])
+@pytest.mark.parametrize("reference_dim", [2, 4])
+def test_what_is_nowhere_has_no_gradient(name, reference_dim):
+    inputs = make_inputs(reference_dim=reference_dim, dtype=torch.float32)
+    broken = nowhere(inputs, name, torch.nan)
+    grads = run(broken, SHAPES)[1:]
+    grad_output = torch.ones(2, 7, 16)
+    for found in (grads, ms_deform_attn_fused_reference_backward(broken[0], SHAPES, *broken[1:], grad_output)):
+        assert all(grad.isfinite().all() for grad in found)
+        assert not found[1][:, 0].any()
+        assert not found[2][:, 0].any()
+
+
 @pytest.mark.parametrize("reference_dim", [2, 4])
 def test_gradcheck(reference_dim):
     inputs = make_inputs(SHAPES[:2], 1, channels=3, queries=4, points=2, reference_dim=reference_dim)

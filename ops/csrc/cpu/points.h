@@ -244,7 +244,9 @@ class Points {
     const Vector<A> own = upper + lower * (below - upper);
     if (points) {
       const Pair<A> scale = slope(n);
-      store_pairs(x * scale.x, y * scale.y, points + 2 * n, problem_.count - n);
+      // What is outside has no gradient, even beside a reference that is not a number.
+      const Vector<A> zero = {};
+      store_pairs(x == 0 ? zero : x * scale.x, y == 0 ? zero : y * scale.y, points + 2 * n, problem_.count - n);
     }
     // The weights are not needed any more.
     store(own, weight_[0] + n);
