@@ -26,6 +26,7 @@ from querydet.queries import ContrastiveDenoising, Denoising, GroupedDenoising
 from querydet.selection import LearnedAnchors, LearnedPoints, ProposalHead, TopKSelection
 from querydet.structures import InitialQueries, PredictionSet, QueryBatch, QueryGroup, Targets
 from querydet.targets import image_name, make_targets
+from querydet.transfer import send
 
 
 class QueryDetector(nn.Module):
@@ -143,7 +144,7 @@ class QueryDetector(nn.Module):
                     f"{image_name(inputs, index)}: 'image' must have shape ({len(mean)}, H, W) in {self.input_format} "
                     f"order, found {tuple(image.shape)}"
                 )
-            images.append(((image.to(self.device, mean.dtype) - mean) / std).to(self.pixel_mean.dtype))
+            images.append(((send(image, self.device).to(mean.dtype) - mean) / std).to(self.pixel_mean.dtype))
         return ImageList.from_tensors(images)
 
     def predict(
@@ -192,8 +193,8 @@ class QueryDetector(nn.Module):
 
 def padding_mask(images: ImageList) -> Tensor:
     """(B, H, W) bool, True where a padded batch is not image: in training and evaluation alike."""
-    sizes = torch.tensor([tuple(size) for size in images.image_sizes], device=images.tensor.device)
-    return mask_padding(sizes, images.tensor.shape[-2:])
+    sizes = torch.tensor([tuple(size) for size in images.image_sizes])
+    return mask_padding(send(sizes, images.tensor.device), images.tensor.shape[-2:])
 
 
 def mask_padding(sizes: Tensor, batch_size: Sequence[int]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from querydet.boxes import xyxy_to_cxcywh
 from querydet.structures import Targets
+from querydet.transfer import send
 
 TOLERANCE = 1.0  # pixels by which a box may leave its image: rounding, and annotations that count pixels from one
 
@@ -70,8 +71,8 @@ def make_targets(
         _check_labels(instances.gt_classes, num_classes, name)
         _check_boxes(boxes_abs, height, width, name)
         scale = torch.tensor([width, height, width, height], dtype=dtype, device=boxes_abs.device)
-        boxes.append(xyxy_to_cxcywh(boxes_abs.to(dtype) / scale).to(device))
-        labels.append(instances.gt_classes.to(device))
+        boxes.append(send(xyxy_to_cxcywh(boxes_abs.to(dtype) / scale), device))
+        labels.append(send(instances.gt_classes, device))
         names.append(name)
     count = batched_inputs[0].get(OBJECT_COUNT) if batched_inputs else None
     if count is None:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from querydet.structures import Assignment, PredictionSet, Targets
+from querydet.transfer import send, to_host
 
 Assigner = Callable[[PredictionSet, Targets], tuple[Assignment, ...]]
-ALIGNMENT = 8  # bytes of the widest numbers that are copied
 
 
 class HostAssigner(ABC):
@@ -91,37 +91,6 @@ def assign(
         request.decide([next(left) for _ in tensors]) for request, tensors in zip(requests, measured, strict=True)
     ]
     return _to_device(decided, requests[0].predictions[0].logits.device) if requests else []
-
-
-def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Copy tensors of any types to the host, all at once: the host waits for the device once, or not at all."""
-    if all(tensor.device.type == "cpu" for tensor in tensors):
-        return [tensor.detach() for tensor in tensors]
-    pieces = [_as_bytes(tensor) for tensor in tensors]
-    packed = torch.cat(pieces)
-    if packed.device.type == "cuda":  # pinned memory is several times faster
-        host = torch.empty(packed.shape, dtype=torch.uint8, pin_memory=True).copy_(packed, non_blocking=True)
-        torch.cuda.current_stream(packed.device).synchronize()
-    else:
-        host = packed.cpu()
-    return [
-        piece[: tensor.numel() * tensor.element_size()].view(tensor.dtype).view(tensor.shape)
-        for piece, tensor in zip(host.split([len(piece) for piece in pieces]), tensors, strict=True)
-    ]
-
-
-def _as_bytes(tensor: Tensor) -> Tensor:
-    """The bytes of a tensor (n,) uint8, filled up so that the next ones begin where any number may."""
-    data = tensor.detach().contiguous().view(-1).view(torch.uint8)
-    rest = -len(data) % ALIGNMENT
-    return torch.cat([data, data.new_zeros(rest)]) if rest else data
-
-
-def send(values: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor of the host to a device without waiting for what the device still has to do."""
-    if device.type == "cuda":
-        values = values.pin_memory()
-    return values.to(device, non_blocking=True)
 
 
 def _to_device(

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from detectron2.modeling import matcher
 from torch import Tensor
 
 # scores (T, Q) to the best object (Q,) of each query and its label (Q,), 1 for positive and 0 for not: Detectron2's
-# ``Matcher([threshold], [0, 1], allow_low_quality_matches=...)`` is one
+# ``Matcher([threshold], [0, 1], allow_low_quality_matches=...)`` is one, and so is OverlapMatcher
 Matcher = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
@@ -45,6 +46,20 @@ class ThresholdMatcher:
         return best, positive
 
 
+class OverlapMatcher(matcher.Matcher):
+    """Detectron2's ``Matcher``, with the same arguments and results, that never makes the host wait for the device."""
+
+    def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The best object (Q,) of each query and the query's label (Q,) int8, from scores (T, Q), T > 0."""
+        values, best = scores.max(dim=0)
+        label = torch.ones_like(best, dtype=torch.int8)
+        for number, low, high in zip(self.labels, self.thresholds[:-1], self.thresholds[1:], strict=True):
+            label = label.masked_fill((values >= low) & (values < high), number)
+        if self.allow_low_quality_matches:
+            label = label.masked_fill((scores == scores.max(dim=1, keepdim=True).values).any(dim=0), 1)
+        return best, label
+
+
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """Step 1, and all that the later steps need of the scores; on the device its shape is known beforehand."""
@@ -55,13 +70,13 @@ class Ranking:
     scores: Tensor  # (T, K), theirs
 
     @classmethod
-    def of(cls, scores: Tensor, matcher: Matcher, max_queries: int) -> "Ranking":
+    def of(cls, scores: Tensor, match: Matcher, max_queries: int) -> "Ranking":
         """From scores (T, Q), T or Q may be 0, and K, the most queries that an object may get."""
         num_objects, num_queries = scores.shape
         if num_objects == 0 or num_queries == 0:
             nobody = torch.zeros(num_queries, dtype=torch.int64, device=scores.device)
             return cls(nobody, nobody, nobody.new_zeros(num_objects, 0), scores.new_zeros(num_objects, 0))
-        best, label = matcher(scores)
+        best, label = match(scores)
         ranked = scores.topk(min(max_queries, num_queries), dim=1)
         return cls(best, label, ranked.indices, ranked.values)
 

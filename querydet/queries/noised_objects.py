@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from querydet.boxes import inverse_sigmoid
 from querydet.structures import PRIMARY, Assignment, QueryGroup, Role, Targets
+from querydet.transfer import send
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def draw_noise(targets: Targets, repetitions: int, num_classes: int) -> NoiseDra
         for count, seed in zip(targets.counts, targets.seeds, strict=True)
     ]
     device = targets.boxes[0].device
-    replace, labels, signs, magnitudes = (torch.cat(part, dim=1).to(device) for part in zip(*parts, strict=True))
+    replace, labels, signs, magnitudes = (send(torch.cat(part, dim=1), device) for part in zip(*parts, strict=True))
     return NoiseDraws(replace=replace, labels=labels, signs=signs, magnitudes=magnitudes)
 
 
@@ -100,7 +101,7 @@ class ObjectSlots:
         device, counts = targets.boxes[0].device, targets.counts
         image = torch.tensor([number for number, count in enumerate(counts) for _ in range(count)], dtype=torch.int64)
         index = torch.tensor([number for count in counts for number in range(count)], dtype=torch.int64)
-        image, index = image.to(device), index.to(device)
+        image, index = send(image, device), send(index, device)
         slot = torch.arange(repetitions, device=device)[:, None] * targets.max_objects + index
         return cls(slot, image, index, tuple(counts), repetitions * targets.max_objects)
 

@@ -5,7 +5,7 @@ import torch
 from detectron2.modeling.matcher import Matcher
 from torch import Tensor
 
-from querydet.assigners.selection import Ranking, ThresholdMatcher, keep_random
+from querydet.assigners.selection import OverlapMatcher, Ranking, ThresholdMatcher, keep_random
 
 ANY = ThresholdMatcher(threshold=0.4)
 
@@ -55,6 +55,19 @@ def test_detectron2s_matcher_forces_all_queries_of_the_best_score() -> None:
     assert pairs(scores) == [(0, 0)]
     ties = Matcher([0.4], [0, 1], allow_low_quality_matches=True)
     assert sorted(pairs(scores, matcher=ties)) == [(0, 0), (1, 0)]
+
+
+@pytest.mark.parametrize("low_quality", [True, False])
+@pytest.mark.parametrize(("thresholds", "labels"), [([0.6], [0, 1]), ([0.3, 0.7], [0, -1, 1])])
+def test_overlap_matcher_is_detectron2s(thresholds: list[float], labels: list[int], low_quality: bool) -> None:
+    for seed in range(10):
+        scores = torch.rand(4, 30, generator=torch.Generator().manual_seed(seed))
+        scores = scores.mul(10).round() / 10 if seed % 2 else scores  # ties, and scores that are thresholds
+        scores[0] = 0 if seed > 6 else scores[0]  # an object that overlaps nothing
+        arguments = (list(thresholds), list(labels), low_quality)
+        for found, wanted in zip(OverlapMatcher(*arguments)(scores), Matcher(*arguments)(scores), strict=True):
+            assert torch.equal(found, wanted)
+            assert found.dtype == wanted.dtype
 
 
 @pytest.mark.parametrize("seed", range(10))

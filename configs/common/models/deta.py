@@ -1,14 +1,14 @@
 """DETA (arXiv 2212.06137): its improved baseline with assignment by overlap in both stages, and suppression.
 
-The constants are those of the released code. ``matcher`` is Detectron2's, with all its consequences: an object that
-overlaps no proposal makes every query positive, and the random cap and K limit the damage. Training without random
+The constants are those of the released code. ``matcher`` does as Detectron2's, with all its consequences: an object
+that overlaps no proposal makes every query positive, and the random cap and K limit the damage. Training without random
 draws and without that: ``positive_fraction=None`` and ``querydet.assigners.selection.ThresholdMatcher``.
 """
 
 from detectron2.config import LazyCall as L
-from detectron2.modeling.matcher import Matcher
 
 from querydet.assigners import IoUAssigner
+from querydet.assigners.selection import OverlapMatcher
 from querydet.config import get_config
 from querydet.meta_arch import DETA
 from querydet.postprocess import NMSPostprocess
@@ -24,7 +24,7 @@ model.selection.level_share = None
 
 _decoder, _encoder = model.criterion.rules
 _decoder.assigner = L(IoUAssigner)(
-    matcher=L(Matcher)(thresholds=[0.6], labels=[0, 1], allow_low_quality_matches=True),
+    matcher=L(OverlapMatcher)(thresholds=[0.6], labels=[0, 1], allow_low_quality_matches=True),
     max_queries=4,
     positive_fraction=0.25,
     num_samples=None,
@@ -32,7 +32,7 @@ _decoder.assigner = L(IoUAssigner)(
 )
 _decoder.assign_once = True
 _encoder.assigner = L(IoUAssigner)(
-    matcher=L(Matcher)(thresholds=[0.3, 0.7], labels=[0, -1, 1], allow_low_quality_matches=True),
+    matcher=L(OverlapMatcher)(thresholds=[0.3, 0.7], labels=[0, -1, 1], allow_low_quality_matches=True),
     max_queries=4,
     positive_fraction=0.5,
     num_samples=256,
