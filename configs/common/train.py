@@ -23,6 +23,12 @@ train = {
     # When set, the run ends here, whatever max_epochs says; the schedule still counts in epochs.
     "max_iter": None,
     "eval_period": 1,
+    # How many queries change their object from one evaluation to the next (instability/IS), and how often that is
+    # measured on the test data; see docs/evaluation.md.
+    "instability": {"enabled": False, "period": 1},
+    # With --eval-only: every image also at these scales and mirrored. ensemble: None is suppression for a model that
+    # suppresses its detections, and DINO's one-to-one ensembling for all others; see docs/evaluation.md.
+    "test_time_augmentation": {"enabled": False, "scales": [0.75, 1.25], "flip": True, "ensemble": None},
     # As many evaluations in a row may fail before that ends the run.
     "max_failed_evaluations": 0,
     # In iterations.

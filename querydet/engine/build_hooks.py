@@ -18,6 +18,7 @@ from querydet.engine.bad_images import BadImagesReport
 from querydet.engine.divergence import DivergenceCheck
 from querydet.engine.evaluation import Evaluation, evaluate
 from querydet.engine.hooks import EMAHook, EvalHook, LRScheduler, WriterHook
+from querydet.engine.instability import InstabilityHook
 from querydet.engine.monitoring import MonitorHook
 from querydet.engine.run_length import RunLength
 from querydet.engine.saving import BestCheckpointer, PeriodicCheckpointer, StopHook
@@ -37,6 +38,7 @@ def build_hooks(
     length: RunLength,
     ema: AveragedModel | None,
     evaluation: Callable[[], dict[str, Any]],
+    stability: Callable[[], dict[str, Any]] | None,
 ) -> list[HookBase | None]:
     """The order matters, see `querydet.engine.hooks`."""
     train, main = cfg.train, comm.is_main_process()
@@ -63,10 +65,20 @@ def build_hooks(
         saver if saves else None,
         stop,
         EvalHook(eval_period, evaluation, stop.stop, train.max_failed_evaluations),
+        _instability_hook(train, length, stability, stop),
         BestCheckpointer(checkpointer, options.best_metric) if saves else None,
         writer if main else None,
         BadImagesReport(train.output_dir) if main else None,
     ]
+
+
+def _instability_hook(
+    train: DictConfig, length: RunLength, stability: Callable[[], dict[str, Any]] | None, stop: StopHook
+) -> HookBase | None:
+    if stability is None:
+        return None
+    period = length.period(train.instability.period, "train.instability.period")
+    return InstabilityHook(period, stability, stop.stop, train.max_failed_evaluations)
 
 
 def evaluate_weights(

@@ -15,6 +15,7 @@ from querydet.checkpoint import Checkpointer, load_weights
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
 from querydet.engine.shared_evaluation import SharedEvaluation
 from querydet.engine.stopping import StopRequest
+from querydet.engine.test_time import augment_tests
 from querydet.evaluation.queries import record_queries
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ def evaluate(model: nn.Module, evaluation: Evaluation | None, request: StopReque
 def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, Any]:
     """``--eval-only``: loads ``train.init_checkpoint``, or with ``--resume`` the run's last checkpoint, and evaluates.
 
-    The moving average is evaluated when ``train.ema.enabled`` and the file has one.
+    The moving average is evaluated when ``train.ema.enabled`` and the file has one, and several views of each image
+    when ``train.test_time_augmentation.enabled``.
 
     Raises:
         ValueError: no weights are named, or the model was trained on other classes than those of the test data.
@@ -116,4 +118,4 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
     trained = load_weights(model, path, use_ema=cfg.train.ema.enabled, allow_mismatch=cfg.train.init_allow_mismatch)
     if evaluation and trained:
         check_same_classes(trained, class_names(evaluation.loader.dataset))
-    return evaluate(model, evaluation)
+    return evaluate(augment_tests(cfg, model), evaluation)

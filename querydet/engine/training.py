@@ -22,6 +22,7 @@ from querydet.engine.accumulation import check_micro_batches
 from querydet.engine.build_hooks import build_hooks, evaluate_weights
 from querydet.engine.evaluation import build_evaluation
 from querydet.engine.hooks import build_ema
+from querydet.engine.instability import track_instability
 from querydet.engine.run_length import RunLength
 from querydet.engine.run_record import describe_run
 from querydet.engine.setup import check_writable, resolve_device, seed_everything
@@ -117,7 +118,8 @@ def _train(
     results: dict[str, Any] = {}
     trainer.request = request
     evaluation = partial(evaluate_weights, cfg, test, model, ema, results, request)
-    trainer.register_hooks(build_hooks(cfg, trainer, checkpointer, length, ema, evaluation))
+    stability = track_instability(cfg, test, model, ema, request)
+    trainer.register_hooks(build_hooks(cfg, trainer, checkpointer, length, ema, evaluation, stability))
     if checkpoint:
         checkpointer.resume(checkpoint)
     else:

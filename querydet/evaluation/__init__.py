@@ -4,10 +4,12 @@ from querydet.evaluation.atd import ATDEvaluator
 from querydet.evaluation.calibration import CalibrationEvaluator
 from querydet.evaluation.coco import CocoEvaluator, category_ids, ground_truth
 from querydet.evaluation.duplicates import DuplicateEvaluator
+from querydet.evaluation.ensemble import NMSEnsemble, OneToOneEnsemble
 from querydet.evaluation.instability import InstabilityEvaluator
 from querydet.evaluation.predictor import ArrayPredictor, CocoWriter, keep_confident, run_model
 from querydet.evaluation.queries import QueryRecord, WithQueries, record_queries, uses_queries
 from querydet.evaluation.recall import QueryRecallEvaluator
+from querydet.evaluation.test_time import TestTimeAugmentation
 
 __all__ = [
     "ATDEvaluator",
@@ -17,8 +19,11 @@ __all__ = [
     "CocoWriter",
     "DuplicateEvaluator",
     "InstabilityEvaluator",
+    "NMSEnsemble",
+    "OneToOneEnsemble",
     "QueryRecallEvaluator",
     "QueryRecord",
+    "TestTimeAugmentation",
     "WithQueries",
     "category_ids",
     "ground_truth",

@@ -1,0 +1,148 @@
+"""Detections of several views of one image become one list: one to one as DINO does, or by suppression.
+
+All lists are of the same image in its own pixels, the first one of the main view.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference_single_image
+from detectron2.structures import Boxes, Instances, pairwise_iou
+from torch import Tensor
+
+from querydet.evaluation.labelling import check_fraction
+from querydet.postprocess import NMSPostprocess
+
+
+class OneToOneEnsemble:
+    """DINO's ensembling (arXiv 2203.03605, appendix A, equation 3): the main view's detections, with averaged boxes.
+
+    A detection j of the main view has in each other view i one partner, the detection of the same class with the
+    highest IoU, which takes part (I^i = 1) if the IoU is above the threshold; I^0 = 1. With weights w, scores s and
+    boxes b, the new box of j is
+
+        normalised:    sum_i I^i w^i s^i b^i / sum_i I^i w^i s^i
+        literal:       sum_i I^i w^i s^i b^i / sum_i I^i
+
+    The literal equation 3 shrinks boxes towards the corner of the image unless the w^i s^i are about 1; it is there to
+    be compared with. What the paper leaves open: j keeps its class and its score, partners are of the same class (a
+    query may give detections of several), one partner may serve several j, and of partners that overlap alike the first
+    one serves. Nothing is added and nothing is dropped, which is what makes the ensembling one to one.
+
+    Args:
+        iou_threshold: ours; the paper does not say.
+        weights: of the views, the main one first; None: 1 for each.
+        normalised: which form; see above.
+
+    Raises:
+        ValueError: a threshold outside [0, 1], or weights that are not positive.
+    """
+
+    def __init__(
+        self, *, iou_threshold: float = 0.7, weights: Sequence[float] | None = None, normalised: bool = True
+    ) -> None:
+        self.iou_threshold = check_fraction("iou_threshold", iou_threshold)
+        self.weights = None if weights is None else [float(weight) for weight in weights]
+        if self.weights is not None and not all(weight > 0 for weight in self.weights):
+            raise ValueError(f"weights must be positive, got {self.weights}")
+        self.normalised = normalised
+
+    def __call__(self, views: Sequence[Instances]) -> Instances:
+        """Ensemble.
+
+        Args:
+            views: of each view ``pred_boxes`` (XYXY, pixels of the image), ``scores`` and ``pred_classes``.
+
+        Raises:
+            ValueError: no views, or not as many as weights.
+        """
+        check_views(views)
+        weights = [1.0] * len(views) if self.weights is None else self.weights
+        if len(weights) != len(views):
+            raise ValueError(
+                f"there are {len(views)} views and {len(weights)} weights: give one for each, the main first"
+            )
+        main, *others = views
+        factor = weights[0] * main.scores[:, None].double()
+        total = factor * main.pred_boxes.tensor.double()
+        partners = torch.ones_like(factor)
+        for view, weight in zip(others, weights[1:], strict=True):
+            takes_part, boxes, scores = self._partners(main, view)
+            share = takes_part * weight * scores
+            total = total + share * boxes
+            factor = factor + share
+            partners = partners + takes_part
+        boxes = total / (factor.clamp(min=torch.finfo(torch.float64).tiny) if self.normalised else partners)
+        if self.normalised:  # of scores that are all 0 there is no weighted mean
+            boxes = torch.where(factor > 0, boxes, main.pred_boxes.tensor.double())
+        result = Instances(main.image_size, **main.get_fields())
+        result.pred_boxes = Boxes(boxes.to(main.pred_boxes.tensor.dtype))
+        return result
+
+    def _partners(self, main: Instances, view: Instances) -> tuple[Tensor, Tensor, Tensor]:
+        """Whether there is a partner (n, 1), and its box (n, 4) and score (n, 1)."""
+        if not len(main) or not len(view):
+            zeros = main.scores.new_zeros(len(main), 1, dtype=torch.float64)
+            return zeros, zeros.expand(-1, 4), zeros
+        overlaps = pairwise_iou(main.pred_boxes, view.pred_boxes)
+        same = main.pred_classes[:, None] == view.pred_classes[None]
+        best, index = torch.where(same, overlaps, -1.0).max(dim=1)
+        boxes = view.pred_boxes.tensor[index].double()
+        return (best > self.iou_threshold)[:, None].double(), boxes, view.scores[index, None].double()
+
+
+class NMSEnsemble:
+    """The detections of all views, suppressed within each class: Detectron2's ``GeneralizedRCNNWithTTA``.
+
+    For models whose own detections are suppressed, as DETA's. It is Detectron2's function that merges.
+
+    Args:
+        num_detections: how many are kept.
+        nms_threshold: a detection is dropped when it overlaps a better one of its class by more.
+
+    Raises:
+        ValueError: a threshold outside [0, 1], or fewer than one detection.
+    """
+
+    def __init__(self, *, num_detections: int = 100, nms_threshold: float = 0.7) -> None:
+        if num_detections < 1:
+            raise ValueError(f"num_detections must be at least 1, got {num_detections}")
+        self.num_detections = num_detections
+        self.nms_threshold = check_fraction("nms_threshold", nms_threshold)
+
+    def __call__(self, views: Sequence[Instances]) -> Instances:
+        """Ensemble; arguments as of :class:`OneToOneEnsemble`.
+
+        Raises:
+            ValueError: no views.
+        """
+        check_views(views)
+        boxes = torch.cat([view.pred_boxes.tensor for view in views])
+        scores = torch.cat([view.scores for view in views])
+        classes = torch.cat([view.pred_classes for view in views])
+        num_classes = int(classes.max()) + 1 if len(classes) else 1
+        table = scores.new_zeros(len(scores), num_classes + 1)  # the last column is the background, which is left out
+        table[torch.arange(len(scores), device=scores.device), classes] = scores
+        merged, _ = fast_rcnn_inference_single_image(
+            boxes, table, views[0].image_size, 1e-8, self.nms_threshold, self.num_detections
+        )
+        return merged
+
+
+Ensemble = OneToOneEnsemble | NMSEnsemble
+
+
+def check_views(views: Sequence[Instances]) -> None:
+    """Raise ValueError unless there are views, all of an image of one size."""
+    sizes = {tuple(view.image_size) for view in views}
+    if len(sizes) != 1:
+        found = f"views of images of the sizes {sorted(sizes)}" if sizes else "no views"
+        raise ValueError(f"an ensemble is of one image in its own pixels, found {found}")
+
+
+def default_ensemble(model: torch.nn.Module) -> Ensemble:
+    """Suppression for a model that suppresses its detections, one to one for all others."""
+    postprocess = getattr(model, "postprocess", None)
+    if isinstance(postprocess, NMSPostprocess):
+        return NMSEnsemble(num_detections=postprocess.num_detections, nms_threshold=postprocess.iou_threshold)
+    return OneToOneEnsemble()
