@@ -12,6 +12,7 @@ from querydet.evaluation import (
     CocoEvaluator,
     DuplicateEvaluator,
     InstabilityEvaluator,
+    LvisEvaluator,
     QueryRecallEvaluator,
 )
 
@@ -23,6 +24,9 @@ _dataset = "${dataloader.test.dataset}"
 evaluators = {
     "coco": L(CocoEvaluator)(
         dataset=_dataset, output_dir=None, max_dets_per_image=100, backend="auto", on_nonfinite="drop"
+    ),
+    "lvis": L(LvisEvaluator)(
+        dataset=_dataset, annotations=None, output_dir=None, max_dets_per_image=300, on_nonfinite="drop"
     ),
     "atd": L(ATDEvaluator)(dataset=_dataset, k=100),
     "instability": L(InstabilityEvaluator)(dataset=_dataset, folder="${train.output_dir}/matching", against=None),

@@ -8,5 +8,7 @@ from querydet.config import get_config
 
 from .dino_synthetic import dataloader, lr_multiplier, model, optimizer, train
 
-dataloader.evaluator = list(get_config("common/evaluators.py").evaluators.values())
+_evaluators = get_config("common/evaluators.py").evaluators
+del _evaluators.lvis  # for LVIS's annotations
+dataloader.evaluator = list(_evaluators.values())
 train.output_dir = "output/quick_measures"

@@ -6,6 +6,7 @@ from querydet.evaluation.coco import CocoEvaluator, category_ids, ground_truth
 from querydet.evaluation.duplicates import DuplicateEvaluator
 from querydet.evaluation.ensemble import NMSEnsemble, OneToOneEnsemble
 from querydet.evaluation.instability import InstabilityEvaluator
+from querydet.evaluation.lvis import LvisEvaluator
 from querydet.evaluation.predictor import ArrayPredictor, CocoWriter, keep_confident, run_model
 from querydet.evaluation.queries import QueryRecord, WithQueries, record_queries, uses_queries
 from querydet.evaluation.recall import QueryRecallEvaluator
@@ -19,6 +20,7 @@ __all__ = [
     "CocoWriter",
     "DuplicateEvaluator",
     "InstabilityEvaluator",
+    "LvisEvaluator",
     "NMSEnsemble",
     "OneToOneEnsemble",
     "QueryRecallEvaluator",
