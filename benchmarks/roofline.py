@@ -75,12 +75,14 @@ def main() -> None:
     options = parser.parse_args()
     run = json.loads(options.results.read_text())
     threads = [found["threads"] for found in run["ceilings"]]
-    figure = Figure(figsize=(6.5 * len(threads), 5), dpi=110, layout="tight")
+    figure = Figure(figsize=(6.5 * len(threads), 5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(threads), squeeze=False)[0]
     for number, axes in zip(threads, panels, strict=True):
         draw(run, number, axes)
-    panels[0].legend(fontsize=8, title="circle: forward, square: backward;\nfilled: float32, hollow: bfloat16")
+    legend_title = "circle: forward, square: backward; filled: float32, hollow: bfloat16"
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=8, title=legend_title, ncols=6, loc="outside lower center")
     figure.suptitle(f"deformable attention on {run['machine']}, {run['instruction_set']}")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.output)
