@@ -97,18 +97,18 @@ def test_source_of_avx512_on_any_processor(tmp_path):
 
 @pytest.mark.slow
 @needs_compiler
-def test_sanitizers_find_nothing(tmp_path):
+def test_address_sanitizer_finds_nothing(tmp_path):
     compiler = os.environ.get("CXX", "g++")
     libraries = [
         subprocess.run(
             [compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=False
         ).stdout.strip()
-        for name in ("libasan.so", "libubsan.so", "libstdc++.so")
+        for name in ("libasan.so", "libstdc++.so")
     ]
     if not all(os.path.isabs(path) for path in libraries):
         pytest.skip(f"{compiler} has no address sanitizer: {libraries}")
-    flags = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
-    tests = build(tmp_path, CFLAGS=flags, LDFLAGS="-fsanitize=address,undefined")
+    flags = "-fsanitize=address -fno-omit-frame-pointer"
+    tests = build(tmp_path, CFLAGS=flags, LDFLAGS="-fsanitize=address")
     assert b"__asan_report_load" in (tmp_path / "querydet" / "_C.abi3.so").read_bytes()
     # Python and torch leak by design; what is looked for is access out of bounds.
     environment = {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "2"}
