@@ -101,14 +101,18 @@ def check(
         found = measure(model, run, batch, args.tolerance, least)
         sizes = ", ".join(f"{height}x{width}" for height, width in found.sizes)
         differences = f"logits differ by {found.logits:.1e}, boxes by {found.query_boxes:.1e}"
-        logger.info("%s, %s: %s, %d detections differ", name, sizes, differences, found.detections)
+        swapped = f" (but for images of {found.swapped} queries with swapped ranks)" if found.swapped else ""
+        logger.info("%s, %s: %s%s, %d detections differ", name, sizes, differences, swapped, found.detections)
         if not found.within(args.tolerance):
             raise ValueError(
                 f"{name} does not compute what the detector does, within {args.tolerance}, on images of {sizes}: "
-                f"{differences}, {found.detections} detections differ. Where two proposals score alike, rounding may "
-                "swap their ranks, and with them what the queries start from: try other --images"
+                f"{differences}, {found.detections} detections differ"
             )
         measured.append(asdict(found))
+    if not any(each["compared"] for each in measured):
+        raise ValueError(
+            f"on every image ranks of {name} seem swapped, so that nothing was compared: try other --images"
+        )
     return measured
 
 

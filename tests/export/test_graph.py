@@ -110,6 +110,22 @@ def test_differences_are_found() -> None:
     assert count_unmatched(detections, relabelled, 1e-3) == count_unmatched(detections, moved, 1e-3) == 1
 
 
+@pytest.mark.parametrize(("name", "count", "passes"), [("dino", 2, True), ("dino", 4, False), ("dn_detr", 2, False)])
+def test_a_pair_of_swapped_ranks_is_left_out_and_no_more(name: str, count: int, passes: bool) -> None:
+    detector = small_detector(name)
+    graph = DetectionGraph(detector)
+
+    def swapping(images: torch.Tensor, sizes: torch.Tensor) -> dict[str, torch.Tensor]:
+        outputs = graph(images, sizes)
+        outputs["logits"][0, :count] += 0.5
+        return outputs
+
+    with torch.no_grad():
+        found = measure(detector, swapping, noise(SIZES), 1e-3)
+    assert found.within(1e-3) == passes
+    assert found.swapped == (2 if passes else 0)
+
+
 def test_suppression_has_something_to_do() -> None:
     """Or the comparisons above would prove little."""
     detector = small_detector("deta")
