@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 VARIABLE = "QUERYDET_ALLOW_TARGETS"  # further modules or names, separated by commas; * for all
 EVERYTHING = "*"
-_PARTS = """assigners criterion data decoder detector encoder evaluation heads layers losses meta_arch neck normalizers
-    postprocess queries read_out selection solver"""
+_PARTS = """assigners criterion data decoder dense detector encoder evaluation heads layers losses meta_arch neck
+    normalizers postprocess queries read_out selection solver"""
 KNOWN = (
     *(f"querydet.{name}" for name in _PARTS.split()),
     # not detectron2.data, which opens pickles, nor detectron2.config, which runs files

@@ -109,12 +109,12 @@ class MultiScaleNeck(nn.Module):
         maps: list[Tensor] = []
         masks: list[Tensor] = []
         for name, projection in zip(self.in_channels, self.projections, strict=True):
-            masks.append(_resize_mask(padding, features[name].shape[-2:]))
+            masks.append(resize_mask(padding, features[name].shape[-2:]))
             source = self._without_padding(features[name], masks[-1])
             maps.append(projection(source, masks[-1] if self.ignore_padding else None))
         for projection in self.extra_projections:
             height, width = source.shape[-2:]
-            masks.append(_resize_mask(padding, ((height + 1) // 2, (width + 1) // 2)))
+            masks.append(resize_mask(padding, ((height + 1) // 2, (width + 1) // 2)))
             source = projection(source, masks[-1] if self.ignore_padding else None)
             maps.append(source)
         return maps, masks
@@ -139,7 +139,7 @@ class MultiScaleNeck(nn.Module):
             position=_flatten(positions).to(maps[0].dtype),
             padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),
             shapes=tuple((level.shape[-2], level.shape[-1]) for level in maps),
-            valid_ratios=torch.stack([_valid_ratio(mask) for mask in masks], dim=1),
+            valid_ratios=torch.stack([valid_ratio(mask) for mask in masks], dim=1),
         )
 
 
@@ -147,7 +147,8 @@ def _flatten(maps: list[Tensor]) -> Tensor:
     return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
 
 
-def _resize_mask(padding: Tensor, size: Sequence[int]) -> Tensor:
+def resize_mask(padding: Tensor, size: Sequence[int]) -> Tensor:
+    """Padding (B, H, W) of the images as that of a map of this size."""
     """Nearest neighbours, as in all released code.
 
     The same as ``F.interpolate``, written out: other runtimes round the positions of an exported one differently.
@@ -159,7 +160,7 @@ def _resize_mask(padding: Tensor, size: Sequence[int]) -> Tensor:
     return padding
 
 
-def _valid_ratio(mask: Tensor) -> Tensor:
+def valid_ratio(mask: Tensor) -> Tensor:
     """The part of a map (B, H, W) that is image, (B, 2) as (w, h): images lie in the top left corner."""
     height, width = mask.shape[1:]
     return torch.stack([(~mask[:, 0]).sum(1) / width, (~mask[:, :, 0]).sum(1) / height], dim=-1)

@@ -20,6 +20,8 @@ COMPOSITIONS = (
     "deformable_detr",
     "deformable_detr_pp",
     "deformable_detr_one_stage",
+    "conditional_detr",
+    "group_conditional_detr",
     "dino",
     "dino_5scale",
     "dab_deformable_detr",

@@ -253,6 +253,21 @@ H_DETR = {
 }
 SWIN_L_7 = {**SWIN_L, "model.backbone.window_size": 7, "model.backbone.pretrain_img_size": 224}
 MORE_DROP_PATH = {"model.backbone.drop_path_rate": 0.5}
+CONDITIONAL = {  # the script of the authors' branch of Conditional DETR
+    "model.selection.num_groups": 11,
+    "model.selection.num_queries": 300,
+    "model.neck.position_embedding.offset": 0.0,
+    "model.neck.position_embedding.temperature": 10000.0,
+    "model.encoder.layer.dropout": 0.1,
+    "model.decoder.layer.dropout": 0.1,
+    "model.decoder.layer.ffn_dim": 2048,
+    "model.heads.share_layers": True,
+    "model.postprocess.num_detections": 100,
+    "optimizer.lr": 1e-4,
+    "optimizer.lr_factors": {"backbone": 0.1},
+    "dataloader.train.total_batch_size": 16,
+    "train.clip_grad_norm": 0.1,
+}
 PUBLISHED |= {
     "group_detr/configs/group_dino_r50_4scale_12ep.py": {**GROUPED_DINO, **epochs(12, 11)},
     "group_detr/configs/group_dino_r50_4scale_36ep.py": {**GROUPED_DINO, **epochs(36, 30)},
@@ -263,6 +278,8 @@ PUBLISHED |= {
         **epochs(12, 11),
     },
     "group_detr/configs/group_dab_deformable_detr_r50_50ep.py": {"model.selection.num_groups": 11, **epochs(50, 40)},
+    "group_detr/configs/group_conditional_detr_r50_12ep.py": {**CONDITIONAL, **epochs(12, 11)},
+    "group_detr/configs/group_conditional_detr_r50_50ep.py": {**CONDITIONAL, **epochs(50, 40)},
     "group_detr/configs/group_dn_detr_r50_12ep.py": {
         "model.selection.num_groups": 11,
         "model.denoising.num_groups": 11,

@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from detectron2.utils.file_io import PathManager
 
 from querydet.checkpoint.convert import recognise
-from querydet.checkpoint.names import FAMILIES
+from querydet.checkpoint.families import FAMILIES
 from querydet.checkpoint.pipeline import convert_content, save_converted, save_weights
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.revert import revert_state_dict
 from querydet.checkpoint.weights import find_weights
 from querydet.config import load_config
 
-FORMATS = {family.name.lower().replace(" ", ""): family for family in FAMILIES}
+FORMATS = {family.name.lower().replace(", ", "-").replace(" ", ""): family for family in FAMILIES}
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder
 
 

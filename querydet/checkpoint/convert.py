@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from querydet.checkpoint.names import FAMILIES, HUGGINGFACE, Family, Sizes, matches
+from querydet.checkpoint.families import FAMILIES
+from querydet.checkpoint.names import HUGGINGFACE, Family, Sizes, matches
 
 SHOWN = 12
 DROPPED = {  # whole names or ends of names, by the reason
@@ -16,7 +17,6 @@ DROPPED = {  # whole names or ends of names, by the reason
     r"pixel_(mean|std)": "the normalisation of images is part of the config",
     r"criterion\..*": "of a loss",
 }
-DENSE = re.compile(r"transformer\.decoder\.layers\.\d+\.(sa_qcontent_proj|attentions\.0\.query_content_proj)\.")
 
 
 @dataclass
@@ -60,11 +60,6 @@ def recognise(names: Iterable[str]) -> Family:
     complete = recognise_or_none(names)
     if complete is not None:
         return complete
-    if any(DENSE.match(name) for name in names):
-        raise ValueError(
-            "these are weights of Conditional DETR or a relative with dense attention, which no part here has: "
-            + _some(name for name in names if DENSE.match(name))
-        )
     found = {family.name: matches(family, names) for family in FAMILIES}
     if any(name.startswith(("neck.level_embed", "selection.")) for name in names):
         raise ValueError("these are querydet's own names already: there is nothing to convert")

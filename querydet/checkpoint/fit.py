@@ -10,37 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from querydet.checkpoint.backbones import PREFIX, find_backbone
 from querydet.checkpoint.convert import Conversion
+from querydet.checkpoint.families import DETREX_DENSE
+from querydet.checkpoint.methods import RECIPES, find_method, is_dense, split_table
 from querydet.checkpoint.names import DETREX
 from querydet.checkpoint.settings import SETTINGS
 from querydet.config import get_config
 
 OPTIONS, CODE = "the options given or in the file", "the released code"
 NUM_HEADS = 8  # in all released configurations
-HYBRID_EXTRA = 1500  # queries of H-DETR's extra group in all released configurations
-RECIPES = {
-    "deformable_detr_plain": "projects/deformable_detr/configs/deformable_detr_r50_50ep.py",
-    "deformable_detr_refine": "projects/deformable_detr/configs/deformable_detr_r50_refine_50ep.py",
-    "deformable_detr": "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py",
-    "deformable_detr_pp": "projects/deformable_detr/configs/deformable_detr_pp_r50_12ep.py",
-    "dino": "projects/dino/configs/dino_r50_4scale_12ep.py",
-    "dino_5scale": "projects/dino/configs/dino_r50_5scale_12ep.py",
-    "dino_swin": "projects/dino/configs/dino_swin_l_4scale_12ep.py",
-    "dn_detr": "projects/dn_detr/configs/dn_detr_r50_50ep.py",
-    "dab_deformable_detr": "projects/dn_detr/configs/dab_deformable_detr_r50_50ep.py",
-    "deta": "projects/deta/configs/deta_r50_12ep.py",
-    "deta_swin": "projects/deta/configs/deta_swin_l_24ep.py",
-    "deta_baseline": "projects/deta/configs/deta_baseline_r50_50ep.py",
-    "h_detr": "projects/h_detr/configs/h_detr_r50_12ep.py",
-    "h_detr_swin": "projects/h_detr/configs/h_detr_swin_l_12ep.py",
-    "ms_detr": "projects/ms_detr/configs/ms_detr_r50_12ep.py",
-    "ms_detr_no_aux_ffn": "projects/ms_detr/configs/ms_detr_r50_no_aux_ffn_12ep.py",
-    "ms_detr_a": "projects/ms_detr/configs/ms_detr_r50_placement_a_12ep.py",
-    "ms_detr_pp": "projects/ms_detr/configs/ms_detr_pp_r50_12ep.py",
-}
 
 
 @dataclass
@@ -70,39 +50,6 @@ class Fit:
         return [f"{key}={_text(value)}" for key, value in self.changes.items()]
 
 
-def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_queries: int = 0) -> str:
-    """The composition that weights of our names are of, a key of `RECIPES`."""
-    has = {
-        part: any(name.startswith(part) for name in state)
-        for part in (
-            "selection.anchors",
-            "denoising.",
-            "decoder.query_position.",
-            "heads.one_to_many_heads.",
-            "heads.box_heads.1.",
-        )
-    }
-    if has["selection.anchors"]:
-        return "dn_detr" if has["denoising."] else "dab_deformable_detr"
-    if not any(name.startswith("selection.proposals.") for name in state):
-        refine = options.get("refine_boxes", has["heads.box_heads.1."])
-        return "deformable_detr_refine" if refine else "deformable_detr_plain"
-    if has["decoder.query_position."]:
-        return "dino"
-    if "selection.content.linear.weight" in state:
-        return "deta" if options.get("assign_first_stage", True) else "deta_baseline"
-    mixed = "selection.content.weight" in state
-    if "decoder.layers.0.read_out.ffn.linear1.weight" in state:
-        return "ms_detr_pp" if mixed else "ms_detr"
-    if has["heads.one_to_many_heads."]:
-        return "ms_detr_a"
-    if options.get("ms_detr"):
-        return "ms_detr_no_aux_ffn"
-    if extra_queries:
-        return "h_detr"
-    return "deformable_detr_pp" if mixed else "deformable_detr"
-
-
 def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictConfig | None = None) -> Fit:
     """Choose the config of converted weights, or check a given one for what no shape shows.
 
@@ -119,18 +66,18 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
     _refuse(options)
     if given is not None:
         options = {"num_queries": OmegaConf.select(given, "model.selection.num_queries"), **options}
-    extra = split_hybrid(conversion, options)
+    extra = split_table(conversion, options)
     method = find_method(state, options, extra)
     if given is not None:
         fit = Fit("the given one", given, backbone=any(name.startswith(PREFIX) for name in state))
         _check_given(_constants(conversion, method, options, fit), given)
         return fit
-    backbone = find_backbone(state, conversion.sizes.num_maps)
+    backbone = find_backbone(state, conversion.sizes.num_maps or 1)
     swin = backbone is not None and "window_size" in backbone
     variant = f"{method}_swin" if swin else f"{method}_{conversion.sizes.num_maps + 1}scale"
     recipe = RECIPES.get(variant, RECIPES[method])
     fit = Fit(recipe, get_config(recipe), backbone=backbone is not None)
-    changes = {**_widths(conversion, options), **_queries(state, options, extra)}
+    changes = {**_widths(conversion, options), **_queries(conversion, options, extra)}
     changes |= _backbone_changes(conversion, backbone, swin)
     changes |= _constants(conversion, method, options, fit)
     for key, option in (("model.decoder.layer.num_heads", "num_heads"), ("model.selection.num_queries", "num_queries")):
@@ -176,74 +123,63 @@ def size_of(conversion: Conversion, name: str, dim: int) -> int:
 
 def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any]:
     state = conversion.state
-    classes = size_of(conversion, "heads.class_heads.0.weight", 0)
-    levels = size_of(conversion, "neck.level_embed", 0)
-    changes: dict[str, Any] = {
-        "model.num_classes": classes,
-        "model.neck.num_levels": levels,
-        "model.neck.embed_dim": size_of(conversion, "neck.level_embed", 1),
-        "model.heads.share_layers": not any(re.match(r"heads\.(class|box)_heads\.1\.", name) for name in state),
-    }
     heads = int(options.get("num_heads", NUM_HEADS))
     if options.get("encoder_heads", heads) != heads:
         raise ValueError("encoder and decoder have different numbers of heads, which was not expected")
-    for part, attention in (("encoder", "attention"), ("decoder", "cross_attention")):
-        rows = size_of(conversion, f"{part}.layers.0.{attention}.attention_weights.weight", 0)
-        points, rest = divmod(rows, levels * heads)
-        if rest or not points:
-            raise ValueError(f"{rows} attention weights cannot be those of {heads} heads and {levels} levels")
+    classes = size_of(conversion, "heads.class_heads.0.weight", 0)
+    changes: dict[str, Any] = {
+        "model.num_classes": classes,
+        "model.heads.share_layers": not any(re.match(r"heads\.(class|box)_heads\.1\.", name) for name in state),
+    }
+    for part in ("encoder", "decoder"):
         numbers = {int(found[1]) for name in state if (found := re.match(rf"{part}\.layers\.(\d+)\.", name))}
         changes |= {
             f"model.{part}.num_layers": len(numbers),
             f"model.{part}.layer.num_heads": heads,
-            f"model.{part}.layer.num_points": points,
             f"model.{part}.layer.ffn_dim": size_of(conversion, f"{part}.layers.0.ffn.linear1.weight", 0),
         }
     labels = state.get("denoising.label_embed.weight")
     if labels is not None:
         changes["model.denoising.num_embeddings"] = None if len(labels) == classes + 1 else len(labels)
+    if is_dense(state):
+        return changes | {"model.neck.embed_dim": size_of(conversion, "neck.projection.weight", 0)}
+    return changes | _levels(conversion, heads)
+
+
+def _levels(conversion: Conversion, heads: int) -> dict[str, Any]:
+    """What only models with several levels have."""
+    levels = size_of(conversion, "neck.level_embed", 0)
+    changes = {"model.neck.num_levels": levels, "model.neck.embed_dim": size_of(conversion, "neck.level_embed", 1)}
+    for part, attention in (("encoder", "attention"), ("decoder", "cross_attention")):
+        rows = size_of(conversion, f"{part}.layers.0.{attention}.attention_weights.weight", 0)
+        points, rest = divmod(rows, levels * heads)
+        if rest or not points:
+            raise ValueError(f"{rows} attention weights cannot be those of {heads} heads and {levels} levels")
+        changes[f"model.{part}.layer.num_points"] = points
     return changes
 
 
-def _queries(state: Mapping[str, Tensor], options: Mapping[str, Any], extra: int) -> dict[str, Any]:
+def _queries(conversion: Conversion, options: Mapping[str, Any], extra: int) -> dict[str, Any]:
+    state = conversion.state
     tables = ("selection.content.weight", "selection.embedding.weight")
     found = next((len(state[name]) for name in tables if name in state), None)
     asked = options.get("num_queries")
     if found is not None and asked is not None and found != asked:
         raise ValueError(f"the table of queries has {found} rows, but {asked} queries are asked for")
     changes = {"model.selection.num_queries": found or asked} if found or asked else {}
-    return changes | ({"model.selection.extra_queries": extra} if extra else {})
-
-
-def split_hybrid(conversion: Conversion, options: Mapping[str, Any]) -> int:
-    """Split the table that H-DETR's groups share, in the order of the ranks; the queries of the extra group."""
-    table = conversion.state.get("selection.content.weight")
-    primary = options.get("num_queries")
-    if table is None or not any(name.startswith("selection.box_embedding.") for name in conversion.state):
-        return 0  # in DINO and in models of one stage a table is of one group
-    # detrex has no other project with such a table, and nobody published that many queries in one group
-    only_hybrid = conversion.family is DETREX or len(table) > HYBRID_EXTRA
-    if not (only_hybrid or options.get("extra_queries") or (primary and len(table) > primary)):
-        return 0
-    if primary is None:
-        primary = len(table) - HYBRID_EXTRA
-        conversion.notes.append(f"{HYBRID_EXTRA} of {len(table)} queries are those of the extra group, as released")
-    if not 0 < primary <= len(table):
-        raise ValueError(
-            f"the table of queries has {len(table)} rows, and it is not known how many are of the primary group: say "
-            "it with --num-queries"
-        )
-    conversion.state["selection.content.weight"] = table[:primary]
-    if len(table) > primary:
-        conversion.state["selection.extra_content.weight"] = table[primary:]
-    return len(table) - primary
+    if not extra:
+        return changes
+    return changes | (
+        {"model.selection.num_groups": extra + 1} if is_dense(state) else {"model.selection.extra_queries": extra}
+    )
 
 
 def _backbone_changes(conversion: Conversion, backbone: dict[str, Any] | None, swin: bool) -> dict[str, Any]:
-    size_of(conversion, "neck.projections.0.conv.weight", 1)
-    widths = [
-        size_of(conversion, f"neck.projections.{level}.conv.weight", 1) for level in range(conversion.sizes.num_maps)
-    ]
+    if is_dense(conversion.state):
+        widths = [size_of(conversion, "neck.projection.weight", 1)]
+    else:
+        levels = range(max(1, conversion.sizes.num_maps))
+        widths = [size_of(conversion, f"neck.projections.{level}.conv.weight", 1) for level in levels]
     if backbone is None:
         return {"model.neck.in_channels": {f"map{level}": width for level, width in enumerate(widths)}}
     backbone = dict(backbone)
@@ -261,7 +197,9 @@ def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], 
         "model.heads.inverse_sigmoid_eps": 1e-5,
     }
     fit.sources = dict.fromkeys(constants, CODE)
-    if conversion.family is DETREX or method in ("dino", "dn_detr", "dab_deformable_detr"):
+    if method in ("conditional_detr", "group_conditional_detr"):
+        constants[f"{place}.offset"] = 0.0
+    if conversion.family in (DETREX, DETREX_DENSE) or method in ("dino", "dn_detr", "dab_deformable_detr"):
         constants["model.heads.inverse_sigmoid_eps"] = 1e-3
     if method == "dino" and conversion.family is not DETREX:
         constants |= {f"{place}.temperature": 20.0, f"{place}.offset": 0.0}

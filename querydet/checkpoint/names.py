@@ -12,13 +12,13 @@ from functools import cached_property
 
 from querydet.checkpoint.backbone_names import HF_RESNET, HF_SWIN, SWIN, TORCHVISION, Rules
 
-_FFN: Rules = (("linear1.", "ffn.linear1."), ("linear2.", "ffn.linear2."))
+FFN: Rules = (("linear1.", "ffn.linear1."), ("linear2.", "ffn.linear2."))
 _ONE_TO_MANY: Rules = (  # MS-DETR's block for its one-to-many predictions
     ("linear3.", "read_out.ffn.linear1."),
     ("linear4.", "read_out.ffn.linear2."),
     ("norm4.", "read_out.ffn.norm."),
 )
-_DETREX_FFN: Rules = (("ffns.0.layers.0.0.", "ffn.linear1."), ("ffns.0.layers.1.", "ffn.linear2."))
+DETREX_FFN: Rules = (("ffns.0.layers.0.0.", "ffn.linear1."), ("ffns.0.layers.1.", "ffn.linear2."))
 _HF_FFN: Rules = (("fc1.", "ffn.linear1."), ("fc2.", "ffn.linear2."), ("final_layer_norm.", "ffn.norm."))
 _SPLIT = tuple(  # HuggingFace keeps the three parts of one matrix apart
     (f"self_attn.{part}_proj.{kind}", f"self_attention.in_proj_{kind}#{number}")
@@ -47,7 +47,7 @@ _TABLES: Rules = (
 )
 
 
-def _under(theirs: str, ours: str, rules: Iterable[tuple[str, str]]) -> Rules:
+def under(theirs: str, ours: str, rules: Iterable[tuple[str, str]]) -> Rules:
     return tuple((theirs + left, ours + right) for left, right in rules)
 
 
@@ -181,12 +181,12 @@ OFFICIAL = Family(
     name="official",
     marks=("transformer.encoder.layers.{}.self_attn.", "transformer.decoder.layers.{}.cross_attn.", "input_proj.{}.0."),
     rules=(
-        *_under(
+        *under(
             "transformer.encoder.layers.{}.",
             "encoder.layers.{}.",
-            (("self_attn.", "attention."), ("norm1.", "norm."), ("norm2.", "ffn.norm."), *_FFN),
+            (("self_attn.", "attention."), ("norm1.", "norm."), ("norm2.", "ffn.norm."), *FFN),
         ),
-        *_under(
+        *under(
             "transformer.decoder.layers.{}.",
             "decoder.layers.{}.",
             (
@@ -195,16 +195,16 @@ OFFICIAL = Family(
                 ("norm2.", "self_attention_norm."),
                 ("norm1.", "cross_attention_norm."),
                 ("norm3.", "ffn.norm."),
-                *_FFN,
+                *FFN,
                 *_ONE_TO_MANY,
             ),
         ),
         ("transformer.level_embed", "neck.level_embed"),
-        *_under("transformer.", "", _TRANSFORMER),
+        *under("transformer.", "", _TRANSFORMER),
         *_TABLES,
-        *_under("backbone.0.body.", "backbone.", TORCHVISION),
-        *_under("backbone.0.body.", "backbone.", SWIN),
-        *_under("backbone.0.", "backbone.", SWIN),
+        *under("backbone.0.body.", "backbone.", TORCHVISION),
+        *under("backbone.0.body.", "backbone.", SWIN),
+        *under("backbone.0.", "backbone.", SWIN),
     ),
     levels="input_proj.",
     heads=_OFFICIAL_HEADS,
@@ -216,12 +216,12 @@ DETREX = Family(
     name="detrex",
     marks=("neck.convs.{}.", "transformer.encoder.layers.{}.attentions.0.", "transformer.decoder.layers.{}.ffns.0."),
     rules=(
-        *_under(
+        *under(
             "transformer.encoder.layers.{}.",
             "encoder.layers.{}.",
-            (("attentions.0.", "attention."), ("norms.0.", "norm."), ("norms.1.", "ffn.norm."), *_DETREX_FFN),
+            (("attentions.0.", "attention."), ("norms.0.", "norm."), ("norms.1.", "ffn.norm."), *DETREX_FFN),
         ),
-        *_under(
+        *under(
             "transformer.decoder.layers.{}.",
             "decoder.layers.{}.",
             (
@@ -230,13 +230,13 @@ DETREX = Family(
                 ("norms.0.", "self_attention_norm."),
                 ("norms.1.", "cross_attention_norm."),
                 ("norms.2.", "ffn.norm."),
-                *_DETREX_FFN,
+                *DETREX_FFN,
             ),
         ),
         ("neck.convs.", "neck.projections."),
         ("neck.extra_convs.", "neck.extra_projections."),
         ("transformer.level_embeds", "neck.level_embed"),
-        *_under("transformer.", "", (rule for rule in _TRANSFORMER if "enc_out_" not in rule[0])),
+        *under("transformer.", "", (rule for rule in _TRANSFORMER if "enc_out_" not in rule[0])),
         *_TABLES,
         ("denoising_generator.label_encoder.", "denoising.label_embed."),
         ("backbone.", "backbone."),
@@ -251,12 +251,12 @@ HUGGINGFACE = Family(
     name="Hugging Face",
     marks=("model.encoder.layers.{}.self_attn.", "model.decoder.layers.{}.encoder_attn.", "model.input_proj.{}.0."),
     rules=(
-        *_under(
+        *under(
             "model.encoder.layers.{}.",
             "encoder.layers.{}.",
             (("self_attn.", "attention."), ("self_attn_layer_norm.", "norm."), *_HF_FFN),
         ),
-        *_under(
+        *under(
             "model.decoder.layers.{}.",
             "decoder.layers.{}.",
             (
@@ -269,9 +269,9 @@ HUGGINGFACE = Family(
             ),
         ),
         ("model.level_embed", "neck.level_embed"),
-        *_under("model.", "", (rule for rule in _TRANSFORMER if "enc_out_" not in rule[0])),
-        *_under("model.backbone.conv_encoder.model.", "backbone.", (*TORCHVISION, *HF_RESNET, *HF_SWIN)),
-        *_under("model.backbone.model.", "backbone.", (*HF_RESNET, *HF_SWIN, *TORCHVISION)),
+        *under("model.", "", (rule for rule in _TRANSFORMER if "enc_out_" not in rule[0])),
+        *under("model.backbone.conv_encoder.model.", "backbone.", (*TORCHVISION, *HF_RESNET, *HF_SWIN)),
+        *under("model.backbone.model.", "backbone.", (*HF_RESNET, *HF_SWIN, *TORCHVISION)),
     ),
     levels="model.input_proj.",
     heads=(
@@ -282,8 +282,6 @@ HUGGINGFACE = Family(
     ),
     tables=("model.query_position_embeddings.weight",),
 )
-
-FAMILIES = (OFFICIAL, DETREX, HUGGINGFACE)
 
 
 def matches(family: Family, names: Iterable[str]) -> Mapping[str, bool]:

@@ -15,7 +15,8 @@ from torch import Tensor
 from querydet.checkpoint.atomic import atomic_write
 from querydet.checkpoint.coco_classes import COCO_NAMES, NUM_IDS, select_coco_classes
 from querydet.checkpoint.convert import Conversion, convert_state_dict
-from querydet.checkpoint.fit import Fit, find_method, fit_config
+from querydet.checkpoint.fit import Fit, fit_config
+from querydet.checkpoint.methods import find_method
 from querydet.checkpoint.options import read_options
 from querydet.checkpoint.seal import seal
 from querydet.checkpoint.settings import KEY, read_settings

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from querydet.checkpoint.convert import find_counts
-from querydet.checkpoint.fit import find_method
+from querydet.checkpoint.methods import find_method
 from querydet.checkpoint.names import OFFICIAL, Sizes
 
 METHODS = ("dino", "deformable_detr", "deformable_detr_plain", "deformable_detr_refine")

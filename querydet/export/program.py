@@ -19,7 +19,7 @@ def min_side(detector: QueryDetector) -> int:
     Tensors of one row follow other rules of broadcasting, so that a traced program cannot stand for both.
     """
     strides = [detector.backbone.output_shape()[name].stride for name in detector.neck.in_channels]
-    coarsest = strides[-1] * 2 ** len(detector.neck.extra_projections)
+    coarsest = strides[-1] * 2 ** (detector.neck.num_levels - len(strides))
     return coarsest + 1
 
 

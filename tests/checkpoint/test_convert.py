@@ -15,8 +15,6 @@ from querydet.checkpoint.verify import build_shapes
 from querydet.config import load_config, save_config
 from tests.checkpoint.published import layouts, load_layout, make_state, published
 
-DENSE = ("group_detr_conditional_r50_official", "detrex_group_detr_r50")
-
 
 def tiny(name, num_classes=None, **changes):
     """Content of a file of a tiny published model."""
@@ -24,7 +22,7 @@ def tiny(name, num_classes=None, **changes):
     return {"model": state, "args": options, **changes}
 
 
-@pytest.mark.parametrize("name", [name for name in layouts() if name not in DENSE])
+@pytest.mark.parametrize("name", layouts())
 def test_full_size_layout_covers_the_config_that_is_chosen(name):
     layout = load_layout(name)
     state = make_state(layout)
@@ -48,14 +46,6 @@ def test_chosen_config_is_a_complete_one(tmp_path):
     same = load_config(converted.fit.recipe, converted.fit.overrides())  # the changes that are printed
     save_config(same, str(tmp_path / "same.yaml"))
     assert (tmp_path / "same.yaml").read_text() == (tmp_path / "config.yaml").read_text()
-
-
-@pytest.mark.parametrize("name", DENSE)
-def test_dense_relatives_are_named_and_refused(name):
-    if name not in layouts():
-        pytest.skip(f"no {name} in QUERYDET_LAYOUTS_DIR")
-    with pytest.raises(ValueError, match="Conditional DETR"):
-        convert_content({"model": make_state(load_layout(name))})
 
 
 @pytest.mark.parametrize(
@@ -220,6 +210,18 @@ def test_selection_of_coco_classes(name):
 def test_coco_classes_of_other_than_91_outputs_are_refused():
     with pytest.raises(ValueError, match=r"from 91 outputs, but heads.class_heads.0.weight has 7"):
         convert_content(tiny("dino_4scale"), coco_classes=True)
+
+
+def test_groups_of_queries_are_split_in_their_order():
+    state, options = published("group_detr_official")
+    table = state["query_embed.weight"]
+    with pytest.raises(ValueError, match="no groups of 300: say with --num-queries"):
+        convert_content({"model": state})
+    converted = convert_content({"model": state, "args": options})
+    groups = ["selection.embedding.weight", *(f"selection.extra_groups.{k}.weight" for k in range(2))]
+    assert torch.equal(torch.cat([converted.state[name] for name in groups]), table)
+    alone = convert_content({"model": {**state, "query_embed.weight": table[:20]}, "args": options})
+    assert alone.fit.recipe == "projects/group_detr/configs/conditional_detr_r50_50ep.py"
 
 
 def test_hybrid_table_is_split_where_the_groups_meet():

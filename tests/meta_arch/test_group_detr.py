@@ -5,7 +5,13 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from querydet.meta_arch import GroupDETR
 from tests.models import tiny_config
 
-COMPOSITIONS = ("group_deformable_detr_pp", "group_dino", "group_dab_deformable_detr", "group_dn_detr")
+COMPOSITIONS = (
+    "group_deformable_detr_pp",
+    "group_dino",
+    "group_dab_deformable_detr",
+    "group_dn_detr",
+    "group_conditional_detr",
+)
 
 
 def test_is_registered_with_detectron2() -> None:

@@ -11,7 +11,7 @@ from detectron2.config import instantiate
 from querydet.checkpoint.pipeline import convert_content
 from querydet.checkpoint.verify import GivenMaps
 from querydet.structures import Branch
-from tests.parity.fixture import Fixture, available, let_padding_in
+from tests.parity.fixture import DENSE, Fixture, available, let_padding_in, recordings
 from tests.parity.test_parity import FORWARD, all_layers, assert_close, load
 
 
@@ -22,7 +22,7 @@ def said_by_the_user(fixture: Fixture) -> dict[str, int]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", [*available(), *(name for adapter in DENSE for name in recordings(adapter))])
 def test_converted_weights_in_the_chosen_config_compute_what_was_recorded(name: str) -> None:
     fixture = load(name)
     detrex = fixture.adapter.startswith("detrex")

@@ -1,31 +1,31 @@
-"""Group DETR against recordings of its official code and of detrex's port.
+"""Group DETR on Conditional DETR against recordings of its official code and of detrex's port.
 
-Both stand on Conditional DETR, whose dense attention this detector does not have: their matching and losses have to
-follow from the outputs that they recorded. The port is known to be wrong in training: its queries attend to those of
-all groups, and the result is added to the wrong queries. There the paper's definition is tested instead.
+The port is known to be wrong in training: its queries attend to those of all groups, and the result is added to the
+wrong queries. There the paper's definition is tested instead. That both evaluations are computed is tested with
+the other converted recordings.
 """
 
-import json
+import argparse
 from functools import cache
 
 import pytest
 import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import instantiate
 from torch import Tensor
 
 from querydet.assigners import HungarianAssigner
+from querydet.checkpoint.pipeline import convert_content
+from querydet.checkpoint.verify import GivenMaps
 from querydet.criterion import SupervisionRule
+from querydet.detector import QueryDetector
 from querydet.losses import FocalLoss, GIoULoss, L1Loss
 from querydet.normalizers import MeanRepeatedObjects
 from querydet.queries.grouped import group_name
 from querydet.queries.visibility import plan_attention
 from querydet.structures import PredictionSet, QueryGroup, Stage
-from tests.parity.fixture import FOLDER, Fixture
-from tests.parity.test_parity import FORWARD, assert_close
-
-
-def recordings(adapter: str) -> list[str]:
-    descriptions = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
-    return [name for name, description in descriptions.items() if description.get("adapter") == adapter]
+from tests.parity.fixture import Fixture, recordings
+from tests.parity.test_parity import FORWARD, GRADIENT, assert_close
 
 
 @cache
@@ -182,3 +182,39 @@ def test_separate_attention_by_definition_where_the_port_is_wrong(name: str) -> 
         recorded = fixture[f"trainA/{leaving}"]
         assert_close(all_groups + interleaved, recorded, FORWARD, "the port in training")
         assert (attention(all_groups, groups) - recorded).abs().max() > 10 * FORWARD * recorded.abs().max()
+
+
+def detector_of(fixture: Fixture) -> QueryDetector:
+    """Our detector in the config that is chosen for the recorded weights, without dropout, in training mode."""
+    content = {"model": fixture.group("state/"), "args": argparse.Namespace(**fixture.config)}
+    converted = convert_content(content)
+    model = converted.fit.cfg.model
+    model.backbone = L(GivenMaps)(channels=dict(model.neck.in_channels))
+    model.encoder.layer.dropout = model.decoder.layer.dropout = 0.0
+    detector = instantiate(model).train()
+    detector.load_state_dict(converted.state, strict=True)
+    return detector
+
+
+@pytest.mark.parametrize("which", ["A", "B"])
+@pytest.mark.parametrize("name", recordings("group_detr_official"))
+def test_training_computes_what_the_official_code_does(name: str, which: str) -> None:
+    fixture = load(name)
+    detector, targets = detector_of(fixture), fixture.targets(which)
+    features = {"map0": fixture["feat/0"].clone().requires_grad_()}
+    predictions = detector.predict(features, fixture["in/pad_mask"], targets)
+    for layer, sets in predictions_of(fixture, which).items():
+        found = [each for each in predictions if ("final" if each.is_last else f"aux{each.layer}") == layer]
+        for ours, recorded in zip(found, sets, strict=True):
+            assert_close(ours.logits, recorded.logits, FORWARD, f"{layer} {ours.group.name} logits")
+            assert_close(ours.boxes, recorded.boxes, FORWARD, f"{layer} {ours.group.name} boxes")
+    total = sum(detector.criterion(predictions, targets).values())
+    assert_close(total, fixture[f"train{which}/total"], FORWARD, "total")
+    total.backward()
+    parameters = dict(detector.named_parameters())
+    groups = [parameters[f"selection.extra_groups.{k}.weight"] for k in range(len(groups_of(fixture)) - 1)]
+    for theirs, wanted in fixture.group(f"train{which}/grad/").items():
+        ours_name = fixture.our_name(theirs)
+        tables = [parameters[ours_name], *(groups if theirs == "query_embed.weight" else [])]
+        assert_close(torch.cat([each.grad for each in tables]), wanted, GRADIENT, theirs)
+    assert_close(features["map0"].grad, fixture[f"train{which}/grad_feat/0"], GRADIENT, "backbone map")

@@ -1,0 +1,38 @@
+"""Conditional DETR (arXiv 2108.06152): dense attention over the last backbone map, one stage, no box refinement.
+
+The constants are those of the released code that Group DETR's is a branch of.
+"""
+
+from detectron2.config import LazyCall as L
+
+from querydet.config import get_config
+from querydet.dense import (
+    ConditionalDecoder,
+    ConditionalDecoderLayer,
+    DenseEncoder,
+    DenseEncoderLayer,
+    PositionalQueries,
+    SingleMapNeck,
+)
+from querydet.layers import SinePositionEmbedding
+
+model = get_config("common/models/deformable_detr_one_stage.py").model
+model.backbone.out_features = ["res5"]
+model.neck = L(SingleMapNeck)(
+    in_channels={"res5": 2048},
+    embed_dim=256,
+    position_embedding=L(SinePositionEmbedding)(embed_dim="${..embed_dim}", temperature=10000.0, offset=0.0),
+)
+model.encoder = L(DenseEncoder)(
+    num_layers=6,
+    activation_checkpointing=False,
+    layer=L(DenseEncoderLayer)(embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.1),
+)
+model.selection = L(PositionalQueries)(num_queries=300, embed_dim="${..neck.embed_dim}")
+model.decoder = L(ConditionalDecoder)(
+    num_layers=6,
+    activation_checkpointing=False,
+    layer=L(ConditionalDecoderLayer)(embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.1),
+)
+model.heads.share_layers = True
+model.heads.initial_size_logit = 0.0

@@ -1,0 +1,14 @@
+"""Group DETR (arXiv 2207.13085) on Conditional DETR, as its authors released it: 11 groups of queries in training."""
+
+from detectron2.config import LazyCall as L
+
+from querydet.config import get_config
+from querydet.dense import GroupedPositionalQueries
+from querydet.meta_arch import GroupDETR
+from querydet.normalizers import MeanRepeatedObjects
+
+model = get_config("common/models/conditional_detr.py").model
+model._target_ = GroupDETR
+model.selection._target_ = GroupedPositionalQueries
+model.selection.num_groups = 11
+model.criterion.rules[0].normalizer = L(MeanRepeatedObjects)()

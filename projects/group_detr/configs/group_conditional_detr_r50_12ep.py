@@ -1,0 +1,10 @@
+"""Group DETR on Conditional DETR, R50, 11 groups, 12 epochs (arXiv 2207.13085: 37.6 AP, 32.6 without)."""
+
+from querydet.config import get_config
+
+from .group_conditional_detr_r50_50ep import dataloader, model, optimizer, train
+
+lr_multiplier = get_config("common/schedule.py").lr_multiplier_12ep
+
+train.max_epochs = 12
+train.output_dir = "output/group_conditional_detr_r50_12ep"

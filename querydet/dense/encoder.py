@@ -1,0 +1,62 @@
+"""The dense encoder: every token attends to every other one (DETR, arXiv 2005.12872, appendix A.3)."""
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from querydet.layers import FeedForward
+from querydet.layers.stack import run_layer, stack_layers
+from querydet.structures import FeaturePyramid
+
+
+class DenseEncoderLayer(nn.Module):
+    """Self-attention of all tokens and a feed-forward block, each followed by its norm.
+
+    Args:
+        embed_dim: width C.
+        num_heads: of the attention.
+        ffn_dim: hidden width of the feed-forward block.
+        dropout: of the attention weights and of every update.
+    """
+
+    def __init__(self, *, embed_dim: int = 256, num_heads: int = 8, ffn_dim: int = 2048, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
+        self.norm = nn.LayerNorm(embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier weights, as the released code gives every matrix of its transformers."""
+        nn.init.xavier_uniform_(self.attention.out_proj.weight)
+
+    def forward(self, tokens: Tensor, features: FeaturePyramid) -> Tensor:
+        """Update the tokens (B, S, C); padding is attended to by none."""
+        query = tokens + features.position
+        update = self.attention(query, query, tokens, key_padding_mask=features.padding, need_weights=False)[0]
+        return self.ffn(self.norm(tokens + self.dropout(update)))
+
+
+class DenseEncoder(nn.Module):
+    """A stack of dense encoder layers.
+
+    Args:
+        layer: the first layer; the others are made like it.
+        num_layers: number of layers.
+        activation_checkpointing: recompute each layer in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(
+        self, *, layer: DenseEncoderLayer, num_layers: int = 6, activation_checkpointing: bool = False
+    ) -> None:
+        super().__init__()
+        self.layers = stack_layers(layer, num_layers)
+        self.activation_checkpointing = activation_checkpointing
+
+    def forward(self, features: FeaturePyramid) -> FeaturePyramid:
+        """Return the features with encoded tokens."""
+        tokens = features.tokens
+        for layer in self.layers:
+            tokens = run_layer(layer, self.activation_checkpointing, tokens, features)
+        return replace(features, tokens=tokens)
