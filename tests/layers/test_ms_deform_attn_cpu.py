@@ -108,13 +108,12 @@ def test_address_sanitizer_finds_nothing(tmp_path):
     if not all(os.path.isabs(path) for path in libraries):
         pytest.skip(f"{compiler} has no address sanitizer: {libraries}")
     flags = "-fsanitize=address -fno-omit-frame-pointer"
-    tests = build(tmp_path, CFLAGS=flags, LDFLAGS="-fsanitize=address")
+    # One instruction set: the source is the same for all, and takes many minutes to compile for wide vectors.
+    tests = build(tmp_path, CFLAGS=flags, LDFLAGS="-fsanitize=address", QUERYDET_BASELINE_ONLY="1")
     assert b"__asan_report_load" in (tmp_path / "querydet" / "_C.abi3.so").read_bytes()
     # Python and torch leak by design; what is looked for is access out of bounds.
     environment = {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "2"}
-    for name in {"baseline", cpu_instruction_set() or "baseline"}:
-        output = run(*tests, "-k", "not compiles and not exports", cwd=tmp_path, QUERYDET_CPU=name, **environment)
-        assert "passed" in output
+    assert "passed" in run(*tests, "-k", "not compiles and not exports", cwd=tmp_path, **environment)
 
 
 @pytest.mark.slow
