@@ -2,18 +2,15 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
-import torch
 from detectron2.config import LazyCall as L
-from detectron2.config import instantiate
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from querydet.checkpoint.convert import Conversion, nearest
+from querydet.model_facts import build_on_meta
 
 SHOWN = 20
 
@@ -38,26 +35,6 @@ class GivenMaps(Backbone):
         return {name: ShapeSpec(channels=count) for name, count in self.channels.items()}
 
 
-class _RealNumbers(TorchFunctionMode):
-    """Constructors may read numbers that they make, such as the drop path rates of a Swin Transformer."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is torch.linspace:
-            kwargs.setdefault("device", "cpu")
-        return func(*args, **kwargs)
-
-
-def build_shapes(model: DictConfig) -> nn.Module:
-    """The model of a config with shapes and without values.
-
-    Raises:
-        ValueError: the config's parts do not fit together.
-    """
-    with torch.device("meta"), _RealNumbers():
-        return instantiate(model)
-
-
 def verify(conversion: Conversion, model: DictConfig, backbone: bool = True) -> nn.Module:
     """Refuse converted weights that do not cover a model exactly.
 
@@ -75,7 +52,7 @@ def verify(conversion: Conversion, model: DictConfig, backbone: bool = True) -> 
     if not backbone:
         model = copy.deepcopy(model)
         model.backbone = L(GivenMaps)(channels=dict(model.neck.in_channels))
-    built = build_shapes(model)
+    built = build_on_meta(model)
     wanted = {name: tuple(value.shape) for name, value in built.state_dict().items()}
     state, family, sizes = conversion.state, conversion.family, conversion.sizes
     theirs = {ours: name for name, ours in conversion.mapped.items()}

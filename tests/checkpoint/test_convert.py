@@ -11,8 +11,8 @@ from querydet.checkpoint.convert import convert_state_dict
 from querydet.checkpoint.names import DETREX, HUGGINGFACE, OFFICIAL
 from querydet.checkpoint.pipeline import convert_content
 from querydet.checkpoint.revert import revert_state_dict
-from querydet.checkpoint.verify import build_shapes
 from querydet.config import load_config, save_config
+from querydet.model_facts import build_on_meta
 from tests.checkpoint.published import layouts, load_layout, make_state, published
 
 
@@ -27,7 +27,7 @@ def test_full_size_layout_covers_the_config_that_is_chosen(name):
     layout = load_layout(name)
     state = make_state(layout)
     converted = convert_content({"model": state})
-    result = build_shapes(converted.fit.cfg.model).load_state_dict(converted.state, strict=True, assign=True)
+    result = build_on_meta(converted.fit.cfg.model).load_state_dict(converted.state, strict=True, assign=True)
     assert not result.missing_keys
     assert not result.unexpected_keys
     conversion = converted.conversion
@@ -42,7 +42,7 @@ def test_chosen_config_is_a_complete_one(tmp_path):
     converted = convert_content({"model": make_state(load_layout("detrex_dino_r50_5scale"))})
     save_config(converted.fit.cfg, str(tmp_path / "config.yaml"))
     restored = load_config(str(tmp_path / "config.yaml"))
-    build_shapes(restored.model).load_state_dict(converted.state, assign=True)
+    build_on_meta(restored.model).load_state_dict(converted.state, assign=True)
     same = load_config(converted.fit.recipe, converted.fit.overrides())  # the changes that are printed
     save_config(same, str(tmp_path / "same.yaml"))
     assert (tmp_path / "same.yaml").read_text() == (tmp_path / "config.yaml").read_text()

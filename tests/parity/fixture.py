@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import Backbone
 from omegaconf import DictConfig
 from torch import Tensor
 
 from querydet.checkpoint.convert import convert_state_dict, find_sizes, recognise
 from querydet.checkpoint.methods import split_hybrid
+from querydet.checkpoint.verify import GivenMaps
 from querydet.detector import QueryDetector
 from querydet.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets
@@ -30,20 +29,6 @@ FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1]
 ADAPTERS = (models, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
 DENSE = ("group_detr_official", "detrex_group_detr")  # of a method whose test builds the model itself
 MODELS = {name: build for each in ADAPTERS for name, build in each.MODELS.items()}  # compositions, by adapter
-
-
-class NamedMaps(Backbone):
-    """Stands for a backbone whose output is given."""
-
-    def __init__(self, channels: dict[str, int]) -> None:
-        super().__init__()
-        self.channels = dict(channels)
-
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        return features
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return {name: ShapeSpec(channels=count) for name, count in self.channels.items()}
 
 
 @dataclass(frozen=True)
@@ -133,7 +118,7 @@ class Fixture:
         channels = {name: value.shape[1] for name, value in self.features().items()}
         model = MODELS[self.adapter](self)
         model.neck.in_channels = channels
-        model.backbone = L(NamedMaps)(channels=channels)
+        model.backbone = L(GivenMaps)(channels=channels)
         let_padding_in(model)
         detector = instantiate(model)
         conversion = convert_state_dict(self.group("state/"))
