@@ -33,8 +33,8 @@ import torch
 from torch import Tensor
 
 from querydet.layers import fused_deformable_attention, multi_scale_deformable_attention
-from querydet.layers.ms_deform_attn_reference import locate_samples, normalize_logits
-from querydet.layers.native import MISSING_EXTENSION, cpu_instruction_set, use_operators
+from querydet.layers.ms_deform_attn_reference import locate_samples, ms_deform_attn_reference, normalize_logits
+from querydet.layers.native import MISSING_EXTENSION, cpu_instruction_set
 from querydet.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,13 +89,9 @@ def make_inputs(case: str, dtype: torch.dtype) -> tuple[Shapes, list[Tensor]]:
 def operators(shapes: Shapes) -> dict[str, Callable[..., Tensor]]:
     """For each contestant a function of (value, locations, weights)."""
 
-    def grid_sample(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-        with use_operators("definition"):
-            return multi_scale_deformable_attention(value, shapes, locations, weights)
-
     found: dict[str, Callable[..., Tensor]] = {
         OURS: lambda value, locations, weights: multi_scale_deformable_attention(value, shapes, locations, weights),
-        "grid_sample": grid_sample,
+        "grid_sample": lambda value, locations, weights: ms_deform_attn_reference(value, shapes, locations, weights),
     }
     peer = _find_peer(shapes)
     return {**found, "torch_ms_deform_attn": peer} if peer else found

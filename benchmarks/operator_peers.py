@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from querydet.layers import fused_deformable_attention, multi_scale_deformable_attention
-from querydet.layers.native import use_operators
+from querydet.layers.native import separate_operators
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -43,14 +43,13 @@ def _ours(inputs: Inputs, shapes: Shapes) -> Tensor:
 
 
 def _ours_fused(inputs: Inputs, shapes: Shapes) -> Tensor:
-    with use_operators("fused"):
-        return fused_deformable_attention(inputs.value, shapes, inputs.references, inputs.offsets, inputs.logits)
+    return fused_deformable_attention(inputs.value, shapes, inputs.references, inputs.offsets, inputs.logits)
 
 
 def _ours_unfused(inputs: Inputs, shapes: Shapes) -> Tensor:
     """The fused operator's work in separate steps."""
-    with use_operators("unfused"):
-        return fused_deformable_attention(inputs.value, shapes, inputs.references, inputs.offsets, inputs.logits)
+    with separate_operators():
+        return _ours_fused(inputs, shapes)
 
 
 def _grid_sample(inputs: Inputs, shapes: Shapes) -> Tensor:

@@ -28,10 +28,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from querydet.detector import QueryDetector
-from querydet.layers.ms_deform_attn import FORWARD
-from querydet.layers.native import use_operators
+from querydet.layers.ms_deform_attn import OPERATOR as SAMPLING
+from querydet.layers.native import separate_operators
 
-OPERATOR = FORWARD.replace("::", ".")  # as PyTorch prints it
+OPERATOR = f"querydet.{SAMPLING.name}"  # as PyTorch prints it
 
 # Of one sample of one channel: the interpolation of four pixels, and the attention weight.
 _MULTIPLY_ADDS_PER_SAMPLE = 4 + 1
@@ -188,7 +188,7 @@ def count_module_flops(module: nn.Module, *inputs: Tensor) -> FlopCount:
     rules: dict[Any, Callable[..., int]] = {packet: _per_element(cost) for packet, cost in ELEMENTWISE_RULES.items()}
     counter = FlopCounterMode(display=False, custom_mapping=rules)
     # The arithmetic around the operator is counted as what it is, element-wise work.
-    with torch.device("meta"), torch.no_grad(), use_operators("unfused"), counter:
+    with torch.device("meta"), torch.no_grad(), separate_operators(), counter:
         module(*(tensor.to("meta") for tensor in inputs))
     counts = counter.get_flop_counts()
     everything = counts.get("Global", {})

@@ -12,27 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torchvision.ops import nms
 
-from querydet.layers.ms_deform_attn_reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
-
-
-def define_ms_deform_attn(
-    value: Tensor, spatial_shapes: Sequence[int], sampling_locations: Tensor, attention_weights: Tensor
-) -> Tensor:
-    """``querydet::ms_deform_attn``, whose level sizes are one flat list."""
-    shapes = list(zip(spatial_shapes[0::2], spatial_shapes[1::2], strict=True))
-    return ms_deform_attn_reference(value, shapes, sampling_locations, attention_weights)
-
-
-def define_ms_deform_attn_fused(
-    value: Tensor,
-    spatial_shapes: Sequence[int],
-    reference_points: Tensor,
-    sampling_offsets: Tensor,
-    attention_logits: Tensor,
-) -> Tensor:
-    """``querydet::ms_deform_attn_fused``, whose level sizes are one flat list."""
-    shapes = list(zip(spatial_shapes[0::2], spatial_shapes[1::2], strict=True))
-    return ms_deform_attn_fused_reference(value, shapes, reference_points, sampling_offsets, attention_logits)
+from querydet.layers import ms_deform_attn, ms_deform_attn_fused
 
 
 def define_suppress(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -51,8 +31,8 @@ def define_suppress(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) ->
 
 
 DEFINITIONS: Mapping[Any, Callable[..., Any]] = {
-    torch.ops.querydet.ms_deform_attn: define_ms_deform_attn,
-    torch.ops.querydet.ms_deform_attn_fused: define_ms_deform_attn_fused,
+    torch.ops.querydet.ms_deform_attn: ms_deform_attn.OPERATOR.define,
+    torch.ops.querydet.ms_deform_attn_fused: ms_deform_attn_fused.OPERATOR.define,
     torch.ops.querydet.suppress: define_suppress,
 }
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from querydet.layers.ms_deform_attn import LevelShapes, as_level_shapes
 from querydet.layers.ms_deform_attn_fused import fused_deformable_attention
+from querydet.layers.sampling_operator import LevelShapes, as_level_shapes
 
 
 class MultiScaleDeformableAttention(nn.Module):

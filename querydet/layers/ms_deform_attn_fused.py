@@ -10,39 +10,19 @@ Letters: B images, S pixels of all levels, M heads, D channels of a head, Q quer
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from querydet.layers.ms_deform_attn import (
-    LevelShapes,
-    as_level_shapes,
-    check_companions,
-    check_value,
-    level_pairs,
-    multi_scale_deformable_attention,
-)
+from querydet.layers.ms_deform_attn import check_companions, check_value, multi_scale_deformable_attention
 from querydet.layers.ms_deform_attn_reference import (
     locate_samples,
     ms_deform_attn_fused_reference,
     ms_deform_attn_fused_reference_backward,
     normalize_logits,
 )
-from querydet.layers.native import MISSING_EXTENSION, chosen_operators, say_definition_is_used
-
-FUSED_FORWARD = "querydet::ms_deform_attn_fused"
-FUSED_BACKWARD = "querydet::ms_deform_attn_fused_backward"
-# The same words stand in ops/csrc/schema.cpp.
-_FORWARD_SCHEMA = (
-    "ms_deform_attn_fused(Tensor value, SymInt[] spatial_shapes, Tensor reference_points, Tensor sampling_offsets,"
-    " Tensor attention_logits) -> Tensor"
-)
-_BACKWARD_SCHEMA = (
-    "ms_deform_attn_fused_backward(Tensor value, SymInt[] spatial_shapes, Tensor reference_points,"
-    " Tensor sampling_offsets, Tensor attention_logits, Tensor grad_output, bool deterministic, bool[4] output_mask)"
-    " -> (Tensor, Tensor, Tensor, Tensor)"
-)
+from querydet.layers.native import operators_are_fused
+from querydet.layers.sampling_operator import LevelShapes, SamplingOperator, as_level_shapes
 
 
 def fused_deformable_attention(
@@ -77,7 +57,7 @@ def fused_deformable_attention(
     """
     shapes = as_level_shapes(spatial_shapes)
     check_fused_arguments(value, shapes, reference_points, sampling_offsets, attention_logits)
-    if chosen_operators() != "fused":
+    if not operators_are_fused():
         locations = locate_samples(reference_points, sampling_offsets, shapes)
         return multi_scale_deformable_attention(value, shapes, locations, normalize_logits(attention_logits))
     flat = [size for shape in shapes for size in shape]
@@ -116,111 +96,14 @@ def check_fused_arguments(
     )
 
 
-def _forward_definition(
-    value: Tensor,
-    spatial_shapes: Sequence[int],
-    reference_points: Tensor,
-    sampling_offsets: Tensor,
-    attention_logits: Tensor,
-) -> Tensor:
-    shapes = level_pairs(spatial_shapes)
-    check_fused_arguments(value, shapes, reference_points, sampling_offsets, attention_logits)
-    say_definition_is_used(value.device.type)
-    return ms_deform_attn_fused_reference(value, shapes, reference_points, sampling_offsets, attention_logits)
-
-
-def _backward_definition(
-    value: Tensor,
-    spatial_shapes: Sequence[int],
-    reference_points: Tensor,
-    sampling_offsets: Tensor,
-    attention_logits: Tensor,
-    grad_output: Tensor,
-    deterministic: bool,
-    output_mask: Sequence[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    shapes = level_pairs(spatial_shapes)
-    check_fused_arguments(value, shapes, reference_points, sampling_offsets, attention_logits)
-    expected = (value.shape[0], sampling_offsets.shape[1], value.shape[2] * value.shape[3])
-    if grad_output.shape != expected:
-        raise ValueError(f"grad_output must be {expected}, but got shape {tuple(grad_output.shape)}")
-    say_definition_is_used(value.device.type)
-    grads = ms_deform_attn_fused_reference_backward(
-        value, shapes, reference_points, sampling_offsets, attention_logits, grad_output
-    )
-    first, second, third, fourth = (
-        grad if wanted else grad.new_empty(0) for grad, wanted in zip(grads, output_mask, strict=True)
-    )
-    return first, second, third, fourth
-
-
-def _forward_fake(
-    value: Tensor,
-    spatial_shapes: Sequence[int],
-    reference_points: Tensor,
-    sampling_offsets: Tensor,
-    attention_logits: Tensor,
-) -> Tensor:
-    shapes = level_pairs(spatial_shapes)
-    check_fused_arguments(value, shapes, reference_points, sampling_offsets, attention_logits)
-    batch, _, heads, channels = value.shape
-    return value.new_empty(batch, sampling_offsets.shape[1], heads * channels)
-
-
-def _backward_fake(
-    value: Tensor,
-    spatial_shapes: Sequence[int],
-    reference_points: Tensor,
-    sampling_offsets: Tensor,
-    attention_logits: Tensor,
-    grad_output: Tensor,
-    deterministic: bool,
-    output_mask: Sequence[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    tensors = (value, reference_points, sampling_offsets, attention_logits)
-    first, second, third, fourth = (
-        tensor.new_empty(tensor.shape if wanted else (0,)) for tensor, wanted in zip(tensors, output_mask, strict=True)
-    )
-    return first, second, third, fourth
-
-
-def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    value, spatial_shapes, *others = inputs
-    ctx.save_for_backward(value, *others)
-    ctx.spatial_shapes = spatial_shapes
-
-
-def _differentiate(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    value, *others = ctx.saved_tensors
-    mask = [ctx.needs_input_grad[index] for index in (0, 2, 3, 4)]
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    grads = torch.ops.querydet.ms_deform_attn_fused_backward(
-        value, ctx.spatial_shapes, *others, grad_output, deterministic, mask
-    )
-    first, *rest = (grad if wanted else None for grad, wanted in zip(grads, mask, strict=True))
-    return first, None, *rest
-
-
-def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> None:
-    raise RuntimeError(
-        "second derivatives of querydet::ms_deform_attn_fused are not implemented: its backward is not "
-        "differentiable. Call ms_deform_attn_fused_reference, the PyTorch definition, instead."
-    )
-
-
-def _register() -> torch.library.Library:
-    library = torch.library.Library("querydet", "FRAGMENT")
-    if MISSING_EXTENSION:
-        library.define(_FORWARD_SCHEMA)
-        library.define(_BACKWARD_SCHEMA)
-    # Used for every device without a kernel of its own, which the extension registers.
-    library.impl("ms_deform_attn_fused", _forward_definition, "CompositeExplicitAutograd")
-    library.impl("ms_deform_attn_fused_backward", _backward_definition, "CompositeExplicitAutograd")
-    torch.library.register_fake(FUSED_FORWARD, _forward_fake, lib=library)
-    torch.library.register_fake(FUSED_BACKWARD, _backward_fake, lib=library)
-    torch.library.register_autograd(FUSED_FORWARD, _differentiate, setup_context=_save_inputs, lib=library)
-    torch.library.register_autograd(FUSED_BACKWARD, _refuse_second_derivative, lib=library)
-    return library
-
-
-_LIBRARY = _register()
+OPERATOR = SamplingOperator(
+    "ms_deform_attn_fused(Tensor value, SymInt[] spatial_shapes, Tensor reference_points, Tensor sampling_offsets,"
+    " Tensor attention_logits) -> Tensor",
+    "ms_deform_attn_fused_backward(Tensor value, SymInt[] spatial_shapes, Tensor reference_points,"
+    " Tensor sampling_offsets, Tensor attention_logits, Tensor grad_output, bool deterministic, bool[4] output_mask)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    check_fused_arguments,
+    ms_deform_attn_fused_reference,
+    ms_deform_attn_fused_reference_backward,
+)
+_LIBRARY = OPERATOR.register()

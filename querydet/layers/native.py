@@ -57,33 +57,24 @@ def cpu_instruction_set() -> str | None:
     return None if MISSING_EXTENSION else torch.ops.querydet.cpu_instruction_set()
 
 
-_LEVELS = ("fused", "unfused", "definition")
-_level = "fused"
+_fused = True
 
 
 @contextmanager
-def use_operators(level: str) -> Iterator[None]:
-    """Chooses how deformable attention is computed inside of a ``with`` block, in the whole process.
+def separate_operators() -> Iterator[None]:
+    """Inside of this block, deformable attention computes locations and weights by PyTorch's operators first.
 
-    The results are equal up to rounding; the choice is for exporting, counting and comparing.
-
-    Args:
-        level: "fused", the default: one operator from offsets and logits to the sum. "unfused": locations and weights
-            by PyTorch's operators, then ``querydet::ms_deform_attn``. "definition": PyTorch's own operators only.
-
-    Raises:
-        ValueError: ``level`` is none of these.
+    In the whole process. Otherwise one operator goes from offsets and logits to the sum; the results are equal up to
+    rounding. For counting what is computed, and for comparing.
     """
-    global _level
-    if level not in _LEVELS:
-        raise ValueError(f"level must be one of {_LEVELS}, but got {level!r}")
-    before, _level = _level, level
+    global _fused
+    before, _fused = _fused, False
     try:
         yield
     finally:
-        _level = before
+        _fused = before
 
 
-def chosen_operators() -> str:
-    """The level that :func:`use_operators` chose."""
-    return _level
+def operators_are_fused() -> bool:
+    """False inside of :func:`separate_operators`."""
+    return _fused

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from querydet.layers import fused_deformable_attention, multi_scale_deformable_attention
-from querydet.layers.native import use_operators
+from querydet.layers.ms_deform_attn_reference import ms_deform_attn_fused_reference
 from tests.layers.sampling import SHAPES, assert_near, between_pixels, make_inputs, run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -21,10 +21,9 @@ def deterministic():
     torch.use_deterministic_algorithms(before)
 
 
-def run_fused(value, shapes, references, offsets, logits, grad_output):
+def run_fused(value, shapes, references, offsets, logits, grad_output, function=fused_deformable_attention):
     inputs = [tensor.detach().clone().requires_grad_() for tensor in (value, references, offsets, logits)]
-    with use_operators("fused"):
-        output = fused_deformable_attention(inputs[0], shapes, *inputs[1:])
+    output = function(inputs[0], shapes, *inputs[1:])
     output.backward(grad_output)
     return output.detach(), *(tensor.grad for tensor in inputs)
 
@@ -92,8 +91,7 @@ def test_gpu_fused_agrees_with_cpu(dtype, size, narrow):
         others = [tensor.to(dtype) for tensor in others]
     grad_output = torch.randn(2, 33, 64).to(dtype)
     exact = [tensor.double() for tensor in (value, *others, grad_output)]
-    with use_operators("definition"):
-        wanted = run_fused(exact[0], SHAPES, *exact[1:])
+    wanted = run_fused(exact[0], SHAPES, *exact[1:], function=ms_deform_attn_fused_reference)
     found = run_fused(value.cuda(), SHAPES, *(tensor.cuda() for tensor in (*others, grad_output)))
     tolerance = max(TOLERANCES[dtype], 1e-2 if narrow and dtype.itemsize == 2 else 0)
     for result, numbers in zip(found, wanted, strict=True):

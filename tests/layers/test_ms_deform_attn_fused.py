@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from querydet.layers import fused_deformable_attention, ms_deform_attn_fused, multi_scale_deformable_attention
+from querydet.layers import fused_deformable_attention, multi_scale_deformable_attention
+from querydet.layers.ms_deform_attn_fused import OPERATOR
 from querydet.layers.ms_deform_attn_reference import (
     locate_samples,
     ms_deform_attn_fused_reference,
     ms_deform_attn_fused_reference_backward,
     normalize_logits,
 )
-from querydet.layers.native import MISSING_EXTENSION, use_operators
+from querydet.layers.native import MISSING_EXTENSION, separate_operators
 from tests.layers.sampling import SHAPES, assert_near
 
 needs_extension = pytest.mark.skipif(bool(MISSING_EXTENSION), reason=MISSING_EXTENSION or "is there")
@@ -354,21 +355,16 @@ def test_bad_arguments_name_both_sides(message):
 
 @needs_extension
 def test_extension_has_the_same_schemas_and_kernels_for_the_cpu():
-    for name, schema in (
-        ("ms_deform_attn_fused", ms_deform_attn_fused._FORWARD_SCHEMA),
-        ("ms_deform_attn_fused_backward", ms_deform_attn_fused._BACKWARD_SCHEMA),
-    ):
+    for schema in (OPERATOR.schema, OPERATOR.backward_schema):
+        name = schema.partition("(")[0]
         assert str(getattr(torch.ops.querydet, name).default._schema) == f"querydet::{schema}"
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"querydet::{name}", "CPU")
 
 
-@pytest.mark.parametrize("level", ["unfused", "definition"])
-def test_operators_can_be_chosen(level):
+def test_separate_operators():
     inputs = make_inputs(reference_dim=4)
-    with torch.profiler.profile() as profile, use_operators(level):
+    with torch.profiler.profile() as profile, separate_operators():
         found = fused_deformable_attention(inputs[0], SHAPES, *inputs[1:])
     assert_near(found, fused_deformable_attention(inputs[0], SHAPES, *inputs[1:]), 1e-12)
     ours = {event.name for event in profile.events() if event.name.startswith("querydet::")}
-    assert ours == ({"querydet::ms_deform_attn"} if level == "unfused" else set())
-    with pytest.raises(ValueError, match=r"level must be one of .* but got 'fast'"), use_operators("fast"):
-        pass
+    assert ours == {"querydet::ms_deform_attn"}
