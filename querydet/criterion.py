@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from querydet.assigners.host import Assigner, Request, assign
-from querydet.losses import LossTerm, MatchedPairs
+from querydet.losses import JoinedPredictions, LossTerm, MatchedPairs, join, sum_parts
 from querydet.normalizers import MeanObjects
 from querydet.structures import Assignment, Branch, PredictionSet, Role, Stage, Targets
+from querydet.transfer import send
 
 Normalizer = Callable[[PredictionSet, Targets], float]
 
@@ -79,15 +80,23 @@ class SupervisionRule:
         """
         request = self.request(predictions, targets)
         (assigned,) = assign([request]) if assigned is None else (assigned,)
-        matched = [MatchedPairs.gather(each, request.targets) for each in assigned]
         if self.assign_once:
             place = {each.group.name: number for number, each in enumerate(request.predictions)}
-            matched = [matched[place[each.group.name]] for each in predictions]
+            assigned = [assigned[place[each.group.name]] for each in predictions]
+        by_name: dict[str, list[int]] = {}
+        for number, each in enumerate(predictions):
+            by_name.setdefault(each.suffix, []).append(number)
+        order = [number for numbers in by_name.values() for number in numbers]
+        sets = [predictions[number] for number in order]
+        joined, pairs = join(sets, [assigned[number] for number in order], request.targets)
+        scales = [each.group.weight / self.normalizer(each, request.targets) for each in sets]
+        factors = send(torch.tensor(scales, dtype=joined.boxes.dtype), joined.boxes.device)
         losses: dict[str, Tensor] = {}
-        for each, pairs in zip(predictions, matched, strict=True):
-            scale = each.group.weight / self.normalizer(each, request.targets)
-            for term in self.losses:
-                add_loss(losses, f"loss_{term.name}{each.suffix}", term.weight * scale * term(each, pairs))
+        for term in self.losses:
+            summed = term.weight * factors * sum_of_sets(term, joined, pairs)
+            summed = sum_parts(summed, [len(numbers) for numbers in by_name.values()])
+            for suffix, value in zip(by_name, summed.unbind(), strict=True):
+                add_loss(losses, f"loss_{term.name}{suffix}", value)
         return losses
 
     def describe(self) -> str:
@@ -96,8 +105,26 @@ class SupervisionRule:
         return f"{self.stage.value} {self.role.value} queries{branch}"
 
 
+def sum_of_sets(term: LossTerm, predictions: JoinedPredictions, pairs: MatchedPairs) -> Tensor:
+    """Sums (n,) of a term over each of n prediction sets.
+
+    Raises:
+        ValueError: when the term returns neither a loss of each query nor one of each pair.
+    """
+    values = term(predictions, pairs)
+    if values.shape == predictions.logits.shape[:2]:
+        return sum_parts(values.sum(0), predictions.sizes)
+    if values.shape == pairs.query.shape:
+        return sum_parts(values, pairs.counts)
+    raise ValueError(
+        f"the loss term {term.name} ({type(term).__name__}) has to return a loss of each query "
+        f"{tuple(predictions.logits.shape[:2])} or of each pair {tuple(pairs.query.shape)}, but returned "
+        f"{tuple(values.shape)}: leave the sum to the criterion"
+    )
+
+
 def add_loss(losses: dict[str, Tensor], name: str, value: Tensor) -> None:
-    """Add a loss to those of the same name: groups without a label of their own are summed."""
+    """Add a loss to those of the same name."""
     losses[name] = losses[name] + value if name in losses else value
 
 

@@ -1,22 +1,28 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
-from querydet.losses import FocalLoss, GIoULoss, L1Loss, MatchedPairs
-from querydet.structures import Assignment
+from querydet.criterion import SupervisionRule
+from querydet.losses import FocalLoss, GIoULoss, JoinedPredictions, L1Loss, MatchedPairs, join
+from querydet.structures import Assignment, PredictionSet, QueryGroup, Targets
 from tests.models import make_predictions, make_targets
 from tests.reference import assignment as reference
 
 
-def matched(queries: list[list[int]], objects: list[list[int]], counts: list[int]) -> MatchedPairs:
+def matched(
+    predicted: PredictionSet, queries: list[list[int]], objects: list[list[int]], counts: list[int]
+) -> tuple[JoinedPredictions, MatchedPairs]:
     assignments = tuple(
         Assignment(torch.tensor(query, dtype=torch.int64), torch.tensor(index, dtype=torch.int64))
         for query, index in zip(queries, objects, strict=True)
     )
-    return MatchedPairs.gather(assignments, make_targets(counts))
+    return join([predicted], [assignments], make_targets(counts))
 
 
 def test_terms_agree_with_loops_over_their_definitions() -> None:
-    predicted, pairs = make_predictions(2, 4), matched([[1, 3], [0]], [[1, 0], [0]], [2, 1])
+    predicted, pairs = matched(make_predictions(2, 4), [[1, 3], [0]], [[1, 0], [0]], [2, 1])
     targets = {
         (i, q): label
         for i, q, label in zip(pairs.image.tolist(), pairs.query.tolist(), pairs.labels.tolist(), strict=True)
@@ -27,28 +33,27 @@ def test_terms_agree_with_loops_over_their_definitions() -> None:
         for query in range(4)
         for column in range(5)
     )
-    assert FocalLoss(weight=1.0)(predicted, pairs).item() == pytest.approx(focal, rel=1e-5)
+    assert FocalLoss(weight=1.0)(predicted, pairs).sum().item() == pytest.approx(focal, rel=1e-5)
     l1 = giou = 0.0
     for image, query, gt in zip(pairs.image, pairs.query, pairs.boxes.tolist(), strict=True):
         box = predicted.boxes[image, query].tolist()
         l1 += sum(abs(a - b) for a, b in zip(box, gt, strict=True))
         giou += 1 - reference.giou(box, gt, 1e-6)
-    assert L1Loss(weight=1.0)(predicted, pairs).item() == pytest.approx(l1, rel=1e-5)
-    assert GIoULoss(weight=1.0, eps=1e-6)(predicted, pairs).item() == pytest.approx(giou, rel=1e-5)
+    assert L1Loss(weight=1.0)(predicted, pairs).sum().item() == pytest.approx(l1, rel=1e-5)
+    assert GIoULoss(weight=1.0, eps=1e-6)(predicted, pairs).sum().item() == pytest.approx(giou, rel=1e-5)
 
 
 def test_without_pairs_box_losses_are_zero_and_keep_the_graph() -> None:
-    predicted = make_predictions(1, 3)
+    predicted, pairs = matched(make_predictions(1, 3), [[]], [[]], [0])
     predicted.boxes.requires_grad_()
-    pairs = matched([[]], [[]], [0])
-    total = L1Loss(weight=1.0)(predicted, pairs) + GIoULoss(weight=1.0)(predicted, pairs)
+    total = (L1Loss(weight=1.0)(predicted, pairs) + GIoULoss(weight=1.0)(predicted, pairs)).sum()
     assert total.item() == 0
     total.backward()
     assert torch.equal(predicted.boxes.grad, torch.zeros(1, 3, 4))
 
 
 def test_pairs_look_up_the_objects_of_their_own_image() -> None:
-    pairs = matched([[2], [0]], [[1], [0]], [2, 1])
+    _, pairs = matched(make_predictions(2, 4), [[2], [0]], [[1], [0]], [2, 1])
     targets = make_targets([2, 1])
     assert pairs.image.tolist() == [0, 1]
     assert torch.equal(pairs.boxes, torch.stack([targets.boxes[0][1], targets.boxes[1][0]]))
@@ -57,17 +62,88 @@ def test_pairs_look_up_the_objects_of_their_own_image() -> None:
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
 def test_a_query_of_two_objects_has_the_class_of_the_last_pair_and_the_boxes_of_both(order: list[int]) -> None:
-    predicted, targets = make_predictions(1, 3), make_targets([2])
-    labels = torch.tensor([2, 4])
-    pairs = MatchedPairs(
-        image=torch.zeros(2, dtype=torch.int64),
-        query=torch.tensor([1, 1]),
-        labels=labels[order],
-        boxes=targets.boxes[0][order],
-        ignored=None,
-    )
-    alone = MatchedPairs(pairs.image[1:], pairs.query[1:], pairs.labels[1:], pairs.boxes[1:], None)
+    predicted, pairs = matched(make_predictions(1, 3), [[1, 1]], [order], [2])
+    pairs = replace(pairs, labels=torch.tensor([2, 4])[order])
+    _, alone = matched(make_predictions(1, 3), [[1]], [order[1:]], [2])
+    alone = replace(alone, labels=pairs.labels[1:])
     focal = FocalLoss(weight=1.0)
-    assert focal(predicted, pairs).item() == focal(predicted, alone).item()
-    both = (predicted.boxes[0, 1] - targets.boxes[0]).abs().sum().item()
-    assert L1Loss(weight=1.0)(predicted, pairs).item() == pytest.approx(both)
+    assert torch.equal(focal(predicted, pairs), focal(predicted, alone))
+    both = (predicted.boxes[0, 1] - pairs.boxes).abs().sum().item()
+    assert L1Loss(weight=1.0)(predicted, pairs).sum().item() == pytest.approx(both)
+
+
+def sets_of_a_step() -> list[PredictionSet]:
+    """Two layers of two groups of unequal size, the second with a smaller weight."""
+    found = []
+    for layer in range(2):
+        for name, size, weight in (("primary", 6, 1.0), ("extra", 9, 0.5)):
+            made = make_predictions(2, size, seed=10 * layer + size)
+            group = QueryGroup(name, 0, size, weight=weight, divisor=3, label="o2m" * (name == "extra"))
+            found.append(replace(made, layer=layer, is_last=layer == 1, group=group))
+    return found
+
+
+class FirstQueries:
+    """Gives every object one query, or leaves out queries."""
+
+    def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
+        numbers = [torch.arange(min(count, len(predictions.group) - 4)) for count in targets.counts]
+        ignored = torch.arange(len(predictions.group)) > 6 if len(predictions.group) > 6 else None
+        return tuple(Assignment(each + 1, each.flip(0), ignored) for each in numbers)
+
+
+def rule() -> SupervisionRule:
+    terms = [FocalLoss(weight=1.0), L1Loss(weight=5.0), GIoULoss(weight=2.0)]
+    return SupervisionRule(stage="decoder", assigner=FirstQueries(), losses=terms)
+
+
+def test_sets_have_the_losses_together_that_they_have_alone() -> None:
+    sets, targets = sets_of_a_step(), make_targets([3, 0])
+    together = rule()(sets, targets)
+    alone: dict[str, torch.Tensor] = {}
+    for each in sets:
+        alone |= rule()([each], targets)
+    assert len(together) == 12
+    assert together.keys() == alone.keys()
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name], value, msg=name)
+    summed = rule()([replace(each, layer=1, is_last=True) for each in sets], targets)
+    for name, value in summed.items():
+        torch.testing.assert_close(
+            value, sum(v for key, v in alone.items() if key.removesuffix("_0") == name), msg=name
+        )
+
+
+class CountCalls(TorchFunctionMode):
+    calls = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.calls += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_more_layers_cost_hardly_more_operators() -> None:
+    # On a GPU a step of small tensors takes as long as starting its operators.
+    counted = []
+    for layers in (1, 12):
+        sets = [replace(make_predictions(2, 6), layer=layer, is_last=False) for layer in range(layers)]
+        targets = make_targets([2, 1])
+        assigned = [FirstQueries()(each, targets) for each in sets]
+        with CountCalls() as counter:
+            rule()(sets, targets, assigned)
+        counted.append(counter.calls)
+    assert counted[1] < counted[0] + 12 * 8, counted  # reading sizes included
+
+
+def test_a_term_that_sums_itself_is_told_not_to() -> None:
+    class Total:
+        name, weight = "total", 1.0
+
+        def __call__(self, predictions: JoinedPredictions, matched: MatchedPairs) -> torch.Tensor:
+            return predictions.boxes.sum()
+
+    summing = SupervisionRule(stage="decoder", assigner=FirstQueries(), losses=[Total()])
+    with pytest.raises(
+        ValueError, match=r"total \(Total\) has to return a loss of each query \(2, 6\) or of each pair"
+    ):
+        summing([make_predictions(2, 6)], make_targets([1, 1]))

@@ -13,7 +13,7 @@ from torch import Tensor
 from querydet.assigners import IoUAssigner
 from querydet.assigners.selection import ThresholdMatcher
 from querydet.criterion import SupervisionRule
-from querydet.losses import FocalLoss, GIoULoss, L1Loss, MatchedPairs
+from querydet.losses import FocalLoss, GIoULoss, L1Loss, join
 from querydet.structures import PredictionSet, QueryGroup, Stage, Targets
 from tests.models import make_predictions, make_targets
 
@@ -78,9 +78,9 @@ def test_losses_of_the_vector() -> None:
     for query, label, value in ((0, 1, 2.0), (2, 2, 1.0), (4, 2, 0.0), (8, 1, -1.0)):
         logits[query, label] = value
     predicted, targets = start_from(QUERIES, logits), objects(OBJECTS, torch.tensor([1, 2, 1]))
-    matched = MatchedPairs.gather(official()(predicted, targets), targets)
+    joined, matched = join([predicted], [official()(predicted, targets)], targets)
     found = [
-        term(predicted, matched).item() / 3 for term in (FocalLoss(weight=1), L1Loss(weight=1), GIoULoss(weight=1))
+        term(joined, matched).sum().item() / 3 for term in (FocalLoss(weight=1), L1Loss(weight=1), GIoULoss(weight=1))
     ]
     assert found == pytest.approx([1.540347, 0.062667, 0.479434], abs=2e-6)
 

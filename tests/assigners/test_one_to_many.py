@@ -8,7 +8,7 @@ from torch import Tensor
 
 from querydet.assigners import HungarianAssigner, OneToManyAssigner
 from querydet.assigners.one_to_many import merge
-from querydet.losses import FocalLoss, GIoULoss, L1Loss, MatchedPairs
+from querydet.losses import FocalLoss, GIoULoss, L1Loss, join
 from querydet.structures import Assignment, Branch, PredictionSet, Targets
 from tests.models import make_predictions, make_targets
 
@@ -95,9 +95,9 @@ def test_the_union_needs_the_one_to_one_read_out() -> None:
 )
 def test_losses_of_the_released_code(assigner, wanted: tuple[float, float, float]) -> None:
     predictions, targets = recorded()
-    matched = MatchedPairs.gather(assigner(predictions, targets), targets)
+    joined, matched = join([predictions], [assigner(predictions, targets)], targets)
     for loss, value in zip((FocalLoss(weight=1.0), L1Loss(weight=1.0), GIoULoss(weight=1.0)), wanted, strict=True):
-        assert loss(predictions, matched).item() / 3 == pytest.approx(value, abs=2e-6)
+        assert loss(joined, matched).sum().item() / 3 == pytest.approx(value, abs=2e-6)
 
 
 def test_k_limits_the_queries_of_an_object() -> None:
