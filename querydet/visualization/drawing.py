@@ -37,11 +37,9 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
         (H * s, W * s, 3), RGB, uint8 with a whole factor s >= 1 that lifts the short side to about `MIN_SIDE`,
         or less where the long side would exceed `MAX_SIDE`.
     """
-    scale = max(1, min(round(MIN_SIDE / min(image.shape[:2])), MAX_SIDE // max(image.shape[:2])))
-    visualizer = Visualizer(image, scale=scale, font_size_scale=FONT_SCALE)
+    visualizer = Visualizer(image, scale=drawing_scale(image), font_size_scale=FONT_SCALE)
     kind = "pred" if instances.has("pred_boxes") else "gt"
-    boxes = instances.get(f"{kind}_boxes").tensor.detach().cpu().numpy()
-    boxes = boxes.clip(1, np.array([image.shape[1], image.shape[0]] * 2) - 1)  # a label off the image cannot be read
+    boxes = on_image(instances.get(f"{kind}_boxes").tensor.detach().cpu().numpy(), image)
     classes = instances.get(f"{kind}_classes").tolist()
     labels = [class_names[index] if index < len(class_names) else str(index) for index in classes]
     if instances.has("scores"):
@@ -50,6 +48,16 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
         colors = [class_color(index) for index in classes]
         visualizer.overlay_instances(boxes=boxes, labels=labels, assigned_colors=colors, alpha=1.0)
     return visualizer.output.get_image()
+
+
+def drawing_scale(image: np.ndarray) -> int:
+    """The whole factor by which an image (H, W, 3) is enlarged so that labels can be read."""
+    return max(1, min(round(MIN_SIDE / min(image.shape[:2])), MAX_SIDE // max(image.shape[:2])))
+
+
+def on_image(boxes_xyxy_abs: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) clipped to the image: a label off the image cannot be read."""
+    return boxes_xyxy_abs.clip(1, np.array([image.shape[1], image.shape[0]] * 2) - 1)
 
 
 def instances_of_record(record: dict[str, Any]) -> Instances:

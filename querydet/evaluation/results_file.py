@@ -1,0 +1,160 @@
+"""Detections from a file in COCO's results format, checked against the data set that they are for."""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from querydet.data.catalog import DetectionDataset
+from querydet.evaluation.coco import category_ids
+
+logger = logging.getLogger(__name__)
+
+RESULTS_FILE = "coco_instances_results.json"  # Detectron2's name, also of `querydet.evaluation.CocoEvaluator`
+RUN_FOLDERS = ("", "inference")  # where a run's folder has it
+SHOWN = 5  # problems that an error lists
+
+
+def find_results(path: str) -> str:
+    """The results file of a run's folder, or the file itself.
+
+    Raises:
+        FileNotFoundError: there is none, with how to make one.
+    """
+    if not os.path.isdir(path):
+        if os.path.isfile(path):
+            return path
+        raise FileNotFoundError(f"{path} does not exist: give a {RESULTS_FILE}, or the folder of a run that has one")
+    for folder in RUN_FOLDERS:
+        found = os.path.join(path, folder, RESULTS_FILE)
+        if os.path.isfile(found):
+            return found
+    config = os.path.join(path, "config.yaml")
+    source = config if os.path.isfile(config) else "CONFIG"
+    raise FileNotFoundError(
+        f"{path} has no {RESULTS_FILE}: write one with\n  python train_net.py --config-file {source} --eval-only "
+        f"train.init_checkpoint={os.path.join(path, 'model_final.pth')} "
+        f"dataloader.evaluator.output_dir={os.path.join(path, RUN_FOLDERS[1])}"
+    )
+
+
+def read_results(path: str, dataset: DetectionDataset) -> dict[Any, np.ndarray]:
+    """Reads detections.
+
+    Detections that are not finite are left out with a warning, as in `querydet.evaluation.CocoEvaluator`; so is named
+    how many lie outside of their images, which other image sizes than those of the data set would explain.
+
+    Args:
+        path: json with a list of ``image_id, category_id, bbox (x, y, w, h), score``.
+        dataset: the loaded data set.
+
+    Returns:
+        By image id, for the images that have detections: (n, 6) float64, x, y, w, h, score, class index.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not in that format, or names images or categories that the data set does not have, scores
+            outside [0, 1] or boxes of negative size; the first of each are listed.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"results file {path} does not exist")
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not json: {error}") from error
+    if not isinstance(content, list):
+        raise ValueError(
+            f"{path} holds a {type(content).__name__}, not a list of detections (image_id, category_id, bbox, score); "
+            "annotations belong to --annotations"
+        )
+    checks = _Checks(dataset)
+    found: dict[Any, list[list[float]]] = {}
+    for place, entry in enumerate(content):
+        row = checks.row(place, entry)
+        if row is not None:
+            found.setdefault(entry["image_id"], []).append(row)
+    checks.report(path, len(content))
+    return {image_id: np.array(rows, dtype=np.float64) for image_id, rows in found.items()}
+
+
+class _Checks:
+    """Turns entries into rows and remembers what is wrong with them."""
+
+    def __init__(self, dataset: DetectionDataset) -> None:
+        self._sizes = {record["image_id"]: (record["width"], record["height"]) for record in dataset}
+        self._classes = {identifier: index for index, identifier in enumerate(category_ids(dataset))}
+        self._problems: dict[str, list[str]] = {}
+        self._nonfinite = self._outside = 0
+
+    def row(self, place: int, entry: Any) -> list[float] | None:
+        """The row of an entry; None if it cannot be used."""
+        values = _numbers(entry)
+        if values is None:
+            self._problem("are not detections with image_id, category_id, bbox and score", place, repr(entry))
+            return None
+        if not _hashable(entry["image_id"]) or entry["image_id"] not in self._sizes:
+            self._problem("are for images that the data set does not have", place, f"{entry['image_id']!r}")
+            return None
+        if not _hashable(entry["category_id"]) or entry["category_id"] not in self._classes:
+            known = ", ".join(str(each) for each in list(self._classes)[:SHOWN])
+            shown = f"{entry['category_id']!r}"
+            self._problem(f"have categories that the data set does not have (it has {known}, ...)", place, shown)
+            return None
+        if not all(math.isfinite(value) for value in values):
+            self._nonfinite += 1
+            return None
+        *box, score = values
+        if not 0 <= score <= 1:
+            self._problem("have scores outside [0, 1]: scores are probabilities", place, f"{score:g}")
+            return None
+        if box[2] < 0 or box[3] < 0:
+            self._problem("have boxes of negative size: a bbox is x, y, width, height", place, str(box))
+            return None
+        width, height = self._sizes[entry["image_id"]]
+        self._outside += box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0
+        return [*box, score, float(self._classes[entry["category_id"]])]
+
+    def _problem(self, kind: str, place: int, shown: str) -> None:
+        self._problems.setdefault(kind, []).append(f"entry {place}: {shown[:80]}")
+
+    def report(self, path: str, entries: int) -> None:
+        """Raises or warns of what was found."""
+        if self._problems:
+            lines = [f"{path} does not fit the data set:"]
+            for kind, places in self._problems.items():
+                more = "; ..." if len(places) > SHOWN else ""
+                lines.append(f"  {len(places)} of {entries} entries {kind} ({'; '.join(places[:SHOWN])}{more})")
+            raise ValueError("\n".join(lines))
+        if self._nonfinite:
+            logger.warning("%s: left out %d of %d detections, which are not finite", path, self._nonfinite, entries)
+        if self._outside:
+            logger.warning(
+                "%s: %d of %d boxes lie outside of their images: were they found on images of another size?",
+                path,
+                self._outside,
+                entries,
+            )
+        if not entries:
+            logger.warning("%s has no detections", path)
+
+
+def _numbers(entry: Any) -> list[float] | None:
+    """Box and score of an entry; None if it is not one."""
+    if not isinstance(entry, Mapping) or not {"image_id", "category_id", "bbox", "score"} <= entry.keys():
+        return None
+    box = entry["bbox"]
+    if not isinstance(box, Sequence) or isinstance(box, str) or len(box) != 4:
+        return None
+    values = [*box, entry["score"]]
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        return None
+    return [float(value) for value in values]
+
+
+def _hashable(value: Any) -> bool:
+    return isinstance(value, int | str)

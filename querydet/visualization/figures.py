@@ -1,0 +1,30 @@
+"""Matplotlib figures without a window, as files or bytes, as many as wanted and from any thread."""
+
+import io
+import os
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+DPI = 110
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of that many inches."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="tight")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: str) -> None:
+    """Writes a figure to a file; its folder is made if needed."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    figure.savefig(path)
+
+
+def png_of(figure: Figure, **options: Any) -> bytes:
+    """The figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", **options)
+    return buffer.getvalue()

@@ -1,0 +1,92 @@
+"""The tool on files, with pictures."""
+
+import json
+
+import pytest
+from PIL import Image
+
+CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two images with a cat each, and detections: a cat, a dog on the other cat, and one on nothing."""
+    images = []
+    for number in (1, 2):
+        Image.new("RGB", (120, 80), "gray").save(tmp_path / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 120, "height": 80})
+    box = [10, 10, 40, 40]
+    annotations = [
+        {"id": number, "image_id": number, "category_id": 3, "bbox": box, "area": 1600, "iscrowd": 0}
+        for number in (1, 2)
+    ]
+    truth = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    found = [
+        {"image_id": 1, "category_id": 3, "bbox": box, "score": 0.9},
+        {"image_id": 2, "category_id": 7, "bbox": box, "score": 0.8},
+        {"image_id": 2, "category_id": 3, "bbox": [80, 50, 20, 20], "score": 0.7},
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    return tmp_path
+
+
+def test_from_files(tool, data, capsys):
+    command = [str(data / "results.json"), "--annotations", str(data / "truth.json"), "--images", str(data)]
+    assert tool("analyze_errors").main([*command, "--output", str(data / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "+ classification" in text
+    assert "worst.png" in text
+    analysis = json.loads((data / "out" / "errors.json").read_text())
+    assert analysis["sizes"]["all"]["counts"]["classification"] == 1
+    assert analysis["sizes"]["all"]["counts"]["background"] == 1
+    assert analysis["confusion"]["matrix"] == [[1, 1, 0], [0, 0, 0], [1, 0, 0]]
+    assert [each["image_id"] for each in analysis["worst"]] == [2, 1]
+    for name in ("costs", "precision", "confusion", "worst"):
+        assert len(set(Image.open(data / "out" / f"{name}.png").convert("L").resize((64, 64)).tobytes())) > 10
+
+
+def test_without_images_nothing_is_drawn_on_them(tool, data, capsys):
+    (data / "1.png").unlink()
+    assert tool("analyze_errors").main([str(data / "results.json"), "--annotations", str(data / "truth.json")]) == 0
+    assert (data / "errors" / "costs.png").is_file()
+    assert "worst.png" not in capsys.readouterr().out
+
+
+def test_a_run_knows_its_test_set(tool, config, toy_data, tmp_path):
+    from querydet.config import load_config, save_config
+
+    run = tmp_path / "run"
+    (run / "inference").mkdir(parents=True)
+    save_config(load_config(config), str(run / "config.yaml"))
+    (run / "inference" / "coco_instances_results.json").write_text("[]")
+    assert tool("analyze_errors").main([str(run), "--worst", "1"]) == 0
+    analysis = json.loads((run / "inference" / "errors" / "errors.json").read_text())
+    assert analysis["sizes"]["all"]["AP"] == 0
+    assert analysis["sizes"]["all"]["counts"]["missed"] == analysis["sizes"]["all"]["objects"] > 0
+
+
+def test_images_of_another_size(tool, data):
+    from detectron2.data.detection_utils import SizeMismatchError
+
+    Image.new("RGB", (60, 40)).save(data / "2.png")
+    command = [str(data / "results.json"), "--annotations", str(data / "truth.json"), "--images", str(data)]
+    with pytest.raises(SizeMismatchError, match="Mismatched image shape"):
+        tool("analyze_errors").main(command)
+
+
+def test_what_is_missing_is_said(tool, data, capsys):
+    main = tool("analyze_errors").main
+    with pytest.raises(ValueError, match=r"no config\.yaml beside .*give --config-file, or --annotations"):
+        main([str(data / "results.json")])
+    with pytest.raises(FileNotFoundError, match="coco_instances_results"):
+        main([str(data)])
+    with pytest.raises(SystemExit):
+        main([str(data / "results.json"), "--images", str(data)])
+    assert "--images belongs to --annotations" in capsys.readouterr().err
+
+
+def test_help(tool, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        tool("analyze_errors").main(["--help"])
+    assert "localisation    the right class, but a poor box" in capsys.readouterr().out
