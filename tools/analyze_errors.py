@@ -131,7 +131,7 @@ def _progress(images: Iterable[Any]) -> Iterable[Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     parser = argument_parser()
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # changes of the config may stand behind the options
     if args.annotations and (args.config_file or args.overrides):
         parser.error("give --config-file or --annotations, not both")
     if args.images and not args.annotations:

@@ -78,6 +78,25 @@ def instability(first: Matching, second: Matching) -> float:
     return changes / len(first.images)
 
 
+def compare(first: Matching | None, second: Matching) -> dict[str, float]:
+    """``IS``, ``IS_relative`` and ``objects`` of the second matching after the first, see `InstabilityEvaluator`.
+
+    Raises:
+        ValueError: the two are of other images, other objects, or another kind of queries.
+    """
+    score = -1.0 if first is None else instability(first, second)
+    total = sum(each.objects for each in second.images.values())
+    mean = total / len(second.images) if second.images else 0.0
+    relative = score / (2 * mean) if score >= 0 and mean else -1.0
+    return {"IS": score, "IS_relative": relative, "objects": mean}
+
+
+def as_matching(found: Mapping[Any, tuple[str, ImageMatching]]) -> Matching:
+    """The matching of a data set from what `InstabilityEvaluator` measures of its images."""
+    identity = next((kind for kind, _ in found.values()), "query")
+    return Matching(identity, {image_id: each for image_id, (_, each) in found.items()})
+
+
 def save_matching(matching: Matching, path: str) -> None:
     """Writes a matching as json."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
@@ -212,12 +231,6 @@ class InstabilityEvaluator(PerImageEvaluator):
 
     def summarise(self, found: dict[Any, tuple[str, ImageMatching]]) -> dict[str, dict[str, float]]:
         """``{"instability": {...}}``."""
-        identity = next((kind for kind, _ in found.values()), "query")
-        matching = Matching(identity, {image_id: each for image_id, (_, each) in found.items()})
+        matching = as_matching(found)
         previous = self._history.add(matching)
-        other = self._against or previous
-        score = -1.0 if other is None else instability(other, matching)
-        total = sum(each.objects for each in matching.images.values())
-        mean = total / len(matching.images) if matching.images else 0.0
-        relative = score / (2 * mean) if score >= 0 and mean else -1.0
-        return {"instability": {"IS": score, "IS_relative": relative, "objects": mean}}
+        return {"instability": compare(self._against or previous, matching)}

@@ -60,7 +60,7 @@ def test_a_run_knows_its_test_set(tool, config, toy_data, tmp_path):
     (run / "inference").mkdir(parents=True)
     save_config(load_config(config), str(run / "config.yaml"))
     (run / "inference" / "coco_instances_results.json").write_text("[]")
-    assert tool("analyze_errors").main([str(run), "--worst", "1"]) == 0
+    assert tool("analyze_errors").main([str(run), "--worst", "1", "dataloader.test.batch_size=1"]) == 0
     analysis = json.loads((run / "inference" / "errors" / "errors.json").read_text())
     assert analysis["sizes"]["all"]["AP"] == 0
     assert analysis["sizes"]["all"]["counts"]["missed"] == analysis["sizes"]["all"]["objects"] > 0

@@ -1,0 +1,108 @@
+"""The matching of a model's checkpoints with a data set, for the instability score between any two of them."""
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from detectron2.config import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from querydet.checkpoint import load_weights
+from querydet.data.catalog import DetectionDataset, check_num_classes, check_same_classes, class_names
+from querydet.detector import QueryDetector
+from querydet.engine.instability import FOLDER, training_assigner
+from querydet.engine.training import build_model
+from querydet.evaluation.instability import InstabilityEvaluator, Matching, as_matching, load_matching
+from querydet.evaluation.predictor import run_model
+from querydet.evaluation.queries import WithQueries
+
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+
+
+def states_of(path: str) -> list[str]:
+    """The states that a path names, in the order of training.
+
+    Args:
+        path: a file, or the folder of a run: its kept matchings (``train.instability``), otherwise its checkpoints.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    if os.path.isfile(path):
+        return [path]
+    if not os.path.isdir(path):
+        raise FileNotFoundError(f"{path} does not exist: give checkpoints, matchings or the folder of a run")
+    for folder in (path, os.path.join(path, FOLDER)):
+        kept = sorted(glob.glob(os.path.join(glob.escape(folder), "matching_*.json")))
+        kept = [name for name in kept if re.fullmatch(r"matching_\d+\.json", os.path.basename(name))]
+        if len(kept) > 1:
+            return kept
+    numbered = glob.glob(os.path.join(glob.escape(path), "model_*.pth"))
+    found = sorted(name for name in numbered if re.fullmatch(r"model_\d+\.pth", os.path.basename(name)))
+    final = os.path.join(path, "model_final.pth")
+    found += [final] if os.path.isfile(final) else []
+    if not found:
+        raise FileNotFoundError(
+            f"{path} has no matchings and no checkpoints: train with train.instability.enabled=True, or keep "
+            "checkpoints with train.checkpointer.period and train.checkpointer.max_to_keep"
+        )
+    return found
+
+
+class CheckpointMatcher:
+    """Matches the test data of a config with the queries of one checkpoint after the other.
+
+    Args:
+        cfg: of the run.
+        progress: wraps the batches; it is told what they are for.
+
+    Raises:
+        ValueError: the model is none of querydet's detectors, or has other classes than the test data.
+    """
+
+    def __init__(self, cfg: DictConfig, progress: Progress) -> None:
+        self._cfg, self._progress = cfg, progress
+        self._loader = instantiate(cfg.dataloader.test)
+        mapped = self._loader.dataset
+        self._dataset = DetectionDataset([mapped.record(index) for index in range(len(mapped))], mapped.name)
+        check_num_classes(cfg.model.num_classes, mapped)
+        self._model: nn.Module = build_model(cfg)
+        if not isinstance(self._model, QueryDetector):
+            kind = type(self._model).__name__
+            raise ValueError(f"instability needs one of querydet's detectors of queries, and the model is a {kind}")
+
+    def __call__(self, path: str) -> Matching:
+        """The matching of a checkpoint.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it does not fit the config.
+        """
+        trained = load_weights(self._model, path, use_ema=self._cfg.train.ema.enabled)
+        if trained:
+            check_same_classes(trained, class_names(self._dataset))
+        assert isinstance(self._model, QueryDetector)
+        detector = WithQueries(self._model)
+        evaluator = InstabilityEvaluator(
+            dataset=self._dataset, assigner=training_assigner(self._model), distributed=False
+        )
+        evaluator.reset()
+        for batch in self._progress(self._loader, os.path.basename(path)):
+            evaluator.process(batch, run_model(detector, batch))
+        found = evaluator.gather()
+        assert found is not None  # of this process alone
+        return as_matching(found)
+
+
+def read_or_match(paths: Sequence[str], matcher: Callable[[], CheckpointMatcher]) -> Iterator[tuple[str, Matching]]:
+    """The matchings of states, one after the other; a matcher is made when the first checkpoint needs one."""
+    made: CheckpointMatcher | None = None
+    for path in paths:
+        if path.endswith(".json"):
+            yield path, load_matching(path)
+        else:
+            made = made or matcher()
+            yield path, made(path)

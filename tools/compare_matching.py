@@ -1,0 +1,119 @@
+"""Says how much the matching of queries with objects changes between checkpoints: the instability score IS.
+
+    python tools/compare_matching.py RUN                             # what a run kept, each with the one before
+    python tools/compare_matching.py RUN/model_0001529.pth RUN/model_final.pth [key=value ...]
+    python tools/compare_matching.py first.pth second.pth --config-file CONFIG
+    python tools/compare_matching.py RUN/matching/matching_0000100.json RUN/matching/matching_0000200.json
+
+IS (DN-DETR, arXiv 2203.01305, section 3.2) is the mean, over the images of the test set, of the queries whose object is
+another one than in the state before, or none; it is at most twice the mean number of objects. IS_relative is IS as a
+part of that maximum. A state is a checkpoint, or a matching that training kept (train.instability.enabled=True). RUN is
+a folder: its matchings, or where it has none its checkpoints, are compared in their order.
+
+Queries of models with two stages are told apart by the encoder's token that they were made from (docs/evaluation.md).
+CONFIG is a LazyConfig file, a config.yaml, or the name of a config that comes with querydet; without it the config.yaml
+beside the first checkpoint is used.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+from querydet.checkpoint.atomic import atomic_write
+from querydet.config import load_config
+from querydet.engine.matching_states import CheckpointMatcher, read_or_match, states_of
+from querydet.evaluation.instability import Matching, compare, save_matching
+
+MEASURES = ("IS", "IS_relative", "objects")
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "states",
+        nargs="+",
+        metavar="STATE",
+        help="checkpoints, matchings or a run's folder; then changes of the config",
+    )
+    parser.add_argument("--config-file", help="of the checkpoints (default: config.yaml beside the first one)")
+    parser.add_argument("--against-first", action="store_true", help="compare with the first state, not the one before")
+    parser.add_argument("--output", help="also write the table to this json file")
+    parser.add_argument("--keep", metavar="FOLDER", help="also write the matching of every checkpoint into this folder")
+    return parser
+
+
+def split(items: Sequence[str]) -> tuple[list[str], list[str]]:
+    """States, and changes of the config (``key=value`` that is no file)."""
+    overrides = [item for item in items if "=" in item and not os.path.exists(item)]
+    return [item for item in items if item not in overrides], overrides
+
+
+def find_config(path: str) -> str:
+    """The config beside a checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = os.path.join(os.path.dirname(os.path.abspath(path)), "config.yaml")
+    if not os.path.isfile(found):
+        raise FileNotFoundError(f"no config.yaml beside {path}: give --config-file")
+    return found
+
+
+def _matcher(args: argparse.Namespace, paths: Sequence[str], overrides: Sequence[str]) -> CheckpointMatcher:
+    checkpoints = [path for path in paths if not path.endswith(".json")]
+    cfg = load_config(args.config_file or find_config(checkpoints[0]), overrides)
+    return CheckpointMatcher(cfg, _progress)
+
+
+def _progress(batches: Iterable[Any], name: str) -> Iterable[Any]:
+    return tqdm(batches, desc=name, unit="batch", disable=None, leave=False)
+
+
+def _keep(matching: Matching, path: str, folder: str) -> None:
+    stem = os.path.splitext(os.path.basename(path))[0]
+    save_matching(matching, os.path.join(folder, f"{stem}.json"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argument_parser()
+    args = parser.parse_intermixed_args(argv)  # changes of the config may stand behind the options
+    states, overrides = split(args.states)
+    paths = [path for state in states for path in states_of(state)]
+    if len(paths) < 2:
+        parser.error(f"two states are needed to compare, found {', '.join(paths) or 'none'}")
+    rows: list[dict[str, Any]] = []
+    reference: Matching | None = None
+    before = ""
+    for path, matching in read_or_match(paths, partial(_matcher, args, paths, overrides)):
+        if args.keep and not path.endswith(".json"):
+            _keep(matching, path, args.keep)
+        if reference is not None:
+            rows.append({"state": path, "compared_with": before, **compare(reference, matching)})
+        if reference is None or not args.against_first:
+            reference, before = matching, path
+    shown = [[_short(row["state"]), _short(row["compared_with"]), *(row[name] for name in MEASURES)] for row in rows]
+    print(tabulate(shown, headers=("state", "compared with", *MEASURES), floatfmt=".3f"))
+    if args.output:
+        os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
+        with atomic_write(args.output) as file:
+            file.write(json.dumps(rows, indent=1).encode())
+        print(f"wrote {args.output}")
+    return 0
+
+
+def _short(path: str) -> str:
+    return os.path.join(os.path.basename(os.path.dirname(os.path.abspath(path))), os.path.basename(path))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
