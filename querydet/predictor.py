@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from querydet.checkpoint import check_exists, load_weights
 from querydet.config import apply_overrides, load_config
-from querydet.data.catalog import check_num_classes, class_names
+from querydet.data.catalog import DetectionDataset, check_num_classes, class_names
 from querydet.engine.setup import resolve_device
 from querydet.evaluation import ArrayPredictor, category_ids
 from querydet.visualization import draw_instances
@@ -68,7 +68,7 @@ class Predictor(ArrayPredictor):
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        cfg, path = _find(config, weights, overrides)
+        cfg, path = find_model(config, weights, overrides)
         check_exists(path)
         model = instantiate(cfg.model).to(resolve_device(device or cfg.train.device)).eval()
         trained = load_weights(model, path, use_ema=cfg.train.ema.enabled)
@@ -88,12 +88,21 @@ class Predictor(ArrayPredictor):
     def category_ids(self) -> list[int]:
         """The classes' ids in the json of the config's test data, where it is there and has these; else 1, 2, 3 ..."""
         try:
-            dataset = instantiate(self._test_data)
+            dataset = self.load_test_data()
         except FileNotFoundError:
             dataset = None
         if dataset is None or class_names(dataset) != self.class_names:
             return list(range(1, len(self.class_names) + 1))
         return category_ids(dataset)
+
+    def load_test_data(self) -> DetectionDataset:
+        """The config's test data.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            ValueError: it cannot be used.
+        """
+        return instantiate(self._test_data)
 
     @overload
     def __call__(self, images: Picture) -> Instances: ...
@@ -191,10 +200,21 @@ def find_class_names(cfg: DictConfig, given: Sequence[str] | None, trained: Sequ
     return class_names(dataset)
 
 
-def _find(
-    config: str | os.PathLike | DictConfig, weights: str | os.PathLike | None, overrides: Sequence[str]
+def find_model(
+    config: str | os.PathLike | DictConfig, weights: str | os.PathLike | None, overrides: Sequence[str] = ()
 ) -> tuple[DictConfig, str]:
-    """The complete config and the path of the weights; both may come from the model zoo."""
+    """The complete config of a model and the path of its weights; both may come from the model zoo.
+
+    Args:
+        config: as of :class:`Predictor`.
+        weights: as of :class:`Predictor`.
+        overrides: changes of the config, ``key=value``.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+        KeyError: no such name in the model zoo.
+        ValueError: a config in memory without weights.
+    """
     if isinstance(config, DictConfig):
         if weights is None:
             raise ValueError("a config alone does not say which weights: give a checkpoint")

@@ -9,6 +9,7 @@ from detectron2.config import LazyCall as L
 from querydet.evaluation import (
     ATDEvaluator,
     CalibrationEvaluator,
+    CandidateEvaluator,
     CocoEvaluator,
     DuplicateEvaluator,
     InstabilityEvaluator,
@@ -37,4 +38,5 @@ evaluators = {
     "calibration": L(CalibrationEvaluator)(
         dataset=_dataset, num_bins=10, iou_threshold=0.5, min_score=0.0, output_dir=None
     ),
+    "candidates": L(CandidateEvaluator)(dataset=_dataset, count=20, alpha=0.3, layer=None, output_dir=None),
 }

@@ -26,6 +26,9 @@ train = {
     # How many queries change their object from one evaluation to the next (instability/IS), and how often that is
     # measured on the test data; see docs/evaluation.md.
     "instability": {"enabled": False, "period": 1},
+    # Pictures of training batches, denoising queries and predictions, in pictures/ of the output folder and in
+    # TensorBoard: every so often, of so many images, predictions of at least this score; see docs/pictures.md.
+    "pictures": {"enabled": False, "period": 1, "num_images": 4, "threshold": 0.3},
     # With --eval-only: every image also at these scales and mirrored. ensemble: None is suppression for a model that
     # suppresses its detections, and DINO's one-to-one ensembling for all others; see docs/evaluation.md.
     "test_time_augmentation": {"enabled": False, "scales": [0.75, 1.25], "flip": True, "ensemble": None},

@@ -39,6 +39,7 @@ def build_hooks(
     ema: AveragedModel | None,
     evaluation: Callable[[], dict[str, Any]],
     stability: Callable[[], dict[str, Any]] | None,
+    pictures: HookBase | None,
 ) -> list[HookBase | None]:
     """The order matters, see `querydet.engine.hooks`."""
     train, main = cfg.train, comm.is_main_process()
@@ -66,6 +67,7 @@ def build_hooks(
         stop,
         EvalHook(eval_period, evaluation, stop.stop, train.max_failed_evaluations),
         _instability_hook(train, length, stability, stop),
+        pictures,
         BestCheckpointer(checkpointer, options.best_metric) if saves else None,
         writer if main else None,
         BadImagesReport(train.output_dir) if main else None,

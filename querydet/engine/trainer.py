@@ -105,7 +105,7 @@ class Trainer(SimpleTrainer):
 
     def _step(self) -> None:
         start = time.perf_counter()
-        batch = next(self._data_loader_iter)
+        batch = self.batch = next(self._data_loader_iter)
         self._news = {"data_time": time.perf_counter() - start}
         self.step_applied = False
         self._statistics.keep()

@@ -23,6 +23,7 @@ from querydet.engine.build_hooks import build_hooks, evaluate_weights
 from querydet.engine.evaluation import build_evaluation
 from querydet.engine.hooks import build_ema
 from querydet.engine.instability import track_instability
+from querydet.engine.pictures import picture_hook
 from querydet.engine.run_length import RunLength
 from querydet.engine.run_record import describe_run
 from querydet.engine.setup import check_writable, resolve_device, seed_everything
@@ -119,7 +120,8 @@ def _train(
     trainer.request = request
     evaluation = partial(evaluate_weights, cfg, test, model, ema, results, request)
     stability = track_instability(cfg, test, model, ema, request)
-    trainer.register_hooks(build_hooks(cfg, trainer, checkpointer, length, ema, evaluation, stability))
+    pictures = picture_hook(cfg, model, ema, test, length)
+    trainer.register_hooks(build_hooks(cfg, trainer, checkpointer, length, ema, evaluation, stability, pictures))
     if checkpoint:
         checkpointer.resume(checkpoint)
     else:

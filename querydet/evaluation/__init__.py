@@ -2,6 +2,7 @@
 
 from querydet.evaluation.atd import ATDEvaluator
 from querydet.evaluation.calibration import CalibrationEvaluator
+from querydet.evaluation.candidates import CandidateEvaluator
 from querydet.evaluation.coco import CocoEvaluator, category_ids, ground_truth
 from querydet.evaluation.duplicates import DuplicateEvaluator
 from querydet.evaluation.ensemble import NMSEnsemble, OneToOneEnsemble
@@ -16,6 +17,7 @@ __all__ = [
     "ATDEvaluator",
     "ArrayPredictor",
     "CalibrationEvaluator",
+    "CandidateEvaluator",
     "CocoEvaluator",
     "CocoWriter",
     "DuplicateEvaluator",

@@ -93,12 +93,16 @@ class MultiScaleDeformableAttention(nn.Module):
         if padding is not None:
             value = value.masked_fill(padding.unsqueeze(-1), 0.0)
         value = value.unflatten(-1, (self.num_heads, self.embed_dim // self.num_heads))
-        offsets = self.sampling_offsets(query)
-        offsets = offsets.unflatten(-1, (self.num_heads, self.num_levels, self.num_points, 2))
-        logits = self.attention_weights(query).unflatten(-1, (self.num_heads, self.num_levels, self.num_points))
+        offsets, logits = self.predict_points(query)
         # Coordinates are never 16 bit: the operator takes references in float32 beside 16-bit values.
         reference = reference_boxes.to(torch.promote_types(value.dtype, torch.float32))
         return self.output_proj(fused_deformable_attention(value, shapes, reference, offsets, logits))
+
+    def predict_points(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Offsets (B, Q, M, L, P, 2) and logits (B, Q, M, L, P) of the points that queries (B, Q, C) sample."""
+        shape = (self.num_heads, self.num_levels, self.num_points)
+        offsets = self.sampling_offsets(query).unflatten(-1, (*shape, 2))
+        return offsets, self.attention_weights(query).unflatten(-1, shape)
 
     def _check(
         self, query: Tensor, reference_boxes: Tensor, tokens: Tensor, shapes: LevelShapes, padding: Tensor | None

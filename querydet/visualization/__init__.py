@@ -2,15 +2,30 @@
 
 from querydet.visualization.curves import plot_curves, read_metrics
 from querydet.visualization.drawing import draw_instances, instances_of_record
-from querydet.visualization.grids import Panel, draw_batch, draw_predictions, save_grid
+from querydet.visualization.grids import (
+    Panel,
+    batch_panels,
+    draw_batch,
+    draw_predictions,
+    prediction_panels,
+    render_grid,
+    save_grid,
+)
+from querydet.visualization.queries import draw_references, draw_sampling, reference_panels
 
 __all__ = [
     "Panel",
+    "batch_panels",
     "draw_batch",
     "draw_instances",
     "draw_predictions",
+    "draw_references",
+    "draw_sampling",
     "instances_of_record",
     "plot_curves",
+    "prediction_panels",
     "read_metrics",
+    "reference_panels",
+    "render_grid",
     "save_grid",
 ]

@@ -37,7 +37,7 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
         (H * s, W * s, 3), RGB, uint8 with a whole factor s >= 1 that lifts the short side to about `MIN_SIDE`,
         or less where the long side would exceed `MAX_SIDE`.
     """
-    visualizer = Visualizer(image, scale=drawing_scale(image), font_size_scale=FONT_SCALE)
+    visualizer = make_visualizer(image)
     kind = "pred" if instances.has("pred_boxes") else "gt"
     boxes = on_image(instances.get(f"{kind}_boxes").tensor.detach().cpu().numpy(), image)
     classes = instances.get(f"{kind}_classes").tolist()
@@ -58,6 +58,11 @@ def drawing_scale(image: np.ndarray) -> int:
 def on_image(boxes_xyxy_abs: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Boxes (n, 4) clipped to the image: a label off the image cannot be read."""
     return boxes_xyxy_abs.clip(1, np.array([image.shape[1], image.shape[0]] * 2) - 1)
+
+
+def make_visualizer(image: np.ndarray) -> Visualizer:
+    """Detectron2's ``Visualizer`` of an image (H, W, 3), which it enlarges as :func:`draw_instances` says."""
+    return Visualizer(image, scale=drawing_scale(image), font_size_scale=FONT_SCALE)
 
 
 def instances_of_record(record: dict[str, Any]) -> Instances:

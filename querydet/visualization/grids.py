@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from detectron2.data.detection_utils import convert_image_to_rgb, read_image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from querydet.data.catalog import DetectionDataset, class_names
 from querydet.evaluation.predictor import keep_confident, run_model
@@ -32,31 +33,55 @@ class Panel:
     title: str
 
 
-def save_grid(panels: Sequence[Panel], path: str, columns: int = 4) -> None:
+def save_grid(panels: Sequence[Panel], path: str, columns: int = 4, legend: Mapping[str, Any] | None = None) -> None:
     """Writes panels as one PNG, row by row.
 
     Args:
         panels: what to show, of any sizes.
         path: the file; its folder is made if needed.
         columns: panels of a row.
+        legend: what the colours below the panels mean, as Matplotlib takes colours.
 
     Raises:
         ValueError: there are no panels.
     """
+    figure = _make_figure(panels, columns, legend)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    figure.savefig(path)
+
+
+def render_grid(panels: Sequence[Panel], columns: int = 4, legend: Mapping[str, Any] | None = None) -> np.ndarray:
+    """The same page as pixels (H, W, 3), RGB, uint8; arguments and errors are those of :func:`save_grid`."""
+    return render(_make_figure(panels, columns, legend))
+
+
+def render(figure: Figure) -> np.ndarray:
+    """A figure as pixels (H, W, 3), RGB, uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _make_figure(panels: Sequence[Panel], columns: int, legend: Mapping[str, Any] | None) -> Figure:
     if not panels:
         raise ValueError("a grid needs at least one panel")
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
     aspect = max(panel.image.shape[0] / panel.image.shape[1] for panel in panels)
-    figure = Figure(figsize=(columns * CELL_INCHES, rows * (CELL_INCHES * aspect + 0.3)), dpi=DPI, layout="tight")
+    lines = max(panel.title.count("\n") + 1 for panel in panels)
+    height = rows * (CELL_INCHES * aspect + 0.12 + 0.18 * lines) + (0.4 if legend else 0.0)
+    figure = Figure(figsize=(columns * CELL_INCHES, height), dpi=DPI, layout="tight")
     FigureCanvasAgg(figure)
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         axes.imshow(panel.image)
         axes.set_title(panel.title, fontsize=9)
         axes.set_axis_off()
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    figure.savefig(path)
+    if legend:
+        figure.set_layout_engine("tight", rect=(0, 0.4 / height, 1, 1))
+        handles = [Patch(color=color, label=label) for label, color in legend.items()]
+        figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=8, frameon=False)
+    return figure
 
 
 def draw_predictions(
@@ -81,11 +106,25 @@ def draw_predictions(
     Raises:
         ValueError: no image could be drawn.
     """
-    names = class_names(dataset)
-    count = min(num_images, len(dataset))
+    save_grid(prediction_panels(model, spread(dataset, num_images), class_names(dataset), mapper, threshold), path)
+
+
+def spread(dataset: DetectionDataset, count: int) -> list[dict[str, Any]]:
+    """So many records, or all, spread evenly over a data set."""
+    count = min(count, len(dataset))
+    return [dataset[index * len(dataset) // count] for index in range(count)]
+
+
+def prediction_panels(
+    model: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
+    records: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    mapper: Callable[[dict[str, Any]], dict[str, Any] | None],
+    threshold: float,
+) -> list[Panel]:
+    """Two panels of every record, ground truth and predictions; see :func:`draw_predictions`."""
     panels = []
-    for index in range(count):
-        record = dataset[index * len(dataset) // count]
+    for record in records:
         sample = mapper(record)
         if sample is None:
             continue
@@ -96,7 +135,7 @@ def draw_predictions(
         panels.append(Panel(draw_instances(image, truth, names), f"{title}: {len(truth)} annotated"))
         shown = f"{len(predicted)} predicted, score ≥ {threshold:g}"
         panels.append(Panel(draw_instances(image, predicted, names), shown))
-    save_grid(panels, path, columns=4)
+    return panels
 
 
 def draw_batch(samples: Sequence[dict[str, Any]], names: Sequence[str], path: str, image_format: str = "RGB") -> None:
@@ -108,10 +147,20 @@ def draw_batch(samples: Sequence[dict[str, Any]], names: Sequence[str], path: st
         path: the PNG file.
         image_format: the channel order that the mapper was told to use.
     """
+    save_grid(batch_panels(samples, names, image_format), path)
+
+
+def batch_panels(samples: Sequence[dict[str, Any]], names: Sequence[str], image_format: str = "RGB") -> list[Panel]:
+    """A panel of every training sample; see :func:`draw_batch`."""
     panels = []
     for sample in samples:
-        image = convert_image_to_rgb(sample["image"].permute(1, 2, 0), image_format)
+        image = sample_image(sample, image_format)
         height, width = image.shape[:2]
         title = f"image {sample.get('image_id', '?')}: {width}x{height}, {len(sample['instances'])} objects"
         panels.append(Panel(draw_instances(image, sample["instances"], names), title))
-    save_grid(panels, path)
+    return panels
+
+
+def sample_image(sample: dict[str, Any], image_format: str = "RGB") -> np.ndarray:
+    """The image of a model's input (3, H, W) in a channel order as (H, W, 3), RGB, uint8."""
+    return np.ascontiguousarray(convert_image_to_rgb(sample["image"].cpu().permute(1, 2, 0), image_format))

@@ -25,7 +25,7 @@ def test_every_measure_during_training_and_afterwards(toy_config, evaluators, tm
     evaluators_folder = tmp_path / "evaluators"
     cfg.dataloader.evaluator[2].folder = str(evaluators_folder)  # beside the hook's
     results = train(cfg)
-    assert set(results) == {"bbox", "atd", "instability", "recall", "duplicates", "calibration"}
+    assert set(results) == {"bbox", "atd", "instability", "recall", "duplicates", "calibration", "candidates"}
     assert {"proposals-AR", "layer1-AR", "layer2-AR"} < set(results["recall"])
     assert results["atd"]["ATD"] > 0
     assert 0 <= results["instability"]["IS"] <= 2 * results["instability"]["objects"]
@@ -36,7 +36,7 @@ def test_every_measure_during_training_and_afterwards(toy_config, evaluators, tm
         assert sorted(path.name for path in folder.iterdir()) == expected
     again = evaluate_only(cfg, build_model(cfg), resume=True)
     assert again["instability"]["IS"] == 0  # the same weights
-    for name in ("bbox", "atd", "recall", "duplicates", "calibration"):
+    for name in ("bbox", "atd", "recall", "duplicates", "calibration", "candidates"):
         assert again[name] == results[name]
 
     cfg.dataloader.evaluator = evaluators.coco

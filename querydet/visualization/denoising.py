@@ -1,0 +1,171 @@
+"""Pictures of denoising queries, positive and negative, beside the objects that they were made from.
+
+DN-DETR (arXiv 2203.01305, section 4.3) has positive ones alone; DINO (arXiv 2203.03605, section 3.3) adds negatives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.structures import Instances
+from torch import Tensor
+
+from querydet.boxes import cxcywh_to_xyxy
+from querydet.detector import QueryDetector
+from querydet.queries import ContrastiveDenoising, Denoising, GroupedDenoising
+from querydet.targets import OBJECT_COUNT, ObjectCount, make_targets
+from querydet.visualization.drawing import make_visualizer
+from querydet.visualization.grids import Panel, sample_image
+
+OBJECT, POSITIVE, NEGATIVE = (1.0, 1.0, 1.0), (0.2, 1.0, 0.3), (1.0, 0.25, 0.2)
+LEGEND = {"object": (0.75, 0.75, 0.75), "positive query": POSITIVE, "negative query": NEGATIVE}
+
+
+@dataclass(frozen=True, slots=True)
+class DenoisingQueries:
+    """The denoising queries of one image that were made from its objects."""
+
+    boxes: Tensor  # (N, 4), normalised
+    labels: Tensor  # (N,) int64, what their contents say: the object's label or the one that replaced it
+    objects: Tensor  # (N,) int64, the object of each
+    positive: Tensor  # (N,) bool: to find the object; otherwise to be rejected
+    repetition: Tensor  # (N,) int64: a positive and its negative have the same
+
+    @property
+    def repetitions(self) -> int:
+        """How often every object is repeated."""
+        return int(self.repetition.max()) + 1 if len(self.repetition) else 0
+
+    def of(self, objects: Sequence[int]) -> "DenoisingQueries":
+        """Those of some objects alone."""
+        kept = torch.isin(self.objects, torch.tensor(list(objects)))
+        return DenoisingQueries(
+            self.boxes[kept], self.labels[kept], self.objects[kept], self.positive[kept], self.repetition[kept]
+        )
+
+
+@torch.no_grad()
+def denoising_queries(model: QueryDetector, samples: Sequence[dict[str, Any]]) -> list[DenoisingQueries]:
+    """The denoising queries of a training batch, those of the primary group where there are several.
+
+    The noise of an image is that of its ``seed``; how often objects are repeated depends on the batch, as in training.
+
+    Args:
+        model: a detector with denoising.
+        samples: inputs of a training step.
+
+    Returns:
+        The queries of each image, on the CPU.
+
+    Raises:
+        ValueError: the model has no denoising queries, or the annotations make no sense.
+    """
+    part = model.denoising
+    if part is None:
+        raise ValueError(
+            "this model has no denoising queries (model.denoising is not set): DN-DETR, DINO and what is combined with "
+            "them have some"
+        )
+    maker = part.members[0] if isinstance(part, GroupedDenoising) else part
+    assert isinstance(maker, ContrastiveDenoising | Denoising)
+    counts = [len(sample["instances"]) for sample in samples if "instances" in sample]
+    # counted here: a picture of one process's batch must not wait for the other processes
+    counted = ObjectCount(mean=float(sum(counts)), most=max(counts, default=0), shares=1)
+    batch = [{**sample, OBJECT_COUNT: counted} for sample in samples]
+    targets = make_targets(batch, model.num_classes, model.device)
+    if not targets.max_objects:
+        return [_nothing() for _ in samples]
+    made = maker(targets)[0]
+    step = targets.max_objects  # slots of a repetition, see `ObjectSlots`
+    paired = isinstance(maker, ContrastiveDenoising)
+    table = maker.label_embed.weight
+    found = []
+    for image, known in enumerate(made.group.known or ()):
+        queries, objects = known.queries, known.objects
+        positive = torch.ones_like(queries, dtype=torch.bool)
+        if paired:  # the negative of a pair stands in the next repetition
+            queries, objects = torch.cat([queries, queries + step]), objects.repeat(2)
+            positive = torch.cat([positive, ~positive])
+        content = made.content[image, queries, : table.shape[1]]
+        labels = torch.cdist(content.float(), table.float()).argmin(-1)
+        repetition = queries // (step * (2 if paired else 1))
+        values = (made.boxes[image, queries], labels, objects, positive, repetition)
+        found.append(DenoisingQueries(*(value.cpu() for value in values)))
+    return found
+
+
+def denoising_panels(
+    model: QueryDetector,
+    samples: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    image_format: str = "RGB",
+    repetitions: int = 2,
+    objects: Sequence[int] = (),
+) -> list[Panel]:
+    """A panel for each image and repetition: objects white, positives green, negatives red and dashed.
+
+    The label of a query is written at its box where it is not the object's.
+
+    Args:
+        model: a detector with denoising.
+        samples: inputs of a training step.
+        names: class names by index.
+        image_format: channel order of the inputs.
+        repetitions: at most so many of each image.
+        objects: draw the queries of these alone; none: all.
+
+    Raises:
+        ValueError: as :func:`denoising_queries`, or none of the images has an object of these numbers.
+    """
+    most = max((len(sample["instances"]) for sample in samples), default=0)
+    if objects and not any(0 <= number < most for number in objects):
+        raise ValueError(f"there is no object {objects[0]}: the most crowded of these images has {most}")
+    panels = []
+    for sample, queries in zip(samples, denoising_queries(model, samples), strict=True):
+        image, truth = sample_image(sample, image_format), sample["instances"]
+        title = f"image {sample.get('image_id', '?')}"
+        if not len(truth):
+            panels.append(Panel(make_visualizer(image).output.get_image(), f"{title}: no objects, no denoising"))
+        for number in range(min(repetitions, queries.repetitions)):
+            shown = f"{title}: repetition {number + 1} of {queries.repetitions}"
+            chosen = queries if not objects else queries.of(objects)
+            panels.append(Panel(draw_denoising(image, truth, chosen, number, names), shown))
+    return panels
+
+
+def draw_denoising(
+    image: np.ndarray, truth: Instances, queries: DenoisingQueries, repetition: int, names: Sequence[str]
+) -> np.ndarray:
+    """Draws one repetition of an image's objects.
+
+    Args:
+        image: (H, W, 3), RGB, uint8.
+        truth: ``gt_boxes`` and ``gt_classes`` in its pixels.
+        queries: of the image.
+        repetition: which, from 0.
+        names: class names by index.
+
+    Returns:
+        The picture, enlarged if the image is small.
+    """
+    visualizer = make_visualizer(image)
+    gt_classes = truth.gt_classes.cpu()
+    for box, label in zip(truth.gt_boxes.tensor.cpu().numpy(), gt_classes.tolist(), strict=True):
+        visualizer.draw_box(box, alpha=1.0, edge_color=OBJECT)
+        visualizer.draw_text(names[label], box[:2].clip(1), color=OBJECT, horizontal_alignment="left")
+    size = np.array([image.shape[1], image.shape[0]] * 2)
+    for index in (queries.repetition == repetition).nonzero()[:, 0].tolist():
+        positive, label = bool(queries.positive[index]), int(queries.labels[index])
+        color = POSITIVE if positive else NEGATIVE
+        box = cxcywh_to_xyxy(queries.boxes[index]).numpy() * size
+        visualizer.draw_box(box, alpha=1.0, edge_color=color, line_style="-" if positive else "--")
+        if label != int(gt_classes[queries.objects[index]]):
+            visualizer.draw_text(names[label], box[:2].clip(1), color=color, horizontal_alignment="left")
+    return visualizer.output.get_image()
+
+
+def _nothing() -> DenoisingQueries:
+    whole = torch.zeros(0, dtype=torch.int64)
+    return DenoisingQueries(torch.zeros(0, 4), whole, whole, whole.bool(), whole)
