@@ -8,7 +8,7 @@ packages of `KNOWN` defines. A config in Python is a program and is run like one
 import inspect
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 VARIABLE = "QUERYDET_ALLOW_TARGETS"  # further modules or names, separated by commas; * for all
 EVERYTHING = "*"
+CONFIG_FILE = "config.yaml"  # in the folder of a run
 _PARTS = """assigners criterion data decoder dense detector encoder evaluation heads layers losses meta_arch neck
     normalizers postprocess queries read_out selection solver"""
 KNOWN = (
@@ -137,3 +138,21 @@ def target_problem(target: Any, allowed: Iterable[str] = ()) -> str | None:
 
 def _within(name: str, modules: Iterable[str]) -> bool:
     return any(module == EVERYTHING or name == module or name.startswith(module + ".") for module in modules)
+
+
+def plain_config(path: str) -> Any:
+    """The content of a run's config; nothing that the file names is built here."""
+    return OmegaConf.to_container(load_yaml(path, allow=[EVERYTHING]), resolve=True, throw_on_missing=False)
+
+
+def config_leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted keys and values, as text, of everything in a config that holds nothing else."""
+    items: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list | tuple):
+        items = list(enumerate(value))
+    if not items:
+        yield key, repr(value)
+    for name, child in items:
+        yield from config_leaves(child, f"{key}.{name}" if key else str(name))

@@ -43,7 +43,7 @@ from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.error_costs import SPECIAL
 from querydet.evaluation.errors import ERRORS
 from querydet.evaluation.results_file import find_results, read_results
-from querydet.visualization.error_figures import draw_confusion, draw_costs, draw_precision, draw_worst
+from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
 from querydet.visualization.figures import save_figure
 from querydet.visualization.grids import save_grid
 
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         save_figure(draw(analysis), name)
     if analysis["worst"] and not (args.annotations and not args.images):
         written.append(os.path.join(folder, "worst.png"))
-        save_grid(draw_worst(analysis, dataset, rows, settings), written[-1])
+        save_grid(draw_worst(analysis, dataset, rows, settings), written[-1], legend=COLORS)
     print("\n" + "\n".join(f"wrote {name}" for name in written))
     return 0
 

@@ -2,16 +2,13 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from querydet.checkpoint.folder import candidates
 from querydet.config import save_config
-from querydet.config_yaml import EVERYTHING, load_yaml
+from querydet.config_yaml import CONFIG_FILE, config_leaves, plain_config
 
-CONFIG_FILE = "config.yaml"
 # A run that goes on with another value of these is another run: other data in another order, or another loss.
 FIXED = ("model.", "train.seed", "dataloader.train.total_batch_size", "dataloader.train.mapper.")
 # What only says how to go on: where there are faults, or how memory is used.
@@ -35,14 +32,14 @@ def changes(cfg: DictConfig) -> list[str]:
     if not os.path.isfile(path) or not candidates(folder):
         return []
     try:
-        old = dict(_leaves(_plain(path)))
+        old = dict(config_leaves(plain_config(path)))
     except Exception as error:  # whatever half a file leads to
         return [f"{path} cannot be read, so that it is not known what has changed: {error}"]
     with tempfile.TemporaryDirectory() as temporary:
         # the same way to a file and back, so that equal values look equal
         copy = os.path.join(temporary, CONFIG_FILE)
         save_config(cfg, copy)
-        new = dict(_leaves(_plain(copy)))
+        new = dict(config_leaves(plain_config(copy)))
     found = {
         key: f"{key}: {old.get(key, '(not set)')} -> {new.get(key, '(not set)')}"
         for key in [*old, *(key for key in new if key not in old)]
@@ -57,20 +54,3 @@ def changes(cfg: DictConfig) -> list[str]:
             "train.allow_changed_config=True to go on all the same"
         )
     return list(found.values())
-
-
-def _plain(path: str) -> Any:
-    """Nothing that the file names is built here."""
-    return OmegaConf.to_container(load_yaml(path, allow=[EVERYTHING]), resolve=True, throw_on_missing=False)
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    items: list[tuple[Any, Any]] = []
-    if isinstance(value, dict):
-        items = list(value.items())
-    elif isinstance(value, list | tuple):
-        items = list(enumerate(value))
-    if not items:
-        yield key, repr(value)
-    for name, child in items:
-        yield from _leaves(child, f"{key}.{name}" if key else str(name))

@@ -1,6 +1,6 @@
 """Pictures of data, predictions and training curves."""
 
-from querydet.visualization.curves import plot_curves, read_metrics
+from querydet.visualization.curves import plot_curves
 from querydet.visualization.drawing import draw_instances, instances_of_record
 from querydet.visualization.grids import (
     Panel,
@@ -12,6 +12,7 @@ from querydet.visualization.grids import (
     save_grid,
 )
 from querydet.visualization.queries import draw_references, draw_sampling, reference_panels
+from querydet.visualization.runs import read_metrics
 
 __all__ = [
     "Panel",

@@ -1,127 +1,172 @@
-"""Loss and AP curves from the ``metrics.json`` that Detectron2's ``JSONWriter`` leaves in a run's folder."""
+"""Curves of training runs: losses, AP, any other metric; of runs that repeat each other, the mean and its spread."""
 
-import json
+import fnmatch
 import math
-import os
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from querydet.visualization.figures import new_figure, save_figure
+from querydet.visualization.runs import RunGroup, Series, Spread, mean_and_spread, read_groups
 
 LOSS = "total_loss"
 AP_METRICS = ("bbox/AP50", "bbox/AP", "bbox/AP75")
 _STYLES = {"bbox/AP50": "-", "bbox/AP": "--", "bbox/AP75": ":"}
 SMOOTHING_WINDOW = 0.05  # of the curve's length; the unsmoothed loss stays visible behind
-
-Series = dict[int, float]
-
-
-def read_metrics(run_dir: str) -> dict[str, Series]:
-    """Reads every scalar of a run.
-
-    Args:
-        run_dir: folder with a ``metrics.json`` (one json object a line), or that file itself.
-
-    Returns:
-        Metric name -> {iteration: value}, iterations rising. A later line wins, as after a resume; a half-written last
-        line, non-finite values and COCO's -1 ("no ground truth") are left out.
-
-    Raises:
-        FileNotFoundError: there is no ``metrics.json``.
-        ValueError: a line other than the last is no json object.
-    """
-    path = os.path.join(run_dir, "metrics.json") if os.path.isdir(run_dir) else run_dir
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"no metrics at {path}: give the output folder of a training run")
-    with open(path, encoding="utf-8") as file:
-        lines = file.read().splitlines()
-    metrics: dict[str, Series] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            iteration = int(entry["iteration"])
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
-                continue
-            raise ValueError(f"{path}, line {number}, is not a line of metrics: {line[:80]!r}") from error
-        for name, value in entry.items():
-            if _is_value(name, value):
-                metrics.setdefault(name, {})[iteration] = float(value)
-    return {name: dict(sorted(series.items())) for name, series in metrics.items()}
+MOST_STYLED = 3  # groups for which AP50 and AP75 are drawn besides AP
+COLUMNS = 3
+_PALETTE = 10  # colours before line styles change
+_LINES = ("-", "--", ":", "-.")
 
 
-def plot_curves(run_dirs: Sequence[str], path: str) -> None:
-    """Writes one PNG: the training loss on the left, AP, AP50 and AP75 on the right, one colour a run.
+def plot_curves(
+    run_dirs: Sequence[str], path: str, metrics: Sequence[str] | None = None, separate: bool = False
+) -> None:
+    """Writes one PNG: the training loss and AP, or a panel for each of the given metrics.
 
     Args:
-        run_dirs: output folders of runs (see `read_metrics`).
+        run_dirs: output folders of runs, or ``NAME=FOLDER``; see `querydet.visualization.runs.read_groups`.
         path: the PNG file; its folder is made if needed.
+        metrics: names or patterns such as ``loss_*``.
+        separate: a curve for every run, no means.
 
     Raises:
         FileNotFoundError: a run has no ``metrics.json``.
-        ValueError: no run is given, or none of them has a loss or an AP.
+        ValueError: no run is given, or none of them has what is asked for.
     """
-    runs = {_label(run_dir, run_dirs): read_metrics(run_dir) for run_dir in run_dirs}
-    if not any(name in metrics for metrics in runs.values() for name in (LOSS, *AP_METRICS)):
-        raise ValueError(f"nothing to plot: no {LOSS} and no bbox/AP in {', '.join(run_dirs) or 'no runs'}")
-    figure = Figure(figsize=(11, 4), dpi=110, layout="tight")
-    FigureCanvasAgg(figure)
+    groups = read_groups(run_dirs, separate)
+    save_figure(draw_metrics(groups, metrics) if metrics else draw_loss_and_ap(groups), path)
+
+
+def draw_loss_and_ap(groups: Sequence[RunGroup]) -> Figure:
+    """The training loss on the left, AP, AP50 and AP75 on the right; one colour a group; of many groups only AP.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    if not any(group.series(name) for group in groups for name in (LOSS, *AP_METRICS)):
+        folders = ", ".join(run.folder for group in groups for run in group.runs)
+        raise ValueError(f"nothing to plot: no {LOSS} and no bbox/AP in {folders}")
+    figure = new_figure(11, 4 if len(groups) <= _PALETTE else 6)
     loss_axes, ap_axes = figure.subplots(1, 2)
-    for index, (label, metrics) in enumerate(runs.items()):
-        _plot_loss(loss_axes, metrics.get(LOSS, {}), label, f"C{index}")
-        for name in AP_METRICS:
-            series = metrics.get(name, {})
-            color = f"C{index}" if len(runs) > 1 else f"C{AP_METRICS.index(name)}"
-            prefix = f"{label}: " if len(runs) > 1 else ""
-            if series:
-                ap_axes.plot(
-                    list(series),
-                    list(series.values()),
-                    _STYLES[name],
-                    color=color,
-                    marker="." if len(series) < 30 else None,
-                    label=f"{prefix}{name.removeprefix('bbox/')} (last {list(series.values())[-1]:.1f})",
-                )
-    _finish(loss_axes, "training loss", "weighted sum of all losses")
-    _finish(ap_axes, "validation", "AP in %")
-    ap_axes.set_ylim(0, 100)
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    figure.savefig(path)
+    names = AP_METRICS if len(groups) <= MOST_STYLED else ("bbox/AP",)
+    for index, group in enumerate(groups):
+        color = f"C{index % _PALETTE}"
+        _draw(loss_axes, group.series(LOSS), group.title(), color, _style(index), smooth=True)
+        for name in names:
+            style = _STYLES[name] if len(names) > 1 else _style(index)
+            own = color if len(groups) > 1 else f"C{AP_METRICS.index(name)}"
+            prefix = f"{group.title()}: " if len(groups) > 1 or len(group.runs) > 1 else ""
+            _draw(ap_axes, group.series(name), prefix + name.removeprefix("bbox/"), own, style, last=True)
+    _finish(loss_axes, "training loss", "weighted sum of all losses", groups)
+    _finish(ap_axes, "validation", "AP in %", groups)
+    _to_log(loss_axes)
+    ap_axes.set_ylim(0, 100 if len(groups) <= MOST_STYLED else None)
+    return figure
 
 
-def _plot_loss(axes: Axes, series: Series, label: str, color: str) -> None:
+def draw_metrics(groups: Sequence[RunGroup], metrics: Sequence[str]) -> Figure:
+    """A panel for each metric.
+
+    Args:
+        groups: of runs.
+        metrics: names or patterns such as ``loss_*``.
+
+    Raises:
+        ValueError: no run has a metric of one of the names.
+    """
+    names = select_metrics(groups, metrics)
+    columns = min(COLUMNS, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = new_figure(5.2 * columns, 3.4 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, name in zip(panels, names, strict=False):
+        smooth = "loss" in name
+        for index, group in enumerate(groups):
+            _draw(axes, group.series(name), group.title(), f"C{index % _PALETTE}", _style(index), smooth=smooth)
+        _finish(axes, name, "", groups)
+        if smooth:
+            _to_log(axes)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def select_metrics(groups: Sequence[RunGroup], patterns: Sequence[str]) -> list[str]:
+    """The metrics that the patterns name, in the order of the patterns.
+
+    Raises:
+        ValueError: a pattern names none.
+    """
+    known = list(dict.fromkeys(name for group in groups for name in group.names() if name != "iteration"))
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        matching = fnmatch.filter(known, pattern)
+        if not matching:
+            shown = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
+            raise ValueError(f"no run has a metric '{pattern}': they have {shown or 'none'}")
+        found.update(dict.fromkeys(matching))
+    return list(found)
+
+
+def _draw(
+    axes: Axes, series: list[Series], label: str, color: str, style: str, smooth: bool = False, last: bool = False
+) -> None:
+    """The mean of the runs with a band of one standard deviation; a single loss with what it was before smoothing."""
     if not series:
         return
-    iterations, values = np.array(list(series)), np.array(list(series.values()))
+    smoothed = [_smoothed(each) for each in series] if smooth else series
+    spread = mean_and_spread(smoothed)
+    if not len(spread.iterations):  # runs that have no iteration in common
+        for each in smoothed:
+            axes.plot(list(each), list(each.values()), style, color=color, label=label)
+            label = "_nolegend_"
+        return
+    if smooth and len(series) == 1 and smoothed[0] != series[0]:
+        axes.plot(list(series[0]), list(series[0].values()), color=color, alpha=0.3, linewidth=1)
+    if last:
+        label += f" (last {_number(spread)})"
+    marker = "." if len(spread.iterations) < 30 and not smooth else None
+    axes.plot(spread.iterations, spread.mean, style, color=color, marker=marker, label=label)
+    if len(series) > 1:
+        lower, upper = spread.mean - spread.deviation, spread.mean + spread.deviation
+        lower = np.maximum(lower, spread.mean / 2) if smooth else lower  # the axis may be logarithmic
+        axes.fill_between(spread.iterations, lower, upper, color=color, alpha=0.2, linewidth=0)
+
+
+def _number(spread: Spread) -> str:
+    deviation = float(spread.deviation[-1])
+    return f"{spread.mean[-1]:.1f}" + (f" ± {deviation:.1f}" if deviation else "")
+
+
+def _smoothed(series: Series) -> Series:
+    values = np.array(list(series.values()))
     window = max(1, int(len(values) * SMOOTHING_WINDOW))
-    axes.plot(iterations, values, color=color, alpha=0.3 if window > 1 else 1.0, linewidth=1)
+    if window == 1:
+        return series
     padded = np.pad(values, (window // 2, window - 1 - window // 2), mode="edge")
-    axes.plot(iterations, np.convolve(padded, np.ones(window) / window, mode="valid"), color=color, label=label)
+    return dict(zip(series, np.convolve(padded, np.ones(window) / window, mode="valid").tolist(), strict=True))
+
+
+def _style(index: int) -> str:
+    return _LINES[index // _PALETTE % len(_LINES)]
+
+
+def _to_log(axes: Axes) -> None:
+    """A logarithmic axis where all values are positive and there is more than one."""
+    values = np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata(), dtype=float) for line in axes.lines)])
     if len(values) > 1 and values.min() > 0:
         axes.set_yscale("log")
         for axis_ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
             axis_ticks("{x:g}")
 
 
-def _finish(axes: Axes, title: str, unit: str) -> None:
-    axes.set_title(title)
+def _finish(axes: Axes, title: str, unit: str, groups: Sequence[RunGroup]) -> None:
+    axes.set_title(title + (", mean ± deviation" if any(len(group.runs) > 1 for group in groups) else ""), fontsize=10)
     axes.set_xlabel("iteration")
     axes.set_ylabel(unit)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8)
-
-
-def _is_value(name: str, value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return False
-    return not (name.startswith("bbox/") and value < 0)
-
-
-def _label(run_dir: str, run_dirs: Sequence[str]) -> str:
-    """A run's last folder, or the whole path where that is not unique."""
-    names = [os.path.basename(os.path.normpath(other)) for other in run_dirs]
-    name = os.path.basename(os.path.normpath(run_dir))
-    return name if names.count(name) == 1 else run_dir
+        axes.legend(fontsize=8 if len(groups) <= _PALETTE else 6)

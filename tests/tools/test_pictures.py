@@ -38,6 +38,9 @@ def test_curves(tool, tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"iteration": 1, "total_loss": 2.0}))
     assert tool("plot_curves").main([str(tmp_path)]) == 0
     assert (tmp_path / "curves.png").is_file()
+    chosen = tmp_path / "chosen.png"
+    assert tool("plot_curves").main([f"x={tmp_path}", "--metrics", "total_*", "--output", str(chosen)]) == 0
+    assert Image.open(chosen).size != Image.open(tmp_path / "curves.png").size
     with pytest.raises(FileNotFoundError, match="no metrics"):
         tool("plot_curves").main([str(tmp_path / "nowhere")])
 
