@@ -1,12 +1,20 @@
-"""Prints parameters and FLOPs of the models of one or more configs, beside published numbers.
+"""Prints parameters, FLOPs and activations of the models of configs, beside published numbers, and times their parts.
 
     python tools/analyze_model.py projects/dino/configs/dino_r50_4scale_12ep.py
     python tools/analyze_model.py projects/dino/configs/*.py --size 800x1066 --size 800x1333 model.num_classes=91
     python tools/analyze_model.py CONFIG... --json benchmarks/results/model_facts.json model.num_classes=91
 
-Needs neither weights nor data nor a GPU, and no memory for the model: seconds, for any size. The released models have
-91 classes, so that model.num_classes=91 gives their exact parameter counts; overrides apply to every config.
+    python tools/analyze_model.py CONFIG --time inference training --batch-size 2 --repeats 20 train.device=cuda
 
+CONFIG is a config file, the name of a shipped one, or a name of the model zoo. Counting needs neither weights nor data
+nor a GPU, and no memory for the model: seconds, for any size. The released models have 91 classes, so that
+model.num_classes=91 gives their exact parameter counts; overrides apply to every config.
+
+--time runs the model on noise of the first --size, on train.device, and prints the median milliseconds of each part
+(DETA, table 2), the peak memory, and in training what is kept for the backward pass. Times of suppression and of the
+assignment depend on what is predicted: name a checkpoint by --weights for those of a trained model.
+
+Activations are elements that convolutions, linear layers and matrix products put out, as fvcore counts them.
 Columns of the last table, all for inference on one image:
   GFLOPs       2 per multiply-add of convolutions, linear layers and matrix products (PyTorch's FlopCounterMode)
   + operator   the same with the sampling core of deformable attention: 5 multiply-adds per sampled point and channel
@@ -23,14 +31,19 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from querydet.config import config_root, find_config, load_config
+from querydet import model_zoo
+from querydet.config import config_root, find_config
+from querydet.engine.measure import Measured, measure
+from querydet.memory import count_activations
 from querydet.model_facts import OPERATOR, FlopCount, ParameterCount, build_on_meta, count_flops, count_parameters
+from querydet.part_timing import TRAINING
+from querydet.predictor import find_model
 from querydet.provenance import provenance
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "benchmarks" / "published" / "model_facts.json"
@@ -44,6 +57,7 @@ class Facts:
     num_classes: int
     parameters: ParameterCount
     flops: dict[str, FlopCount]  # by size, such as "800x1066"
+    activations: dict[str, dict[str, int]]  # by size and part
     published: dict[str, Any]  # an entry of the file of published numbers, or empty
 
 
@@ -54,10 +68,20 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--size", action="append", metavar="HxW", help="image size, height first; repeat for more (default 800x1066)"
     )
+    timed = parser.add_argument_group("times and memory")
+    modes = ("inference", "training")
+    timed.add_argument("--time", nargs="+", choices=modes, default=[], help="also run the model, and time its parts")
+    timed.add_argument("--batch-size", type=positive, default=1, help="images (default %(default)s)")
+    timed.add_argument("--objects", type=positive, default=10, help="of an image in training (default %(default)s)")
+    timed.add_argument("--repeats", type=positive, default=10, help="for the medians (default %(default)s)")
+    timed.add_argument("--warmup", type=int, default=2, help="runs that do not count (default %(default)s)")
+    timed.add_argument("--weights", help="checkpoint to load; default: random weights")
     parser.add_argument("--json", metavar="FILE", help="also write the numbers, and what made them, to this file")
     args = parser.parse_intermixed_args(argv)
     args.configs = [item for item in args.items if "=" not in item]
     args.overrides = [item for item in args.items if "=" in item]
+    if args.warmup < 0:
+        parser.error(f"--warmup must be at least 0, found {args.warmup}")
     args.size = args.size or ["800x1066"]
     if not args.configs:
         parser.error("name at least one config file")
@@ -67,8 +91,17 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def positive(text: str) -> int:
+    """A number of the command line of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 1, found '{text}'")
+    return int(text)
+
+
 def shipped_name(config: str) -> str:
-    """A config's path relative to the project, or as given if it lies elsewhere."""
+    """A config's path relative to the project, or as given if it lies elsewhere; of the zoo's names, their recipe's."""
+    if not Path(config).suffix:
+        config = model_zoo.get_entry(config).config
     path = Path(find_config(config)).resolve()
     root = config_root().resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else config
@@ -81,13 +114,16 @@ def find_published(name: str, entries: Sequence[dict[str, Any]]) -> dict[str, An
 
 def analyze(config: str, sizes: Sequence[str], overrides: Sequence[str], entries: Sequence[dict[str, Any]]) -> Facts:
     """Builds the model of a config without weights and counts."""
-    cfg = load_config(config, overrides)
+    cfg, _ = find_model(config, "", overrides)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about deprecated calls in Detectron2, which have no part in counting
         model: Any = build_on_meta(cfg.model)
-        flops = {size: count_flops(model, *map(int, size.split("x"))) for size in sizes}
+        shapes = {size: tuple(map(int, size.split("x"))) for size in sizes}
+        flops = {size: count_flops(model, *shape) for size, shape in shapes.items()}
+        activations = {size: count_activations(model, *shape) for size, shape in shapes.items()}
     name = shipped_name(config)
-    return Facts(name, model.num_classes, count_parameters(model), flops, find_published(name, entries))
+    published = find_published(name, entries)
+    return Facts(name, model.num_classes, count_parameters(model), flops, activations, published)
 
 
 def part_table(facts: Facts) -> str:
@@ -98,12 +134,16 @@ def part_table(facts: Facts) -> str:
         for count in facts.flops.values():
             ops = count.by_module.get(part, {})
             row += [_giga(sum(ops.values()) - ops.get(OPERATOR, 0)), _giga(ops.get(OPERATOR, 0))]
+        row += [f"{found.get(part, 0) / 1e6:.1f} M" for found in facts.activations.values()]
         rows.append(row)
     total_row: list[Any] = ["all", f"{facts.parameters.total:,}", f"{facts.parameters.trainable:,}"]
     headers = ["part", "parameters", "trainable"]
     for size, count in facts.flops.items():
         total_row += [_giga(count.without_operator), _giga(count.operator)]
         headers += [f"GFLOPs {size}", "operator"]
+    for size, found in facts.activations.items():
+        total_row.append(f"{sum(found.values()) / 1e6:.1f} M")
+        headers.append(f"activations {size}")
     return _table([*rows, total_row], headers)
 
 
@@ -134,6 +174,47 @@ def flop_table(facts: Sequence[Facts]) -> str:
     return _table(rows, headers)
 
 
+def run(config: str, args: argparse.Namespace) -> Measured:
+    """Times the model of a config as the command line says."""
+    cfg, _ = find_model(config, "", args.overrides)
+    height, width = map(int, args.size[0].split("x"))
+    return measure(
+        cfg,
+        (height, width),
+        weights=args.weights,
+        inference="inference" in args.time,
+        training="training" in args.time,
+        batch_size=args.batch_size,
+        objects=args.objects,
+        repeats=args.repeats,
+        warmup=args.warmup,
+    )
+
+
+def time_table(measured: Measured, args: argparse.Namespace) -> str:
+    """Milliseconds of each part, and memory."""
+    columns: dict[str, dict[str, str]] = {}
+    notes = []
+    for mode, timing in (("inference", measured.inference), ("training", measured.training)):
+        if timing is None:
+            continue
+        medians = timing.milliseconds
+        columns[f"{mode}, ms"] = {part: f"{value:.2f}" for part, value in medians.items()}
+        columns["%" if mode == "inference" else "% "] = {
+            part: f"{100 * value / medians['total']:.1f}" for part, value in medians.items()
+        }
+        notes.append(f"peak memory of {mode} {timing.peak_memory / 2**20:,.0f} MiB")
+    if measured.kept is not None:
+        sizes = {**measured.kept.bytes_by_part, "total": measured.kept.bytes}
+        columns["kept for backward, MiB"] = {part: f"{size / 2**20:.1f}" for part, size in sizes.items()}
+        notes.append(f"{measured.kept.tensors} tensors kept for the backward pass")
+    parts = list(dict.fromkeys(part for column in columns.values() for part in column if part))
+    parts.sort(key=lambda part: (*TRAINING, "postprocess", "other", "total").index(part))
+    rows = [[part, *(column.get(part, "") for column in columns.values())] for part in parts]
+    about = f"{measured.device}, {args.batch_size} x {args.size[0]}, medians of {args.repeats}"
+    return f"{_table(rows, ['part', *columns])}\n\n{about}; {'; '.join(notes)}"
+
+
 def as_record(facts: Facts) -> dict[str, Any]:
     """The numbers of one config for the json file."""
     return {
@@ -149,6 +230,7 @@ def as_record(facts: Facts) -> dict[str, Any]:
                 "multiply_adds": count.multiply_adds,
                 "dino_benchmark": count.dino_benchmark,
                 "by_op": count.by_op,
+                "activations": facts.activations[size],
                 "by_part": {part: count.by_module.get(part, {}) for part in facts.parameters.by_part},
             }
             for size, count in facts.flops.items()
@@ -159,15 +241,18 @@ def as_record(facts: Facts) -> dict[str, Any]:
     }
 
 
-def write_json(path: str, facts: Sequence[Facts], argv: Sequence[str]) -> None:
+def write_json(path: str, facts: Sequence[Facts], argv: Sequence[str], timed: Sequence[Measured] = ()) -> None:
     """Writes the numbers together with the command, commit, versions, machine and date that made them."""
     record = {
         "about": "Inference on one image; FLOPs are 2 per multiply-add except multiply_adds and dino_benchmark, see "
         "querydet/model_facts.py.",
         **provenance(["tools/analyze_model.py", *argv]),
-        "machine": "counted from shapes, the same on every machine",
         "models": [as_record(one) for one in facts],
     }
+    if not timed:
+        record["machine"] = "counted from shapes, the same on every machine"
+    for one, measured in zip(record["models"], timed, strict=False):
+        one["measured"] = asdict(measured)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps(record, indent=2) + "\n")
 
@@ -188,13 +273,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     args = parse_arguments(argv)
     entries = json.loads(PUBLISHED.read_text())["models"]
-    facts = []
+    facts, timed = [], []
     for config in args.configs:
         facts.append(analyze(config, args.size, args.overrides, entries))
         print(f"{facts[-1].config}\n\n{part_table(facts[-1])}\n", flush=True)
+        if args.time:
+            timed.append(run(config, args))
+            print(f"{time_table(timed[-1], args)}\n", flush=True)
     print(f"{parameter_table(facts)}\n\n{flop_table(facts)}")
     if args.json:
-        write_json(args.json, facts, argv)
+        write_json(args.json, facts, argv, timed)
         print(f"\nwritten to {args.json}")
 
 

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from querydet.config import shipped_configs
+from tests.engine.conftest import DINO_CONFIG
 
 CONFIG = "projects/dino/configs/dino_r50_4scale_12ep.py"
 
@@ -64,3 +65,40 @@ def test_every_published_entry_describes_a_shipped_config(analyze_model: ModuleT
     for entry in entries:
         assert entry["name"] in described
         assert all(part["source"] for part in (entry.get("paper"), entry.get("official_code")) if part)
+
+
+def test_parts_are_timed_and_activations_counted(
+    analyze_model: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "facts.json"
+    options = ["--size", "64x96", "--time", "inference", "training", "--repeats", "2", "--warmup", "0"]
+    options += ["--batch-size", "2", "--objects", "3", "--json", str(path)]
+    analyze_model.main([DINO_CONFIG, *options, "train.device=cpu"])
+    printed = capsys.readouterr().out
+    assert "cpu, 2 x 64x96, medians of 2; peak memory of inference" in printed
+    for part in ("backbone", "assignment", "postprocess", "optimizer"):
+        assert f"\n| {part} " in printed
+    record = json.loads(path.read_text())
+    assert "the same on every machine" not in record["machine"]
+    measured = record["models"][0]["measured"]
+    assert len(measured["inference"]["samples"]["postprocess"]) == 2
+    assert measured["kept"]["bytes_by_part"]["encoder"] > 1000
+    assert record["models"][0]["flops"]["64x96"]["activations"]["encoder"] > 1000
+
+
+def test_names_of_the_zoo_are_configs(analyze_model: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    analyze_model.main(
+        ["dino_r50_4scale_12ep", "--size", "64x64", "model.num_classes=91", "model.selection.num_queries=9"]
+    )
+    assert "projects/dino/configs/dino_r50_4scale_12ep.py" in capsys.readouterr().out
+    with pytest.raises(KeyError, match="no published model"):
+        analyze_model.main(["no_such_model"])
+    for option in (["--batch-size", "0"], ["--repeats", "x"], ["--warmup", "-1"]):
+        with pytest.raises(SystemExit):
+            analyze_model.parse_arguments(["a.py", *option])
+    assert "--warmup must be at least 0, found -1" in capsys.readouterr().err
+
+
+def test_a_missing_checkpoint_is_named(analyze_model: ModuleType) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+        analyze_model.main([DINO_CONFIG, "--size", "64x64", "--time", "inference", "--weights", "none.pth"])
