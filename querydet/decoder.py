@@ -7,18 +7,18 @@ look forward twice).
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from querydet.heads import PredictionHeads
 from querydet.layers import FeedForward, MultiScaleDeformableAttention
 from querydet.layers.stack import run_layer, stack_layers
-from querydet.queries.visibility import AttentionPlan, plan_attention
+from querydet.queries.visibility import plan_attention
+from querydet.query_layer import AddedPositionLayer, QueryLayer
 from querydet.read_out import STEPS, OneToManyReadOut
 from querydet.structures import DecoderLayerOutput, FeaturePyramid, QueryBatch, QueryGroup, ReadOut
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(AddedPositionLayer):
     """Self-attention, deformable cross-attention and a feed-forward block, each followed by its norm.
 
     Args:
@@ -27,14 +27,11 @@ class DecoderLayer(nn.Module):
         ffn_dim: hidden width of the feed-forward block.
         dropout: of every update.
         num_levels, num_points: sampling points of a query: that many in each head.
-        order: the three steps in the order in which they run; MS-DETR puts the cross-attention first.
-        read_out: where one-to-many predictions are read in training; None: nowhere.
+        order, read_out: see :class:`QueryLayer`.
 
     Raises:
         ValueError: when ``order`` is not an order of the three steps.
     """
-
-    training_only = ("read_out",)
 
     def __init__(
         self,
@@ -48,67 +45,31 @@ class DecoderLayer(nn.Module):
         order: Sequence[str] = STEPS,
         read_out: OneToManyReadOut | None = None,
     ) -> None:
-        super().__init__()
-        if sorted(order) != sorted(STEPS):
-            raise ValueError(f"order must hold each of {STEPS} once, found {tuple(order)}")
-        self.order = tuple(order)
-        self.self_attention = nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
-        self.self_attention_norm = nn.LayerNorm(embed_dim)
-        self.cross_attention = MultiScaleDeformableAttention(embed_dim, num_heads, num_levels, num_points)
-        self.cross_attention_norm = nn.LayerNorm(embed_dim)
-        self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
-        self.read_out = read_out
-        self.dropout = nn.Dropout(dropout)
-        self.embed_dim = embed_dim
+        super().__init__(
+            embed_dim=embed_dim,
+            self_attention=nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True),
+            cross_attention=MultiScaleDeformableAttention(embed_dim, num_heads, num_levels, num_points),
+            ffn=FeedForward(embed_dim, ffn_dim, dropout),
+            dropout=dropout,
+            order=order,
+            read_out=read_out,
+        )
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        """Xavier weights, as the released code gives every matrix of its transformers."""
-        nn.init.xavier_uniform_(self.self_attention.out_proj.weight)
+    def attend_to_tokens(
+        self, content: Tensor, position: Tensor, place: Tensor | None, memory: FeaturePyramid
+    ) -> Tensor:
+        """The update (B, Q, C) from points around ``place``.
 
-    def forward(
-        self,
-        content: Tensor,
-        position: Tensor,
-        reference: Tensor,
-        memory: FeaturePyramid,
-        plan: AttentionPlan,
-        read: tuple[slice, ...] = (),
-    ) -> tuple[Tensor, Tensor | None]:
-        """Update the content of the queries.
-
-        Args:
-            content: (B, Q, C).
-            position: (B, Q, C), positional queries.
-            reference: (B, Q, L, 4) boxes or (B, Q, L, 2) points, relative to each padded level.
-            memory: encoded image features.
-            plan: which queries may attend to which.
-            read: the queries of the one-to-many read-out.
-
-        Returns:
-            The new content, and what the one-to-many heads read (B, n, C), None when nothing is read.
+        That is (B, Q, L, 4) boxes or (B, Q, L, 2) points, relative to each padded level.
         """
-        hidden = None
-        for step in self.order:
-            if step == "self_attention":
-                update = plan.apply(self._attend, content + position, content)
-                content = self.self_attention_norm(content + self.dropout(update))
-            elif step == "cross_attention":
-                query = content + position
-                update = self.cross_attention(query, reference, memory.tokens, memory.shapes, memory.padding)
-                content = self.cross_attention_norm(content + self.dropout(update))
-            else:
-                content = self.ffn(content)
-            if read and self.read_out is not None and self.read_out.after == step:
-                hidden = self.read_out(torch.cat([content[:, rows] for rows in read], dim=1))
-        return content, hidden
-
-    def _attend(self, query: Tensor, value: Tensor, blocked: Tensor | None) -> Tensor:
-        return self.self_attention(query, query, value, attn_mask=blocked, need_weights=False)[0]
+        return self.cross_attention(content + position, place, memory.tokens, memory.shapes, memory.padding)
 
 
-class DeformableDecoder(nn.Module):
-    """A stack of decoder layers with iterative box refinement.
+class QueryDecoder(nn.Module):
+    """A stack of decoder layers, with iterative box refinement or without.
+
+    A kind of attention is a subclass, which says what its layers are told of the queries' places: :meth:`look`.
 
     Between layers the references are detached, so that each layer learns its own step. What a layer's *prediction*
     refines is a separate choice: the detached reference, or with ``look_forward_twice`` the same box with its
@@ -132,7 +93,7 @@ class DeformableDecoder(nn.Module):
     def __init__(
         self,
         *,
-        layer: DecoderLayer,
+        layer: QueryLayer,
         num_layers: int = 6,
         query_position: nn.Module | None = None,
         output_norm: bool = False,
@@ -167,11 +128,9 @@ class DeformableDecoder(nn.Module):
         rows = tuple(group.rows for group in read)
         outputs: list[DecoderLayerOutput] = []
         for index, layer in enumerate(self.layers):
-            # from the image to the padded maps, whose width and height follow each other
-            reference = boxes[:, :, None] * memory.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)[:, None]
-            position = self._position(queries, boxes, memory, content, index)
+            position, place = self.look(queries, boxes, memory, content, index)
             content, hidden = run_layer(
-                layer, self.activation_checkpointing, content, position, reference, memory, plan, rows
+                layer, self.activation_checkpointing, content, position, place, memory, plan, rows
             )
             outputs.append(
                 DecoderLayerOutput(
@@ -191,9 +150,28 @@ class DeformableDecoder(nn.Module):
         read_out = self.layers[0].read_out
         return () if read_out is None else read_out.reads(groups)  # type: ignore[union-attr, operator]
 
-    def _position(
+    def look(
+        self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """What a layer is told: positional queries (B, Q, C), and where in the image its cross-attention looks.
+
+        Args:
+            queries: the initial queries.
+            boxes: (B, Q, 4 or 2), the references now.
+            memory: encoded image features.
+            content: (B, Q, C), now.
+            layer: its number.
+        """
+        raise NotImplementedError
+
+    def position(
         self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int
     ) -> Tensor:
+        """Positional queries (B, Q, C): those that the queries bring, or made of the boxes; arguments of :meth:`look`.
+
+        Raises:
+            ValueError: nothing makes them.
+        """
         if self.query_position is not None:
             return self.query_position(boxes, memory.valid_ratios[:, 0], content, layer)
         if queries.position is None:
@@ -202,3 +180,15 @@ class DeformableDecoder(nn.Module):
                 "boxes: give the decoder a query_position or the selection a box_embedding"
             )
         return queries.position
+
+
+class DeformableDecoder(QueryDecoder):
+    """The stack of deformable layers, which sample around the references."""
+
+    def look(
+        self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Positional queries, and the references in each padded level (B, Q, L, 4 or 2)."""
+        # from the image to the padded maps, whose width and height follow each other
+        reference = boxes[:, :, None] * memory.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)[:, None]
+        return self.position(queries, boxes, memory, content, layer), reference
