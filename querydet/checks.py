@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from querydet.assigners import HungarianAssigner, IoUAssigner, OneToManyAssigner
+from querydet.dense.checks import check_dense
 from querydet.layers import MultiScaleDeformableAttention
 from querydet.postprocess import NMSPostprocess
 from querydet.queries import GroupedDenoising, HybridTopKSelection
@@ -27,6 +28,7 @@ def check_parts(detector: QueryDetector) -> None:
     _check_one_to_many(detector)
     _check_assigners(detector)
     _check_suppression(detector)
+    check_dense(detector)
 
 
 def _check_backbone(detector: QueryDetector) -> None:

@@ -25,7 +25,8 @@ class SupervisionRule:
         losses: the terms, each with its weight.
         class_agnostic: tell objects from background only: every object counts as class 0.
         assign_once: assign the queries of a group at the first of its layers, for all of them (DETA).
-        normalizer: what the losses are divided by; None: :class:`querydet.normalizers.MeanObjects`.
+        normalizer: what the losses are divided by; None: :class:`querydet.normalizers.MeanObjects`. A loss term that
+            has a ``normalizer`` of its own is divided by that.
 
     Raises:
         ValueError: for an unknown stage, role or branch, or without losses.
@@ -89,10 +90,11 @@ class SupervisionRule:
         order = [number for numbers in by_name.values() for number in numbers]
         sets = [predictions[number] for number in order]
         joined, pairs = join(sets, [assigned[number] for number in order], request.targets)
-        scales = [each.group.weight / self.normalizer(each, request.targets) for each in sets]
-        factors = send(torch.tensor(scales, dtype=joined.boxes.dtype), joined.boxes.device)
+        shared = _factors(sets, request.targets, self.normalizer, joined.boxes)
         losses: dict[str, Tensor] = {}
         for term in self.losses:
+            own = getattr(term, "normalizer", None)
+            factors = shared if own is None else _factors(sets, request.targets, own, joined.boxes)
             summed = term.weight * factors * sum_of_sets(term, joined, pairs)
             summed = sum_parts(summed, [len(numbers) for numbers in by_name.values()])
             for suffix, value in zip(by_name, summed.unbind(), strict=True):
@@ -121,6 +123,12 @@ def sum_of_sets(term: LossTerm, predictions: JoinedPredictions, pairs: MatchedPa
         f"{tuple(predictions.logits.shape[:2])} or of each pair {tuple(pairs.query.shape)}, but returned "
         f"{tuple(values.shape)}: leave the sum to the criterion"
     )
+
+
+def _factors(sets: Sequence[PredictionSet], targets: Targets, normalizer: Normalizer, like: Tensor) -> Tensor:
+    """(n,) what the sums of n sets are multiplied by, as ``like``."""
+    scales = [each.group.weight / normalizer(each, targets) for each in sets]
+    return send(torch.tensor(scales, dtype=like.dtype), like.device)
 
 
 def add_loss(losses: dict[str, Tensor], name: str, value: Tensor) -> None:

@@ -41,3 +41,24 @@ class LocalObjects:
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """The divisor of the losses of these predictions; without objects, whose losses are zero, the divisor alone."""
         return float(max(sum(targets.counts), 1) * predictions.group.divisor)
+
+
+class WeightedQueries:
+    """The weight of all queries, of which those with an object weigh 1 and the others less (DETR's class loss).
+
+    The released code divides by the weight in each process; here, of the objects, it is the mean over the shares, and
+    an object counts as one query, at most as many as there are.
+
+    Args:
+        background: weight of a query without an object.
+    """
+
+    def __init__(self, background: float) -> None:
+        self.background = background
+
+    def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
+        """The divisor of the class loss of these predictions."""
+        queries = predictions.logits.shape[0] * predictions.logits.shape[1]
+        matched = min(targets.mean_objects * predictions.group.repeats, queries)
+        weight = self.background * queries + (1 - self.background) * matched
+        return max(weight, 1.0 / targets.shares) * predictions.group.divisor

@@ -20,8 +20,16 @@ COMPOSITIONS = (
     "deformable_detr",
     "deformable_detr_pp",
     "deformable_detr_one_stage",
+    "detr",
     "conditional_detr",
+    "dab_detr",
+    "dn_dab_detr",
+    "group_detr",
     "group_conditional_detr",
+    "group_dab_detr",
+    "group_dn_dab_detr",
+    "ms_dn_dab_detr",
+    "deta_detr",
     "dino",
     "dino_5scale",
     "dab_deformable_detr",
@@ -72,7 +80,10 @@ def tiny_config(name: str = "dino", **overrides: Any) -> DictConfig:
 
 def make_small(model: DictConfig) -> DictConfig:
     """Change the sizes of a composition in place."""
-    channels = {key: 8 * 2**index for index, key in enumerate(model.neck.in_channels)}
+    maps = list(model.neck.in_channels)
+    if len(maps) == 1 and "proposals" in model.selection:
+        maps = ["res4"]  # of stride 16, as with a dilated last stage: one map has few tokens to select from
+    channels = {key: 8 * 2**index for index, key in enumerate(maps)}
     model.backbone = L(PooledBackbone)(channels=channels)
     model.num_classes = 5
     model.neck.in_channels = channels

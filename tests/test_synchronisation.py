@@ -28,7 +28,7 @@ def test_a_training_step_waits_once(name: str) -> None:
     for key, loss in losses.items():
         torch.testing.assert_close(loss.inner, wanted[key], atol=1e-5, rtol=1e-5)
     gradients = [parameter.grad for parameter in detector.parameters() if parameter.grad is not None]
-    assert len(gradients) > 100
+    assert len(gradients) > 60
     assert all(isinstance(gradient, OnDevice) for gradient in gradients)
 
 

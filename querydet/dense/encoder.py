@@ -1,10 +1,11 @@
 """The dense encoder: every token attends to every other one (DETR, arXiv 2005.12872, appendix A.3)."""
 
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
-from querydet.layers import FeedForward
+from querydet.layers import make_feed_forward, xavier_mlp
 from querydet.layers.stack import run_layer, stack_layers
 from querydet.structures import FeaturePyramid
 
@@ -17,14 +18,27 @@ class DenseEncoderLayer(nn.Module):
         num_heads: of the attention.
         ffn_dim: hidden width of the feed-forward block.
         dropout: of the attention weights and of every update.
+        activation: of the feed-forward block, "relu" or "prelu" (released code of DAB-DETR).
+
+    Raises:
+        ValueError: for another activation.
     """
 
-    def __init__(self, *, embed_dim: int = 256, num_heads: int = 8, ffn_dim: int = 2048, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        ffn_dim: int = 2048,
+        dropout: float = 0.0,
+        activation: str = "relu",
+    ) -> None:
         super().__init__()
+        self.embed_dim = embed_dim
         self.attention = nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
         self.norm = nn.LayerNorm(embed_dim)
         self.dropout = nn.Dropout(dropout)
-        self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
+        self.ffn = make_feed_forward(embed_dim, ffn_dim, dropout, activation)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -51,6 +65,7 @@ class DenseEncoder(nn.Module):
         self, *, layer: DenseEncoderLayer, num_layers: int = 6, activation_checkpointing: bool = False
     ) -> None:
         super().__init__()
+        self.embed_dim = layer.embed_dim
         self.layers = stack_layers(layer, num_layers)
         self.activation_checkpointing = activation_checkpointing
 
@@ -58,5 +73,25 @@ class DenseEncoder(nn.Module):
         """Return the features with encoded tokens."""
         tokens = features.tokens
         for layer in self.layers:
-            tokens = run_layer(layer, self.activation_checkpointing, tokens, features)
+            tokens = run_layer(layer, self.activation_checkpointing, tokens, self.placed(tokens, features))
         return replace(features, tokens=tokens)
+
+    def placed(self, tokens: Tensor, features: FeaturePyramid) -> FeaturePyramid:
+        """The features with the positions that the next layer adds to tokens (B, S, C): always the same."""
+        return features
+
+
+class ScaledDenseEncoder(DenseEncoder):
+    """A dense encoder whose tokens scale their positions before every layer (released code of DAB-DETR).
+
+    Args:
+        stack: see :class:`DenseEncoder`.
+    """
+
+    def __init__(self, **stack: Any) -> None:
+        super().__init__(**stack)
+        self.query_scale = xavier_mlp(self.embed_dim, self.embed_dim, self.embed_dim, num_layers=2)
+
+    def placed(self, tokens: Tensor, features: FeaturePyramid) -> FeaturePyramid:
+        """The features with scaled positions."""
+        return replace(features, position=features.position * self.query_scale(tokens))

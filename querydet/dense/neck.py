@@ -17,17 +17,32 @@ class SingleMapNeck(nn.Module):
         in_channels: channels of the one map to use, by its name.
         position_embedding: maps padding (B, H, W) to (B, C, H, W).
         embed_dim: width C.
+        num_levels: 1; there for parts that are told how many levels there are.
 
     Raises:
-        ValueError: for another number of maps than one.
+        ValueError: for another number of maps or levels than one.
     """
 
-    num_levels = 1
-
-    def __init__(self, *, in_channels: Mapping[str, int], position_embedding: nn.Module, embed_dim: int = 256) -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: Mapping[str, int],
+        position_embedding: nn.Module,
+        embed_dim: int = 256,
+        num_levels: int = 1,
+    ) -> None:
         super().__init__()
+        if num_levels != 1:
+            raise ValueError(
+                f"SingleMapNeck makes one level, found num_levels={num_levels}: set model.neck.num_levels=1, or take "
+                "querydet.neck.MultiScaleNeck with deformable attention"
+            )
+        self.num_levels = num_levels
         if len(in_channels) != 1:
-            raise ValueError(f"SingleMapNeck takes one backbone map, found {list(in_channels)} in in_channels")
+            raise ValueError(
+                f"SingleMapNeck takes one backbone map, found {list(in_channels)} in in_channels: name one, or "
+                "take querydet.neck.MultiScaleNeck with deformable attention"
+            )
         self.in_channels = dict(in_channels)
         ((self.source, width),) = self.in_channels.items()
         self.projection = nn.Conv2d(width, embed_dim, 1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from querydet.boxes import cxcywh_to_xyxy
+from querydet.dense.no_object import SoftmaxPostprocess, best_queries
 from querydet.layers.suppression import suppress
 from querydet.postprocess import NMSPostprocess, TopKPostprocess, best_pairs
 
@@ -42,6 +43,12 @@ def fixed_size_detections(postprocess: object, logits: Tensor, boxes: Tensor) ->
 @fixed_size_detections.register
 def _(postprocess: TopKPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
     scores, boxes_xyxy, labels = best_pairs(logits, boxes, postprocess.num_detections)
+    return _finish(boxes_xyxy, scores, labels, clip=postprocess.clip)
+
+
+@fixed_size_detections.register
+def _(postprocess: SoftmaxPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
+    scores, boxes_xyxy, labels = best_queries(logits, boxes, postprocess.num_detections)
     return _finish(boxes_xyxy, scores, labels, clip=postprocess.clip)
 
 

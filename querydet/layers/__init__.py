@@ -1,8 +1,8 @@
 """Layers shared by every detector: the deformable attention operator, the module around it, and small blocks."""
 
 from querydet.layers.deformable_attention import MultiScaleDeformableAttention
-from querydet.layers.feed_forward import FeedForward
-from querydet.layers.mlp import MLP
+from querydet.layers.feed_forward import FeedForward, PReLUFeedForward, make_feed_forward
+from querydet.layers.mlp import MLP, xavier_mlp
 from querydet.layers.ms_deform_attn import multi_scale_deformable_attention
 from querydet.layers.ms_deform_attn_fused import fused_deformable_attention
 from querydet.layers.position_embedding import SinePositionEmbedding
@@ -11,7 +11,10 @@ __all__ = [
     "MLP",
     "FeedForward",
     "MultiScaleDeformableAttention",
+    "PReLUFeedForward",
     "SinePositionEmbedding",
     "fused_deformable_attention",
+    "make_feed_forward",
     "multi_scale_deformable_attention",
+    "xavier_mlp",
 ]

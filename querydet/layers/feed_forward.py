@@ -21,5 +21,33 @@ class FeedForward(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
-        update = self.linear2(self.dropout(self.linear1(values).relu()))
+        update = self.linear2(self.dropout(self.activate(self.linear1(values))))
         return self.norm(values + self.dropout(update))
+
+    def activate(self, hidden: Tensor) -> Tensor:
+        """ReLU of (..., ffn_dim)."""
+        return hidden.relu()
+
+
+class PReLUFeedForward(FeedForward):
+    """The same with a learned slope below zero, one number (released code of DAB-DETR and DN-DETR, dense models)."""
+
+    def __init__(self, embed_dim: int, ffn_dim: int, dropout: float = 0.0) -> None:
+        super().__init__(embed_dim, ffn_dim, dropout)
+        self.activation = nn.PReLU()
+
+    def activate(self, hidden: Tensor) -> Tensor:
+        """PReLU of (..., ffn_dim)."""
+        return self.activation(hidden)
+
+
+def make_feed_forward(embed_dim: int, ffn_dim: int, dropout: float, activation: str) -> FeedForward:
+    """The block with "relu" or "prelu".
+
+    Raises:
+        ValueError: for another activation.
+    """
+    kinds = {"relu": FeedForward, "prelu": PReLUFeedForward}
+    if activation not in kinds:
+        raise ValueError(f"activation must be one of {sorted(kinds)}, found {activation!r}")
+    return kinds[activation](embed_dim, ffn_dim, dropout)

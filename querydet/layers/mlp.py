@@ -18,3 +18,12 @@ class MLP(nn.Module):
         for layer in list(self.layers)[:-1]:
             values = layer(values).relu()
         return self.layers[-1](values)
+
+
+def xavier_mlp(input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> MLP:
+    """An :class:`MLP` with Xavier weights, as the released code gives every matrix of its transformers."""
+    mlp = MLP(input_dim, hidden_dim, output_dim, num_layers)
+    for parameter in mlp.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+    return mlp

@@ -4,10 +4,10 @@ from typing import Any
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from querydet.dense import GroupedPositionalQueries
+from querydet.dense import GroupedPositions
 from querydet.detector import QueryDetector
 from querydet.meta_arch.requirements import require_parts
-from querydet.queries import GroupedLearnedAnchors, GroupedTopKSelection
+from querydet.queries import GroupedAnchors, GroupedTopKSelection
 
 
 @META_ARCH_REGISTRY.register()
@@ -21,13 +21,13 @@ class GroupDETR(QueryDetector):
     * The loss is the mean over the groups (equation 7): ``divisor`` of each group.
 
     Inference runs the primary group alone. The groups come from :class:`querydet.queries.GroupedTopKSelection`, or from
-    :class:`querydet.queries.GroupedLearnedAnchors` where there is no first stage, or with dense attention from
-    :class:`querydet.dense.GroupedPositionalQueries`.
+    :class:`querydet.queries.GroupedLearnedAnchors` where there is no first stage; with dense attention from
+    :class:`querydet.dense.GroupedPositionalQueries` and the like.
     Everything else is shared with the other methods, and none of it is overridden here.
     """
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        kinds = GroupedTopKSelection | GroupedLearnedAnchors | GroupedPositionalQueries
+        kinds = GroupedTopKSelection | GroupedAnchors | GroupedPositions
         several = isinstance(self.selection, kinds) and self.selection.num_groups > 1
         require_parts(self, {"groups of queries (model.selection with num_groups of at least 2)": several})

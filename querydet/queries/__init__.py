@@ -2,7 +2,7 @@
 
 from querydet.queries.contrastive_denoising import ContrastiveDenoising
 from querydet.queries.denoising import Denoising
-from querydet.queries.grouped import GroupedDenoising, GroupedLearnedAnchors, GroupedTopKSelection
+from querydet.queries.grouped import GroupedAnchors, GroupedDenoising, GroupedLearnedAnchors, GroupedTopKSelection
 from querydet.queries.hybrid import HybridTopKSelection
 from querydet.queries.position import BoxEmbedding, BoxPosition, ScaledBoxPosition
 
@@ -11,6 +11,7 @@ __all__ = [
     "BoxPosition",
     "ContrastiveDenoising",
     "Denoising",
+    "GroupedAnchors",
     "GroupedDenoising",
     "GroupedLearnedAnchors",
     "GroupedTopKSelection",

@@ -131,24 +131,25 @@ class GroupedTopKSelection(TopKSelection):
         return QueryGroup(group_name(number), 0, self.num_queries, divisor=self.num_groups)
 
 
-class GroupedLearnedAnchors(LearnedAnchors):
-    """K groups of queries in training, learned boxes and contents for each.
+class GroupedAnchors(nn.Module):
+    """K groups of queries in training, learned boxes and contents for each; to be mixed into the part for one group.
 
     Args:
         num_groups: K, with the primary group.
-        primary: see :class:`LearnedAnchors`; the tables of the other groups are like the primary's, drawn anew.
+        primary: of ``member``; the tables of the other groups are like the primary's, drawn anew.
 
     Raises:
-        ValueError: for less than one group, or an unknown initialisation.
+        ValueError: for less than one group.
     """
 
     training_only = ("extra_groups",)
+    member: type[nn.Module]  # the part for one group
 
     def __init__(self, *, num_groups: int = 11, **primary: Any) -> None:
         super().__init__(**primary)
         check_num_groups(num_groups)
         self.num_groups = num_groups
-        self.extra_groups = nn.ModuleList(LearnedAnchors(**primary) for _ in range(num_groups - 1))
+        self.extra_groups = nn.ModuleList(self.member(**primary) for _ in range(num_groups - 1))
 
     def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
         """The primary group; in training, followed by the others."""
@@ -159,6 +160,12 @@ class GroupedLearnedAnchors(LearnedAnchors):
             replace(each, group=replace(each.group, name=group_name(number), divisor=self.num_groups))
             for number, each in enumerate(made)
         )
+
+
+class GroupedLearnedAnchors(GroupedAnchors, LearnedAnchors):
+    """K groups of :class:`LearnedAnchors`; an unknown initialisation is a ValueError, as there."""
+
+    member = LearnedAnchors
 
 
 class GroupedDenoising(nn.Module):

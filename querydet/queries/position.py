@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from querydet.layers import MLP
+from querydet.layers import xavier_mlp
 from querydet.layers.position_embedding import box_sine_embedding
 
 TEMPERATURE = 10000.0  # of box embeddings, in all released code, also where maps use another one
@@ -29,7 +29,7 @@ class BoxPosition(nn.Module):
         super().__init__()
         self.frame = frame
         self.embed_dim = embed_dim
-        self.mlp = _xavier(MLP(2 * embed_dim, embed_dim, embed_dim, num_layers=2))
+        self.mlp = xavier_mlp(2 * embed_dim, embed_dim, embed_dim, num_layers=2)
 
     def forward(self, boxes: Tensor, valid_ratios: Tensor, content: Tensor, layer: int) -> Tensor:
         """Make positional queries.
@@ -62,7 +62,7 @@ class ScaledBoxPosition(BoxPosition):
 
     def __init__(self, *, embed_dim: int = 256, frame: str = "image") -> None:
         super().__init__(embed_dim=embed_dim, frame=frame)
-        self.scale = _xavier(MLP(embed_dim, embed_dim, embed_dim, num_layers=2))
+        self.scale = xavier_mlp(embed_dim, embed_dim, embed_dim, num_layers=2)
 
     def forward(self, boxes: Tensor, valid_ratios: Tensor, content: Tensor, layer: int) -> Tensor:
         """Make positional queries (B, Q, C); content (B, Q, C) and layer now matter, else as in the base class."""
@@ -89,11 +89,3 @@ class BoxEmbedding(nn.Module):
         embedding = box_sine_embedding(boxes, self.embed_dim // 2, (0, 1, 2, 3), TEMPERATURE)
         position, content = self.norm(self.linear(embedding.to(self.linear.weight.dtype))).chunk(2, dim=-1)
         return position, content
-
-
-def _xavier(mlp: MLP) -> MLP:
-    """Xavier weights, as the released code gives every matrix of its transformers."""
-    for parameter in mlp.parameters():
-        if parameter.dim() > 1:
-            nn.init.xavier_uniform_(parameter)
-    return mlp

@@ -20,6 +20,7 @@ model = get_config("common/models/deformable_detr_one_stage.py").model
 model.backbone.out_features = ["res5"]
 model.neck = L(SingleMapNeck)(
     in_channels={"res5": 2048},
+    num_levels=1,
     embed_dim=256,
     position_embedding=L(SinePositionEmbedding)(embed_dim="${..embed_dim}", temperature=10000.0, offset=0.0),
 )

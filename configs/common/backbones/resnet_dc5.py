@@ -1,0 +1,10 @@
+"""ResNet-50-DC5: the last stage is dilated, and its map has stride 16 (DETR). The weights are those of ResNet-50."""
+
+from detectron2.config import LazyCall as L
+
+from querydet.config import get_config
+from querydet.dense import make_dilated_stages
+
+backbone = get_config("common/backbones/resnet.py").backbone
+backbone.stages = L(make_dilated_stages)(depth=50, norm="FrozenBN")
+backbone.out_features = ["res5"]

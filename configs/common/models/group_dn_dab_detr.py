@@ -1,0 +1,16 @@
+"""Group DETR with DN-DETR on dense attention: 11 groups of learned boxes, each with denoising queries of its own.
+
+The paper has "dynamic denoising groups with 100 denoising queries" (arXiv 2207.13085, table 3) and does not say which
+groups of queries have them.
+"""
+
+from querydet.config import get_config
+from querydet.dense import GroupedPatternAnchors
+from querydet.meta_arch import GroupDETR
+
+model = get_config("common/models/dn_dab_detr.py").model
+model._target_ = GroupDETR
+model.selection._target_ = GroupedPatternAnchors
+model.selection.num_groups = 11
+model.denoising = get_config("common/models/group_dn_detr.py").model.denoising
+model.denoising.denoising.num_embeddings = "${...num_classes}"

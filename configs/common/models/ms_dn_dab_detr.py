@@ -1,0 +1,15 @@
+"""MS-DETR with DN-DETR on dense attention (arXiv 2401.03989, table 2): one-to-many supervision beside denoising.
+
+Not released; placement (c) and the assignment of the released models.
+"""
+
+from querydet.config import get_config
+from querydet.meta_arch import MSDETR
+
+_ms_detr = get_config("common/models/ms_detr.py").model
+
+model = get_config("common/models/dn_dab_detr.py").model
+model._target_ = MSDETR
+model.decoder.layer.order = _ms_detr.decoder.layer.order
+model.decoder.layer.read_out = _ms_detr.decoder.layer.read_out
+model.criterion.rules.append(_ms_detr.criterion.rules[1])
