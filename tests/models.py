@@ -94,9 +94,11 @@ def make_small(model: DictConfig) -> DictConfig:
         part.layer.ffn_dim = 48
         part.layer.dropout = 0.0
     model.selection.num_queries = 12
-    for key, value in (("num_groups", 3), ("extra_queries", 20), ("repeats", 2)):
+    for key, value in (("num_groups", 3), ("extra_queries", 20)):
         if key in model.selection:
             model.selection[key] = value
+    if "extra_queries" in model.selection:
+        model.selection.repeats = 2
     denoising = model.denoising or {}
     denoising = denoising.get("denoising", denoising)
     if "min_dynamic" in denoising:

@@ -315,6 +315,74 @@ PUBLISHED |= {
 }
 
 
+DENSE = {  # what the dense family shares
+    "model.neck.num_levels": 1,
+    "model.neck.position_embedding.offset": 0.0,
+    "model.encoder.num_layers": 6,
+    "model.decoder.num_layers": 6,
+    "model.encoder.layer.num_heads": 8,
+    "model.decoder.layer.ffn_dim": 2048,
+    "model.heads.share_layers": True,
+    "model.heads.initial_size_logit": 0.0,
+    "model.criterion.rules.0.losses.1.weight": 5.0,
+    "model.criterion.rules.0.losses.2.weight": 2.0,
+    "optimizer.lr": 1e-4,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.lr_factors": {"backbone": 0.1},
+    "dataloader.train.total_batch_size": 16,
+    "train.clip_grad_norm": 0.1,
+}
+DETR = {
+    **DENSE,
+    "model.selection.num_queries": 100,
+    "model.neck.position_embedding.temperature": 10000.0,
+    "model.encoder.layer.dropout": 0.1,
+    "model.decoder.layer.dropout": 0.1,
+    "model.criterion.rules.0.assigner.class_weight": 1.0,
+    "model.criterion.rules.0.losses.0.weight": 1.0,
+    "model.criterion.rules.0.losses.0.background": 0.1,
+    "model.postprocess.num_detections": 100,
+}
+DAB = {
+    **DENSE,
+    "model.selection.num_queries": 300,
+    "model.neck.position_embedding.temperature": 20.0,
+    "model.encoder.layer.dropout": 0.0,
+    "model.decoder.layer.dropout": 0.0,
+    "model.encoder.layer.activation": "prelu",
+    "model.decoder.layer.activation": "prelu",
+    "model.decoder.look_forward_twice": True,
+    "model.heads.inverse_sigmoid_eps": 1e-3,
+    "model.criterion.rules.0.assigner.class_weight": 2.0,
+    "model.criterion.rules.0.losses.0.weight": 1.0,
+    "model.criterion.rules.0.losses.0.alpha": 0.25,
+    "model.postprocess.num_detections": 300,
+}
+DN_DAB = {
+    **DAB,
+    "model.selection.indicator": True,
+    "model.denoising.indicator": True,
+    "model.denoising.num_groups": 5,
+    "model.denoising.label_noise": 0.2,
+    "model.denoising.box_noise": 0.4,
+    "model.denoising.inverse_sigmoid_eps": 1e-3,
+}
+DYNAMIC = {"model.denoising.denoising.num_groups": None, "model.denoising.denoising.num_queries": 100}
+PUBLISHED |= {
+    f"{folder}/configs/{name}_r50{variant}_{number}ep.py": {**settings, **epochs(number, drop)}
+    for folder, name, settings in (
+        ("detr", "detr", DETR),
+        ("dab_detr", "dab_detr", DAB),
+        ("dn_detr", "dn_dab_detr", DN_DAB),
+        ("group_detr", "group_conditional_detr", CONDITIONAL),
+        ("group_detr", "group_dab_detr", {**DAB, "model.selection.num_groups": 11}),
+        ("group_detr", "group_dn_dab_detr", {**DAB, **DYNAMIC, "model.selection.num_groups": 11}),
+    )
+    for variant in ("", "_dc5")
+    for number, drop in ((12, 11), (50, 40))
+}
+
+
 @pytest.mark.parametrize("recipe", PUBLISHED)
 def test_settings_are_the_published_ones(recipe: str) -> None:
     cfg = load_config(f"projects/{recipe}")

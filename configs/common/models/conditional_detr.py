@@ -29,7 +29,7 @@ model.encoder = L(DenseEncoder)(
     activation_checkpointing=False,
     layer=L(DenseEncoderLayer)(embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.1),
 )
-model.selection = L(PositionalQueries)(num_queries=300, embed_dim="${..neck.embed_dim}")
+model.selection = L(PositionalQueries)(num_queries=300, embed_dim="${..neck.embed_dim}", repeats=1)
 model.decoder = L(ConditionalDecoder)(
     num_layers=6,
     activation_checkpointing=False,

@@ -19,7 +19,7 @@ from querydet.dense import (
 from querydet.losses import GIoULoss, L1Loss
 
 model = get_config("common/models/conditional_detr.py").model
-model.selection = L(LearnedPositions)(num_queries=100, embed_dim="${..neck.embed_dim}")
+model.selection = L(LearnedPositions)(num_queries=100, embed_dim="${..neck.embed_dim}", repeats=1)
 model.decoder = L(DetrDecoder)(
     num_layers=6,
     activation_checkpointing=False,

@@ -11,4 +11,5 @@ model = get_config("common/models/conditional_detr.py").model
 model._target_ = GroupDETR
 model.selection._target_ = GroupedPositionalQueries
 model.selection.num_groups = 11
+model.selection.separate = True
 model.criterion.rules[0].normalizer = L(MeanRepeatedObjects)()

@@ -8,3 +8,4 @@ model = get_config("common/models/detr.py").model
 model._target_ = GroupDETR
 model.selection._target_ = GroupedLearnedPositions
 model.selection.num_groups = 11
+model.selection.separate = True

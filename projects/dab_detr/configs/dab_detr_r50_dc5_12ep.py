@@ -1,0 +1,10 @@
+"""DAB-DETR, R50-DC5, 12 epochs."""
+
+from querydet.config import get_config
+
+from .dab_detr_r50_dc5_50ep import dataloader, model, optimizer, train
+
+lr_multiplier = get_config("common/schedule.py").lr_multiplier_12ep
+
+train.max_epochs = 12
+train.output_dir = "output/dab_detr_r50_dc5_12ep"

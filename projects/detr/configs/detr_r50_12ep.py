@@ -1,0 +1,10 @@
+"""DETR, R50, 12 epochs."""
+
+from querydet.config import get_config
+
+from .detr_r50_50ep import dataloader, model, optimizer, train
+
+lr_multiplier = get_config("common/schedule.py").lr_multiplier_12ep
+
+train.max_epochs = 12
+train.output_dir = "output/detr_r50_12ep"

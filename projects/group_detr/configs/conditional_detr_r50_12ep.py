@@ -1,0 +1,10 @@
+"""Conditional DETR, R50, 12 epochs (arXiv 2207.13085, as the baseline: 32.6 AP)."""
+
+from querydet.config import get_config
+
+from .conditional_detr_r50_50ep import dataloader, model, optimizer, train
+
+lr_multiplier = get_config("common/schedule.py").lr_multiplier_12ep
+
+train.max_epochs = 12
+train.output_dir = "output/conditional_detr_r50_12ep"

@@ -1,0 +1,9 @@
+"""Conditional DETR, R50-DC5, 50 epochs (arXiv 2207.13085, as the baseline: 43.7 AP)."""
+
+from querydet.config import get_config
+
+from .conditional_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, train
+
+model.backbone = get_config("common/backbones/resnet_dc5.py").backbone
+
+train.output_dir = "output/conditional_detr_r50_dc5_50ep"

@@ -1,0 +1,10 @@
+"""Group DETR on DAB-DETR, 11 groups, R50, 12 epochs (arXiv 2207.13085: 39.1 AP, 35.2 without)."""
+
+from querydet.config import get_config
+
+from .group_dab_detr_r50_50ep import dataloader, model, optimizer, train
+
+lr_multiplier = get_config("common/schedule.py").lr_multiplier_12ep
+
+train.max_epochs = 12
+train.output_dir = "output/group_dab_detr_r50_12ep"
