@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import logging
 import multiprocessing
+import multiprocessing.connection
 import signal
 import threading
 import time
@@ -129,6 +130,9 @@ class WatchedLoader:
             try:
                 return next(iterator, None)
             except Exception as error:
+                if isinstance(error, (OSError, EOFError)) and workers:
+                    # Perhaps of a worker that was just killed: its connections break before it can be waited for.
+                    multiprocessing.connection.wait([worker.sentinel for worker in workers], POLL)
                 dead = [worker for worker in workers if not worker.is_alive()]
                 if dead:
                     raise _WorkersFailed(", ".join(map(_describe, dead))) from error

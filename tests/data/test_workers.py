@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from querydet.data.workers import WatchedLoader, WorkerError
+from querydet.data.workers import WatchedLoader, WorkerError, _WorkersFailed
 
 
 class Samples:
@@ -112,3 +112,26 @@ def test_a_finite_loader_ends(tmp_path):
 def test_numbers_out_of_range(tmp_path):
     with pytest.raises(ValueError, match="worker_restarts at least 0, got 0 and 1"):
         loader(Samples(tmp_path), timeout=0)
+
+
+def test_a_connection_that_breaks_before_its_worker_counts_as_dead(monkeypatch):
+    # A killed process's sockets are closed some time before it can be waited for.
+    dying = multiprocessing.get_context("fork").Process(target=time.sleep, args=(0.3,))
+    dying.start()
+
+    def broken():
+        raise ConnectionResetError("reset by peer")
+        yield
+
+    with pytest.raises(_WorkersFailed, match=f"process {dying.pid} ended"):
+        loader(Samples("unused"))._next(broken(), {dying})
+    dying.join()
+
+
+def test_an_error_of_the_data_set_about_a_connection_is_its_own(tmp_path):
+    class Remote(Samples):
+        def __getitem__(self, index):
+            raise ConnectionResetError("no such server")
+
+    with pytest.raises(ConnectionResetError, match="no such server"):
+        take(loader(Remote(tmp_path)), 1)
