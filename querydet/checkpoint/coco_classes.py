@@ -19,7 +19,7 @@ _PROPOSALS = re.compile(r"selection\.(proposals|extra_proposals\.\d+)\.class_hea
 LABELS = "denoising.label_embed.weight"
 
 
-def select_coco_classes(state: Mapping[str, Tensor], objectness: bool) -> dict[str, Tensor]:
+def select_coco_classes(state: Mapping[str, Tensor], objectness: bool, no_object: bool = False) -> dict[str, Tensor]:
     """Keep the rows of COCO's 80 classes in everything that has a row for each class.
 
     * Class heads of decoder layers, and of an encoder that predicts classes: the rows of the 80 ids.
@@ -30,6 +30,7 @@ def select_coco_classes(state: Mapping[str, Tensor], objectness: bool) -> dict[s
     Args:
         state: of our names.
         objectness: whether the encoder's class head is binary.
+        no_object: whether class heads have a last row for no object, which is kept (DETR).
 
     Raises:
         ValueError: the weights are not of 91 classes.
@@ -39,6 +40,9 @@ def select_coco_classes(state: Mapping[str, Tensor], objectness: bool) -> dict[s
     for name, value in state.items():
         head, proposal = _HEADS.fullmatch(name), _PROPOSALS.fullmatch(name)
         if head or proposal:
+            if no_object and len(value) == NUM_IDS + 1:
+                selected[name] = value[torch.cat([ids, torch.tensor([NUM_IDS])])]
+                continue
             if len(value) != NUM_IDS:
                 raise ValueError(
                     f"COCO's 80 classes can be selected from {NUM_IDS} outputs, but {name} has {len(value)}: leave out "

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from querydet.checkpoint.backbones import PREFIX, find_backbone
 from querydet.checkpoint.convert import Conversion
 from querydet.checkpoint.families import DETREX_DENSE
-from querydet.checkpoint.methods import RECIPES, find_method, is_dense, split_table
+from querydet.checkpoint.methods import RECIPES, find_method, is_dense, is_detr, split_table
 from querydet.checkpoint.names import DETREX
 from querydet.checkpoint.settings import SETTINGS
 from querydet.config import get_config
@@ -63,7 +63,7 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
             config has other constants.
     """
     state = conversion.state
-    _refuse(options)
+    _refuse(options, is_dense(state))
     if given is not None:
         options = {"num_queries": OmegaConf.select(given, "model.selection.num_queries"), **options}
     extra = split_table(conversion, options)
@@ -75,6 +75,10 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
     backbone = find_backbone(state, conversion.sizes.num_maps or 1)
     swin = backbone is not None and "window_size" in backbone
     variant = f"{method}_swin" if swin else f"{method}_{conversion.sizes.num_maps + 1}scale"
+    if options.get("dilation"):
+        variant = f"{method}_dc5"
+        if variant not in RECIPES:
+            raise ValueError(f"the file was trained with dilation, which no recipe of {method} has")
     recipe = RECIPES.get(variant, RECIPES[method])
     fit = Fit(recipe, get_config(recipe), backbone=backbone is not None)
     changes = {**_widths(conversion, options), **_queries(conversion, options, extra)}
@@ -97,8 +101,10 @@ def _check_given(constants: Mapping[str, Any], given: DictConfig) -> None:
         raise ValueError(f"the given config would load these weights and misread them: {'; '.join(wrong)}")
 
 
-def _refuse(options: Mapping[str, Any]) -> None:
-    fixed = {"dilation": False, "num_patterns": 0, "position_embedding": "sine"}
+def _refuse(options: Mapping[str, Any], dense: bool) -> None:
+    fixed: dict[str, Any] = {"position_embedding": "sine"}
+    if not dense:
+        fixed |= {"dilation": False, "num_patterns": 0}
     for key, value in fixed.items():
         if options.get(key, value) != value:
             raise ValueError(f"the file was trained with {key}={options[key]!r}, which no part here does")
@@ -126,7 +132,7 @@ def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any
     heads = int(options.get("num_heads", NUM_HEADS))
     if options.get("encoder_heads", heads) != heads:
         raise ValueError("encoder and decoder have different numbers of heads, which was not expected")
-    classes = size_of(conversion, "heads.class_heads.0.weight", 0)
+    classes = size_of(conversion, "heads.class_heads.0.weight", 0) - is_detr(state)
     changes: dict[str, Any] = {
         "model.num_classes": classes,
         "model.heads.share_layers": not any(re.match(r"heads\.(class|box)_heads\.1\.", name) for name in state),
@@ -142,8 +148,20 @@ def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any
     if labels is not None:
         changes["model.denoising.num_embeddings"] = None if len(labels) == classes + 1 else len(labels)
     if is_dense(state):
-        return changes | {"model.neck.embed_dim": size_of(conversion, "neck.projection.weight", 0)}
+        return changes | _dense_widths(conversion)
     return changes | _levels(conversion, heads)
+
+
+def _dense_widths(conversion: Conversion) -> dict[str, Any]:
+    """What only models of dense attention have."""
+    state = conversion.state
+    changes: dict[str, Any] = {"model.neck.embed_dim": size_of(conversion, "neck.projection.weight", 0)}
+    if "selection.anchors.weight" not in state:
+        return changes
+    slopes = "encoder.layers.0.ffn.activation.weight" in state
+    changes |= {f"model.{part}.layer.activation": "prelu" if slopes else "relu" for part in ("encoder", "decoder")}
+    patterns = state.get("selection.content.weight")
+    return changes | {"model.selection.num_patterns": 0 if patterns is None else len(patterns)}
 
 
 def _levels(conversion: Conversion, heads: int) -> dict[str, Any]:
@@ -162,6 +180,8 @@ def _levels(conversion: Conversion, heads: int) -> dict[str, Any]:
 def _queries(conversion: Conversion, options: Mapping[str, Any], extra: int) -> dict[str, Any]:
     state = conversion.state
     tables = ("selection.content.weight", "selection.embedding.weight")
+    if is_dense(state):
+        tables = ("selection.anchors.weight", "selection.embedding.weight")  # a content may be one row
     found = next((len(state[name]) for name in tables if name in state), None)
     asked = options.get("num_queries")
     if found is not None and asked is not None and found != asked:
@@ -197,10 +217,13 @@ def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], 
         "model.heads.inverse_sigmoid_eps": 1e-5,
     }
     fit.sources = dict.fromkeys(constants, CODE)
-    if method in ("conditional_detr", "group_conditional_detr"):
+    if is_dense(conversion.state):
         constants[f"{place}.offset"] = 0.0
-    if conversion.family in (DETREX, DETREX_DENSE) or method in ("dino", "dn_detr", "dab_deformable_detr"):
+    boxes = ("dino", "dn_detr", "dab_deformable_detr", "dab_detr", "dn_dab_detr")
+    if conversion.family in (DETREX, DETREX_DENSE) or method in boxes:
         constants["model.heads.inverse_sigmoid_eps"] = 1e-3
+    if method in ("dab_detr", "dn_dab_detr"):
+        constants[f"{place}.temperature"] = 20.0
     if method == "dino" and conversion.family is not DETREX:
         constants |= {f"{place}.temperature": 20.0, f"{place}.offset": 0.0}
     elif method == "dino" and "temperature" not in options:
@@ -214,7 +237,7 @@ def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], 
             fit.sources[f"{place}.{name}"] = OPTIONS
     if "num_detections" in options:
         constants["model.postprocess.num_detections"] = options["num_detections"]
-    if "look_forward_twice" in options and method not in ("dino", "dn_detr", "dab_deformable_detr"):
+    if "look_forward_twice" in options and method not in boxes:
         constants["model.decoder.look_forward_twice"] = bool(options["look_forward_twice"])
     return constants
 

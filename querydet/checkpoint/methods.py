@@ -11,7 +11,15 @@ from querydet.checkpoint.names import DETREX
 HYBRID_EXTRA = 1500  # queries of H-DETR's extra group in all released configurations
 GROUP_SIZE = 300  # queries of a group of Group DETR in all released configurations
 RECIPES = {
+    "detr": "projects/detr/configs/detr_r50_50ep.py",
+    "detr_dc5": "projects/detr/configs/detr_r50_dc5_50ep.py",
+    "dab_detr": "projects/dab_detr/configs/dab_detr_r50_50ep.py",
+    "dab_detr_dc5": "projects/dab_detr/configs/dab_detr_r50_dc5_50ep.py",
+    "dn_dab_detr": "projects/dn_detr/configs/dn_dab_detr_r50_50ep.py",
+    "dn_dab_detr_dc5": "projects/dn_detr/configs/dn_dab_detr_r50_dc5_50ep.py",
     "conditional_detr": "projects/group_detr/configs/conditional_detr_r50_50ep.py",
+    "conditional_detr_dc5": "projects/group_detr/configs/conditional_detr_r50_dc5_50ep.py",
+    "group_conditional_detr_dc5": "projects/group_detr/configs/group_conditional_detr_r50_dc5_50ep.py",
     "group_conditional_detr": "projects/group_detr/configs/group_conditional_detr_r50_50ep.py",
     "deformable_detr_plain": "projects/deformable_detr/configs/deformable_detr_r50_50ep.py",
     "deformable_detr_refine": "projects/deformable_detr/configs/deformable_detr_r50_refine_50ep.py",
@@ -39,9 +47,18 @@ def is_dense(state: Mapping[str, Tensor]) -> bool:
     return any(name.startswith("neck.projection.") for name in state)
 
 
+def is_detr(state: Mapping[str, Tensor]) -> bool:
+    """Whether weights of our names are DETR's, whose class heads have one more output, for no object."""
+    return "decoder.layers.0.cross_attention.in_proj_weight" in state
+
+
 def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_queries: int = 0) -> str:
     """The composition that weights of our names are of, a key of `RECIPES`."""
     if is_dense(state):
+        if is_detr(state):
+            return "detr"
+        if "selection.anchors.weight" in state:
+            return "dn_dab_detr" if "denoising.label_embed.weight" in state else "dab_detr"
         grouped = any(name.startswith("selection.extra_groups.") for name in state)
         return "group_conditional_detr" if grouped else "conditional_detr"
     has = {
@@ -82,8 +99,28 @@ def split_table(conversion: Conversion, options: Mapping[str, Any]) -> int:
         ValueError: it is not known where the groups meet.
     """
     if is_dense(conversion.state):
-        return _split_groups(conversion, options)
+        _split_labels(conversion)
+        return 0 if is_detr(conversion.state) else _split_groups(conversion, options)
     return split_hybrid(conversion, options)
+
+
+def _split_labels(conversion: Conversion) -> None:
+    """Take the last row of the label table for the content of the matching queries, which is what it is there.
+
+    Raises:
+        ValueError: the queries have patterns besides, whose sum no part here makes.
+    """
+    name, content = "denoising.label_embed.weight", "selection.content.weight"
+    labels = conversion.state.get(name)
+    if labels is None:
+        return
+    if content in conversion.state:
+        raise ValueError(
+            "the file has transformer.patterns and label_enc: content of queries that is the sum of both is what no "
+            "part here makes"
+        )
+    conversion.state[name], conversion.state[content] = labels[:-1], labels[-1:]
+    conversion.notes.append("the last row of label_enc is the content of the matching queries")
 
 
 def _split_groups(conversion: Conversion, options: Mapping[str, Any]) -> int:

@@ -16,7 +16,7 @@ from querydet.checkpoint.atomic import atomic_write
 from querydet.checkpoint.coco_classes import COCO_NAMES, NUM_IDS, select_coco_classes
 from querydet.checkpoint.convert import Conversion, convert_state_dict
 from querydet.checkpoint.fit import Fit, fit_config
-from querydet.checkpoint.methods import find_method
+from querydet.checkpoint.methods import find_method, is_detr
 from querydet.checkpoint.options import read_options
 from querydet.checkpoint.seal import seal
 from querydet.checkpoint.settings import KEY, read_settings
@@ -101,10 +101,10 @@ def convert_content(
     known = read_options(content, path) | {key: value for key, value in (options or {}).items() if value is not None}
     if coco_classes:
         objectness = find_method(conversion.state, known) != "dino"
-        conversion.state = select_coco_classes(conversion.state, objectness)
+        conversion.state = select_coco_classes(conversion.state, objectness, is_detr(conversion.state))
     fit = fit_config(conversion, known, config)
     wanted = fit.cfg.model.num_classes
-    found = len(conversion.state["heads.class_heads.0.weight"])
+    found = len(conversion.state["heads.class_heads.0.weight"]) - is_detr(conversion.state)
     if found == NUM_IDS:
         hint = "the 91 outputs are COCO's category ids; --select-coco-classes keeps its 80 classes"
         if wanted != found:

@@ -18,6 +18,7 @@ _QUERY_ROWS = re.compile(
 )
 _LEVEL_ROWS = re.compile(r"(.*)\.(sampling_offsets|attention_weights)\.(weight|bias)")
 _LEVEL_EMBED = "neck.level_embed"
+_ONE_MAP = "neck.projection.weight"  # of models with dense attention, which have one level
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class ClassMap:
     names: tuple[str, ...] = ()
     objectness: bool = False  # the first column of the proposals' class head means "an object", whatever the classes
     summary: tuple[str, ...] = ()
+    no_object: bool = False  # class heads have a last row that is of no class
 
     @classmethod
     def between(
@@ -58,13 +60,15 @@ class ClassMap:
             )
         head = _class_head(own)
         assert head is not None
-        before, after = len(state[found]), len(own[head])
+        after = int(getattr(getattr(model, "heads", None), "num_classes", len(own[head])))
+        no_object = len(own[head]) > after  # DETR's heads have one more output, at the end
+        before = len(state[found]) - no_object
         for names, count, whose in ((source, before, "the file's"), (target, after, "the model's")):
             if names and len(names) != count:
                 raise ValueError(f"{len(names)} class names were given, but {whose} heads have {count} classes")
         objectness = bool(getattr(getattr(model, "selection", None), "objectness", False))
         rows, summary = _match_classes(before, after, source, target)
-        return cls(rows, before, tuple(target), objectness, summary)
+        return cls(rows, before, tuple(target), objectness, summary, no_object)
 
     def move(self, initial: Tensor, source: Tensor) -> Tensor:
         """Put the file's rows, one a class, where the model wants them."""
@@ -101,6 +105,8 @@ class LevelMap:
             ValueError: the file has no levels, or they are of another backbone's maps.
         """
         own = model.state_dict()
+        if _ONE_MAP in own and _ONE_MAP in state:
+            return cls(1, 1)
         if _LEVEL_EMBED not in state:
             raise ValueError(
                 f"the file has no '{_LEVEL_EMBED}': it is no detector of this project; convert it with "
@@ -169,7 +175,10 @@ def adapt_rows(
     if _CLASS_ROWS.fullmatch(key) and initial.shape[1:] == source.shape[1:]:
         if classes.objectness and key.startswith("selection."):
             return _first_rows(initial, source, "columns without a meaning")
-        return Adapted(classes.move(initial, source), classes.describe_fresh())
+        value = classes.move(initial, source)
+        if classes.no_object:
+            value[-1] = source[-1]
+        return Adapted(value, classes.describe_fresh())
     if _LABEL_ROWS.fullmatch(key) and initial.shape[1:] == source.shape[1:]:
         value = classes.move(initial, source)
         if len(initial) > len(classes.rows) and len(source) > classes.source_count:
