@@ -147,12 +147,23 @@ def read_groups(specs: Sequence[str], separate: bool = False) -> list[RunGroup]:
     groups: dict[Any, list[tuple[str, Run]]] = {}
     for place, (name, folder) in enumerate(pairs):
         run = read_run(folder, name if separate and name else _label(folder, [other for _, other in pairs]))
-        settings = tuple(sorted((key, value) for key, value in run.config.items() if key not in OWN))
+        settings = tuple(sorted(shared_settings(run.config).items()))
         alone = separate or not (name or settings)
         groups.setdefault(place if alone else name or settings, []).append((name, run))
     found = [RunGroup(_group_label(members), tuple(run for _, run in members)) for members in groups.values()]
     labels = [group.label for group in found]
     return [group if labels.count(group.label) == 1 else RunGroup(group.runs[0].folder, group.runs) for group in found]
+
+
+def shared_settings(config: Mapping[str, str]) -> dict[str, str]:
+    """A config, by dotted key, without what belongs to one run: its seed and its folder, wherever they stand."""
+    seed, folder = (config.get(key) for key in OWN)
+    inside = folder.strip("'") if folder and len(folder) > 2 else None
+    return {
+        key: value.replace(inside, "RUN") if inside and key not in OWN else value
+        for key, value in config.items()
+        if key not in OWN and not (key.endswith("seed") and value == seed) and not key.endswith("output_dir")
+    }
 
 
 def _split(spec: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from querydet.visualization.curves import draw_loss_and_ap, draw_metrics, select_metrics
-from querydet.visualization.runs import mean_and_spread, read_groups, read_run
+from querydet.visualization.runs import mean_and_spread, read_groups, read_run, shared_settings
 
 CONFIG = "train: {{seed: {seed}, output_dir: out/{seed}, max_iter: {steps}}}\n"
 
@@ -44,6 +44,16 @@ def test_runs_that_differ_in_the_seed_alone_are_a_group(run):
     }
     assert [group.title() for group in found][::2] == ["dino (2 runs)", "no_config_1"]
     assert len(read_groups(folders, separate=True)) == 6
+
+
+def test_seed_and_folder_belong_to_a_run_wherever_they_stand():
+    def settings(seed, folder, rate=1):
+        config = {"train.seed": seed, "train.output_dir": repr(folder), "dataloader.train.seed": seed, "lr": str(rate)}
+        config |= {"evaluator.folder": repr(folder + "/matching"), "evaluator.output_dir": repr("elsewhere" + seed)}
+        return shared_settings(config)
+
+    assert settings("1", "out/a") == settings("2", "out/b") == {"lr": "1", "evaluator.folder": "'RUN/matching'"}
+    assert settings("1", "out/a") != settings("1", "out/a", rate=2)
 
 
 def test_names_group_by_hand(run):

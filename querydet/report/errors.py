@@ -1,0 +1,103 @@
+"""The section of a report on what is wrong with detections, for runs with a results file whose data is at hand."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from detectron2.config import instantiate
+from matplotlib.figure import Figure
+
+from querydet.config import load_config
+from querydet.config_yaml import CONFIG_FILE
+from querydet.evaluation.error_analysis import Settings, analyze_errors
+from querydet.evaluation.error_costs import SPECIAL
+from querydet.evaluation.errors import ERRORS
+from querydet.evaluation.results_file import find_results, read_results
+from querydet.report.parts import Block, Section, Table, Text, photograph, plot
+from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
+from querydet.visualization.figures import new_figure
+from querydet.visualization.grids import render_grid
+from querydet.visualization.runs import Run, RunGroup
+
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+MOST_RUNS = 8  # whose pictures are drawn; the tables have all
+
+
+def error_section(groups: Sequence[RunGroup], settings: Settings, progress: Progress) -> Section:
+    """Costs of errors and precision, beside each other; then the pictures of each run.
+
+    Args:
+        groups: of runs.
+        settings: of the analysis.
+        progress: wraps the images of a run; it is told which run it is.
+    """
+    section = Section("errors", "Precision and errors")
+    analyses: dict[str, dict[str, Any]] = {}
+    blocks: list[Block] = []
+    missing: list[tuple[str, str]] = []
+    for run in (run for group in groups for run in group.runs):
+        try:
+            path = find_results(run.folder)
+        except FileNotFoundError as error:
+            missing.append((run.label, str(error)))
+            continue
+        try:
+            analysis, pictures = _analyze(run, path, settings, progress)
+        except (OSError, ValueError, KeyError) as error:  # the data has moved, or is other data
+            section.blocks.append(Text(f"{run.label}: {path} could not be analysed: {error}"))
+            continue
+        analyses[run.label] = analysis
+        if len(analyses) <= MOST_RUNS:
+            blocks += pictures
+    if missing:
+        others = ", ".join(label for label, _ in missing[1:])
+        section.blocks.append(Text(missing[0][1] + (f"\nThe same for {others}." if others else "")))
+    if analyses:
+        section.blocks.append(_table(analyses))
+        if len(analyses) > 1:
+            section.blocks.append(plot(draw_precisions(analyses), "precision over recall, mean over the classes"))
+        section.blocks.extend(blocks)
+    return section
+
+
+def _analyze(run: Run, path: str, settings: Settings, progress: Progress) -> tuple[dict[str, Any], list[Block]]:
+    cfg = load_config(os.path.join(run.folder, CONFIG_FILE))
+    dataset = instantiate(cfg.dataloader.test.dataset)
+    rows = read_results(path, dataset)
+    analysis = analyze_errors(dataset, rows, settings, lambda images: progress(images, run.label))
+    blocks: list[Block] = [
+        plot(draw_costs(analysis), f"{run.label}: cost and number of errors"),
+        plot(draw_precision(analysis), f"{run.label}: precision over recall"),
+        plot(draw_confusion(analysis), f"{run.label}: confusions"),
+    ]
+    if analysis["worst"]:
+        try:
+            page = render_grid(draw_worst(analysis, dataset, rows, settings), legend=COLORS)
+            blocks.append(photograph(page, f"{run.label}: the worst images"))
+        except (OSError, ValueError) as error:
+            blocks.append(Text(f"{run.label}: the worst images cannot be drawn: {error}"))
+    return analysis, blocks
+
+
+def _table(analyses: dict[str, dict[str, Any]]) -> Table:
+    every = [analysis["sizes"]["all"] for analysis in analyses.values()]
+    threshold = next(iter(analyses.values()))["settings"]["positive"]
+    rows = [[f"AP at IoU {threshold:g}", *(f"{each['AP']:.1f}" for each in every)]]
+    rows += [[f"+ without {name}", *(f"{each['gain'][name]:.2f}" for each in every)] for name in (*ERRORS, *SPECIAL)]
+    rows += [[f"number: {name}", *(str(each["counts"][name]) for each in every)] for name in ERRORS]
+    return Table(("", *analyses), rows, "AP, in percent, what it gains without one kind of error (TIDE), and how many")
+
+
+def draw_precisions(analyses: dict[str, dict[str, Any]]) -> Figure:
+    """Precision over recall of several runs, at IoU 0.5 and as the mean over COCO's IoUs."""
+    figure = new_figure(11, 4.2)
+    for axes, name in zip(figure.subplots(1, 2), ("0.50", "0.50:0.95"), strict=True):
+        for label, analysis in analyses.items():
+            values = analysis["curves"]["iou"][name]
+            if values:
+                axes.plot(analysis["curves"]["recall"], values, label=f"{label} ({100 * sum(values) / 101:.1f})")
+        axes.set(title=f"IoU {name}", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8)
+    return figure

@@ -1,0 +1,64 @@
+"""Puts the sections of a report into one HTML file without scripts, links to elsewhere or files beside it."""
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import querydet
+from querydet.evaluation.error_analysis import Settings
+from querydet.report import sections
+from querydet.report.errors import Progress, error_section
+from querydet.report.parts import Section
+from querydet.visualization.runs import RunGroup
+
+
+def _silent(items: Iterable[Any], _label: str) -> Iterable[Any]:
+    return items
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What goes into a report.
+
+    Args:
+        title: the heading.
+        errors: analyse results files.
+        settings: of this analysis.
+    """
+
+    title: str = "Training runs"
+    errors: bool = True
+    settings: Settings = field(default_factory=Settings)
+
+
+def make_report(groups: Sequence[RunGroup], options: Options | None = None, progress: Progress = _silent) -> str:
+    """The HTML of a report.
+
+    Args:
+        groups: of runs, from `querydet.visualization.runs.read_groups`; they are shown beside each other.
+        options: what goes into it.
+        progress: wraps the images that are analysed; it is told of which run they are.
+
+    Raises:
+        ValueError: there are no runs.
+    """
+    options = options or Options()
+    if not groups:
+        raise ValueError("a report needs at least one run")
+    found: list[Section] = [sections.results(groups), sections.curves(groups)]
+    if options.errors:
+        found.append(error_section(groups, options.settings, progress))
+    found += [sections.pictures(groups), sections.timing(groups), sections.records(groups), sections.configs(groups)]
+    environment = Environment(
+        loader=PackageLoader("querydet.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html").render(
+        title=options.title,
+        runs=", ".join(group.title() for group in groups),
+        made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        version=querydet.__version__,
+        sections=[section for section in found if section.blocks],
+    )

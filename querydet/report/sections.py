@@ -1,0 +1,215 @@
+"""The sections of a report that the metrics and the records of runs make: results, curves, timing, runs, configs."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from querydet.config_yaml import CONFIG_FILE
+from querydet.engine.pictures import FOLDER as PICTURES
+from querydet.engine.run_record import DIFF_FILE
+from querydet.report.parts import (
+    MISSING,
+    Block,
+    Code,
+    Section,
+    Table,
+    Text,
+    last_values,
+    mean_text,
+    photograph,
+    plot,
+    text_of,
+)
+from querydet.visualization.curves import AP_METRICS, LOSS, draw_loss_and_ap, draw_metrics
+from querydet.visualization.runs import Run, RunGroup, Series, shared_settings
+
+AP = "bbox/AP"
+MAIN = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+NO_MEASURES = ("grad_norm/", "lr/")  # metrics of the training, under names with a slash
+DETAILS = ("loss_class", "loss_l1", "loss_giou", "loss_class_enc", "loss_class_dn", "grad_norm", "lr")
+TIMING = {
+    "time": "seconds of an iteration",
+    "data_time": "of these waiting for data",
+    "compute_time": "of these computing",
+    "matching_time": "of these matching",
+    "images_per_second": "images per second",
+    "memory_mb": "most memory, MB",
+}
+MOST_PICTURES = 8  # of a run
+MOST_DIFFERENCES = 200
+SHOWN_COMMIT = 10  # characters
+LONGEST = 200_000  # characters of a config or a patch
+
+
+def results(groups: Sequence[RunGroup]) -> Section:
+    """The last value of every measure, and the best AP; groups beside each other."""
+    names = list(dict.fromkeys(name for group in groups for name in group.names() if _is_measure(name)))
+    main = [f"bbox/{name}" for name in MAIN if f"bbox/{name}" in names]
+    classes = [name for name in names if name.startswith("bbox/AP-")]
+    others = [name for name in names if name not in main and name not in classes]
+    blocks: list[Block] = []
+    headers = ("", *(group.title() for group in groups))
+    rows = [["iterations", *(mean_text(_lengths(group), 0) for group in groups)]]
+    rows += [_row(name.removeprefix("bbox/"), name, groups) for name in main]
+    if AP in main:
+        rows.append(["best AP", *(mean_text([max(each.values()) for each in group.series(AP)]) for group in groups)])
+        rows.append(["at iteration", *(mean_text(_best_places(group.series(AP)), 0) for group in groups)])
+    blocks.append(Table(headers, rows, "COCO's measures of the last evaluation, in percent" if main else ""))
+    for chosen, prefix, caption in (
+        (classes, "bbox/AP-", "AP by class, in percent"),
+        (others, "", "other measures of the last evaluation"),
+    ):
+        if chosen:
+            digits = 1 if prefix else 3
+            table = [_row(name.removeprefix(prefix), name, groups, digits) for name in chosen]
+            blocks.append(Table(headers, table, caption))
+    if any(len(group.runs) > 1 for group in groups):
+        blocks.append(Text("± is the standard deviation over the runs."))
+    return Section("results", "Results", blocks)
+
+
+def _is_measure(name: str) -> bool:
+    return "/" in name and not name.startswith(NO_MEASURES)
+
+
+def _row(label: str, name: str, groups: Sequence[RunGroup], digits: int = 1) -> list[str]:
+    return [label, *(mean_text(last_values(group.series(name)), digits) for group in groups)]
+
+
+def _lengths(group: RunGroup) -> list[float]:
+    return [1.0 + max(max(each) for each in run.metrics.values()) for run in group.runs if run.metrics]
+
+
+def _best_places(series: Iterable[Series]) -> list[float]:
+    return [1.0 + max(each, key=lambda step, of=each: of[step]) for each in series]  # type: ignore[misc]
+
+
+def curves(groups: Sequence[RunGroup]) -> Section:
+    """Loss and AP, the parts of the loss, learning rate and gradients."""
+    known = {name for group in groups for name in group.names()}
+    blocks: list[Block] = []
+    if known & {LOSS, *AP_METRICS}:
+        blocks.append(plot(draw_loss_and_ap(groups), "training loss and AP"))
+    details = [name for name in DETAILS if name in known]
+    details += [name for name in ("instability/IS", "atd/ATD", "recall/proposals-AR") if name in known]
+    if details:
+        blocks.append(plot(draw_metrics(groups, details), "losses of the last layer, gradients and learning rate"))
+    return Section("curves", "Curves", blocks)
+
+
+def timing(groups: Sequence[RunGroup]) -> Section:
+    """Where the time goes, and how long it took."""
+    rows = []
+    for name, label in TIMING.items():
+        if any(group.series(name) for group in groups):
+            middle = max if name == "memory_mb" else _median
+            cells = [mean_text([middle(each.values()) for each in group.series(name)], 3) for group in groups]
+            rows.append([label, *cells])
+    minutes = [[_minutes(run) for run in group.runs if run.parts] for group in groups]
+    if any(minutes):
+        rows.append(["minutes, start to end", *(mean_text(each) for each in minutes)])
+        parts = [[float(len(run.parts)) for run in group.runs if run.parts] for group in groups]
+        rows.append(["times started or resumed", *(mean_text(each, 0) for each in parts)])
+    if not rows:
+        return Section("timing", "Timing")
+    table = Table(("", *(group.title() for group in groups)), rows, "medians over the run; memory is the largest value")
+    return Section("timing", "Timing", [table])
+
+
+def _median(values: Iterable[float]) -> float:
+    return float(np.median(list(values)))
+
+
+def _minutes(run: Run) -> float:
+    return sum(float(part.get("minutes") or 0) for part in run.parts)
+
+
+def records(groups: Sequence[RunGroup]) -> Section:
+    """What run.json says: a line for every time that a run was started or resumed, commands, data, local changes."""
+    runs = [run for group in groups for run in group.runs]
+    folders = [[run.label, os.path.abspath(run.folder)] for run in runs]
+    starts, data = [], []
+    details: list[Block] = []
+    for run in runs:
+        for part in run.parts:
+            commit, git = str(part.get("commit") or "")[:SHOWN_COMMIT], part.get("git") or {}
+            cells = [part.get(name) for name in ("start_iteration", "date", "minutes", "machine", "processes")]
+            cells += [commit, _state(git), part.get("versions")]
+            starts.append([run.label, *(text_of(cell) for cell in cells)])
+        if run.parts:
+            details.append(Code(f"{run.label}: command", text_of(run.parts[-1].get("command"))))
+            data += [[run.label, use, text_of(facts)] for use, facts in (run.parts[-1].get("data") or {}).items()]
+        details += _file(run, DIFF_FILE, "changes that were not committed")
+    headers = ("run", "from iteration", "date", "minutes", "machine", "processes", "commit", "checkout", "versions")
+    blocks: list[Block] = [Table(("run", "folder"), folders)]
+    blocks += [Table(headers, starts, "started or resumed")] if starts else []
+    blocks += [Table(("run", "used for", "fingerprint"), data, "data")] if data else []
+    return Section("runs", "Runs", blocks + details)
+
+
+def _state(git: dict[str, object]) -> str:
+    changed = git.get("changed")
+    if not git:
+        return MISSING
+    return f"{git.get('branch')}, changed: {text_of(changed)}" if changed else f"{git.get('branch')}, unchanged"
+
+
+def configs(groups: Sequence[RunGroup]) -> Section:
+    """Where the configs of the groups differ, and the whole of each."""
+    section = Section("config", "Config")
+    known = [group for group in groups if group.runs[0].config]
+    if len(known) > 1:
+        section.blocks.append(_differences(known))
+    for group in known:
+        section.blocks.extend(_file(group.runs[0], CONFIG_FILE, "config"))
+    return section
+
+
+def _differences(groups: Sequence[RunGroup]) -> Block:
+    all_of = [shared_settings(group.runs[0].config) for group in groups]
+    keys = dict.fromkeys(key for each in all_of for key in each)
+    rows = [[key, *(each.get(key, MISSING) for each in all_of)] for key in keys]
+    rows = [row for row in rows if len(set(row[1:])) > 1]
+    if not rows:
+        return Text("The configs differ in nothing but the seed and the output folder.")
+    more = f", the first {MOST_DIFFERENCES} of {len(rows)}" if len(rows) > MOST_DIFFERENCES else ""
+    headers = ("key", *(group.label for group in groups))
+    return Table(headers, rows[:MOST_DIFFERENCES], f"where the configs differ{more}")
+
+
+def _file(run: Run, name: str, title: str) -> list[Block]:
+    path = os.path.join(run.folder, name)
+    if not os.path.isfile(path):
+        return []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read(LONGEST + 1)
+    cut = "\n[the rest is left out]" if len(text) > LONGEST else ""
+    return [Code(f"{run.label}: {title}", text[:LONGEST] + cut)]
+
+
+def pictures(groups: Sequence[RunGroup]) -> Section:
+    """The last pictures of each kind that training drew (train.pictures), and images in the runs' folders."""
+    section = Section("pictures", "Pictures")
+    for group in groups:
+        for run in group.runs:
+            for path in _pictures_of(run.folder)[:MOST_PICTURES]:
+                title = f"{run.label}: {os.path.basename(path)}"
+                try:
+                    with Image.open(path) as image:
+                        section.blocks.append(photograph(image, title))
+                except OSError as error:
+                    section.blocks.append(Text(f"{title} cannot be read: {error}"))
+    return section
+
+
+def _pictures_of(folder: str) -> list[str]:
+    newest: dict[str, str] = {}
+    drawn = os.path.join(folder, PICTURES)
+    for name in sorted(os.listdir(drawn)) if os.path.isdir(drawn) else []:
+        kind, sign, _ = os.path.splitext(name)[0].rpartition("_")
+        if name.lower().endswith((".png", ".jpg")):
+            newest[kind if sign else name] = os.path.join(drawn, name)  # iterations have equally many digits
+    own = [name for name in sorted(os.listdir(folder)) if name.lower().endswith((".png", ".jpg"))]
+    return [*newest.values(), *(os.path.join(folder, name) for name in own if not name.startswith("curves"))]

@@ -1,0 +1,67 @@
+"""Writes one self-contained HTML file about one or several training runs.
+
+    python tools/report.py RUN... --output report.html
+    python tools/report.py dino=out/a dino=out/b deta=out/c --title 'DINO and DETA'
+
+RUN is the output folder of a run. The file needs no network and nothing beside it; send it to whom you like. It has:
+
+    results     the last evaluation: COCO's measures, AP by class, any other measure; the best AP
+    curves      loss and AP, the parts of the loss, gradients, learning rate
+    errors      precision over recall, TIDE's errors and their costs, confusions, the worst images; for runs that have a
+                results file (see tools/analyze_errors.py --help) and whose test set is still there
+    pictures    what training drew (train.pictures.enabled=True), and images in the run's folder
+    timing      seconds of an iteration and what they are spent on, throughput, memory, minutes
+    runs        from run.json: command, commit, machine, versions, data, changes that were not committed
+    config      where the configs differ, and each of them
+
+Several runs are shown beside each other. Runs whose configs are equal but for the seed and the output folder become one
+column and one curve, the mean with its standard deviation; NAME=RUN says by hand which belong together, --separate
+keeps all apart.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from querydet.checkpoint.atomic import atomic_write
+from querydet.evaluation.error_analysis import Settings
+from querydet.report import Options, make_report
+from querydet.visualization.runs import read_groups
+
+
+def _progress(images: Iterable[Any], label: str) -> Iterable[Any]:
+    return tqdm(images, desc=label, unit="image", disable=None, leave=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="output folders of training runs, or NAME=FOLDER")
+    parser.add_argument("--output", required=True, help="the HTML file")
+    parser.add_argument("--title", default="Training runs", help="the heading (default '%(default)s')")
+    parser.add_argument("--separate", action="store_true", help="a column for every run, no means")
+    parser.add_argument("--no-errors", action="store_true", help="leave out the analysis of results files")
+    parser.add_argument("--worst", type=int, default=8, help="worst images of a run, 0 for none (default %(default)s)")
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.3,
+        help="smallest score in the confusion matrix and the worst images (default %(default)s)",
+    )
+    args = parser.parse_args(argv)
+    groups = read_groups(args.runs, args.separate)
+    settings = Settings(min_score=args.min_score, worst=args.worst)
+    page = make_report(groups, Options(args.title, not args.no_errors, settings), _progress)
+    os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
+    with atomic_write(args.output) as file:
+        file.write(page.encode())
+    print(f"wrote {args.output} ({os.path.getsize(args.output) / 2**20:.1f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
