@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# without looking for updates and the like, which a closed network refuses; root has no sandbox
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 
 
 @contextmanager
@@ -16,8 +18,25 @@ def open_browser():
     if path is None:
         pytest.skip(f"no browser is installed ({', '.join(BROWSERS)})")
     with driver.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        browser = started.chromium.launch(executable_path=path, args=QUIET)
         try:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def open_page():
+    """A page of `open_browser`, and a list to which its errors and its requests to other machines are added."""
+    problems = []
+    with open_browser() as browser:
+        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page.set_default_timeout(20000)
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: None if _is_local(request.url) else problems.append(request.url))
+        yield page, problems
+
+
+def _is_local(url):
+    return url.startswith(("http://127.0.0.1", "blob:", "data:", "file:"))

@@ -1,0 +1,106 @@
+"""The page's server: Flask on 127.0.0.1, nothing from elsewhere and nothing to elsewhere.
+
+It answers only requests that name this machine as their host and do not come from other pages, so that no web site
+can reach it through the browser. The page has no scripts, fonts or pictures from other servers, and forbids them.
+"""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from querydet.demo.detection import Models
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from werkzeug.serving import BaseWSGIServer
+
+HOST = "127.0.0.1"
+NAMES = (HOST, "localhost")
+MAX_BYTES = 64 * 2**20  # of an upload
+STATIC = Path(__file__).parent / "static"
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'"
+FAILURES = (ValueError, FileNotFoundError, KeyError, ConnectionError, FloatingPointError)
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(models: Models, threshold: float = 0.3) -> "Flask":
+    """The page as a WSGI application.
+
+    Args:
+        models: what it offers.
+        threshold: where the slider starts, in [0, 1].
+
+    Raises:
+        ImportError: Flask is not installed.
+        ValueError: a threshold outside [0, 1].
+    """
+    try:
+        import flask
+    except ImportError as error:
+        raise ImportError("the demo needs Flask: pip install 'querydet[demo]'") from error
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"the threshold must be in [0, 1], got {threshold}")
+    app = flask.Flask("querydet.demo", static_folder=str(STATIC), static_url_path="/static")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
+
+    @app.before_request
+    def check_origin() -> Any:
+        request = flask.request
+        origin = request.headers.get("Origin", "")
+        if request.host.rsplit(":", 1)[0] not in NAMES or origin not in ("", f"http://{request.host}"):
+            return flask.jsonify(error="only pages of this machine may ask"), 403
+        return None
+
+    @app.after_request
+    def forbid_elsewhere(response: Any) -> Any:
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @app.get("/")
+    def page() -> Any:
+        return app.send_static_file("page.html")
+
+    @app.get("/settings")
+    def settings() -> Any:
+        return flask.jsonify(models=[choice.name for choice in models.choices], threshold=threshold)
+
+    @app.post("/detect")
+    def detect() -> Any:
+        file = flask.request.files.get("image")
+        number = flask.request.form.get("model", "0")
+        if file is None or not number.isdigit():
+            return flask.jsonify(error="send a file 'image' and the number of a 'model'"), 400
+        try:
+            return flask.jsonify(asdict(models.detect(file.read(), int(number))))
+        except FAILURES as error:
+            message = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+            logger.warning("%s: %s", file.filename, message)
+            return flask.jsonify(error=message), 400
+
+    @app.errorhandler(413)
+    def too_large(_: Any) -> Any:
+        return flask.jsonify(error=f"the file is larger than {MAX_BYTES // 2**20} MiB"), 413
+
+    return app
+
+
+def make_server(app: "Flask", port: int) -> "BaseWSGIServer":
+    """A server of the page for this machine alone; ``serve_forever`` runs it.
+
+    Args:
+        app: from :func:`create_app`.
+        port: 0 for any that is free; see ``server_port``.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    from werkzeug.serving import make_server as make
+
+    try:
+        return make(HOST, port, app, threaded=True)
+    except SystemExit as error:  # werkzeug's way to say so
+        raise OSError(f"port {port} is taken: choose another one, or 0 for any that is free") from error

@@ -1,0 +1,58 @@
+"""Serves a web page on this machine: drop an image, choose a checkpoint and a threshold, see boxes, classes and scores.
+
+    python tools/demo.py output/quickstart                                   # all checkpoints of a run
+    python tools/demo.py --config-file CONFIG --weights a.pth b.pth          # checkpoints of one config
+    python tools/demo.py dino_r50_4scale_12ep output/mine train.device=cpu   # from the model zoo, and a run
+
+Needs Flask: pip install 'querydet[demo]'. The server listens on 127.0.0.1 alone and works without a network; from
+another machine use a tunnel: ssh -L 7860:127.0.0.1:7860 HOST. Stop it with Ctrl-C.
+"""
+
+import argparse
+import logging
+import re
+import sys
+from collections.abc import Sequence
+
+from detectron2.utils.logger import setup_logger
+
+from querydet.demo import Models, find_choices
+from querydet.demo.server import HOST, create_app, make_server
+
+OVERRIDE = re.compile(r"[A-Za-z_+~][\w.]*=")
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="RUN|NAME", help="folders of runs, or names of the model zoo")
+    parser.add_argument("--config-file", help="config of --weights")
+    parser.add_argument("--weights", nargs="+", default=[], metavar="FILE", help="checkpoints of --config-file")
+    parser.add_argument("--threshold", type=float, default=0.3, help="where the slider starts (default %(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="0: any that is free (default %(default)s)")
+    given = list(sys.argv[1:] if argv is None else argv)
+    overrides = [item for item in given if OVERRIDE.match(item)]
+    args = parser.parse_args([item for item in given if item not in overrides])
+    args.overrides = overrides
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves until it is interrupted; returns the exit status."""
+    args = parse_arguments(argv)
+    setup_logger(name="querydet")
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    choices = find_choices(args.models, args.config_file, args.weights)
+    server = make_server(create_app(Models(choices, args.overrides), args.threshold), args.port)
+    print(f"{len(choices)} models at http://{HOST}:{server.server_port}/ (Ctrl-C ends)", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print("stopped")
+    finally:
+        server.server_close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
