@@ -45,12 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     choices = find_choices(args.models, args.config_file, args.weights)
     server = make_server(create_app(Models(choices, args.overrides), args.threshold), args.port)
     print(f"{len(choices)} models at http://{HOST}:{server.server_port}/ (Ctrl-C ends)", flush=True)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        print("stopped")
-    finally:
-        server.server_close()
+    server.serve_forever()  # returns after Ctrl-C
+    print("stopped")
     return 0
 
 
