@@ -140,9 +140,9 @@ def _within(name: str, modules: Iterable[str]) -> bool:
     return any(module == EVERYTHING or name == module or name.startswith(module + ".") for module in modules)
 
 
-def plain_config(path: str) -> Any:
-    """The content of a run's config; nothing that the file names is built here."""
-    return OmegaConf.to_container(load_yaml(path, allow=[EVERYTHING]), resolve=True, throw_on_missing=False)
+def plain_config(path: str, resolve: bool = True) -> Any:
+    """The content of a run's config, interpolations resolved or as they are; nothing that it names is built."""
+    return OmegaConf.to_container(load_yaml(path, allow=[EVERYTHING]), resolve=resolve, throw_on_missing=False)
 
 
 def config_leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

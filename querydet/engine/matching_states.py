@@ -18,6 +18,7 @@ from querydet.engine.training import build_model
 from querydet.evaluation.instability import InstabilityEvaluator, Matching, as_matching, load_matching
 from querydet.evaluation.predictor import run_model
 from querydet.evaluation.queries import WithQueries
+from querydet.model_zoo.paths import PREFIX
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 
@@ -26,12 +27,13 @@ def states_of(path: str) -> list[str]:
     """The states that a path names, in the order of training.
 
     Args:
-        path: a file, or the folder of a run: its kept matchings (``train.instability``), otherwise its checkpoints.
+        path: a file, a published model (``querydet://NAME``), or the folder of a run: its kept matchings
+            (``train.instability``), otherwise its checkpoints.
 
     Raises:
         FileNotFoundError: nothing is there.
     """
-    if os.path.isfile(path):
+    if os.path.isfile(path) or path.startswith(PREFIX):
         return [path]
     if not os.path.isdir(path):
         raise FileNotFoundError(f"{path} does not exist: give checkpoints, matchings or the folder of a run")

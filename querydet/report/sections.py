@@ -37,6 +37,7 @@ TIMING = {
     "images_per_second": "images per second",
     "memory_mb": "most memory, MB",
 }
+MOST_COLUMNS = 6
 MOST_PICTURES = 8  # of a run
 MOST_DIFFERENCES = 200
 SHOWN_COMMIT = 10  # characters
@@ -50,13 +51,12 @@ def results(groups: Sequence[RunGroup]) -> Section:
     classes = [name for name in names if name.startswith("bbox/AP-")]
     others = [name for name in names if name not in main and name not in classes]
     blocks: list[Block] = []
-    headers = ("", *(group.title() for group in groups))
     rows = [["iterations", *(mean_text(_lengths(group), 0) for group in groups)]]
     rows += [_row(name.removeprefix("bbox/"), name, groups) for name in main]
     if AP in main:
         rows.append(["best AP", *(mean_text([max(each.values()) for each in group.series(AP)]) for group in groups)])
         rows.append(["at iteration", *(mean_text(_best_places(group.series(AP)), 0) for group in groups)])
-    blocks.append(Table(headers, rows, "COCO's measures of the last evaluation, in percent" if main else ""))
+    blocks.append(_beside(groups, rows, "COCO's measures of the last evaluation, in percent" if main else ""))
     for chosen, prefix, caption in (
         (classes, "bbox/AP-", "AP by class, in percent"),
         (others, "", "other measures of the last evaluation"),
@@ -64,10 +64,19 @@ def results(groups: Sequence[RunGroup]) -> Section:
         if chosen:
             digits = 1 if prefix else 3
             table = [_row(name.removeprefix(prefix), name, groups, digits) for name in chosen]
-            blocks.append(Table(headers, table, caption))
+            blocks.append(_beside(groups, table, caption))
     if any(len(group.runs) > 1 for group in groups):
         blocks.append(Text("± is the standard deviation over the runs."))
     return Section("results", "Results", blocks)
+
+
+def _beside(groups: Sequence[RunGroup], rows: Sequence[Sequence[str]], caption: str) -> Table:
+    """Groups in columns, or many groups in rows."""
+    titles = [group.title() for group in groups]
+    if len(groups) <= MOST_COLUMNS or len(rows) > len(groups):
+        return Table(("", *titles), rows, caption)
+    names, *columns = zip(*rows, strict=True)
+    return Table(("", *names), [[title, *cells] for title, cells in zip(titles, columns, strict=True)], caption)
 
 
 def _is_measure(name: str) -> bool:
@@ -114,8 +123,7 @@ def timing(groups: Sequence[RunGroup]) -> Section:
         rows.append(["times started or resumed", *(mean_text(each, 0) for each in parts)])
     if not rows:
         return Section("timing", "Timing")
-    table = Table(("", *(group.title() for group in groups)), rows, "medians over the run; memory is the largest value")
-    return Section("timing", "Timing", [table])
+    return Section("timing", "Timing", [_beside(groups, rows, "medians over the run; memory is the largest value")])
 
 
 def _median(values: Iterable[float]) -> float:

@@ -16,6 +16,7 @@ AP_METRICS = ("bbox/AP50", "bbox/AP", "bbox/AP75")
 _STYLES = {"bbox/AP50": "-", "bbox/AP": "--", "bbox/AP75": ":"}
 SMOOTHING_WINDOW = 0.05  # of the curve's length; the unsmoothed loss stays visible behind
 MOST_STYLED = 3  # groups for which AP50 and AP75 are drawn besides AP
+MOST_LABELLED = 6  # groups that are named inside of the axes; more are named once, below
 COLUMNS = 3
 _PALETTE = 10  # colours before line styles change
 _LINES = ("-", "--", ":", "-.")
@@ -49,7 +50,7 @@ def draw_loss_and_ap(groups: Sequence[RunGroup]) -> Figure:
     if not any(group.series(name) for group in groups for name in (LOSS, *AP_METRICS)):
         folders = ", ".join(run.folder for group in groups for run in group.runs)
         raise ValueError(f"nothing to plot: no {LOSS} and no bbox/AP in {folders}")
-    figure = new_figure(11, 4 if len(groups) <= _PALETTE else 6)
+    figure = new_figure(11, 4 + _legend_height(groups), "constrained")
     loss_axes, ap_axes = figure.subplots(1, 2)
     names = AP_METRICS if len(groups) <= MOST_STYLED else ("bbox/AP",)
     for index, group in enumerate(groups):
@@ -64,6 +65,7 @@ def draw_loss_and_ap(groups: Sequence[RunGroup]) -> Figure:
     _finish(ap_axes, "validation", "AP in %", groups)
     _to_log(loss_axes)
     ap_axes.set_ylim(0, 100 if len(groups) <= MOST_STYLED else None)
+    _name_below(figure, ap_axes if all(group.series("bbox/AP") for group in groups) else loss_axes, groups)
     return figure
 
 
@@ -80,7 +82,7 @@ def draw_metrics(groups: Sequence[RunGroup], metrics: Sequence[str]) -> Figure:
     names = select_metrics(groups, metrics)
     columns = min(COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = new_figure(5.2 * columns, 3.4 * rows)
+    figure = new_figure(5.2 * columns, 3.4 * rows + _legend_height(groups), "constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, name in zip(panels, names, strict=False):
         smooth = "loss" in name
@@ -91,6 +93,7 @@ def draw_metrics(groups: Sequence[RunGroup], metrics: Sequence[str]) -> Figure:
             _to_log(axes)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
+    _name_below(figure, max(panels, key=_curves_of), groups)
     return figure
 
 
@@ -168,5 +171,18 @@ def _finish(axes: Axes, title: str, unit: str, groups: Sequence[RunGroup]) -> No
     axes.set_xlabel("iteration")
     axes.set_ylabel(unit)
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8 if len(groups) <= _PALETTE else 6)
+    if axes.get_legend_handles_labels()[0] and len(groups) <= MOST_LABELLED:
+        axes.legend(fontsize=8)
+
+
+def _legend_height(groups: Sequence[RunGroup]) -> float:
+    return 0.3 + 0.2 * math.ceil(len(groups) / COLUMNS) if len(groups) > MOST_LABELLED else 0.0
+
+
+def _curves_of(axes: Axes) -> int:
+    return len(axes.get_legend_handles_labels()[0])
+
+
+def _name_below(figure: Figure, axes: Axes, groups: Sequence[RunGroup]) -> None:
+    if len(groups) > MOST_LABELLED:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=COLUMNS, fontsize=8)

@@ -93,11 +93,11 @@ def draw_confusion(analysis: Mapping[str, Any]) -> Figure:
     wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
     order = np.argsort(-wrong[:-1], kind="stable")[:MOST_CLASSES]
     keep = np.append(np.sort(order), len(labels) - 1)
+    parts = (matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))[np.ix_(keep, keep)]
     matrix, labels = matrix[np.ix_(keep, keep)], [labels[index] for index in keep]
     side = max(4.5, 2.2 + 0.42 * len(labels))
     figure = new_figure(side + 1, side)
     axes = figure.subplots()
-    parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     _table(axes, parts, labels, [*labels[:-1], "missed"], matrix, heading="detected as")
     axes.set_ylabel("object")
     more = f", the {len(order)} classes with the most errors" if len(keep) < len(wrong) else ""
@@ -169,7 +169,7 @@ def _table(
     limit = max(float(values.max(initial=0)), 1e-9)
     axes.imshow(values, cmap="Blues", vmin=0, vmax=limit, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        text = f"{value:.1f}" if numbers is None else f"{numbers[row, column]}"
+        text = f"{value:.1f}" if numbers is None else f"{numbers[row, column] or ''}"
         color = "white" if value > 0.6 * limit else "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
     axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", fontsize=8)

@@ -2,7 +2,7 @@
 
 import io
 import os
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 DPI = 110
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of that many inches."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="tight")
+def new_figure(width: float, height: float, layout: Literal["tight", "constrained"] = "tight") -> Figure:
+    """A figure of that many inches; a constrained layout leaves room for a legend outside of the axes."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

@@ -17,7 +17,8 @@ from querydet.provenance import RUN_FILE, read_parts
 logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.json"  # of Detectron2's JSONWriter
-OWN = ("train.seed", "train.output_dir")  # what differs between runs that repeat each other
+FOLDER = "train.output_dir"
+OWN = ("train.seed", FOLDER)  # what differs between runs that repeat each other
 _NUMBER = re.compile(r"[-_. ]*(?:seed|run)?[-_. ]*\d+$")  # the end of dino_seed0, dino-1, dino
 
 Series = dict[int, float]
@@ -70,7 +71,7 @@ class Run:
     folder: str
     label: str
     metrics: Mapping[str, Series]
-    config: Mapping[str, str]  # by dotted key, as text; empty where there is no readable config
+    config: Mapping[str, str]  # by dotted key, interpolations as they are; empty where none is readable
     parts: Sequence[Mapping[str, Any]]  # of run.json
 
 
@@ -119,7 +120,7 @@ def _config(folder: str) -> dict[str, str]:
     if not os.path.isfile(path):
         return {}
     try:
-        return dict(config_leaves(plain_config(path)))
+        return dict(config_leaves(plain_config(path, resolve=False)))
     except Exception as error:  # whatever a file of another version leads to; the metrics can be shown all the same
         logger.warning("%s cannot be read and is left out: %s", path, error)
         return {}
@@ -157,13 +158,9 @@ def read_groups(specs: Sequence[str], separate: bool = False) -> list[RunGroup]:
 
 def shared_settings(config: Mapping[str, str]) -> dict[str, str]:
     """A config, by dotted key, without what belongs to one run: its seed and its folder, wherever they stand."""
-    seed, folder = (config.get(key) for key in OWN)
-    inside = folder.strip("'") if folder and len(folder) > 2 else None
-    return {
-        key: value.replace(inside, "RUN") if inside and key not in OWN else value
-        for key, value in config.items()
-        if key not in OWN and not (key.endswith("seed") and value == seed) and not key.endswith("output_dir")
-    }
+    folder = config.get(FOLDER, "").strip("'")
+    kept = {key: value for key, value in config.items() if key not in OWN and not key.endswith("output_dir")}
+    return {key: value.replace(folder, "RUN") for key, value in kept.items()} if folder else kept
 
 
 def _split(spec: str) -> tuple[str, str]:

@@ -164,6 +164,16 @@ def test_results_that_do_not_fit_are_said(runs, tmp_path, page):
     Page(text)
 
 
+def test_many_runs_stand_below_each_other(tmp_path):
+    for number in range(7):
+        folder = tmp_path / f"run{number}"
+        folder.mkdir()
+        (folder / "metrics.json").write_text(json.dumps({"iteration": 4, "bbox/AP": 10.0 * number}))
+    page = Page(make_report(read_groups([str(each) for each in sorted(tmp_path.iterdir())]), Options(errors=False)))
+    assert ["", "iterations", "AP", "best AP", "at iteration"] in page.rows
+    assert ["run3", "5", "30.0", "30.0", "5"] in page.rows
+
+
 def test_it_opens_in_a_browser(text, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(text, encoding="utf-8")

@@ -9,7 +9,10 @@ import pytest
 from querydet.visualization.curves import draw_loss_and_ap, draw_metrics, select_metrics
 from querydet.visualization.runs import mean_and_spread, read_groups, read_run, shared_settings
 
-CONFIG = "train: {{seed: {seed}, output_dir: out/{seed}, max_iter: {steps}}}\n"
+CONFIG = """
+train: {{seed: {seed}, output_dir: out/{seed}, max_iter: {steps}}}
+loader: {{seed: "${{train.seed}}", other_seed: 1}}
+"""
 
 
 @pytest.fixture
@@ -48,11 +51,12 @@ def test_runs_that_differ_in_the_seed_alone_are_a_group(run):
 
 def test_seed_and_folder_belong_to_a_run_wherever_they_stand():
     def settings(seed, folder, rate=1):
-        config = {"train.seed": seed, "train.output_dir": repr(folder), "dataloader.train.seed": seed, "lr": str(rate)}
+        config = {"train.seed": seed, "train.output_dir": repr(folder), "data.seed": "1", "lr": str(rate)}
         config |= {"evaluator.folder": repr(folder + "/matching"), "evaluator.output_dir": repr("elsewhere" + seed)}
         return shared_settings(config)
 
-    assert settings("1", "out/a") == settings("2", "out/b") == {"lr": "1", "evaluator.folder": "'RUN/matching'"}
+    shared = {"data.seed": "1", "lr": "1", "evaluator.folder": "'RUN/matching'"}
+    assert settings("1", "out/a") == settings("2", "out/b") == shared
     assert settings("1", "out/a") != settings("1", "out/a", rate=2)
 
 
