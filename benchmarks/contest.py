@@ -1,0 +1,160 @@
+"""What the benchmarks of whole steps share: contestants that take turns, their inputs, and the peer's model."""
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from querydet.layers import deformable_attention, multi_scale_deformable_attention
+from querydet.layers.ms_deform_attn_reference import locate_samples, ms_deform_attn_reference, normalize_logits
+from querydet.memory import peak_memory, reset_peak_memory
+
+CLASSES = 80
+
+
+def take_turns(contestants: Mapping[str, Callable[[], Any]], repeats: int, device: str = "cpu") -> dict[str, float]:
+    """Median seconds of each. The first round warms up and does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats + 1):
+        for name, run in contestants.items():
+            _wait(device)
+            start = time.perf_counter()
+            run()
+            _wait(device)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def memory_taken(run: Callable[[], Any], device: str = "cpu") -> float:
+    """MiB that a call takes beyond what is there before. On the CPU only in a process that did nothing like it yet."""
+    where = torch.device(device)
+    reset_peak_memory(where)
+    before = peak_memory(where)
+    run()
+    return (peak_memory(where) - before) / 2**20
+
+
+def make_images(count: int, height: int, width: int, objects: int | None = None) -> list[dict[str, Any]]:
+    """Images of noise as Detectron2's dicts, on the CPU.
+
+    Args:
+        count, height, width: of the images.
+        objects: of each image; None: without annotations.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images = []
+    for number in range(count):
+        image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
+        inputs: dict[str, Any] = {"image": image, "height": height, "width": width, "image_id": number}
+        if objects is not None:
+            scale = torch.tensor([width, height, width, height])
+            corner, size = (
+                torch.rand(objects, 2, generator=generator) * 0.6,
+                torch.rand(objects, 2, generator=generator),
+            )
+            boxes = torch.cat([corner, corner + 0.05 + 0.3 * size], 1) * scale
+            classes = torch.randint(CLASSES, (objects,), generator=generator)
+            inputs["instances"] = Instances((height, width), gt_boxes=Boxes(boxes), gt_classes=classes)
+            inputs["seed"] = number
+        images.append(inputs)
+    return images
+
+
+def transformers_version() -> str | None:
+    """Of the installed package; None without it."""
+    try:
+        import transformers
+    except ImportError:
+        return None
+    return transformers.__version__
+
+
+def make_peer(device: str) -> nn.Module:
+    """Hugging Face's two-stage Deformable DETR with box refinement on an R50, of random weights.
+
+    With the attention that it chooses itself, scaled_dot_product_attention where it supports that. It samples through
+    grid_sample; the kernels that it would download for a GPU are left out. Its backbone is trained as ours is, but for
+    the stem and the first stage: by itself it freezes all of this one.
+    """
+    from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, ResNetConfig
+
+    config = DeformableDetrConfig(
+        backbone_config=ResNetConfig(out_features=["stage2", "stage3", "stage4"]),
+        num_labels=CLASSES,
+        num_queries=300,
+        two_stage=True,
+        two_stage_num_proposals=300,
+        with_box_refine=True,
+        auxiliary_loss=True,
+    )
+    model = DeformableDetrForObjectDetection(config)
+    for name, parameter in model.named_parameters():
+        frozen = "backbone" in name and ("embedder" in name or "stages.0" in name)
+        parameter.requires_grad_(not frozen)
+    return model.to(device)
+
+
+def peer_inputs(images: list[dict[str, Any]], device: str) -> dict[str, Any]:
+    """The images as the peer takes them: normalised, of one size, with its kind of labels."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)))
+    pixels = torch.stack([(each["image"] - mean) / std for each in images]).to(device)
+    inputs: dict[str, Any] = {"pixel_values": pixels, "pixel_mask": torch.ones_like(pixels[:, 0], dtype=torch.int64)}
+    if "instances" in images[0]:
+        labels = []
+        for each in images:
+            height, width = each["image"].shape[-2:]
+            boxes = each["instances"].gt_boxes.tensor / torch.tensor([width, height, width, height])
+            size = boxes[:, 2:] - boxes[:, :2]
+            boxes = torch.cat([boxes[:, :2] + size / 2, size], 1).to(device)
+            labels.append({"class_labels": each["instances"].gt_classes.to(device), "boxes": boxes})
+        inputs["labels"] = labels
+    return inputs
+
+
+Operator = Callable[[Tensor, Any, Tensor, Tensor], Tensor]
+
+
+def operators() -> dict[str, Operator | None]:
+    """Implementations of the sampling step that can stand in for ours in our model; None: ours."""
+    found: dict[str, Operator | None] = {
+        "querydet, fused": None,
+        "querydet, separate": multi_scale_deformable_attention,
+        "grid_sample": ms_deform_attn_reference,
+    }
+    try:
+        from torch_ms_deform_attn import ms_deform_attn
+    except ImportError:
+        return found
+
+    def run(value: Tensor, shapes: Any, locations: Tensor, weights: Tensor) -> Tensor:
+        sizes = torch.tensor(shapes, device=value.device)
+        starts = torch.cat([sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]])
+        return ms_deform_attn(value.float(), sizes, starts, locations, weights).to(value.dtype)
+
+    return {**found, "torch_ms_deform_attn": run}
+
+
+@contextlib.contextmanager
+def sampling_by(operator: Operator | None) -> Iterator[None]:
+    """Within this context our models sample through another implementation."""
+    if operator is None:
+        yield
+        return
+    sample = operator
+
+    def attend(value: Tensor, shapes: Any, references: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
+        return sample(value, shapes, locate_samples(references, offsets, shapes), normalize_logits(logits))
+
+    with mock.patch.object(deformable_attention, "fused_deformable_attention", attend):
+        yield

@@ -1,0 +1,186 @@
+"""Times detection on images with full-size R50 models of random weights, beside Hugging Face's Deformable DETR.
+
+    python -m benchmarks.inference                            # all parts, on the CPU
+    python -m benchmarks.inference --parts peer --sizes 640x640 --batches 1 --repeats 5
+    python -m benchmarks.inference --device cuda --dtypes bfloat16
+    python -m benchmarks.inference --table                    # the written results as Markdown
+
+Parts:
+
+* ``peer``: two-stage Deformable DETR with box refinement, ours and Hugging Face's (``pip install transformers``), from
+  normalised images on the device to boxes, taking turns.
+* ``predictor``: DINO through ``querydet.Predictor``, arrays of 480x640 in and boxes out, beside its model alone.
+* ``breakdown``: the milliseconds of each part of DINO, DETA and Deformable DETR++ (DETA, arXiv 2212.06137, table 2).
+
+Medians. The machine may be busy: compare ratios.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import instantiate
+from tabulate import tabulate
+from torch import nn
+
+from benchmarks import contest
+from querydet.config import load_config
+from querydet.part_timing import INFERENCE, time_inference
+from querydet.provenance import provenance
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "inference.json"
+TWO_STAGE = "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py"
+MODELS = {
+    "Deformable DETR++": "projects/deformable_detr/configs/deformable_detr_pp_r50_12ep.py",
+    "DINO": "projects/dino/configs/dino_r50_4scale_12ep.py",
+    "DETA": "projects/deta/configs/deta_r50_12ep.py",
+}
+Run = Callable[[], Any]
+
+
+def make_model(config: str, device: str) -> nn.Module:
+    """Ours, of random weights and 80 classes."""
+    torch.manual_seed(0)
+    return instantiate(load_config(config, [f"model.num_classes={contest.CLASSES}"]).model).to(device).eval()
+
+
+def in_type(dtype: str, device: str, run: Run) -> Run:
+    """The function under autocast, unless the type is float32, and without gradients."""
+
+    def call() -> None:
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+            run()
+
+    return call
+
+
+def compare_with_peer(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Ours and the peer, for every size, batch and type."""
+    ours, peer = make_model(TWO_STAGE, options.device), contest.make_peer(options.device).eval()
+    rows = []
+    for height, width, batch, dtype in cases(options):
+        images = contest.make_images(batch, height, width)
+        inputs = contest.peer_inputs(images, options.device)
+        on_device = [{**each, "image": each["image"].to(options.device)} for each in images]
+        contestants = {
+            "querydet": in_type(dtype, options.device, lambda images=on_device: ours(images)),
+            "transformers": in_type(dtype, options.device, lambda inputs=inputs: peer(**inputs)),
+        }
+        seconds = contest.take_turns(contestants, options.repeats, options.device)
+        row: dict[str, Any] = {"size": f"{height}x{width}", "batch": batch, "dtype": dtype}
+        row["milliseconds"] = {name: round(1e3 * value, 2) for name, value in seconds.items()}
+        row["times_faster"] = round(seconds["transformers"] / seconds["querydet"], 2)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def time_predictor(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """DINO by what it is called through; images are resized to 800x1066, as at COCO."""
+    from querydet.evaluation import ArrayPredictor
+
+    model = make_model(MODELS["DINO"], options.device)
+    augmentations = instantiate(load_config(MODELS["DINO"]).dataloader.test.mapper.augmentations)
+    rows = []
+    for batch in options.batches:
+        pictures = [each["image"].permute(1, 2, 0).numpy() for each in contest.make_images(batch, 480, 640)]
+        resized = contest.make_images(batch, 800, 1066)
+        predictor = ArrayPredictor(model=model, augmentations=augmentations, image_format="RGB")
+        contestants = {
+            "Predictor": in_type("float32", options.device, lambda run=predictor, some=pictures: run.detect(some)),
+            "model": in_type("float32", options.device, lambda some=resized: model(some)),
+        }
+        seconds = contest.take_turns(contestants, options.repeats, options.device)
+        milliseconds = {name: round(1e3 * value, 2) for name, value in seconds.items()}
+        rows.append({"batch": batch, "milliseconds": milliseconds})
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def break_down(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The parts of each model, for every size, batch and type."""
+    rows = []
+    for name, config in MODELS.items():
+        model = make_model(config, options.device)
+        for height, width, batch, dtype in cases(options):
+            images = contest.make_images(batch, height, width)
+            with torch.autocast(options.device, torch.bfloat16, enabled=dtype == "bfloat16"):
+                found = time_inference(model, images, repeats=options.repeats).milliseconds
+            row = {"model": name, "size": f"{height}x{width}", "batch": batch, "dtype": dtype}
+            rows.append({**row, "milliseconds": {part: round(value, 2) for part, value in found.items()}})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+PARTS = {"peer": compare_with_peer, "predictor": time_predictor, "breakdown": break_down}
+
+
+def cases(options: argparse.Namespace) -> list[tuple[int, int, int, str]]:
+    """Height, width, batch and type."""
+    sizes = [tuple(map(int, size.split("x"))) for size in options.sizes]
+    return [(*size, batch, dtype) for size in sizes for batch in options.batches for dtype in options.dtypes]
+
+
+def make_tables(results: dict[str, Any]) -> str:
+    """The results as Markdown, a table for each part."""
+    tables = []
+    if "peer" in results:
+        headers = ["size", "batch", "type", "querydet (ms)", "transformers (ms)", "times faster", "images per second"]
+        cells = [
+            (
+                *list(row.values())[:3],
+                *row["milliseconds"].values(),
+                row["times_faster"],
+                f"{1e3 * row['batch'] / row['milliseconds']['querydet']:.2f}",
+            )
+            for row in results["peer"]
+        ]
+        tables.append(tabulate(cells, headers=headers, tablefmt="pipe"))
+    if "predictor" in results:
+        cells = [(row["batch"], *row["milliseconds"].values()) for row in results["predictor"]]
+        tables.append(tabulate(cells, headers=["batch", "Predictor (ms)", "model (ms)"], tablefmt="pipe"))
+    if "breakdown" in results:
+        parts = [*INFERENCE, "total"]
+        cells = [
+            (*list(row.values())[:4], *(f"{row['milliseconds'][part]:.1f}" for part in parts))
+            for row in results["breakdown"]
+        ]
+        tables.append(tabulate(cells, headers=["model", "size", "batch", "type", *parts], tablefmt="pipe"))
+    return "\n\n".join(tables)
+
+
+def main() -> None:
+    """Runs the chosen parts and writes one JSON file, in which parts that are not run again stay as they are."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--sizes", nargs="+", default=["640x640", "800x1333"], help="HEIGHTxWIDTH")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=["float32"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="only print the written results as Markdown")
+    options = parser.parse_args()
+    if options.table:
+        print(make_tables(json.loads(options.output.read_text())["results"]))
+        return
+    torch.set_num_threads(options.threads)
+    found: dict[str, Any] = {**provenance(sys.argv), "threads": options.threads, "peer": contest.transformers_version()}
+    found["results"] = json.loads(options.output.read_text())["results"] if options.output.exists() else {}
+    for part in options.parts:
+        if part == "peer" and contest.transformers_version() is None:
+            print(f"{part}: left out, needs: pip install transformers")
+            continue
+        found["results"][part] = PARTS[part](options)
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
+    print(make_tables(found["results"]))
+
+
+if __name__ == "__main__":
+    main()

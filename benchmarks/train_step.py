@@ -1,0 +1,202 @@
+"""Times whole training steps (forward, losses, backward, AdamW) of full-size R50 models, and their memory.
+
+    python -m benchmarks.train_step                          # all parts, on the CPU
+    python -m benchmarks.train_step --parts peer --size 640 --repeats 5
+    python -m benchmarks.train_step --device cuda --batch 2 --amp
+    python -m benchmarks.train_step --table                  # the written results as Markdown
+
+Parts, in each of which the contestants take turns; medians:
+
+* ``peer``: two-stage Deformable DETR with box refinement, ours and Hugging Face's (``pip install transformers``): same
+  backbone, frozen in the same places, sizes, images and objects.
+* ``operators``: ours, with other implementations of deformable attention in its place (``torch-ms-deform-attn``).
+* ``methods``: every method beside the base (as MS-DETR, arXiv 2401.03989, table 3; Group DETR, arXiv 2207.13085,
+  figure 7).
+* ``growth``: DINO with more queries, objects, pixels and images.
+
+Peak memory on the CPU is what the resident memory grows by in the first step of a process of its own: activations,
+gradients, optimizer state and the allocator's rest. The machine may be busy: compare ratios.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import instantiate
+from tabulate import tabulate
+
+from benchmarks import contest
+from querydet.config import load_config
+from querydet.provenance import provenance
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "train_step.json"
+TWO_STAGE = "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py"
+PLUS_PLUS = "projects/deformable_detr/configs/deformable_detr_pp_r50_12ep.py"
+DINO = "projects/dino/configs/dino_r50_4scale_12ep.py"
+GROUP = "projects/group_detr/configs/group_deformable_detr_pp_r50_12ep.py"
+PEER = "transformers"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training step.
+
+    Args:
+        config: of the model; or the peer's name.
+        overrides: of the config.
+        operator: that samples, see :func:`benchmarks.contest.operators`.
+        images, size, objects: a batch of so many square images with so many objects each.
+    """
+
+    config: str
+    overrides: tuple[str, ...] = ()
+    operator: str = "querydet, fused"
+    images: int = 1
+    size: int = 640
+    objects: int = 7
+    device: str = "cpu"
+    amp: bool = False
+
+
+def parts(base: Case) -> dict[str, dict[str, Case]]:
+    """The cases of each part, the one that the others are compared with first."""
+
+    def groups(count: int, queries: int = 300) -> Case:
+        options = (f"model.selection.num_groups={count}", f"model.selection.num_queries={queries}")
+        return replace(base, config=GROUP, overrides=options)
+
+    dino, queries = replace(base, config=DINO), "model.selection.num_queries"
+    return {
+        "peer": {"querydet": replace(base, config=TWO_STAGE), PEER: replace(base, config=PEER)},
+        "operators": {name: replace(base, config=TWO_STAGE, operator=name) for name in contest.operators()},
+        "methods": {
+            "Deformable DETR++": replace(base, config=PLUS_PLUS),
+            "MS-DETR": replace(base, config="projects/ms_detr/configs/ms_detr_pp_r50_12ep.py"),
+            "Group DETR, 300 + 1500 queries": groups(6),
+            "H-DETR, 300 + 1500 queries": replace(base, config="projects/h_detr/configs/h_detr_r50_12ep.py"),
+            "Group DETR, K = 1": groups(1),
+            "Group DETR, K = 11": groups(11),
+            "Group DETR, K = 13": groups(13),
+            "DETA": replace(base, config="projects/deta/configs/deta_r50_12ep.py"),
+            "DINO": dino,
+        },
+        "growth": {
+            "DINO": dino,
+            "300 queries": replace(dino, overrides=(f"{queries}=300",)),
+            "1800 queries": replace(dino, overrides=(f"{queries}=1800",)),
+            "1 object": replace(dino, objects=1),
+            "60 objects": replace(dino, objects=60),
+            f"{base.size // 2} pixels wide": replace(dino, size=base.size // 2),
+            f"{base.images + 1} images": replace(dino, images=base.images + 1),
+        },
+    }
+
+
+def make_step(case: Case) -> Callable[[], None]:
+    """What is timed, with a model of random weights."""
+    torch.manual_seed(0)
+    images = contest.make_images(case.images, case.size, case.size, case.objects)
+    losses: Callable[[], torch.Tensor]
+    if case.config == PEER:
+        peer = contest.make_peer(case.device).train()
+        model, losses = peer, lambda: peer(**contest.peer_inputs(images, case.device)).loss
+    else:
+        overrides = (*case.overrides, f"train.device={case.device}", "train.init_checkpoint=''")
+        cfg = load_config(case.config, overrides)
+        cfg.model.num_classes = contest.CLASSES
+        ours = instantiate(cfg.model).to(case.device).train()
+        model, losses = ours, lambda: torch.stack(list(ours(images).values())).sum()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, weight_decay=1e-4)
+    operator = contest.operators()[case.operator]
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with contest.sampling_by(operator):
+            with torch.autocast(case.device, torch.bfloat16, enabled=case.amp):
+                loss = losses()
+            loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def memory_of(case: Case) -> float:
+    """MiB of the first step, see :func:`benchmarks.contest.memory_taken`; to be called in a new process."""
+    return contest.memory_taken(make_step(case), case.device)
+
+
+def measure(cases: dict[str, Case], repeats: int, memory: bool) -> list[dict[str, Any]]:
+    """One row for each case, compared with the first."""
+    first = next(iter(cases.values()))
+    seconds = contest.take_turns({name: make_step(case) for name, case in cases.items()}, repeats, first.device)
+    mib: dict[str, float] = {}
+    if memory:
+        for name, case in cases.items():  # a process for each, one after the other
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                mib[name] = process.submit(memory_of, case).result()
+    rows = []
+    for name, case in cases.items():
+        row: dict[str, Any] = {"name": name, "case": asdict(case), "seconds": round(seconds[name], 4)}
+        row["times"] = round(seconds[name] / next(iter(seconds.values())), 3)
+        if memory:
+            row["memory"] = (round(mib[name]), round(mib[name] / next(iter(mib.values())), 2))  # MiB, times
+        rows.append(row)
+    return rows
+
+
+def make_tables(run: dict[str, Any]) -> str:
+    """The results as Markdown, a table for each part."""
+    tables = []
+    for part, rows in run["results"].items():
+        headers = [part, "seconds of a step", "times", "peak memory (MiB)", "times"]
+        cells = [
+            (row["name"], f"{row['seconds']:.2f}", f"{row['times']:.2f}", *row.get("memory", ("", ""))) for row in rows
+        ]
+        tables.append(tabulate(cells, headers=headers, tablefmt="pipe"))
+    return "\n\n".join(tables)
+
+
+def main() -> None:
+    """Runs the chosen parts and writes one JSON file, in which parts that are not run again stay as they are."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=parts(Case("")), default=list(parts(Case(""))))
+    parser.add_argument("--images", type=int, default=1, help="of a batch")
+    parser.add_argument("--size", type=int, default=640, help="height and width of the images")
+    parser.add_argument("--objects", type=int, default=7, help="of each image; COCO has 7 on average")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--amp", action="store_true", help="bfloat16")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="only print the written results as Markdown")
+    options = parser.parse_args()
+    if options.table:
+        print(make_tables(json.loads(options.output.read_text())))
+        return
+    torch.set_num_threads(options.threads)
+    base = Case("", (), images=options.images, size=options.size, objects=options.objects)
+    base = replace(base, device=options.device, amp=options.amp)
+    found: dict[str, Any] = {**provenance(sys.argv), "threads": options.threads, "peer": contest.transformers_version()}
+    found["results"] = json.loads(options.output.read_text())["results"] if options.output.exists() else {}
+    for part in options.parts:
+        cases = parts(base)[part]
+        if PEER in cases and contest.transformers_version() is None:
+            print(f"{part}: left out, needs: pip install transformers")
+            continue
+        print(f"{part}: {len(cases)} cases, {options.repeats + 1} rounds", flush=True)
+        found["results"][part] = measure(cases, options.repeats, options.memory)
+        print(make_tables({"results": {part: found["results"][part]}}), flush=True)
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
