@@ -22,12 +22,14 @@ install:  ## Set up the environment: pinned requirements, Detectron2, the extens
 	@tools/install.sh $(VENV)
 
 # --resume makes it repeatable: a run that was interrupted is continued, a complete one only evaluated.
-quickstart: install  ## Train a small DINO on synthetic images on the CPU, evaluate it, draw results and curves
-	$(RUN) train_net.py --config-file quick/dino_synthetic.py --num-gpus 0 --resume train.output_dir=$(OUTPUT)
+quickstart: install  ## Train a small DINO on synthetic images on the CPU, evaluate it, draw results and curves, write a report
+	$(RUN) train_net.py --config-file quick/dino_synthetic.py --num-gpus 0 --resume train.output_dir=$(OUTPUT) \
+		dataloader.evaluator.output_dir=$(OUTPUT)/inference
 	$(RUN) tools/visualize_predictions.py --config-file quick/dino_synthetic.py \
 		--weights $(OUTPUT)/model_final.pth --output $(OUTPUT)/predictions.png train.device=cpu
 	$(RUN) tools/plot_curves.py $(OUTPUT) --output $(OUTPUT)/curves.png
-	@echo "Look at $(OUTPUT)/predictions.png and $(OUTPUT)/curves.png"
+	$(RUN) tools/report.py $(OUTPUT) --output $(OUTPUT)/report.html
+	@echo "Look at $(OUTPUT)/report.html, $(OUTPUT)/predictions.png and $(OUTPUT)/curves.png"
 
 convergence: install  ## Train every method in miniature, three seeds each (hours), and compare how they learn
 	$(VENV)/bin/python benchmarks/convergence.py run

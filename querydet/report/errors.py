@@ -85,6 +85,7 @@ def _table(analyses: dict[str, dict[str, Any]]) -> Table:
     rows = [[f"AP at IoU {threshold:g}", *(f"{each['AP']:.1f}" for each in every)]]
     rows += [[f"+ without {name}", *(f"{each['gain'][name]:.2f}" for each in every)] for name in (*ERRORS, *SPECIAL)]
     rows += [[f"number: {name}", *(str(each["counts"][name]) for each in every)] for name in ERRORS]
+    rows.append(["COCO's measures by", *(" ".join(each["backend"].values()) for each in analyses.values())])
     return Table(("", *analyses), rows, "AP, in percent, what it gains without one kind of error (TIDE), and how many")
 
 

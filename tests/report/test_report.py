@@ -10,6 +10,7 @@ from detectron2.config import instantiate
 from PIL import Image
 
 from querydet.config import load_config, save_config
+from querydet.evaluation.coco_backend import CocoBackend
 from querydet.evaluation.error_analysis import Settings
 from querydet.report import Options, make_report
 from querydet.visualization.runs import read_groups
@@ -147,6 +148,7 @@ def test_groups_stand_beside_each_other(page):
 def test_errors_of_the_runs_that_have_results(page, text):
     assert page.row("AP at IoU 0.5") == ["100.0"]
     assert page.row("number: missed") == ["0"]
+    assert page.row("COCO's measures by") == [str(CocoBackend())]
     assert "no coco_instances_results.json: write one with" in text
     assert "The same for other." in text
     assert "broken.png cannot be read" in text
