@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 EMBED_DIM = 96
 CHANNELS = {"res3": 64, "res4": 128, "res5": 256}
 NUM_LEVELS = 3
+ONE_MAP = "res4"  # of stride 16, as with a dilated last stage: what dense attention reads
 NUM_QUERIES = 40
 
 
@@ -20,8 +21,9 @@ def shrink(model: DictConfig) -> DictConfig:
         The same node.
     """
     model.backbone = _narrow_resnet()
-    model.neck.in_channels = dict(CHANNELS)
-    model.neck.num_levels = NUM_LEVELS
+    one_map = model.neck.num_levels == 1
+    model.neck.in_channels = {ONE_MAP: CHANNELS[ONE_MAP]} if one_map else dict(CHANNELS)
+    model.neck.num_levels = 1 if one_map else NUM_LEVELS
     model.neck.embed_dim = EMBED_DIM
     for part, layers in ((model.encoder, 1), (model.decoder, 3)):
         part.num_layers = layers

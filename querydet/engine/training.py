@@ -19,6 +19,7 @@ from torch import nn
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
 from querydet.engine.accumulation import check_micro_batches
+from querydet.engine.attention_memory import report_attention_memory
 from querydet.engine.build_hooks import build_hooks, evaluate_weights
 from querydet.engine.evaluation import build_evaluation
 from querydet.engine.hooks import build_ema
@@ -105,6 +106,7 @@ def _train(
     logger.info("Model:\n%s", model)
     ema = build_ema(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
     apply_switches(model, cfg.train)
+    report_attention_memory(model, loader.dataset, *_image_sizes(cfg))
     sharded = is_sharded(cfg.train)
     for each in [model, *([ema.module] if ema else [])] if sharded else []:
         shard_model(each, cfg.train.sharding.reshard_after_forward)
@@ -132,6 +134,13 @@ def _train(
     with _recorded(cfg.train.output_dir, start_iter, started, datasets):
         trainer.train(start_iter, length.max_iter)
     return results
+
+
+def _image_sizes(cfg: DictConfig) -> tuple[list[Any], int]:
+    """What makes the images of a step large: the augmentations, and how many images are computed together."""
+    found = OmegaConf.select(cfg, "dataloader.train.mapper.augmentations")
+    shares = comm.get_world_size() * cfg.train.micro_batches
+    return list(instantiate(found) or []), -(-cfg.dataloader.train.total_batch_size // shares)
 
 
 def _recorded(

@@ -1,0 +1,76 @@
+"""Says before the first step how much memory dense attention may take for the largest images of a run."""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from detectron2.utils import comm
+from torch import nn
+
+from querydet.data.augmentation import ResizeShortSide
+from querydet.dense.memory import attention_memory, describe_memory, is_dense
+from querydet.detector import QueryDetector
+
+logger = logging.getLogger(__name__)
+
+REMEDY = (
+    "Lower max_side of dataloader.train.mapper.augmentations, the batch, or set "
+    "train.activation_checkpointing, if the run ends out of memory"
+)
+
+
+def largest_batch(sizes: Iterable[tuple[int, int]], augmentations: Sequence[Any]) -> tuple[int, int]:
+    """Height and width that a padded batch can have.
+
+    Args:
+        sizes: (height, width) of the images of a data set.
+        augmentations: of training; of those that resize to one of several short sides, the last one is followed, with
+            its largest. Others are taken to enlarge nothing.
+    """
+    resizes = [each for each in augmentations if isinstance(each, ResizeShortSide)]
+    height = width = 0
+    for size in set(sizes):
+        grown = resizes[-1].output_size(*size, max(resizes[-1].short_sides)) if resizes else size
+        height, width = max(height, grown[0]), max(width, grown[1])
+    return height, width
+
+
+def report_attention_memory(model: nn.Module, dataset: Any, augmentations: Sequence[Any], batch_size: int) -> str:
+    """Log the estimate for a training run; a warning where the maps alone exceed the memory of the device.
+
+    Args:
+        model: of the run.
+        dataset: with ``record(index)``, Detectron2's dicts with ``height`` and ``width``.
+        augmentations: of training.
+        batch_size: images of a step in one process.
+
+    Returns:
+        What was logged; "" for a model without dense attention, or images of unknown size.
+    """
+    if not is_dense(model) or not hasattr(dataset, "record"):
+        return ""
+    assert isinstance(model, QueryDetector)
+    records = (dataset.record(index) for index in range(len(dataset)))
+    sizes = {(each["height"], each["width"]) for each in records if "height" in each and "width" in each}
+    if not sizes:
+        return ""
+    height, width = largest_batch(sizes, augmentations)
+    found = attention_memory(model, height, width, batch_size)
+    text = describe_memory(found, height, width, batch_size)
+    available = device_memory(model.device)
+    if available and found.total > available:
+        text += f". That is more than the {available / 2**20:,.0f} MiB of {model.device}. {REMEDY}"
+    if comm.is_main_process():
+        logger.log(logging.WARNING if available and found.total > available else logging.INFO, text)
+    return text
+
+
+def device_memory(device: torch.device) -> int:
+    """All memory of a device in bytes; 0 where it is not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type == "cpu" and hasattr(os, "sysconf"):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0
