@@ -1,0 +1,117 @@
+"""Measures what folding groups into the batch saves over one attention with a mask (Group DETR, figure 7).
+
+    python benchmarks/group_attention.py --output benchmarks/results/group_attention.json
+    python benchmarks/group_attention.py --table
+
+One self-attention of K groups of queries, forward and backward, in three forms: "folded", as querydet computes it;
+"masked", over all queries with a mask that separates the groups; "joint", over all queries without a mask, which is no
+Group DETR but what its table 7 compares with. By PyTorch's plain kernel, which keeps the attention maps, and by the one
+that it chooses itself. Memory is what the forward pass keeps for the backward one, counted by its tensors and so the
+same everywhere; seconds are the least of several runs.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from querydet.dense import ConditionalSelfAttention
+from querydet.provenance import provenance
+from querydet.queries.visibility import AttentionPlan, FoldedSets, blocked_pairs, plan_attention
+from querydet.structures import QueryGroup
+
+RESULTS = Path(__file__).resolve().parent / "results" / "group_attention.json"
+FORMS = ("folded", "masked", "joint")
+KERNELS = ("plain", "chosen")
+
+
+def make_plan(form: str, groups: int, queries: int) -> AttentionPlan:
+    """How the self-attention of so many groups of so many queries is computed."""
+    made = tuple(QueryGroup(f"group{n}", n * queries, (n + 1) * queries) for n in range(groups))
+    device = torch.device("cpu")
+    if form == "folded":
+        return plan_attention(made, device)
+    blocked = blocked_pairs(made, device) if form == "masked" else None
+    return AttentionPlan((FoldedSets(0, groups * queries, 1, blocked),))
+
+
+def kept_bytes(run: Callable[[], Any]) -> int:
+    """Bytes of the tensors that a forward pass keeps for the backward one; storage that is shared counts once."""
+    found: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = run()
+    del result
+    return sum(found.values())
+
+
+def measure(form: str, kernel: str, groups: int, queries: int, images: int, repeats: int) -> dict[str, Any]:
+    """One row of the results."""
+    torch.manual_seed(0)
+    attention: nn.Module = ConditionalSelfAttention()
+    plan = make_plan(form, groups, queries)
+    position, content = (torch.randn(images, groups * queries, 256, requires_grad=True) for _ in range(2))
+
+    def forward() -> Tensor:
+        return plan.apply(attention, position, content)
+
+    with sdpa_kernel(SDPBackend.MATH) if kernel == "plain" else nullcontext():
+        kept = kept_bytes(forward)
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            forward().sum().backward()
+            seconds.append(time.perf_counter() - start)
+    row = {"form": form, "kernel": kernel, "groups": groups, "queries": queries, "images": images}
+    return row | {"kept_mib": round(kept / 2**20, 1), "seconds": round(min(seconds), 4)}
+
+
+def table(record: dict[str, Any]) -> str:
+    """The results for people."""
+    keys = ("groups", "queries", "kernel", "form", "kept_mib", "seconds")
+    rows = [[row[key] for key in keys] for row in record["rows"]]
+    return f"{record['machine']}, {record['date']}\n\n{tabulate(rows, headers=keys, tablefmt='github')}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", type=int, nargs="+", default=[1, 5, 11])
+    parser.add_argument("--queries", type=int, default=300, help="of a group (default %(default)s)")
+    parser.add_argument("--images", type=int, default=2, help="of a step (default %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="of the timing (default %(default)s)")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="show what was measured, and measure nothing")
+    args = parser.parse_args(argv)
+    if args.table:
+        print(table(json.loads(args.output.read_text())))
+        return 0
+    rows = [
+        measure(form, kernel, groups, args.queries, args.images, args.repeats)
+        for groups in args.groups
+        for kernel in KERNELS
+        for form in FORMS
+    ]
+    record = {**provenance(["benchmarks/group_attention.py", *(argv or sys.argv[1:])]), "rows": rows}
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(record, indent=2) + "\n")
+    print(f"{table(record)}\n\nwrote {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""The tool that explains groups, on a checkpoint and a data set."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from querydet.config import load_config
+from querydet.engine import build_model
+from tests.engine.conftest import ROOT
+
+CONFIG = str(ROOT / "tests" / "engine" / "group_config.py")
+
+
+@pytest.fixture
+def explain(tool, tmp_path, toy_data):
+    path = tmp_path / "model.pth"
+    torch.save({"model": build_model(load_config(CONFIG)).state_dict()}, path)
+
+    def run(command, name, *options):
+        output = tmp_path / "new" / name
+        argv = [command, "--config-file", CONFIG, "--weights", str(path), "--output", str(output), *options]
+        assert tool("explain_groups").main(argv) == 0
+        return output
+
+    return run
+
+
+def test_average_precision_of_each_group_and_points_of_an_object(explain, capsys):
+    found = json.loads(explain("ap", "groups.json", "train.device=cpu").read_text())
+    assert list(found) == ["primary", "group1", "group2"]
+    assert all("AP" in each["bbox"] for each in found.values())
+    assert "on average" in capsys.readouterr().out
+    picture = explain("points", "points.png", "--index", "1")
+    assert Image.open(picture).size[0] > 200
+    with pytest.raises(ValueError, match="there is no image 99: the test data has 0 to 2"):
+        explain("points", "points.png", "--index", "99")
+    with pytest.raises(ValueError, match="there is no object 50"):
+        explain("points", "points.png", "--object", "50")

@@ -1,0 +1,111 @@
+"""Explains what groups of queries learn, on any checkpoint that has them and any data set (arXiv 2207.13085).
+
+    python tools/explain_groups.py ap --config-file CONFIG --weights model_final.pth --output groups.json
+    python tools/explain_groups.py points --config-file CONFIG --weights model_final.pth --output points.png --index 3
+
+"ap" evaluates every group as if inference had kept it (figure 4). "points" draws where the queries of all groups start
+that are matched with an object, and what they predict (figure 3). How stable the matching is over checkpoints (figure
+5) says tools/compare_matching.py, what folded attention saves (figure 7) benchmarks/group_attention.py.
+The checkpoint must hold the weights of training: exported ones have the primary group alone. key=value changes the
+config, such as train.device=cpu.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import instantiate
+from tabulate import tabulate
+
+from querydet.checkpoint.atomic import atomic_write
+from querydet.data import class_names
+from querydet.engine.evaluation import combine
+from querydet.engine.instability import training_assigner
+from querydet.evaluation.groups import count_groups, evaluate_groups, match_groups, predict_groups
+from querydet.evaluation.per_image import image_truth
+from querydet.predictor import Predictor, find_model, read_picture
+from querydet.queries.grouped import group_name
+from querydet.visualization import Panel, save_grid
+from querydet.visualization.drawing import instances_of_record
+from querydet.visualization.groups import draw_group_points, group_colors
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("command", choices=("ap", "points"))
+    parser.add_argument("--config-file", required=True, help="config of the model")
+    parser.add_argument("--weights", required=True, help="checkpoint to load")
+    parser.add_argument("--output", required=True, help="the json file of ap, the PNG file of points")
+    parser.add_argument("--index", type=int, default=0, help="image of the test data, counted from 0 (points)")
+    parser.add_argument("--object", type=int, action="append", default=[], help="which, from 0; default: all (points)")
+    parser.add_argument("overrides", nargs="*", default=[], help="changes of the config")
+    return parser.parse_intermixed_args(argv)
+
+
+def explain_ap(predictor: Predictor, args: argparse.Namespace) -> None:
+    """Evaluates every group, prints a table and writes all results."""
+    model, data = predictor.model, find_model(args.config_file, args.weights, args.overrides)[0].dataloader
+    groups = count_groups(model)
+    evaluators = [combine(instantiate(data.evaluator)) for _ in range(groups)]
+    results = evaluate_groups(model, instantiate(data.test), evaluators)
+    keys = [key for key in KEYS if key in results[0]["bbox"]]
+    rows = [[group_name(number), *(found["bbox"][key] for key in keys)] for number, found in enumerate(results)]
+    print(tabulate(rows, headers=("group", *keys), floatfmt=".2f"))
+    values = [row[1] for row in rows]
+    print(f"AP {statistics.mean(values):.2f} on average, {min(values):.2f} to {max(values):.2f}")
+    os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
+    with atomic_write(args.output) as file:
+        file.write(json.dumps({group_name(n): found for n, found in enumerate(results)}, indent=1).encode())
+
+
+def explain_points(predictor: Predictor, args: argparse.Namespace) -> None:
+    """Draws the points of all groups for objects of an image.
+
+    Raises:
+        ValueError: there is no such image or object, or the model is not trained by a one-to-one matching.
+    """
+    model, dataset = predictor.model, predictor.load_test_data()
+    names = [group_name(number) for number in range(count_groups(model))]
+    if not 0 <= args.index < len(dataset):
+        raise ValueError(f"there is no image {args.index}: the test data has 0 to {len(dataset) - 1}")
+    assigner = training_assigner(model)
+    if assigner is None:
+        raise ValueError("the groups of this model are not trained by a one-to-one matching")
+    record = dataset[args.index]
+    image = read_picture(record["file_name"])
+    matches = match_groups(predict_groups(model, [predictor.prepare(image)]), image_truth(record), assigner)
+    objects = instances_of_record(record)
+    wanted = args.object or range(len(objects))
+    missing = [number for number in wanted if not 0 <= number < len(objects)]
+    if missing or not len(objects):
+        raise ValueError(f"there is no object {missing[0] if missing else 0}: the image has {len(objects)}")
+    labels, panels = class_names(dataset), []
+    for number in wanted:
+        box = objects.gt_boxes.tensor[number].tolist()
+        title = f"object {number}, {labels[int(objects.gt_classes[number])]}: {len(matches[number])} groups"
+        panels.append(Panel(draw_group_points(image, matches[number], names, box), title))
+    colors: dict[str, Any] = dict(zip(names, group_colors(len(names)), strict=True))
+    save_grid(panels, args.output, legend=colors)
+
+
+KEYS = ("AP", "AP50", "AP75")
+COMMANDS = {"ap": explain_ap, "points": explain_points}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    args = parse_arguments(argv)
+    predictor = Predictor(args.config_file, args.weights, overrides=args.overrides)
+    COMMANDS[args.command](predictor, args)
+    print(f"wrote {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
