@@ -1,11 +1,14 @@
 """Shows what a config's training data looks like to the model: the first samples after augmentation, and the counts.
 
-python tools/visualize_data.py --config-file CONFIG --output batch.png
+    python tools/visualize_data.py --config-file CONFIG --output batch.png
+
+CONFIG is a config file, the name of a shipped one (one with data alone will do), or a name of the model zoo.
 """
 
 import argparse
 import collections
 import itertools
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 from detectron2.config import instantiate
 from tabulate import tabulate
 
+from querydet import model_zoo
 from querydet.config import apply_overrides, get_config
 from querydet.data import class_names
 from querydet.visualization import draw_batch
@@ -38,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.num_images < 1:
         parser.error("--num-images must be at least 1")
-    cfg = apply_overrides(get_config(args.config_file), args.overrides)
+    is_file = bool(os.path.splitext(args.config_file)[1])
+    cfg = get_config(args.config_file) if is_file else model_zoo.get_config(args.config_file)
+    apply_overrides(cfg, args.overrides)
     node = cfg.dataloader.train
     seed = {"seed": cfg.train.seed} if "train" in cfg else {}  # as the engine does
     dataset = instantiate(node.dataset)

@@ -130,6 +130,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     counted = "counted from 1; default: "
     part = parts["sampling"]
     part.add_argument("--layer", nargs="+", type=int, default=[], help=f"decoder layers, {counted}each")
+    part.add_argument("--zoom", type=float, help="show so many sizes of the reference around it; default: the image")
     part.add_argument("--head", nargs="+", type=int, default=[], help="heads, from 0; default: all together")
     parts["candidates"].add_argument("--layer", type=int, help=f"decoder layer, {counted}the last")
     parts["candidates"].add_argument("--object", nargs="+", type=int, default=[], help="which, from 0; default: all")
@@ -174,7 +175,7 @@ def sampling(args: argparse.Namespace) -> tuple[list[Panel], dict[str, Any]]:
         heads = f"head {', '.join(map(str, args.head))}" if args.head else "all heads"
         for query in args.query or found.best_queries(args.top):
             for layer in layers:
-                picture = draw_sampling(shown.image, found, query, layer, args.head)
+                picture = draw_sampling(shown.image, found, query, layer, args.head, args.zoom)
                 title = f"{shown.title}: {describe(found, query, images.predictor.class_names)}"
                 panels.append(Panel(picture, f"{title}\nlayer {layer + 1}, {heads}"))
         levels = found.sampled(0).weights.shape[2]

@@ -1,6 +1,8 @@
 """Draws ground truth beside predictions for images of the config's test data, as one PNG.
 
-python tools/visualize_predictions.py --config-file CONFIG --weights model_final.pth --output predictions.png
+    python tools/visualize_predictions.py --config-file CONFIG --weights model_final.pth --output predictions.png
+
+CONFIG is a config file, the name of a shipped one, or a name of the model zoo, which brings its weights.
 """
 
 import argparse
@@ -9,9 +11,9 @@ from collections.abc import Sequence
 
 from detectron2.config import instantiate
 
-from querydet.checkpoint import load_weights
-from querydet.config import load_config
+from querydet.checkpoint import check_exists, load_weights
 from querydet.engine import build_model
+from querydet.predictor import find_model
 from querydet.visualization import draw_predictions
 
 
@@ -19,16 +21,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", required=True, help="the config that the model was trained with")
-    parser.add_argument("--weights", required=True, help="checkpoint to load")
+    parser.add_argument("--weights", help="checkpoint to load; not needed with a name of the model zoo")
     parser.add_argument("--output", required=True, help="the PNG file")
     parser.add_argument("--num-images", type=int, default=8, help="images, spread over the data (default %(default)s)")
     parser.add_argument("--threshold", type=float, default=0.3, help="smallest score to draw (default %(default)s)")
     parser.add_argument("overrides", nargs="*", help="changes of the config, such as train.device=cpu")
     args = parser.parse_args(argv)
-    cfg = load_config(args.config_file, args.overrides)
+    if args.num_images < 1 or not 0 <= args.threshold <= 1:
+        parser.error("--num-images must be at least 1 and --threshold in [0, 1]")
+    cfg, weights = find_model(args.config_file, args.weights, args.overrides)
+    check_exists(weights)
     dataset = instantiate(cfg.dataloader.test.dataset)
     model = build_model(cfg)
-    load_weights(model, args.weights, use_ema=cfg.train.ema.enabled)
+    load_weights(model, weights, use_ema=cfg.train.ema.enabled)
     mapper = instantiate(cfg.dataloader.test.mapper)
     draw_predictions(model, dataset, mapper, args.output, num_images=args.num_images, threshold=args.threshold)
     print(f"wrote {args.output}")

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from detectron2.data.detection_utils import convert_image_to_rgb, read_image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from tqdm import tqdm
 
 from querydet.data.catalog import DetectionDataset, class_names
 from querydet.evaluation.predictor import keep_confident, run_model
@@ -18,6 +19,7 @@ from querydet.visualization.drawing import draw_instances, instances_of_record
 
 CELL_INCHES = 3.6
 DPI = 110
+PROGRESS_FROM = 3  # images, from which on progress is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,9 @@ def draw_predictions(
     Raises:
         ValueError: no image could be drawn.
     """
-    save_grid(prediction_panels(model, spread(dataset, num_images), class_names(dataset), mapper, threshold), path)
+    records = spread(dataset, num_images)
+    shown = tqdm(records, desc="images", disable=len(records) < PROGRESS_FROM, leave=False)
+    save_grid(prediction_panels(model, shown, class_names(dataset), mapper, threshold), path)
 
 
 def spread(dataset: DetectionDataset, count: int) -> list[dict[str, Any]]:
@@ -117,7 +121,7 @@ def spread(dataset: DetectionDataset, count: int) -> list[dict[str, Any]]:
 
 def prediction_panels(
     model: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
-    records: Sequence[dict[str, Any]],
+    records: Iterable[dict[str, Any]],
     names: Sequence[str],
     mapper: Callable[[dict[str, Any]], dict[str, Any] | None],
     threshold: float,

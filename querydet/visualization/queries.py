@@ -21,6 +21,8 @@ from querydet.visualization.inspection import Inspection, check_heads, inspect_i
 WHITE = (1.0, 1.0, 1.0)
 SMALLEST_POINT, LARGEST_POINT = 0.004, 0.018  # radii of sampling points, parts of the image's shorter side
 
+LEAST_WINDOW = 64  # pixels that a zoom shows at least
+
 Color = tuple[float, ...]
 
 
@@ -129,7 +131,12 @@ def reference_legend(inspection: Inspection) -> dict[str, Color]:
 
 
 def draw_sampling(
-    image: np.ndarray, inspection: Inspection, query: int, layer: int, heads: Sequence[int] = ()
+    image: np.ndarray,
+    inspection: Inspection,
+    query: int,
+    layer: int,
+    heads: Sequence[int] = (),
+    zoom: float | None = None,
 ) -> np.ndarray:
     """Draws the points that a query samples in a decoder layer: a colour for each level, larger for larger weights.
 
@@ -139,30 +146,48 @@ def draw_sampling(
         query: which.
         layer: index of the decoder layer, from 0.
         heads: which; none: all.
+        zoom: show only the surroundings of the reference, so many times its size; None: the whole image.
 
     Returns:
         The picture, enlarged if the image is small, with the reference of the layer in white.
 
     Raises:
-        ValueError: there is no such query or head, or the model does not sample.
+        ValueError: there is no such query or head, the model does not sample, or zoom is not positive.
     """
     points = inspection.sampled(layer)
     query, heads = inspection.check_query(query), check_heads(points, heads)
     size = np.array([image.shape[1], image.shape[0]])
-    locations, weights = points.locations[query, heads].numpy(), points.weights[query, heads].numpy()
-    colors = level_colors(locations.shape[1])
-    visualizer = make_visualizer(image)
     reference = inspection.references[layer][query].numpy()
     reference = reference * np.tile(size, len(reference) // 2)
+    corner, image = _crop(image, reference, zoom)
+    reference[:2] -= corner
+    locations = points.locations[query, heads].numpy() * size - corner
+    weights = points.weights[query, heads].numpy()
+    colors = level_colors(locations.shape[1])
+    visualizer = make_visualizer(image)
+    side = min(image.shape[:2])
     if len(reference) == 4:
         visualizer.draw_box(_corners(reference), alpha=1.0, edge_color=WHITE)
-    visualizer.draw_circle(reference[:2], WHITE, radius=SMALLEST_POINT * 2 * min(size))
+    visualizer.draw_circle(reference[:2], WHITE, radius=SMALLEST_POINT * 2 * side)
     for index in np.argsort(weights, axis=None):  # the heaviest on top
         head, level, point = np.unravel_index(index, weights.shape)
         part = float(weights[head, level, point] / weights.max())
-        radius = (SMALLEST_POINT + (LARGEST_POINT - SMALLEST_POINT) * part**0.5) * min(size)
-        visualizer.draw_circle(locations[head, level, point] * size, (*colors[level], 0.35 + 0.65 * part), radius)
+        radius = (SMALLEST_POINT + (LARGEST_POINT - SMALLEST_POINT) * part**0.5) * side
+        visualizer.draw_circle(locations[head, level, point], (*colors[level], 0.35 + 0.65 * part), radius)
     return _finish(visualizer)
+
+
+def _crop(image: np.ndarray, reference: np.ndarray, zoom: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """The upper left corner (x, y), and the part of an image around a reference in pixels."""
+    if zoom is None:
+        return np.zeros(2), image
+    if zoom <= 0:
+        raise ValueError(f"zoom must be positive, found {zoom}")
+    half = max(zoom * reference[2:].max(initial=0) / 2, LEAST_WINDOW / 2)
+    limits = np.array([image.shape[1], image.shape[0]])
+    x0, y0 = np.clip(np.floor(reference[:2] - half), 0, limits - 1).astype(int)
+    x1, y1 = np.clip(np.ceil(reference[:2] + half), [x0 + 1, y0 + 1], limits).astype(int)
+    return np.array([x0, y0]), np.ascontiguousarray(image[y0:y1, x0:x1])
 
 
 def _corners(box: np.ndarray) -> np.ndarray:

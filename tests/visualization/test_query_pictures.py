@@ -69,6 +69,18 @@ def test_sampling_points_have_the_colour_of_their_level_and_the_size_of_their_we
     assert heavy > 2 * light > 0
 
 
+def test_a_zoom_shows_the_surroundings_of_the_reference():
+    locations, weights = torch.tensor([[[[[0.5, 0.5]]]]]), torch.ones(1, 1, 1, 1)
+    found = inspection([[0.25, 0.5, 0.2, 0.4]], [[0.25, 0.5, 0.2, 0.4]], locations, weights)
+    picture = draw_sampling(GREY, found, 0, 0, zoom=3.0)  # 120 pixels to each side of (100, 100)
+    assert picture.shape[:2] == (400, pytest.approx(440, abs=2))  # from 0 to 220, and 0 to 200
+    assert near(picture, 200, 100, level_colors(1)[0])
+    for x in (60, 140):
+        assert near(picture, x, 70, (1, 1, 1), tolerance=120)
+    with pytest.raises(ValueError, match="zoom must be positive, found -1"):
+        draw_sampling(GREY, found, 0, 0, zoom=-1)
+
+
 def test_drawing_a_model_without_samples_or_a_missing_query_is_refused():
     found = inspection([[0.5, 0.5, 0.2, 0.4]], [[0.5, 0.5, 0.2, 0.4]])
     with pytest.raises(ValueError, match="no sampling points"):
