@@ -61,3 +61,13 @@ def test_what_cannot_be_drawn_costs_no_run(toy_config, tmp_path, monkeypatch, ca
 def test_settings_are_checked(toy_config, option, message):
     with pytest.raises(ValueError, match=message):
         train(toy_config(*SHORT, *DRAW, option))
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_draws_a_sharded_model(train_net, tmp_path):
+    options = [f"train.output_dir={tmp_path / 'run'}", *SHORT, *DRAW, "train.ema.enabled=False"]
+    processes = ["--num-gpus", "0", "--num-processes", "2"]
+    done = train_net(*processes, *options, "train.sharding.enabled=True", config=DINO_CONFIG, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(list((tmp_path / "run" / "pictures").iterdir())) == 8
+    assert "no picture" not in done.stdout + done.stderr
