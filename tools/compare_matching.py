@@ -32,6 +32,7 @@ from querydet.engine.matching_states import CheckpointMatcher, read_or_match, st
 from querydet.evaluation.instability import Matching, compare, save_matching
 
 MEASURES = ("IS", "IS_relative", "objects")
+IDENTITIES = {"query": "number", "token": "token of the encoder; IS does not compare with that of learned queries"}
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -93,16 +94,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"two states are needed to compare, found {', '.join(paths) or 'none'}")
     rows: list[dict[str, Any]] = []
     reference: Matching | None = None
-    before = ""
+    before, identity = "", ""
     for path, matching in read_or_match(paths, partial(_matcher, args, paths, overrides)):
         if args.keep and not path.endswith(".json"):
             _keep(matching, path, args.keep)
         if reference is not None:
             rows.append({"state": path, "compared_with": before, **compare(reference, matching)})
+        identity = matching.identity
         if reference is None or not args.against_first:
             reference, before = matching, path
     shown = [[_short(row["state"]), _short(row["compared_with"]), *(row[name] for name in MEASURES)] for row in rows]
     print(tabulate(shown, headers=("state", "compared with", *MEASURES), floatfmt=".3f"))
+    print(f"Queries are told apart by their {IDENTITIES.get(identity, identity)}.")
     if args.output:
         os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
         with atomic_write(args.output) as file:

@@ -157,4 +157,4 @@ def _numbers(entry: Any) -> list[float] | None:
 
 
 def _hashable(value: Any) -> bool:
-    return isinstance(value, int | str)
+    return isinstance(value, int | float | str)  # 1.0 is found as 1, as by pycocotools

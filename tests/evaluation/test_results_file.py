@@ -33,7 +33,7 @@ def read(dataset, tmp_path):
 
 
 def test_rows_by_image(read):
-    found = read([GOOD, {**GOOD, "score": 1, "category_id": 10}, {**GOOD, "image_id": 2}])
+    found = read([GOOD, {**GOOD, "score": 1, "category_id": 10.0}, {**GOOD, "image_id": 2.0}])
     assert found[1].tolist() == [[1, 2, 3, 4, 0.5, 1], [1, 2, 3, 4, 1, 0]]
     assert found[2].shape == (1, 6)
 
