@@ -38,6 +38,7 @@ from typing import Any
 from tabulate import tabulate
 
 from querydet import model_zoo
+from querydet.command_line import positive
 from querydet.config import config_root, find_config
 from querydet.engine.measure import Measured, measure
 from querydet.memory import count_activations
@@ -89,13 +90,6 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", size):
             parser.error(f"--size must be height x width such as 800x1066, found '{size}'")
     return args
-
-
-def positive(text: str) -> int:
-    """A number of the command line of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a number of at least 1, found '{text}'")
-    return int(text)
 
 
 def shipped_name(config: str) -> str:

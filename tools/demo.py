@@ -10,16 +10,14 @@ another machine use a tunnel: ssh -L 7860:127.0.0.1:7860 HOST. Stop it with Ctrl
 
 import argparse
 import logging
-import re
 import sys
 from collections.abc import Sequence
 
 from detectron2.utils.logger import setup_logger
 
+from querydet.command_line import split_overrides
 from querydet.demo import Models, find_choices
 from querydet.demo.server import HOST, create_app, make_server
-
-OVERRIDE = re.compile(r"[A-Za-z_+~][\w.]*=")
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,9 +28,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", nargs="+", default=[], metavar="FILE", help="checkpoints of --config-file")
     parser.add_argument("--threshold", type=float, default=0.3, help="where the slider starts (default %(default)s)")
     parser.add_argument("--port", type=int, default=7860, help="0: any that is free (default %(default)s)")
-    given = list(sys.argv[1:] if argv is None else argv)
-    overrides = [item for item in given if OVERRIDE.match(item)]
-    args = parser.parse_args([item for item in given if item not in overrides])
+    given, overrides = split_overrides(argv)
+    args = parser.parse_args(given)
     args.overrides = overrides
     return args
 

@@ -13,7 +13,6 @@ CONFIG is a config file, the name of a shipped one, or a name of the model zoo, 
 import argparse
 import itertools
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import numpy as np
 from detectron2.config import instantiate
 from tqdm import tqdm
 
+from querydet.command_line import positive, split_overrides
 from querydet.data import class_names
 from querydet.data.catalog import DetectionDataset, check_num_classes
 from querydet.engine import build_model
@@ -44,7 +44,6 @@ from querydet.visualization.queries import (
     reference_legend,
 )
 
-OVERRIDE = re.compile(r"[A-Za-z_+~][\w.]*=")
 ABOUT = {
     "references": "The box of a query into every decoder layer and its last prediction, dark to bright, and the way of "
     "its centre. Annotated objects are white and dotted. Without --query: the queries of the best detections.",
@@ -116,13 +115,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         part.add_argument("--config-file", required=True, help="config of the model, or a name of the model zoo")
         part.add_argument("--weights", help="checkpoint to load; not needed with a name of the zoo, nor for denoising")
         part.add_argument("--output", required=True, help="the PNG file")
-        part.add_argument("--columns", type=_positive, default=4, help="panels of a row (default %(default)s)")
+        part.add_argument("--columns", type=positive, default=4, help="panels of a row (default %(default)s)")
     for name in ("references", "sampling", "candidates"):
         if name != "candidates":
             parts[name].add_argument("--input", nargs="+", default=[], metavar="FILE", help="images; default: --index")
             parts[name].add_argument("--query", nargs="+", type=int, default=[], help="which queries, counted from 0")
             parts[name].add_argument(
-                "--top", type=_positive, default=4, help="... or so many best (default %(default)s)"
+                "--top", type=positive, default=4, help="... or so many best (default %(default)s)"
             )
         parts[name].add_argument(
             "--index", nargs="+", type=int, default=[0], help="images of the test data, counted from 0 (default 0)"
@@ -139,15 +138,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--alpha", type=float, default=ALPHA, help="weight of the score beside the IoU (default %(default)s)"
     )
     parts["denoising"].add_argument("--object", nargs="+", type=int, default=[], help="which, from 0; default: all")
-    parts["denoising"].add_argument("--num-images", type=_positive, default=2, help="default %(default)s")
+    parts["denoising"].add_argument("--num-images", type=positive, default=2, help="default %(default)s")
     parts["denoising"].add_argument(
-        "--repetitions", type=_positive, default=2, help="at most so many of each image (default %(default)s)"
+        "--repetitions", type=positive, default=2, help="at most so many of each image (default %(default)s)"
     )
     parts["sampling"].set_defaults(columns=None)
-    given = list(sys.argv[1:] if argv is None else argv)
-    # taken out first: an option with several values would swallow them
-    overrides = [item for item in given if OVERRIDE.match(item)]
-    args = parser.parse_args([item for item in given if item not in overrides])
+    given, overrides = split_overrides(argv)
+    args = parser.parse_args(given)
     args.overrides = overrides
     return args
 
@@ -193,9 +190,13 @@ def candidates(args: argparse.Namespace) -> tuple[list[Panel], dict[str, Any]]:
         layer = -1 if args.layer is None else found.check_layer(args.layer)
         assert shown.record is not None
         truth = image_truth(shown.record).objects()
+        if not len(truth) and len(args.index) > 1:
+            panels.append(Panel(shown.image, f"{shown.title}: no annotated objects"))
+            continue
         ranked = rank_candidates(found.record, truth, count=args.count, alpha=args.alpha, layer=layer)
         names = class_names(images.dataset)
-        panels += candidate_panels(shown.image, found.record, truth, ranked, names, objects=args.object, layer=layer)
+        made = candidate_panels(shown.image, found.record, truth, ranked, names, objects=args.object, layer=layer)
+        panels += [Panel(panel.image, f"{shown.title}\n{panel.title}") for panel in made]
     colors = layer_colors(args.count)
     return panels, {"object": (0.75, 0.75, 0.75), "best candidate": colors[-1], "last candidate": colors[0]}
 
@@ -210,13 +211,6 @@ def denoising(args: argparse.Namespace) -> tuple[list[Panel], dict[str, Any]]:
     channels = node.mapper.get("image_format", "RGB")
     panels = denoising_panels(build_model(cfg), samples, class_names(dataset), channels, args.repetitions, args.object)
     return panels, LEGEND
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, found {number}")
-    return number
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], tuple[list[Panel], dict[str, Any]]]] = {

@@ -81,6 +81,11 @@ def create_app(models: Models, threshold: float = 0.3) -> "Flask":
             logger.warning("%s: %s", file.filename, message)
             return flask.jsonify(error=message), 400
 
+    @app.errorhandler(500)
+    def failed(error: Any) -> Any:
+        reason = getattr(error, "original_exception", error)
+        return flask.jsonify(error=f"the server failed ({type(reason).__name__}: {reason}); its log says where"), 500
+
     @app.errorhandler(413)
     def too_large(_: Any) -> Any:
         return flask.jsonify(error=f"the file is larger than {MAX_BYTES // 2**20} MiB"), 413

@@ -71,7 +71,7 @@ def _make_figure(panels: Sequence[Panel], columns: int, legend: Mapping[str, Any
     rows = math.ceil(len(panels) / columns)
     aspect = max(panel.image.shape[0] / panel.image.shape[1] for panel in panels)
     lines = max(panel.title.count("\n") + 1 for panel in panels)
-    height = rows * (CELL_INCHES * aspect + 0.12 + 0.18 * lines) + (0.4 if legend else 0.0)
+    height = rows * (CELL_INCHES * aspect + 0.1 + 0.25 * lines) + (0.4 if legend else 0.0)
     figure = Figure(figsize=(columns * CELL_INCHES, height), dpi=DPI, layout="tight")
     FigureCanvasAgg(figure)
     for index, panel in enumerate(panels):

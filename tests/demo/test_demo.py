@@ -120,6 +120,16 @@ def test_a_checkpoint_that_goes_away_is_an_answer(client, models, run_folder, pi
     assert ask(client, picture.read_bytes(), "1").status_code == 200
 
 
+def test_failures_of_the_model_are_answers(client, models, picture, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(models, "detect", fail)
+    answer = ask(client, picture.read_bytes())
+    assert answer.status_code == 500
+    assert "RuntimeError: out of memory" in answer.get_json()["error"]
+
+
 def test_settings_are_checked(models):
     pytest.importorskip("flask", reason="needs Flask: pip install 'querydet[demo]'")
     with pytest.raises(ValueError, match=r"threshold must be in \[0, 1\]"):

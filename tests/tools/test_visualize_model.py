@@ -41,6 +41,7 @@ def test_every_command_draws(draw, dino, capsys):
     draw("sampling", "--layer", "1", "2", "--head", "0", "3")
     one = draw("candidates", "--index", "1", "--object", "0", "--count", "5", "--layer", "1")
     assert one[0] < width
+    assert draw("candidates", "--index", "1", "2", "--count", "3")[1] >= one[1]
     draw("denoising", "--num-images", "1", "--object", "0", weights=False)
     assert "wrote " in capsys.readouterr().out
 
