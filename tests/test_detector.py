@@ -74,7 +74,7 @@ def test_one_class_and_many(name: str, num_classes: int) -> None:
     assert len(found["instances"]) > 0
 
 
-@pytest.mark.parametrize("name", ["dino", "dn_detr"])
+@pytest.mark.parametrize("name", ["dino", "dn_detr", "dn_dab_detr"])
 def test_denoising_queries_do_not_influence_matching_queries(name: str) -> None:
     detector = tiny_detector(name).train()
     inputs = make_inputs([(96, 128), (96, 128)])
@@ -93,7 +93,7 @@ def test_denoising_queries_do_not_influence_matching_queries(name: str) -> None:
     torch.testing.assert_close(alone[-1].logits, predictions[-1].logits, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["dino", "dn_detr"])
+@pytest.mark.parametrize("name", ["dino", "dn_detr", "dn_dab_detr"])
 def test_denoising_groups_do_not_influence_each_other(name: str) -> None:
     detector = tiny_detector(name).train()
     images = detector.preprocess(make_inputs([(96, 128)]))

@@ -23,6 +23,8 @@ METHODS = (
     "dn_detr",
     "dino",
     "group_conditional_detr",
+    "detr",
+    "group_dab_detr",
 )
 BATCHES = ([(131, 140)], [(260, 150), (135, 301), (200, 200)], [(400, 260)])
 TOLERANCE = 1e-3
