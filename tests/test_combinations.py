@@ -10,8 +10,8 @@ from querydet.structures import Branch, PredictionSet, Role
 from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 
 SIZES = [(96, 128), (80, 64)]
-WITH_MS = ("ms_dino", "ms_dn_detr", "ms_group_detr", "ms_h_detr")
-COMBINATIONS = ("group_dino", "group_dn_detr", *WITH_MS)
+WITH_MS = ("ms_dino", "ms_dn_detr", "ms_dn_dab_detr", "ms_group_detr", "ms_h_detr")
+COMBINATIONS = ("group_dino", "group_dn_detr", "group_dn_dab_detr", *WITH_MS)
 
 
 def losses_of(detector: QueryDetector, inputs: list[dict]) -> dict[str, Tensor]:

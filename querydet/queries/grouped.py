@@ -31,9 +31,11 @@ def group_name(number: int) -> str:
 
 
 def check_num_groups(num_groups: int) -> None:
-    """Raise ValueError for less than one group."""
-    if num_groups < 1:
-        raise ValueError(f"num_groups must be at least 1, the primary group alone; found {num_groups}")
+    """Raise ValueError for less than one group, and for no whole number of them."""
+    if not isinstance(num_groups, int) or num_groups < 1:
+        raise ValueError(
+            f"num_groups must be at least 1, the primary group alone, and a whole number; found {num_groups}"
+        )
 
 
 def copy_head(head: ProposalHead) -> ProposalHead:

@@ -90,9 +90,9 @@ def test_repeats_fit_the_queries(repeats):
 
 
 def test_at_least_one_group():
-    for name in ("group_detr", "group_dab_detr"):
-        with pytest.raises(ValueError, match="num_groups must be at least 1"):
-            instantiate(tiny_config(name, selection__num_groups=0))
+    for name, number in (("group_detr", 0), ("group_dab_detr", -1), ("group_conditional_detr", 2.5)):
+        with pytest.raises(ValueError, match=rf"num_groups must be at least 1.*found {number}"):
+            instantiate(tiny_config(name, selection__num_groups=number))
 
 
 def test_groups_of_denoising_and_of_queries_are_as_many():
