@@ -1,4 +1,4 @@
-"""Conditional DETR's parts, beside the recorded runs of the released code in tests/parity."""
+"""Dense attention's parts, beside the recorded runs of the released code in tests/parity."""
 
 import math
 
@@ -12,9 +12,10 @@ from querydet.layers import SinePositionEmbedding
 from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 
 
-def test_every_layer_starts_from_xavier_weights_of_its_own():
+@pytest.mark.parametrize("name", ["detr", "group_conditional_detr", "dab_detr"])
+def test_every_layer_starts_from_xavier_weights_of_its_own(name):
     torch.manual_seed(0)
-    detector = instantiate(tiny_config("group_conditional_detr"))
+    detector = instantiate(tiny_config(name))
     for stack in (detector.encoder.layers, detector.decoder.layers):
         first, second = (dict(layer.named_parameters()) for layer in stack)
         for name, weight in second.items():
