@@ -22,6 +22,7 @@ from detectron2.config import instantiate
 from tabulate import tabulate
 
 from querydet.checkpoint.atomic import atomic_write
+from querydet.command_line import split_overrides
 from querydet.data import class_names
 from querydet.engine.evaluation import combine
 from querydet.engine.instability import training_assigner
@@ -43,9 +44,11 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", required=True, help="checkpoint to load")
     parser.add_argument("--output", required=True, help="the json file of ap, the PNG file of points")
     parser.add_argument("--index", type=int, default=0, help="image of the test data, counted from 0 (points)")
-    parser.add_argument("--object", type=int, action="append", default=[], help="which, from 0; default: all (points)")
-    parser.add_argument("overrides", nargs="*", default=[], help="changes of the config")
-    return parser.parse_intermixed_args(argv)
+    parser.add_argument("--object", nargs="+", type=int, default=[], help="which, from 0; default: all (points)")
+    given, overrides = split_overrides(argv)
+    args = parser.parse_args(given)
+    args.overrides = overrides
+    return args
 
 
 def explain_ap(predictor: Predictor, args: argparse.Namespace) -> None:

@@ -54,7 +54,7 @@ def model_table() -> str:
                 precision.get(name, ""),
                 trained(name),
                 f"{model['parameters']:,}",
-                f"{official['parameters']:,}" if official.get("parameters") else "",
+                published_parameters(official),
                 "{:.0f} to {:.0f}".format(*(each["multiply_adds"] / 1e9 for each in model["flops"].values())),
                 paper.get("gflops", ""),
             ]
@@ -70,6 +70,13 @@ def model_table() -> str:
     ]
     table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
     return f"Counted at 91 classes, as published (commit {str(record['commit'])[:9]}, {record['date']}):\n\n{table}"
+
+
+def published_parameters(official: dict[str, Any]) -> str:
+    """Parameters of the official code; of some only the trainable ones are known."""
+    if official.get("parameters"):
+        return f"{official['parameters']:,}"
+    return f"{official['trainable']:,} trainable" if official.get("trainable") else ""
 
 
 def zoo_table() -> str:

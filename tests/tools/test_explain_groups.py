@@ -32,7 +32,7 @@ def test_average_precision_of_each_group_and_points_of_an_object(explain, capsys
     assert list(found) == ["primary", "group1", "group2"]
     assert all("AP" in each["bbox"] for each in found.values())
     assert "on average" in capsys.readouterr().out
-    picture = explain("points", "points.png", "--index", "1")
+    picture = explain("points", "points.png", "--index", "1", "--object", "0", "train.device=cpu")
     assert Image.open(picture).size[0] > 200
     with pytest.raises(ValueError, match="there is no image 99: the test data has 0 to 2"):
         explain("points", "points.png", "--index", "99")
