@@ -7,10 +7,13 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from querydet.config import load_config
 from querydet.data.augmentation import detr_train_augmentations
 from querydet.dense.memory import attention_memory
 from querydet.engine import attention_memory as module
 from querydet.engine.attention_memory import largest_batch, report_attention_memory
+from querydet.engine.training import train
+from tests.engine.conftest import ROOT
 from tests.models import make_inputs, tiny_detector
 
 
@@ -88,3 +91,15 @@ def test_nothing_is_said_of_other_models(model, caplog):
     with caplog.at_level(logging.INFO, logger=module.__name__):
         assert report_attention_memory(model, Records((320, 480)), [], 4) == ""
     assert not caplog.records
+
+
+def test_a_run_says_it_before_its_first_step(toy_data, tmp_path, caplog):
+    overrides = [f"train.output_dir={tmp_path}", "train.max_iter=1", "dataloader.train.num_workers=0"]
+    cfg = load_config(str(ROOT / "tests" / "engine" / "group_config.py"), overrides)
+    with caplog.at_level(logging.INFO):
+        train(cfg)
+    said = [number for number, each in enumerate(caplog.records) if "Dense attention" in each.message]
+    started = [number for number, each in enumerate(caplog.records) if "Starting training" in each.message]
+    assert said
+    assert started
+    assert said[0] < started[0]

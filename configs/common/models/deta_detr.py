@@ -1,8 +1,8 @@
 """DETR with DETA's second stage (arXiv 2212.06137): assignment by overlap, and suppression of detections.
 
 The overlap is that of the boxes that the queries start from, of which DETR's learned positions have none; the authors
-say as much, and that all their experiments have two stages (their repository, issue 7). So the queries are the best
-tokens of the dense encoder, assigned one to one there, and their classes have sigmoids. Not released.
+say as much, and that all their experiments have two stages (a discussion in their repository). So the queries are the
+best tokens of the dense encoder, assigned one to one there, and their classes have sigmoids. Not released.
 """
 
 from detectron2.config import LazyCall as L
