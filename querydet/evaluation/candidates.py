@@ -22,6 +22,7 @@ from querydet.evaluation.queries import QueryRecord, queries_of
 
 COUNT = 20  # candidates of an object: MS-DETR, figure 7
 ALPHA = 0.3  # MS-DETR, released code
+FILE = "candidates.json"  # in the output folder of an evaluator
 GOOD = 0.5  # IoU from which a candidate finds its object, ours
 
 
@@ -114,14 +115,14 @@ class CandidateEvaluator(PerImageEvaluator):
         results = {"IoU": _mean_percent(ious), "score": _mean_percent(scores)}
         results |= {"IoU1": _mean_percent(ious[:, :1]), "score1": _mean_percent(scores[:, :1])}
         results["good"] = mean_or_missing((ious >= GOOD).sum(1).double())
-        if self.output_dir is not None:
+        if self.output_dir:
             os.makedirs(self.output_dir, exist_ok=True)
             by_rank = {
                 "objects": len(ious),
                 "IoU": [_mean_percent(column) for column in ious.unbind(1)],
                 "score": [_mean_percent(column) for column in scores.unbind(1)],
             }
-            with open(os.path.join(self.output_dir, "candidates.json"), "w", encoding="utf-8") as file:
+            with open(os.path.join(self.output_dir, FILE), "w", encoding="utf-8") as file:
                 json.dump({**results, "by_rank": by_rank}, file, indent=1)
         return {"candidates": results}
 

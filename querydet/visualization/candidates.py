@@ -1,12 +1,15 @@
 """Pictures of the candidates of an object, as in MS-DETR (arXiv 2401.03989), figure 7, with their quality by rank."""
 
+import json
+import os
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from querydet.boxes import cxcywh_to_xyxy
-from querydet.evaluation.candidates import Candidates
+from querydet.evaluation.candidates import FILE, Candidates
 from querydet.evaluation.per_image import ImageTruth
 from querydet.evaluation.queries import QueryRecord
 from querydet.visualization.drawing import make_visualizer
@@ -81,3 +84,55 @@ def plot_quality(ious: np.ndarray, scores: np.ndarray) -> np.ndarray:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return render(figure)
+
+
+def plot_ranks(paths: Sequence[str], path: str) -> None:
+    """Writes one PNG that compares models: mean IoU and class score of the candidates of all objects by rank.
+
+    Args:
+        paths: ``candidates.json`` of each, as `querydet.evaluation.CandidateEvaluator` writes it, or its folder.
+        path: the PNG file; its folder is made if needed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file is of another kind, or none is given.
+    """
+    if not paths:
+        raise ValueError("nothing to plot: give files that CandidateEvaluator(output_dir=...) wrote")
+    figure = Figure(figsize=(9, 3.6), dpi=DPI, layout="tight")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharex=True)
+    for index, given in enumerate(paths):
+        by_rank = read_ranks(given)
+        ranks = np.arange(1, len(by_rank["IoU"]) + 1)
+        label = os.path.basename(os.path.abspath(given).removesuffix(os.sep + FILE))
+        for axes, name in ((left, "IoU"), (right, "score")):
+            axes.plot(ranks, by_rank[name], marker=".", color=f"C{index}", label=label)
+            axes.set_title(f"{name} of candidates, mean over objects", fontsize=10)
+            axes.set_xlabel("rank of the candidate")
+            axes.set_ylabel("%")
+            axes.grid(alpha=0.3)
+    left.legend(fontsize=8)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    figure.savefig(path)
+
+
+def read_ranks(path: str) -> dict[str, list[float]]:
+    """The means by rank of a ``candidates.json``, in percent.
+
+    Args:
+        path: the file, or its folder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is of another kind.
+    """
+    name = os.path.join(path, FILE) if os.path.isdir(path) else path
+    if not os.path.isfile(name):
+        raise FileNotFoundError(f"there is no {name}: CandidateEvaluator(output_dir=...) writes it in an evaluation")
+    with open(name, encoding="utf-8") as file:
+        try:
+            by_rank = json.load(file)["by_rank"]
+            return {key: [float(value) for value in by_rank[key]] for key in ("IoU", "score")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{name} is not a file of CandidateEvaluator: it has no means by rank") from error

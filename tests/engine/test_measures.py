@@ -5,6 +5,7 @@ import pytest
 from querydet.config import get_config
 from querydet.engine import build_model, evaluate_only, train
 from querydet.engine.evaluation import combine
+from querydet.visualization.candidates import read_ranks
 from tests.engine.conftest import DINO_CONFIG
 from tests.engine.test_train_net import read_metrics
 
@@ -29,6 +30,7 @@ def test_every_measure_during_training_and_afterwards(toy_config, evaluators, tm
     assert {"proposals-AR", "layer1-AR", "layer2-AR"} < set(results["recall"])
     assert results["atd"]["ATD"] > 0
     assert 0 <= results["instability"]["IS"] <= 2 * results["instability"]["objects"]
+    assert read_ranks(str(tmp_path / "run"))["IoU"][0] == pytest.approx(results["candidates"]["IoU1"])
     lines = [line for line in read_metrics(tmp_path / "run") if "instability/IS" in line]
     assert [line["instability/IS"] for line in lines] == [-1, results["instability"]["IS"]]
     expected = ["matching_0000002.json", "matching_0000004.json"]

@@ -45,7 +45,9 @@ def test_curves(tool, tmp_path):
         tool("plot_curves").main([str(tmp_path / "nowhere")])
 
 
-@pytest.mark.parametrize("name", ["predict", "visualize_predictions", "visualize_data", "plot_curves"])
+@pytest.mark.parametrize(
+    "name", ["predict", "visualize_predictions", "visualize_data", "plot_curves", "plot_candidates"]
+)
 def test_help(tool, name, capsys):
     with pytest.raises(SystemExit, match="0"):
         tool(name).main(["--help"])

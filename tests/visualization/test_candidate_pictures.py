@@ -1,13 +1,16 @@
 """Pictures of the candidates of objects."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from querydet.evaluation.candidates import rank_candidates
 from querydet.evaluation.per_image import image_truth
 from querydet.evaluation.queries import QueryRecord
-from querydet.visualization.candidates import candidate_panels
+from querydet.visualization.candidates import candidate_panels, plot_ranks, read_ranks
 from querydet.visualization.queries import layer_colors
 from tests.evaluation.hand_made import make_dataset
 
@@ -45,3 +48,22 @@ def test_objects_are_chosen_and_checked():
         panels(*found, objects=[2])
     with pytest.raises(ValueError, match="no annotated objects"):
         panels(*case())
+
+
+def test_models_are_compared_by_rank(tmp_path):
+    files = []
+    for name, best in (("a", 80), ("b", 70)):
+        (tmp_path / name).mkdir()
+        by_rank = {"objects": 3, "IoU": [best, 50.0], "score": [30.0, 10.0]}
+        (tmp_path / name / "candidates.json").write_text(json.dumps({"IoU": 1, "by_rank": by_rank}))
+        files.append(str(tmp_path / name))
+    assert read_ranks(files[0]) == {"IoU": [80, 50], "score": [30, 10]}
+    plot_ranks([files[0], files[1] + "/candidates.json"], str(tmp_path / "new" / "x.png"))
+    assert Image.open(tmp_path / "new" / "x.png").size[0] > 800
+    (tmp_path / "a" / "candidates.json").write_text("[]")
+    with pytest.raises(ValueError, match="not a file of CandidateEvaluator"):
+        read_ranks(files[0])
+    with pytest.raises(FileNotFoundError, match="evaluation"):
+        read_ranks(str(tmp_path))
+    with pytest.raises(ValueError, match="nothing to plot"):
+        plot_ranks([], "x.png")
