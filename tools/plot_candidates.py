@@ -3,7 +3,7 @@
     python tools/plot_candidates.py RUN... --output candidates.png
 
 For each object the 20 queries of the highest matching score (arXiv 2401.03989, section 3.2), with their IoU and the
-score of its class. A run has these numbers, candidates.json, after an evaluation, also by --eval-only, whose config says
+score of its class. A run has these numbers, candidates.json, after an evaluation (--eval-only too) whose config says
 
     dataloader.evaluator = [_evaluators.coco, _evaluators.candidates]
 
