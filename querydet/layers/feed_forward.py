@@ -26,7 +26,7 @@ class FeedForward(nn.Module):
 
     def activate(self, hidden: Tensor) -> Tensor:
         """ReLU of (..., ffn_dim)."""
-        return hidden.relu()
+        return hidden.relu_()
 
 
 class PReLUFeedForward(FeedForward):
