@@ -116,8 +116,7 @@ class QueryDetector(nn.Module):
         targets = None
         if self.training:
             targets = make_targets(batched_inputs, self.num_classes, self.device, full_precision(self.pixel_mean).dtype)
-        pixels = images.tensor.contiguous(memory_format=torch.channels_last)  # convolutions are faster
-        predictions = self.predict(self.backbone(pixels), padding_mask(images), targets)
+        predictions = self.predict(self.backbone(images.tensor), padding_mask(images), targets)
         if targets is not None:
             return self.criterion(predictions, targets)
         check_finite(predictions, [image_name(inputs, index) for index, inputs in enumerate(batched_inputs)])
