@@ -114,7 +114,8 @@ def make_step(case: Case) -> Callable[[], None]:
         cfg.model.num_classes = contest.CLASSES
         ours = instantiate(cfg.model).to(case.device).train()
         model, losses = ours, lambda: torch.stack(list(ours(images).values())).sum()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, weight_decay=1e-4)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=1e-4, fused=True)
     operator = contest.operators()[case.operator]
 
     def step() -> None:

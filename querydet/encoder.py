@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from querydet.layers import FeedForward, MultiScaleDeformableAttention
+from querydet.layers import Dropout, FeedForward, MultiScaleDeformableAttention
 from querydet.layers.stack import run_layer, stack_layers
 from querydet.structures import FeaturePyramid
 
@@ -61,7 +61,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention = MultiScaleDeformableAttention(embed_dim, num_heads, num_levels, num_points)
         self.norm = nn.LayerNorm(embed_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
 
     def forward(self, tokens: Tensor, reference_points: Tensor, features: FeaturePyramid) -> Tensor:

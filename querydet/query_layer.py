@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from querydet.layers import FeedForward
+from querydet.layers import Dropout, FeedForward
 from querydet.queries.visibility import AttentionPlan
 from querydet.read_out import STEPS, OneToManyReadOut
 from querydet.structures import FeaturePyramid
@@ -55,7 +55,7 @@ class QueryLayer(nn.Module):
         self.cross_attention_norm = nn.LayerNorm(embed_dim)
         self.ffn = ffn
         self.read_out = read_out
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.embed_dim = embed_dim
 
     def forward(

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from querydet.layers import make_feed_forward, xavier_mlp
+from querydet.layers import Dropout, make_feed_forward, xavier_mlp
 from querydet.layers.stack import run_layer, stack_layers
 from querydet.structures import FeaturePyramid
 
@@ -37,7 +37,7 @@ class DenseEncoderLayer(nn.Module):
         self.embed_dim = embed_dim
         self.attention = nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
         self.norm = nn.LayerNorm(embed_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.ffn = make_feed_forward(embed_dim, ffn_dim, dropout, activation)
         self.reset_parameters()
 

@@ -1,6 +1,7 @@
 """Layers shared by every detector: the deformable attention operator, the module around it, and small blocks."""
 
 from querydet.layers.deformable_attention import MultiScaleDeformableAttention
+from querydet.layers.dropout import Dropout
 from querydet.layers.feed_forward import FeedForward, PReLUFeedForward, make_feed_forward
 from querydet.layers.mlp import MLP, xavier_mlp
 from querydet.layers.ms_deform_attn import multi_scale_deformable_attention
@@ -9,6 +10,7 @@ from querydet.layers.position_embedding import SinePositionEmbedding
 
 __all__ = [
     "MLP",
+    "Dropout",
     "FeedForward",
     "MultiScaleDeformableAttention",
     "PReLUFeedForward",

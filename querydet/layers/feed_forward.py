@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from querydet.layers.dropout import Dropout
+
 
 class FeedForward(nn.Module):
     """``norm(x + linear2(relu(linear1(x))))``, with dropout after the ReLU and before the sum."""
@@ -11,7 +13,7 @@ class FeedForward(nn.Module):
         self.linear1 = nn.Linear(embed_dim, ffn_dim)
         self.linear2 = nn.Linear(ffn_dim, embed_dim)
         self.norm = nn.LayerNorm(embed_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -26,7 +28,7 @@ class FeedForward(nn.Module):
 
     def activate(self, hidden: Tensor) -> Tensor:
         """ReLU of (..., ffn_dim)."""
-        return hidden.relu_()
+        return hidden.relu()
 
 
 class PReLUFeedForward(FeedForward):
