@@ -130,10 +130,10 @@ class WatchedLoader:
             try:
                 return next(iterator, None)
             except Exception as error:
-                if isinstance(error, (OSError, EOFError)) and workers:
-                    # Perhaps of a worker that was just killed: its connections break before it can be waited for.
-                    multiprocessing.connection.wait([worker.sentinel for worker in workers], POLL)
-                dead = [worker for worker in workers if not worker.is_alive()]
+                # A killed worker's connections break some moments before it has ended.
+                patience = POLL if workers and isinstance(error, (OSError, EOFError)) else 0
+                ended = multiprocessing.connection.wait([worker.sentinel for worker in workers], patience)
+                dead = [worker for worker in workers if worker.sentinel in ended]
                 if dead:
                     raise _WorkersFailed(", ".join(map(_describe, dead))) from error
                 if not (isinstance(error, RuntimeError) and str(error).startswith("DataLoader timed out")):
@@ -200,6 +200,7 @@ def _kill_all() -> None:
 
 
 def _describe(worker: BaseProcess) -> str:
+    worker.join(POLL)  # for its exit code
     code = worker.exitcode or 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     return f"process {worker.pid} {how}"
