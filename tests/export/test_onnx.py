@@ -49,6 +49,7 @@ def check_onnx(detector: QueryDetector, path: Path) -> None:
     assert_same(detector, OnnxModel(str(path), threads=1), min_side(detector))
 
 
+@pytest.mark.slow
 def test_onnx_runtime_agrees_with_the_smallest_dino(tmp_path: Path) -> None:
     channels = {"res4": 8, "res5": 16}
     detector = small_detector("dino", neck__num_levels=2, neck__in_channels=channels, decoder__num_layers=1)
