@@ -153,10 +153,10 @@ def measure(cases: dict[str, Case], repeats: int, memory: bool) -> list[dict[str
     return rows
 
 
-def make_tables(run: dict[str, Any]) -> str:
+def make_tables(results: dict[str, Any]) -> str:
     """The results as Markdown, a table for each part."""
     tables = []
-    for part, rows in run["results"].items():
+    for part, rows in results.items():
         headers = [part, "seconds of a step", "times", "peak memory (MiB)", "times"]
         cells = [
             (row["name"], f"{row['seconds']:.2f}", f"{row['times']:.2f}", *row.get("memory", ("", ""))) for row in rows
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the written results as Markdown")
     options = parser.parse_args()
     if options.table:
-        print(make_tables(json.loads(options.output.read_text())))
+        print(make_tables(json.loads(options.output.read_text())["results"]))
         return
     torch.set_num_threads(options.threads)
     base = Case("", (), images=options.images, size=options.size, objects=options.objects)
@@ -195,7 +195,7 @@ def main() -> None:
             continue
         print(f"{part}: {len(cases)} cases, {options.repeats + 1} rounds", flush=True)
         found["results"][part] = measure(cases, options.repeats, options.memory)
-        print(make_tables({"results": {part: found["results"][part]}}), flush=True)
+        print(make_tables({part: found["results"][part]}), flush=True)
         options.output.write_text(json.dumps(found, indent=1) + "\n")
 
 

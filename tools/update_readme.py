@@ -1,6 +1,7 @@
-"""Writes the tables of README.md and MODEL_ZOO.md from ``benchmarks/results/``; ``--check`` only compares."""
+"""Writes the tables of the documents from ``benchmarks/results/``; ``--check`` only compares."""
 
 import argparse
+import importlib
 import json
 import re
 import sys
@@ -13,7 +14,7 @@ from tabulate import tabulate
 from querydet import model_zoo
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_ZOO.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_ZOO.md", ROOT / "docs" / "performance.md")
 RESULTS = ROOT / "benchmarks" / "results"
 PUBLISHED = ROOT / "benchmarks" / "published"
 
@@ -128,12 +129,24 @@ def convergence_table() -> str:
     )
 
 
+def benchmark_tables(name: str) -> str:
+    """What a benchmark measured, with its command and machine."""
+    record = load(name)
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    return (
+        f"`{record['command']}`, {record['date']}, commit {str(record['commit'])[:9]}, {record['machine']}, "
+        f"{record['threads']} threads, transformers {record['peer']}:\n\n{benchmark.make_tables(record['results'])}"
+    )
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "quickstart": lambda: run_summary("quickstart"),
     "bccd": lambda: run_summary("bccd"),
     "models": model_table,
     "zoo": zoo_table,
     "convergence": convergence_table,
+    "train_step": lambda: benchmark_tables("train_step"),
+    "inference": lambda: benchmark_tables("inference"),
 }
 
 
@@ -155,6 +168,7 @@ def updated(text: str) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    sys.path.insert(0, str(ROOT))  # where the benchmarks are
     parser.add_argument("--check", action="store_true", help="fail when a document differs from the data files")
     arguments = parser.parse_args(argv)
     for path in DOCUMENTS:
