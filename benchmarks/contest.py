@@ -1,8 +1,11 @@
 """What the benchmarks of whole steps share: contestants that take turns, their inputs, and the peer's model."""
 
 import contextlib
+import json
 import statistics
+import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from unittest import mock
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 from querydet.layers import deformable_attention, multi_scale_deformable_attention
 from querydet.layers.ms_deform_attn_reference import locate_samples, ms_deform_attn_reference, normalize_logits
 from querydet.memory import peak_memory, reset_peak_memory
+from querydet.provenance import provenance
 
 CLASSES = 80
 
@@ -43,6 +47,38 @@ def memory_taken(run: Callable[[], Any], device: str = "cpu") -> float:
     before = peak_memory(where)
     run()
     return (peak_memory(where) - before) / 2**20
+
+
+def run_parts(parts: Mapping[str, Callable[[], list[dict[str, Any]]]], needs_peer: str, options: Namespace) -> None:
+    """Runs the parts that ``options`` names and writes their rows; what was written of others stays.
+
+    Args:
+        parts: what measures each.
+        needs_peer: the part that is left out where the peer is not installed.
+        options: ``parts``, ``threads`` and ``output``.
+    """
+    torch.set_num_threads(options.threads)
+    found = json.loads(options.output.read_text()) if options.output.exists() else {}
+    for part in options.parts:
+        if part == needs_peer and transformers_version() is None:
+            print(f"{part}: left out, needs: pip install transformers")
+            continue
+        origin = {**provenance(sys.argv), "threads": options.threads, "transformers": transformers_version()}
+        found[part] = {**origin, "rows": parts[part]()}
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def make_tables(found: Mapping[str, Any], make_table: Callable[[str, list[dict[str, Any]]], str]) -> str:
+    """All parts of a results file as Markdown, each with where it comes from."""
+    return "\n\n".join(f"{describe(record)}\n\n{make_table(part, record['rows'])}" for part, record in found.items())
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """Where the rows of a part come from, in a line."""
+    return (
+        f"`{record['command']}`, {record['date']}, commit {str(record['commit'])[:9]}, {record['machine']}, "
+        f"{record['threads']} threads, transformers {record['transformers']}:"
+    )
 
 
 def make_images(count: int, height: int, width: int, objects: int | None = None) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ Medians. The machine may be busy: compare ratios.
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from torch import nn
 from benchmarks import contest
 from querydet.config import load_config
 from querydet.part_timing import INFERENCE, time_inference
-from querydet.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "inference.json"
@@ -126,36 +125,35 @@ def cases(options: argparse.Namespace) -> list[tuple[int, int, int, str]]:
     return [(*size, batch, dtype) for size in sizes for batch in options.batches for dtype in options.dtypes]
 
 
-def make_tables(results: dict[str, Any]) -> str:
-    """The results as Markdown, a table for each part."""
-    tables = []
-    if "peer" in results:
+def make_table(part: str, rows: list[dict[str, Any]]) -> str:
+    """The rows of a part as Markdown."""
+    if part == "peer":
         headers = ["size", "batch", "type", "querydet (ms)", "transformers (ms)", "times faster", "images per second"]
         cells = [
-            (
-                *list(row.values())[:3],
-                *row["milliseconds"].values(),
-                row["times_faster"],
-                f"{1e3 * row['batch'] / row['milliseconds']['querydet']:.2f}",
-            )
-            for row in results["peer"]
-        ]
-        tables.append(tabulate(cells, headers=headers, tablefmt="pipe"))
-    if "predictor" in results:
-        cells = [(row["batch"], *row["milliseconds"].values()) for row in results["predictor"]]
-        tables.append(tabulate(cells, headers=["batch", "Predictor (ms)", "model (ms)"], tablefmt="pipe"))
-    if "breakdown" in results:
-        parts = [*INFERENCE, "total"]
+            (row["size"], row["batch"], row["dtype"], *row["milliseconds"].values(), row["times_faster"],
+             f"{1e3 * row['batch'] / row['milliseconds']['querydet']:.2f}")
+            for row in rows
+        ]  # fmt: skip
+    elif part == "predictor":
+        headers = ["batch", "Predictor (ms)", "model (ms)"]
+        cells = [(row["batch"], *row["milliseconds"].values()) for row in rows]
+    else:
+        headers = ["model", "size", "batch", "type", *INFERENCE, "total"]
         cells = [
-            (*list(row.values())[:4], *(f"{row['milliseconds'][part]:.1f}" for part in parts))
-            for row in results["breakdown"]
+            (
+                row["model"],
+                row["size"],
+                row["batch"],
+                row["dtype"],
+                *(row["milliseconds"][name] for name in headers[4:]),
+            )
+            for row in rows
         ]
-        tables.append(tabulate(cells, headers=["model", "size", "batch", "type", *parts], tablefmt="pipe"))
-    return "\n\n".join(tables)
+    return tabulate(cells, headers=headers, tablefmt="pipe")
 
 
 def main() -> None:
-    """Runs the chosen parts and writes one JSON file, in which parts that are not run again stay as they are."""
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--sizes", nargs="+", default=["640x640", "800x1333"], help="HEIGHTxWIDTH")
@@ -168,18 +166,9 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the written results as Markdown")
     options = parser.parse_args()
     if options.table:
-        print(make_tables(json.loads(options.output.read_text())["results"]))
+        print(contest.make_tables(json.loads(options.output.read_text()), make_table))
         return
-    torch.set_num_threads(options.threads)
-    found: dict[str, Any] = {**provenance(sys.argv), "threads": options.threads, "peer": contest.transformers_version()}
-    found["results"] = json.loads(options.output.read_text())["results"] if options.output.exists() else {}
-    for part in options.parts:
-        if part == "peer" and contest.transformers_version() is None:
-            print(f"{part}: left out, needs: pip install transformers")
-            continue
-        found["results"][part] = PARTS[part](options)
-        options.output.write_text(json.dumps(found, indent=1) + "\n")
-    print(make_tables(found["results"]))
+    contest.run_parts({part: partial(run, options) for part, run in PARTS.items()}, "peer", options)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ gradients, optimizer state and the allocator's rest. The machine may be busy: co
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from tabulate import tabulate
 
 from benchmarks import contest
 from querydet.config import load_config
-from querydet.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "train_step.json"
@@ -152,20 +151,17 @@ def measure(cases: dict[str, Case], repeats: int, memory: bool) -> list[dict[str
     return rows
 
 
-def make_tables(results: dict[str, Any]) -> str:
-    """The results as Markdown, a table for each part."""
-    tables = []
-    for part, rows in results.items():
-        headers = [part, "seconds of a step", "times", "peak memory (MiB)", "times"]
-        cells = [
-            (row["name"], f"{row['seconds']:.2f}", f"{row['times']:.2f}", *row.get("memory", ("", ""))) for row in rows
-        ]
-        tables.append(tabulate(cells, headers=headers, tablefmt="pipe"))
-    return "\n\n".join(tables)
+def make_table(part: str, rows: list[dict[str, Any]]) -> str:
+    """The rows of a part as Markdown."""
+    headers = [part, "seconds of a step", "times", "peak memory (MiB)", "times"]
+    cells = [
+        (row["name"], f"{row['seconds']:.2f}", f"{row['times']:.2f}", *row.get("memory", ("", ""))) for row in rows
+    ]
+    return tabulate(cells, headers=headers, tablefmt="pipe", floatfmt=".2f")
 
 
 def main() -> None:
-    """Runs the chosen parts and writes one JSON file, in which parts that are not run again stay as they are."""
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=parts(Case("")), default=list(parts(Case(""))))
     parser.add_argument("--images", type=int, default=1, help="of a batch")
@@ -180,22 +176,18 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the written results as Markdown")
     options = parser.parse_args()
     if options.table:
-        print(make_tables(json.loads(options.output.read_text())["results"]))
+        print(contest.make_tables(json.loads(options.output.read_text()), make_table))
         return
-    torch.set_num_threads(options.threads)
-    base = Case("", (), images=options.images, size=options.size, objects=options.objects)
-    base = replace(base, device=options.device, amp=options.amp)
-    found: dict[str, Any] = {**provenance(sys.argv), "threads": options.threads, "peer": contest.transformers_version()}
-    found["results"] = json.loads(options.output.read_text())["results"] if options.output.exists() else {}
-    for part in options.parts:
-        cases = parts(base)[part]
-        if PEER in cases and contest.transformers_version() is None:
-            print(f"{part}: left out, needs: pip install transformers")
-            continue
-        print(f"{part}: {len(cases)} cases, {options.repeats + 1} rounds", flush=True)
-        found["results"][part] = measure(cases, options.repeats, options.memory)
-        print(make_tables({part: found["results"][part]}), flush=True)
-        options.output.write_text(json.dumps(found, indent=1) + "\n")
+    base = Case("", images=options.images, size=options.size, objects=options.objects)
+    cases = parts(replace(base, device=options.device, amp=options.amp))
+
+    def run(part: str) -> list[dict[str, Any]]:
+        print(f"{part}: {len(cases[part])} cases, {options.repeats + 1} rounds", flush=True)
+        rows = measure(cases[part], options.repeats, options.memory)
+        print(make_table(part, rows), flush=True)
+        return rows
+
+    contest.run_parts({part: partial(run, part) for part in cases}, "peer", options)
 
 
 if __name__ == "__main__":

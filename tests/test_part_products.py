@@ -3,13 +3,10 @@
 from itertools import product
 
 import pytest
-import torch
-from detectron2.config import instantiate
 from omegaconf import DictConfig
 
-from querydet.detector import padding_mask
-from querydet.structures import Branch, Role, Stage
-from tests.models import make_inputs, make_targets, tiny_config
+from tests.models import tiny_config
+from tests.products import step_that_adds_nothing_to_inference
 
 BASES = ("deformable_detr_pp", "dino")  # fixed positions and objectness; positions from boxes and classes
 SELECTIONS = {"top_k": None, "nms": "deta", "groups": "group_deformable_detr_pp", "hybrid": "h_detr"}
@@ -58,26 +55,4 @@ def _use_selection(model: DictConfig, source: DictConfig) -> None:
 def test_trains_a_step_and_adds_nothing_to_inference(
     base: str, selection: str, denoising: str | None, one_to_many: bool
 ) -> None:
-    torch.manual_seed(0)
-    detector = instantiate(compose(base, selection, denoising, one_to_many)).train()
-    inputs = make_inputs([(96, 128), (80, 64)], [2, 0])
-    losses = detector(inputs)
-    assert all(value.isfinite() for value in losses.values())
-    sum(losses.values()).backward()
-    missing = [name for name, parameter in detector.named_parameters() if parameter.grad is None]
-    assert not missing, "every parameter gets a gradient, or training on several processes hangs"
-
-    images = detector.preprocess(inputs)
-    maps, padding = detector.backbone(images.tensor), padding_mask(images)
-    with torch.no_grad():
-        trained = detector.predict(maps, padding, make_targets([2, 0]))
-        (alone,) = detector.predict(maps, padding)
-    (primary,) = (
-        each
-        for each in trained
-        if (each.stage, each.group.role, each.branch) == (Stage.DECODER, Role.MATCHING, Branch.ONE_TO_ONE)
-        and each.is_last
-        and each.group.name == "primary"
-    )
-    torch.testing.assert_close(alone.logits, primary.logits, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(alone.boxes, primary.boxes, atol=1e-5, rtol=1e-5)
+    step_that_adds_nothing_to_inference(compose(base, selection, denoising, one_to_many))

@@ -131,12 +131,8 @@ def convergence_table() -> str:
 
 def benchmark_tables(name: str) -> str:
     """What a benchmark measured, with its command and machine."""
-    record = load(name)
     benchmark = importlib.import_module(f"benchmarks.{name}")
-    return (
-        f"`{record['command']}`, {record['date']}, commit {str(record['commit'])[:9]}, {record['machine']}, "
-        f"{record['threads']} threads, transformers {record['peer']}:\n\n{benchmark.make_tables(record['results'])}"
-    )
+    return benchmark.contest.make_tables(load(name), benchmark.make_table)
 
 
 SECTIONS: dict[str, Callable[[], str]] = {

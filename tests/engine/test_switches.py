@@ -89,6 +89,18 @@ def test_compiled_parts_compute_the_same(part, backend):
     assert_equal(step(compiled), step(plain), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_images_of_many_sizes_compile_a_bounded_number_of_times():
+    torch._dynamo.reset()
+    compiled = detector()
+    compile_parts(compiled, ["encoder", "decoder"], "eager", dynamic=True)
+    counted = []
+    for sizes in ([(64, 96)], [(96, 64), (64, 64)], [(128, 96)], [(96, 128), (160, 96)], [(64, 160)], [(160, 128)]):
+        sum(compiled(make_inputs(sizes, [2] * len(sizes))).values()).backward()
+        counted.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert counted[-1] == counted[2], counted  # nothing after one and several images, of two sizes each
+
+
 @pytest.mark.parametrize(
     ("rule", "batch", "wanted"), [(None, 64, 1.0), ("linear", 64, 4.0), ("sqrt", 64, 2.0), ("linear", 4, 0.25)]
 )
