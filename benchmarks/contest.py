@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import shlex
 import statistics
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -49,6 +51,12 @@ def memory_taken(run: Callable[[], Any], device: str = "cpu") -> float:
     return (peak_memory(where) - before) / 2**20
 
 
+def origin_of_module() -> dict[str, Any]:
+    """Provenance of a benchmark that is run by ``python -m``."""
+    command = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
+    return {**provenance(sys.argv), "command": shlex.join(command)}
+
+
 def run_parts(parts: Mapping[str, Callable[[], list[dict[str, Any]]]], needs_peer: str, options: Namespace) -> None:
     """Runs the parts that ``options`` names and writes their rows; what was written of others stays.
 
@@ -63,7 +71,7 @@ def run_parts(parts: Mapping[str, Callable[[], list[dict[str, Any]]]], needs_pee
         if part == needs_peer and transformers_version() is None:
             print(f"{part}: left out, needs: pip install transformers")
             continue
-        origin = {**provenance(sys.argv), "threads": options.threads, "transformers": transformers_version()}
+        origin = {**origin_of_module(), "threads": options.threads, "transformers": transformers_version()}
         found[part] = {**origin, "rows": parts[part]()}
         options.output.write_text(json.dumps(found, indent=1) + "\n")
 

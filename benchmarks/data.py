@@ -12,7 +12,6 @@ files beside Pillow, which Detectron2 reads with; their results differ from its 
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -30,8 +29,8 @@ from detectron2.structures import BoxMode
 from PIL import Image
 from tabulate import tabulate
 
+from benchmarks.contest import origin_of_module
 from querydet.config import get_config
-from querydet.provenance import provenance
 
 RESULTS = Path(__file__).resolve().parent / "results" / "data.json"
 OBJECTS = 7  # of an image of COCO, on average
@@ -123,7 +122,7 @@ def main() -> None:
             paths = sorted(map(str, options.images.glob("*.jpg")))[: options.count] if options.images else []
             if options.images and not paths:
                 raise SystemExit(f"{options.images} has no *.jpg")
-            found = {**provenance(sys.argv), **measure(paths or make_files(Path(folder), options.count))}
+            found = {**origin_of_module(), **measure(paths or make_files(Path(folder), options.count))}
         options.output.write_text(json.dumps(found, indent=1) + "\n")
     print(make_table(json.loads(options.output.read_text())))
 
