@@ -135,6 +135,16 @@ def benchmark_tables(name: str) -> str:
     return benchmark.contest.make_tables(load(name), benchmark.make_table)
 
 
+def data_table() -> str:
+    """What reading and augmenting an image costs."""
+    record = load("data")
+    benchmark = importlib.import_module("benchmarks.data")
+    return (
+        f"`{record['command']}`, {record['date']}, commit {str(record['commit'])[:9]}, {record['machine']}:\n\n"
+        f"{benchmark.make_table(record)}"
+    )
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "quickstart": lambda: run_summary("quickstart"),
     "bccd": lambda: run_summary("bccd"),
@@ -143,6 +153,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "convergence": convergence_table,
     "train_step": lambda: benchmark_tables("train_step"),
     "inference": lambda: benchmark_tables("inference"),
+    "data": data_table,
 }
 
 
