@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds that the other processes have, after the first one has failed, to report what they saw and to save.
 GRACE = 30.0
+TOGETHER = 5.0  # seconds within which processes fail by one cause
 LAUNCHER = "QUERYDET_LAUNCHER"  # environment variable of the processes: id of the launching one
 _FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
@@ -96,21 +97,32 @@ def _forward(processes: Sequence[SpawnProcess]) -> Iterator[None]:
 
 
 def _wait(processes: Sequence[SpawnProcess]) -> SpawnProcess | None:
-    """Waits for all processes, and returns the first one that failed."""
+    """Waits for all processes, and returns the one that failed first."""
     failed: SpawnProcess | None = None
-    deadline = float("inf")
-    while running := [process for process in processes if process.exitcode is None]:
+    first = float("inf")  # when the first one failed
+    running = list(processes)
+    while running:
         multiprocessing.connection.wait([process.sentinel for process in running], timeout=1.0)
-        ended = [process for process in running if process.exitcode]
-        if ended and failed is None:
-            # Of several at once, the one that was killed is the cause, and the others lost the connection to it.
-            failed = min(ended, key=lambda process: process.exitcode or 0)
-            deadline = time.monotonic() + GRACE
-            logger.error("%s; the others have %g seconds to end", _describe(failed), GRACE)
-        if time.monotonic() > deadline:
+        ended = [process for process in running if process.exitcode is not None]
+        running = [process for process in running if process not in ended]
+        failures = [process for process in ended if process.exitcode]
+        first = min(first, time.monotonic()) if failures else first
+        if failures and time.monotonic() - first <= TOGETHER:
+            before, failed = failed, _cause([*filter(None, [failed]), *failures])
+            if failed is not before:
+                logger.error("%s; the others have %g seconds to end", _describe(failed), GRACE)
+        if time.monotonic() - first > GRACE:
             for process in running:
                 process.kill()
     return failed
+
+
+def _cause(ended: Sequence[SpawnProcess]) -> SpawnProcess:
+    """The first one that was killed, else the first one: the others lost the connection to it.
+
+    A killed process closes its connections before it has ended, and another may end sooner for that.
+    """
+    return min(ended, key=lambda process: min(process.exitcode or 0, 0))
 
 
 def _describe(process: SpawnProcess) -> str:
