@@ -70,8 +70,8 @@ class EncoderLayer(nn.Module):
         return self.ffn(self.norm(tokens + self.dropout(update)))
 
 
-class DeformableEncoder(nn.Module):
-    """A stack of encoder layers.
+class EncoderStack(nn.Module):
+    """What all encoders have in common: a stack of layers.
 
     Args:
         layer: the first layer; the others are made like it.
@@ -79,10 +79,14 @@ class DeformableEncoder(nn.Module):
         activation_checkpointing: recompute each layer in the backward pass instead of keeping its activations.
     """
 
-    def __init__(self, *, layer: EncoderLayer, num_layers: int = 6, activation_checkpointing: bool = False) -> None:
+    def __init__(self, *, layer: nn.Module, num_layers: int = 6, activation_checkpointing: bool = False) -> None:
         super().__init__()
         self.layers = stack_layers(layer, num_layers)
         self.activation_checkpointing = activation_checkpointing
+
+
+class DeformableEncoder(EncoderStack):
+    """A stack of :class:`EncoderLayer`."""
 
     def forward(self, features: FeaturePyramid) -> FeaturePyramid:
         """Return the features with encoded tokens."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from torch import nn
 
@@ -33,9 +34,8 @@ def watch_parts(model: QueryDetector, enter: Callable[[str], None], leave: Calla
             (model.criterion, "assign", "assignment"),
         ):
             if hasattr(owner, attribute):
-                stack.enter_context(
-                    _replaced(owner, attribute, _watched(getattr(owner, attribute), name, enter, leave))
-                )
+                watched = _watched(getattr(owner, attribute), name, enter, leave)
+                stack.enter_context(patch.object(owner, attribute, watched))
         yield
 
 
@@ -50,17 +50,3 @@ def _watched(
             leave(name)
 
     return call
-
-
-@contextmanager
-def _replaced(owner: Any, attribute: str, value: Any) -> Iterator[None]:
-    """Puts a value into an object for a while; a method of its class comes back by itself."""
-    own = vars(owner).get(attribute)
-    setattr(owner, attribute, value)
-    try:
-        yield
-    finally:
-        if own is None:
-            delattr(owner, attribute)
-        else:
-            setattr(owner, attribute, own)

@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from querydet.encoder import EncoderStack
 from querydet.layers import Dropout, make_feed_forward, xavier_mlp
-from querydet.layers.stack import run_layer, stack_layers
+from querydet.layers.stack import run_layer
 from querydet.structures import FeaturePyramid
 
 
@@ -52,22 +53,8 @@ class DenseEncoderLayer(nn.Module):
         return self.ffn(self.norm(tokens + self.dropout(update)))
 
 
-class DenseEncoder(nn.Module):
-    """A stack of dense encoder layers.
-
-    Args:
-        layer: the first layer; the others are made like it.
-        num_layers: number of layers.
-        activation_checkpointing: recompute each layer in the backward pass instead of keeping its activations.
-    """
-
-    def __init__(
-        self, *, layer: DenseEncoderLayer, num_layers: int = 6, activation_checkpointing: bool = False
-    ) -> None:
-        super().__init__()
-        self.embed_dim = layer.embed_dim
-        self.layers = stack_layers(layer, num_layers)
-        self.activation_checkpointing = activation_checkpointing
+class DenseEncoder(EncoderStack):
+    """A stack of :class:`DenseEncoderLayer`."""
 
     def forward(self, features: FeaturePyramid) -> FeaturePyramid:
         """Return the features with encoded tokens."""
@@ -85,12 +72,12 @@ class ScaledDenseEncoder(DenseEncoder):
     """A dense encoder whose tokens scale their positions before every layer (released code of DAB-DETR).
 
     Args:
-        stack: see :class:`DenseEncoder`.
+        layer, stack: see :class:`querydet.encoder.EncoderStack`.
     """
 
-    def __init__(self, **stack: Any) -> None:
-        super().__init__(**stack)
-        self.query_scale = xavier_mlp(self.embed_dim, self.embed_dim, self.embed_dim, num_layers=2)
+    def __init__(self, *, layer: DenseEncoderLayer, **stack: Any) -> None:
+        super().__init__(layer=layer, **stack)
+        self.query_scale = xavier_mlp(layer.embed_dim, layer.embed_dim, layer.embed_dim, num_layers=2)
 
     def placed(self, tokens: Tensor, features: FeaturePyramid) -> FeaturePyramid:
         """The features with scaled positions."""
