@@ -13,7 +13,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from querydet.layers import deformable_attention, multi_scale_deformable_attention
@@ -89,32 +88,6 @@ def describe(record: Mapping[str, Any]) -> str:
     )
 
 
-def make_images(count: int, height: int, width: int, objects: int | None = None) -> list[dict[str, Any]]:
-    """Images of noise as Detectron2's dicts, on the CPU.
-
-    Args:
-        count, height, width: of the images.
-        objects: of each image; None: without annotations.
-    """
-    generator = torch.Generator().manual_seed(0)
-    images = []
-    for number in range(count):
-        image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
-        inputs: dict[str, Any] = {"image": image, "height": height, "width": width, "image_id": number}
-        if objects is not None:
-            scale = torch.tensor([width, height, width, height])
-            corner, size = (
-                torch.rand(objects, 2, generator=generator) * 0.6,
-                torch.rand(objects, 2, generator=generator),
-            )
-            boxes = torch.cat([corner, corner + 0.05 + 0.3 * size], 1) * scale
-            classes = torch.randint(CLASSES, (objects,), generator=generator)
-            inputs["instances"] = Instances((height, width), gt_boxes=Boxes(boxes), gt_classes=classes)
-            inputs["seed"] = number
-        images.append(inputs)
-    return images
-
-
 def transformers_version() -> str | None:
     """Of the installed package; None without it."""
     try:
@@ -149,12 +122,12 @@ def make_peer(device: str) -> nn.Module:
     return model.to(device)
 
 
-def peer_inputs(images: list[dict[str, Any]], device: str) -> dict[str, Any]:
-    """The images as the peer takes them: normalised, of one size, with its kind of labels."""
+def peer_inputs(images: list[dict[str, Any]], device: str, training: bool = False) -> dict[str, Any]:
+    """The images as the peer takes them: normalised, of one size, and in training with its kind of labels."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)))
     pixels = torch.stack([(each["image"] - mean) / std for each in images]).to(device)
     inputs: dict[str, Any] = {"pixel_values": pixels, "pixel_mask": torch.ones_like(pixels[:, 0], dtype=torch.int64)}
-    if "instances" in images[0]:
+    if training:
         labels = []
         for each in images:
             height, width = each["image"].shape[-2:]

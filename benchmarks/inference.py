@@ -29,6 +29,7 @@ from torch import nn
 
 from benchmarks import contest
 from querydet.config import load_config
+from querydet.engine.measure import noise_inputs
 from querydet.part_timing import INFERENCE, time_inference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +64,7 @@ def compare_with_peer(options: argparse.Namespace) -> list[dict[str, Any]]:
     ours, peer = make_model(TWO_STAGE, options.device), contest.make_peer(options.device).eval()
     rows = []
     for height, width, batch, dtype in cases(options):
-        images = contest.make_images(batch, height, width)
+        images = noise_inputs(batch, height, width, contest.CLASSES)
         inputs = contest.peer_inputs(images, options.device)
         on_device = [{**each, "image": each["image"].to(options.device)} for each in images]
         contestants = {
@@ -87,8 +88,8 @@ def time_predictor(options: argparse.Namespace) -> list[dict[str, Any]]:
     augmentations = instantiate(load_config(MODELS["DINO"]).dataloader.test.mapper.augmentations)
     rows = []
     for batch in options.batches:
-        pictures = [each["image"].permute(1, 2, 0).numpy() for each in contest.make_images(batch, 480, 640)]
-        resized = contest.make_images(batch, 800, 1066)
+        pictures = [each["image"].permute(1, 2, 0).numpy() for each in noise_inputs(batch, 480, 640, contest.CLASSES)]
+        resized = noise_inputs(batch, 800, 1066, contest.CLASSES)
         predictor = ArrayPredictor(model=model, augmentations=augmentations, image_format="RGB")
         contestants = {
             "Predictor": in_type("float32", options.device, lambda run=predictor, some=pictures: run.detect(some)),
@@ -107,7 +108,7 @@ def break_down(options: argparse.Namespace) -> list[dict[str, Any]]:
     for name, config in MODELS.items():
         model = make_model(config, options.device)
         for height, width, batch, dtype in cases(options):
-            images = contest.make_images(batch, height, width)
+            images = noise_inputs(batch, height, width, contest.CLASSES)
             with torch.autocast(options.device, torch.bfloat16, enabled=dtype == "bfloat16"):
                 found = time_inference(model, images, repeats=options.repeats).milliseconds
             row = {"model": name, "size": f"{height}x{width}", "batch": batch, "dtype": dtype}

@@ -34,6 +34,7 @@ from tabulate import tabulate
 
 from benchmarks import contest
 from querydet.config import load_config
+from querydet.engine.measure import noise_inputs
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "train_step.json"
@@ -101,11 +102,11 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
 def make_step(case: Case) -> Callable[[], None]:
     """What is timed, with a model of random weights."""
     torch.manual_seed(0)
-    images = contest.make_images(case.images, case.size, case.size, case.objects)
+    images = noise_inputs(case.images, case.size, case.size, contest.CLASSES, case.objects)
     losses: Callable[[], torch.Tensor]
     if case.config == PEER:
         peer = contest.make_peer(case.device).train()
-        model, losses = peer, lambda: peer(**contest.peer_inputs(images, case.device)).loss
+        model, losses = peer, lambda: peer(**contest.peer_inputs(images, case.device, training=True)).loss
     else:
         overrides = (*case.overrides, f"train.device={case.device}", "train.init_checkpoint=''")
         cfg = load_config(case.config, overrides)
