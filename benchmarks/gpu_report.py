@@ -1,8 +1,8 @@
 """Puts the stages of ``gpu_operator.sh`` into one results file.
 
-    python benchmarks/gpu_report.py stage FOLDER NAME STATUS SECONDS      # what became of one stage
-    python benchmarks/gpu_report.py collect FOLDER OUTPUT [--dry-run]     # everything in FOLDER
-    python benchmarks/gpu_report.py table OUTPUT                          # its times as Markdown
+    python -m benchmarks.gpu_report stage FOLDER NAME STATUS SECONDS      # what became of one stage
+    python -m benchmarks.gpu_report collect FOLDER OUTPUT [--dry-run]     # everything in FOLDER
+    python -m benchmarks.gpu_report table OUTPUT                          # its times as Markdown
 
 A stage that failed, ran out of time or was left out is in the file with its words, as is one that went well.
 """

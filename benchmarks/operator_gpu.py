@@ -1,8 +1,8 @@
 """Times deformable attention on a GPU against every peer that is installed, and checks each against float64.
 
-    python benchmarks/operator_gpu.py --output operator_gpu_part.json     # needs a GPU; gpu_operator.sh runs it
-    python benchmarks/operator_gpu.py --dry-run --output anywhere.json    # tiny, on the CPU: only whether it runs
-    python benchmarks/operator_gpu.py --tiny                              # a few small calls, for compute-sanitizer
+    python -m benchmarks.operator_gpu --output operator_gpu_part.json     # needs a GPU; gpu_operator.sh runs it
+    python -m benchmarks.operator_gpu --dry-run --output anywhere.json    # tiny, on the CPU: only whether it runs
+    python -m benchmarks.operator_gpu --tiny                              # a few small calls, for compute-sanitizer
 
 Forward and backward are timed apart, by events around each call, and reported as medians. Calls take turns through
 several input sets, together larger than the cache of the GPU. Where a call is so short that its launch costs more than

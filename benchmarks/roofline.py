@@ -1,6 +1,6 @@
 """Draws how far deformable attention is from what the machine allows, from the files that the benchmarks wrote.
 
-    python benchmarks/roofline.py        # benchmarks/results/operator_cpu.json -> docs/images/operator_roofline.png
+    python -m benchmarks.roofline        # benchmarks/results/operator_cpu.json -> docs/images/operator_roofline.png
 
 A roofline (Williams, Waterman and Patterson, 2009): the rate that a job can reach is the lower of the arithmetic peak
 and the memory bandwidth times the job's arithmetic per byte. Counted is what must be done: each tensor read or written
