@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from querydet.assigners.host import Assigner, Request, assign
+from querydet.boxes import full_precision
 from querydet.losses import JoinedPredictions, LossTerm, MatchedPairs, join, sum_parts
 from querydet.normalizers import MeanObjects
 from querydet.structures import Assignment, Branch, PredictionSet, Role, Stage, Targets
@@ -217,13 +218,12 @@ def check_finite(predictions: Sequence[PredictionSet], names: Sequence[str]) -> 
 
 @torch.no_grad()
 def finite(predictions: Sequence[PredictionSet]) -> Tensor:
-    """(sets, 2, B) bool: whether all logits, and all boxes, of an image are finite."""
-    return torch.stack(
-        [
-            torch.stack([values.isfinite().flatten(1).all(1) for values in (each.logits, each.boxes)])
-            for each in predictions
-        ]
-    )
+    """(sets, 2, B) bool: whether all logits, and all boxes, of an image are finite.
+
+    A sum is NaN or infinite when a part of it is: one pass, and one operator, for each tensor.
+    """
+    sums = [full_precision(values).sum((1, 2)) for each in predictions for values in (each.logits, each.boxes)]
+    return torch.stack(sums).isfinite().unflatten(0, (-1, 2))
 
 
 def raise_unless_finite(found: Tensor, predictions: Sequence[PredictionSet], names: Sequence[str]) -> None:

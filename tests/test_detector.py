@@ -8,6 +8,7 @@ from detectron2.config import instantiate
 from torch import Tensor
 
 from querydet.detector import QueryDetector, padding_mask
+from querydet.selection import anchor_tokens
 from querydet.structures import QueryGroup, Role, Stage
 from tests.models import COMPOSITIONS, make_inputs, make_targets, tiny_config, tiny_detector
 
@@ -275,7 +276,7 @@ def test_an_image_with_fewer_usable_tokens_than_queries_gets_the_rest_as_whole_i
     features = detector.neck(detector.backbone(images.tensor), padding_mask(images))
     (queries,) = detector.selection(detector.encoder(features), training=False)
     whole = (queries.boxes == 1).all(-1).sum(1)
-    usable = detector.selection.proposals(features).usable.sum(1)
+    usable = detector.selection.proposals(anchor_tokens(features)).usable.sum(1)
     assert whole.tolist() == [max(100 - int(usable[0]), 0), 0]
     assert whole[0] > 0
 

@@ -44,6 +44,14 @@ class HostAssigner(ABC):
         return found
 
 
+def alike(predictions: Sequence[PredictionSet]) -> list[list[int]]:
+    """Places of the sets to be measured together: with equally many queries, and repeating objects as often."""
+    runs: dict[tuple[int, int], list[int]] = {}
+    for number, each in enumerate(predictions):
+        runs.setdefault((each.boxes.shape[1], each.group.repeats), []).append(number)
+    return list(runs.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """Prediction sets that an assigner is to assign."""

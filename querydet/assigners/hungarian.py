@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from querydet.assigners.costs import focal_cost, giou_cost, l1_cost
-from querydet.assigners.host import HostAssigner
+from querydet.assigners.host import HostAssigner, alike
 from querydet.layers.linear_sum_assignment import UnusableCostError, linear_sum_assignment
 from querydet.structures import Assignment, PredictionSet, Targets
 
@@ -50,7 +50,7 @@ class HungarianAssigner(HostAssigner):
 
     def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
         """The costs of all sets: of sets of the same size together, image by image, (sets, T, Q) each, flat."""
-        return tuple(self._fold(sets, targets) for sets in _by_size(predictions))
+        return tuple(self._fold([predictions[number] for number in run], targets) for run in alike(predictions))
 
     def _fold(self, sets: Sequence[PredictionSet], targets: Targets) -> Tensor:
         boxes = [each.boxes if self.boxes == "predicted" else each.start_boxes.to(each.boxes.dtype) for each in sets]
@@ -83,7 +83,8 @@ class HungarianAssigner(HostAssigner):
             FloatingPointError: when a cost is not finite, naming the layer and the image.
         """
         problems = list(_problems(predictions, targets))
-        costs = _repeat(measured, _by_size(predictions), targets.counts)
+        runs = [[predictions[number] for number in run] for run in alike(predictions)]
+        costs = _repeat(measured, runs, targets.counts)
         try:
             matched = linear_sum_assignment(costs, [(len(objects), queries) for _, _, queries, objects in problems])
         except UnusableCostError as error:
@@ -113,21 +114,9 @@ def _sort_pairs(matched: Sequence[Tensor], problems: Sequence[tuple[int, int, in
         yield Assignment(queries=some_queries, objects=some_objects)
 
 
-def _by_size(predictions: Sequence[PredictionSet]) -> list[list[PredictionSet]]:
-    """The sets in runs of equally many queries, each of which repeats objects as often."""
-    return [[predictions[number] for number in run] for run in _runs(predictions)]
-
-
-def _runs(predictions: Sequence[PredictionSet]) -> list[list[int]]:
-    runs: dict[tuple[int, int], list[int]] = {}
-    for number, each in enumerate(predictions):
-        runs.setdefault((each.boxes.shape[1], each.group.repeats), []).append(number)
-    return list(runs.values())
-
-
 def _problems(predictions: Sequence[PredictionSet], targets: Targets) -> Iterator[tuple[int, int, int, Tensor]]:
     """Set, image, number of queries and the object of each row of all problems, in the order of the costs."""
-    for run in _runs(predictions):
+    for run in alike(predictions):
         num_queries, repeats = predictions[run[0]].boxes.shape[1], predictions[run[0]].group.repeats
         for image, count in enumerate(targets.counts):
             objects = torch.arange(count).repeat(repeats)

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
-from querydet.assigners.host import HostAssigner
+from querydet.assigners.host import HostAssigner, alike
 from querydet.assigners.selection import Ranking, ThresholdMatcher, keep_random
-from querydet.boxes import cxcywh_to_xyxy
+from querydet.boxes import box_iou, cxcywh_to_xyxy
 from querydet.structures import Assignment, PredictionSet, Targets
 
 
@@ -61,17 +60,17 @@ class OneToManyAssigner(HostAssigner):
         self.merge_with = merge_with
 
     def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
-        """The ranking of each set and image; then what the assigner of the union measures.
+        """The rankings of all sets: of sets of the same size together, image by image; then what the union measures.
 
         Raises:
             ValueError: when a union is wanted and the predictions do not know their one-to-one read-out.
         """
         measured: list[Tensor] = []
-        for each in predictions:
-            for logits, boxes, labels, gt_boxes in zip(
-                each.logits, each.boxes, targets.labels, targets.boxes, strict=True
-            ):
-                scores = self.scores(logits, boxes, labels, gt_boxes)
+        for numbers in alike(predictions):
+            sets = [predictions[number] for number in numbers]
+            for image, (labels, gt_boxes) in enumerate(zip(targets.labels, targets.boxes, strict=True)):
+                boxes = torch.stack([each.boxes[image] for each in sets])
+                scores = self.scores([each.logits[image] for each in sets], boxes, labels, gt_boxes)
                 measured += Ranking.of(scores, self.matcher, self.max_queries).tensors()
         if self.merge_with is not None:
             measured += self.merge_with.measure(_one_to_one(predictions), targets)
@@ -82,22 +81,35 @@ class OneToManyAssigner(HostAssigner):
     ) -> list[tuple[Assignment, ...]]:
         """The queries of each image, by rising score; with ``merge_with``, by rising query."""
         left = iter(measured)
-        found = []
-        for each in predictions:
-            rankings = [Ranking(next(left), next(left), next(left), next(left)) for _ in targets.labels]
-            found.append(tuple(self._choose(ranking, each, targets, image) for image, ranking in enumerate(rankings)))
+        found: dict[int, tuple[Assignment, ...]] = {}
+        for numbers in alike(predictions):
+            images = [Ranking(next(left), next(left), next(left), next(left)).unbind() for _ in targets.labels]
+            for number, *rankings in zip(numbers, *images, strict=True):
+                each = predictions[number]
+                found[number] = tuple(
+                    self._choose(ranking, each, targets, image) for image, ranking in enumerate(rankings)
+                )
+        many = [found[number] for number in range(len(predictions))]
         if self.merge_with is None:
-            return found
+            return many
         first = self.merge_with.decide(list(left), _one_to_one(predictions), targets)
         return [
-            tuple(merge(one, many, each.logits.shape[1]) for one, many in zip(ones, manys, strict=True))
-            for ones, manys, each in zip(first, found, predictions, strict=True)
+            tuple(merge(one, other, each.logits.shape[1]) for one, other in zip(ones, others, strict=True))
+            for ones, others, each in zip(first, many, predictions, strict=True)
         ]
 
-    def scores(self, logits: Tensor, boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
-        """Scores (T, Q) in [0, 1] of one image, from logits (Q, K), boxes (Q, 4), labels (T,) and gt_boxes (T, 4)."""
-        iou = box_iou(cxcywh_to_xyxy(gt_boxes), cxcywh_to_xyxy(boxes)).nan_to_num(0)  # 0 / 0 for two empty boxes
-        return self.alpha * logits[:, labels].sigmoid().T + (1 - self.alpha) * iou
+    def scores(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
+        """Scores (n, T, Q) in [0, 1] of n sets and an image.
+
+        Args:
+            logits: n of (Q, K).
+            boxes: (n, Q, 4).
+            labels: (T,).
+            gt_boxes: (T, 4).
+        """
+        probability = torch.stack([each[:, labels] for each in logits]).sigmoid().transpose(-1, -2)
+        iou = box_iou(cxcywh_to_xyxy(gt_boxes)[:, None], cxcywh_to_xyxy(boxes)[:, None])
+        return self.alpha * probability + (1 - self.alpha) * iou
 
     def cap(self, positive: Tensor, predictions: PredictionSet, targets: Targets, image: int) -> Tensor:
         """Which of the positives (Q,) bool of an image remain."""

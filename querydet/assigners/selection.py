@@ -38,11 +38,14 @@ class ThresholdMatcher:
         self.forced = forced
 
     def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The best object (Q,) of each query, and whether the query is positive (Q,), from scores (T, Q), T > 0."""
-        values, best = scores.max(dim=0)
+        """The best object (Q,) of each query, and whether the query is positive (Q,), from scores (T, Q), T > 0.
+
+        Or those of n sets together, (n, Q), from scores (n, T, Q).
+        """
+        values, best = scores.max(dim=-2)
         positive = values >= self.threshold
         if self.forced:
-            positive = positive.index_fill(0, scores.argmax(dim=1), True)
+            positive = positive.scatter(-1, scores.argmax(dim=-1), True)
         return best, positive
 
 
@@ -62,7 +65,10 @@ class OverlapMatcher(matcher.Matcher):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Step 1, and all that the later steps need of the scores; on the device its shape is known beforehand."""
+    """Step 1, and all that the later steps need of the scores; on the device its shape is known beforehand.
+
+    Of one set of queries, or of n sets, which is a first dimension more; :meth:`unbind` takes them apart.
+    """
 
     best: Tensor  # (Q,) int64, the object that each query scores best for
     label: Tensor  # (Q,) of the query, by the matcher; 1 is positive
@@ -71,18 +77,23 @@ class Ranking:
 
     @classmethod
     def of(cls, scores: Tensor, match: Matcher, max_queries: int) -> "Ranking":
-        """From scores (T, Q), T or Q may be 0, and K, the most queries that an object may get."""
-        num_objects, num_queries = scores.shape
+        """From scores (T, Q) or (n, T, Q), T or Q may be 0, and K, the most queries that an object may get."""
+        *sets, num_objects, num_queries = scores.shape
         if num_objects == 0 or num_queries == 0:
-            nobody = torch.zeros(num_queries, dtype=torch.int64, device=scores.device)
-            return cls(nobody, nobody, nobody.new_zeros(num_objects, 0), scores.new_zeros(num_objects, 0))
+            nobody = torch.zeros(*sets, num_queries, dtype=torch.int64, device=scores.device)
+            nothing = scores.new_zeros(*sets, num_objects, 0)
+            return cls(nobody, nobody, nothing.long(), nothing)
         best, label = match(scores)
-        ranked = scores.topk(min(max_queries, num_queries), dim=1)
+        ranked = scores.topk(min(max_queries, num_queries), dim=-1)
         return cls(best, label, ranked.indices, ranked.values)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """What it consists of, for copying."""
         return self.best, self.label, self.queries, self.scores
+
+    def unbind(self) -> "list[Ranking]":
+        """Those of each set, from that of n sets."""
+        return [Ranking(*each) for each in zip(*self.tensors(), strict=True)]
 
     @property
     def is_empty(self) -> bool:

@@ -18,7 +18,7 @@ from querydet.queries.contrastive_denoising import ContrastiveDenoising
 from querydet.queries.denoising import Denoising
 from querydet.selection.content import LearnedContent
 from querydet.selection.learned import LearnedAnchors
-from querydet.selection.proposals import ProposalHead
+from querydet.selection.proposals import ProposalHead, anchor_tokens
 from querydet.selection.topk import TopKSelection
 from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, QueryGroup, Targets
 
@@ -105,15 +105,16 @@ class GroupedTopKSelection(TopKSelection):
 
     def _own_proposals(self, memory: FeaturePyramid) -> tuple[InitialQueries, ...]:
         groups = []
+        candidates = anchor_tokens(memory)
         for number, head in enumerate([self.proposals, *self.extra_proposals]):
-            proposals = head(memory)
+            proposals = head(candidates)
             index = self.select(proposals, self.num_queries)
             supervised = replace(self.supervised(proposals, index), divisor=self.num_groups)
             groups.append(self.make_queries(proposals, index, self._content(number), self._group(number), supervised))
         return tuple(groups)
 
     def _one_set_of_proposals(self, memory: FeaturePyramid) -> tuple[InitialQueries, ...]:
-        proposals = self.proposals(memory)
+        proposals = self.proposals(anchor_tokens(memory))
         if self.source == "ranked":
             slices = self.select(proposals, self.num_groups * self.num_queries).split(self.num_queries, dim=1)
         else:

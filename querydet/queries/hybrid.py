@@ -7,6 +7,7 @@ offered to it several times, so that as many of its queries learn to find the ob
 from typing import Any
 
 from querydet.selection.content import LearnedContent
+from querydet.selection.proposals import anchor_tokens
 from querydet.selection.topk import TopKSelection
 from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, QueryGroup
 
@@ -60,7 +61,7 @@ class HybridTopKSelection(TopKSelection):
         """
         if not training or self.extra_queries == 0:
             return super().forward(memory, training)
-        proposals = self.proposals(memory)
+        proposals = self.proposals(anchor_tokens(memory))
         index = self.select(proposals, self.num_queries + self.extra_queries)
         best, next_best = index.split([self.num_queries, self.extra_queries], dim=1)
         primary = QueryGroup(PRIMARY, 0, self.num_queries)

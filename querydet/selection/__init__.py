@@ -3,7 +3,7 @@
 from querydet.selection.content import LearnedContent, ProjectedFeatures, SelectedFeatures
 from querydet.selection.learned import LearnedAnchors, LearnedPoints
 from querydet.selection.nms import NMSSelection
-from querydet.selection.proposals import ProposalHead
+from querydet.selection.proposals import ProposalHead, anchor_tokens
 from querydet.selection.topk import TopKSelection
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "ProposalHead",
     "SelectedFeatures",
     "TopKSelection",
+    "anchor_tokens",
 ]

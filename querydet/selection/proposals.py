@@ -4,6 +4,8 @@ Two-stage Deformable DETR (arXiv 2010.04159, appendix A.4): each token predicts 
 that sits on the token and doubles in size from level to level.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,36 @@ def make_anchors(features: FeaturePyramid) -> tuple[Tensor, Tensor]:
     anchors = torch.cat([centres, side.expand_as(centres)], dim=-1)
     usable = ((anchors > MARGIN) & (anchors < 1 - MARGIN)).all(-1) & ~features.padding
     return anchors, usable
+
+
+@dataclass(frozen=True, slots=True)
+class AnchoredTokens:
+    """What every proposal head starts from; heads of several groups share it."""
+
+    tokens: Tensor  # (B, S, C); zero where not usable
+    anchors_unsigmoid: Tensor  # (B, S, 4); +inf where not usable
+    anchors: Tensor  # (B, S, 4); (1, 1, 1, 1) where not usable
+    usable: Tensor  # (B, S) bool
+    level_sizes: tuple[int, ...]  # tokens of each level
+
+
+def anchor_tokens(memory: FeaturePyramid) -> AnchoredTokens:
+    """Give every encoded token its anchor, and blank those that are of no use.
+
+    Blanked before a head projects them: they share one feature that is not zero, as in the released code.
+    """
+    anchors, usable = make_anchors(memory)
+    unusable = ~usable[..., None]
+    anchors_unsigmoid = torch.log(anchors / (1 - anchors)).masked_fill(unusable, torch.inf)
+    return AnchoredTokens(
+        tokens=memory.tokens.masked_fill(unusable, 0),
+        anchors_unsigmoid=anchors_unsigmoid,
+        # there and back, as in the released code: of the anchors within a large object, which overlap it equally,
+        # rounding decides which is the best
+        anchors=anchors_unsigmoid.sigmoid(),
+        usable=usable,
+        level_sizes=tuple(memory.level_sizes),
+    )
 
 
 class ProposalHead(nn.Module):
@@ -57,19 +89,14 @@ class ProposalHead(nn.Module):
         self.class_head.load_state_dict(heads.class_heads[-1].state_dict())
         self.box_head.load_state_dict(heads.box_heads[-1].state_dict())
 
-    def forward(self, memory: FeaturePyramid) -> Proposals:
-        """Predict from encoded features; boxes and logits are at least float32."""
-        anchors, usable = make_anchors(memory)
-        # zeroed before the projection: unusable tokens share one non-trivial feature, as in the released code
-        features = self.norm(self.linear(memory.tokens.masked_fill(~usable[..., None], 0)))
-        base = torch.log(anchors / (1 - anchors)).masked_fill(~usable[..., None], torch.inf)
+    def forward(self, candidates: AnchoredTokens) -> Proposals:
+        """Predict from anchored tokens; boxes and logits are at least float32."""
+        features = self.norm(self.linear(candidates.tokens))
         return Proposals(
             features=features,
             logits=in_full_precision(self.class_head, features),
-            boxes_unsigmoid=in_full_precision(self.box_head, features) + base,
-            # there and back, as in the released code: of the anchors within a large object, which overlap it equally,
-            # rounding decides which is the best
-            anchors=base.sigmoid(),
-            level_sizes=tuple(memory.level_sizes),
-            usable=usable,
+            boxes_unsigmoid=in_full_precision(self.box_head, features) + candidates.anchors_unsigmoid,
+            anchors=candidates.anchors,
+            level_sizes=candidates.level_sizes,
+            usable=candidates.usable,
         )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from querydet.selection.content import LearnedContent, ProjectedFeatures, SelectedFeatures
-from querydet.selection.proposals import ProposalHead
+from querydet.selection.proposals import ProposalHead, anchor_tokens
 from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, ProposalPredictions, Proposals, QueryGroup
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class TopKSelection(nn.Module):
         Raises:
             ValueError: when the images have fewer tokens than there are queries.
         """
-        proposals = self.proposals(memory)
+        proposals = self.proposals(anchor_tokens(memory))
         index = self.select(proposals, self.num_queries)
         group = QueryGroup(PRIMARY, 0, self.num_queries)
         return (self.make_queries(proposals, index, self.content, group, self.supervised(proposals, index)),)

@@ -53,8 +53,8 @@ def one_to_many(predictions: PredictionSet) -> PredictionSet:
 
 def test_scores_of_the_released_code() -> None:
     predictions, _ = recorded()
-    found = OneToManyAssigner().scores(predictions.logits[0], predictions.boxes[0], LABELS, OBJECTS)
-    torch.testing.assert_close(found[:, :9], torch.tensor(SCORES), atol=5e-5, rtol=0)
+    found = OneToManyAssigner().scores(predictions.logits, predictions.boxes, LABELS, OBJECTS)
+    torch.testing.assert_close(found[0, :, :9], torch.tensor(SCORES), atol=5e-5, rtol=0)
 
 
 def test_pairs_of_the_released_code() -> None:
@@ -107,10 +107,10 @@ def test_k_limits_the_queries_of_an_object() -> None:
 
 def test_alpha_weighs_class_against_box() -> None:
     predictions, _ = recorded()
-    arguments = (predictions.logits[0], predictions.boxes[0], LABELS, OBJECTS)
+    arguments = (predictions.logits, predictions.boxes, LABELS, OBJECTS)
     boxes, classes = OneToManyAssigner(alpha=0.0).scores(*arguments), OneToManyAssigner(alpha=1.0).scores(*arguments)
-    assert boxes[0, 0] == 1
-    torch.testing.assert_close(classes, predictions.logits[0].sigmoid()[:, LABELS].T)
+    assert boxes[0, 0, 0] == 1
+    torch.testing.assert_close(classes[0], predictions.logits[0].sigmoid()[:, LABELS].T)
     mixed = OneToManyAssigner(alpha=0.3).scores(*arguments)
     torch.testing.assert_close(mixed, 0.3 * classes + 0.7 * boxes)
 
@@ -185,7 +185,7 @@ def test_no_objects_more_objects_than_queries_and_fewer_queries_than_k(merge_wit
 
 def test_boxes_without_area_score_by_class_alone() -> None:
     empty = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
-    scores: Tensor = OneToManyAssigner().scores(torch.zeros(1, 2), empty, torch.tensor([0]), empty)
+    scores: Tensor = OneToManyAssigner().scores(torch.zeros(1, 1, 2), empty[None], torch.tensor([0]), empty)
     assert scores.item() == pytest.approx(0.15)
 
 

@@ -42,7 +42,7 @@ def test_scores_are_those_of_the_assigner():
     queries = QueryRecord(boxes[0], torch.randn(1, 30, 3, generator=generator), boxes)
     truth = image_truth(make_dataset([LEFT, {"bbox": [50, 20, 80, 30], "category_id": 2}])[0])
     gt_boxes = torch.tensor([[0.25, 0.5, 0.5, 1.0], [0.45, 0.35, 0.4, 0.3]])
-    expected = OneToManyAssigner(alpha=0.3).scores(queries.logits[0], boxes[0], truth.labels, gt_boxes)
+    expected = OneToManyAssigner(alpha=0.3).scores(queries.logits, boxes, truth.labels, gt_boxes)[0]
     found = rank_candidates(queries, truth, count=30)
     assert found.quality.float().allclose(expected.gather(1, found.queries), atol=1e-6)
     assert (found.quality.diff(dim=1) <= 0).all()

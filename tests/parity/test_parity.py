@@ -11,6 +11,7 @@ from torch import Tensor
 
 from querydet.detector import QueryDetector
 from querydet.queries.visibility import blocked_pairs
+from querydet.selection import anchor_tokens
 from querydet.structures import Branch, PredictionSet, QueryBatch, Role, Stage
 from tests.parity import models_ms_detr
 from tests.parity.fixture import Fixture, available, unsupported
@@ -101,7 +102,9 @@ def test_selection(fixture: Fixture) -> None:
     detector = fixture.build().eval()
     memory = detector.encoder(detector.neck(fixture.features(), fixture.eval_padding()))
     if not ties_in_selection(fixture):
-        index = detector.selection.select(detector.selection.proposals(memory), detector.selection.num_queries)
+        index = detector.selection.select(
+            detector.selection.proposals(anchor_tokens(memory)), detector.selection.num_queries
+        )
         assert torch.equal(index, fixture["eval/mid/topk_indices"])
     (initial,) = detector.selection(memory, training=False)
     for kind in ("enc", "interm"):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from querydet.detector import QueryDetector, padding_mask
 from querydet.queries.grouped import GroupedDenoising, group_name, group_seeds
+from querydet.selection import anchor_tokens
 from querydet.structures import PredictionSet, Role, Stage
 from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 
@@ -213,7 +214,7 @@ def test_groups_from_one_set_of_proposals(name: str, source: str) -> None:
     memory = detector.encoder(detector.neck(detector.backbone(images.tensor), padding_mask(images)))
     groups = detector.selection(memory, training=True)
     together = torch.cat([each.boxes for each in groups], dim=1)
-    proposals = detector.selection.proposals(memory)
+    proposals = detector.selection.proposals(anchor_tokens(memory))
     best = detector.selection.select(proposals, 36 if source == "ranked" else 12)
     wanted = proposals.boxes_unsigmoid.gather(1, best[..., None].expand(-1, -1, 4)).sigmoid()
     assert torch.equal(together, wanted if source == "ranked" else wanted.repeat(1, 3, 1))

@@ -7,6 +7,7 @@ from detectron2.config import instantiate
 from querydet.config import get_config
 from querydet.detector import QueryDetector, padding_mask
 from querydet.model_facts import build_on_meta, count_parameters
+from querydet.selection import anchor_tokens
 from querydet.structures import PredictionSet, Targets
 from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 
@@ -66,7 +67,7 @@ def test_the_extra_group_starts_from_the_next_ranks() -> None:
     images = detector.preprocess(make_inputs(SIZES))
     memory = detector.encoder(detector.neck(detector.backbone(images.tensor), padding_mask(images)))
     primary, extra = detector.selection(memory, training=True)
-    proposals = detector.selection.proposals(memory)
+    proposals = detector.selection.proposals(anchor_tokens(memory))
     best = detector.selection.select(proposals, 32)
     wanted = proposals.boxes_unsigmoid.gather(1, best[..., None].expand(-1, -1, 4)).sigmoid()
     assert torch.equal(torch.cat([primary.boxes, extra.boxes], dim=1), wanted)

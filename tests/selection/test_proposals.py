@@ -1,6 +1,6 @@
 import torch
 
-from querydet.selection import ProposalHead
+from querydet.selection import ProposalHead, anchor_tokens
 from querydet.selection.proposals import make_anchors
 from querydet.structures import FeaturePyramid
 
@@ -37,7 +37,7 @@ def test_anchors_are_relative_to_the_image_without_padding() -> None:
 def test_unusable_tokens_give_the_whole_image_and_no_gradient_through_the_memory() -> None:
     features = pyramid(padding_columns=2)
     features.tokens.requires_grad_()
-    proposals = ProposalHead(num_classes=3, embed_dim=8)(features)
+    proposals = ProposalHead(num_classes=3, embed_dim=8)(anchor_tokens(features))
     unusable = ~proposals.usable
     assert (proposals.boxes_unsigmoid.sigmoid()[unusable] == 1).all()
     proposals.logits.sum().backward()

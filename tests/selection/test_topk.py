@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from querydet.queries import BoxEmbedding
-from querydet.selection import LearnedContent, ProposalHead, SelectedFeatures, TopKSelection
+from querydet.selection import LearnedContent, ProposalHead, SelectedFeatures, TopKSelection, anchor_tokens
 from querydet.structures import Proposals
 from tests.selection.test_proposals import pyramid
 
@@ -43,7 +43,7 @@ def test_learned_content_goes_by_rank_and_is_the_same_for_every_image() -> None:
 
 def test_pure_selection_starts_from_the_tokens_features_and_does_not_train_them() -> None:
     selection = make(content=SelectedFeatures())
-    proposals_ = selection.proposals(pyramid())
+    proposals_ = selection.proposals(anchor_tokens(pyramid()))
     (initial,) = selection(pyramid(), training=True)
     index = selection.select(proposals_, 3)
     assert torch.equal(initial.content[0], proposals_.features[0, index[0]])
