@@ -145,7 +145,9 @@ class QueryDetector(nn.Module):
                     f"order, found {tuple(image.shape)}"
                 )
             images.append(((send(image, self.device).to(mean.dtype) - mean) / std).to(self.pixel_mean.dtype))
-        return ImageList.from_tensors(images)
+        batch = ImageList.from_tensors(images)
+        batch.tensor = batch.tensor.contiguous(memory_format=image_layout(self.device))
+        return batch
 
     def predict(
         self, features: dict[str, Tensor], padding: Tensor, targets: Targets | None = None
@@ -189,6 +191,15 @@ class QueryDetector(nn.Module):
             position=torch.cat(positions, dim=1) if positions else None,
             groups=tuple(groups),
         )
+
+
+def image_layout(device: torch.device) -> torch.memory_format:
+    """Channels last, which convolutions are fastest in, unless a backward pass on a CPU follows.
+
+    There that of convolutions with few channels writes outside of its memory in this layout (torch 2.14, oneDNN, AVX2).
+    """
+    backward_on_cpu = device.type == "cpu" and torch.is_grad_enabled()
+    return torch.contiguous_format if backward_on_cpu else torch.channels_last
 
 
 def padding_mask(images: ImageList) -> Tensor:

@@ -204,6 +204,19 @@ def test_images_are_normalised_by_channel_and_padded_with_zeros() -> None:
     assert not tensor[1, :, :, 2:].any()
 
 
+def test_images_are_laid_out_for_convolutions_where_no_backward_pass_on_a_cpu_follows() -> None:
+    detector, inputs = tiny_detector().eval(), make_inputs([(64, 96)])
+    plain = detector.preprocess(inputs).tensor
+    (wanted,) = detector(inputs)
+    with torch.no_grad():
+        laid_out = detector.preprocess(inputs).tensor
+        (found,) = detector(inputs)
+    assert plain.is_contiguous()
+    assert laid_out.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(plain, laid_out)
+    torch.testing.assert_close(found["instances"].scores, wanted["instances"].scores, atol=1e-5, rtol=1e-5)
+
+
 def test_images_that_the_detector_cannot_take() -> None:
     detector = tiny_detector().eval()
     with pytest.raises(ValueError, match="empty batch"):
