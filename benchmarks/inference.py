@@ -10,6 +10,8 @@ Parts:
 * ``peer``: two-stage Deformable DETR with box refinement, ours and Hugging Face's (``pip install transformers``), from
   normalised images on the device to boxes, taking turns.
 * ``predictor``: DINO through ``querydet.Predictor``, arrays of 480x640 in and boxes out, beside its model alone.
+* ``graphs``: DINO by CUDA graphs beside the same model without; images per second is what the goal of a GPU counts.
+  Left out on a CPU.
 * ``breakdown``: the milliseconds of each part of DINO, DETA and Deformable DETR++ (DETA, arXiv 2212.06137, table 2).
 
 Medians. The machine may be busy: compare ratios.
@@ -29,6 +31,7 @@ from torch import nn
 
 from benchmarks import contest
 from querydet.config import load_config
+from querydet.cuda_graphs import use_cuda_graphs
 from querydet.engine.measure import noise_inputs
 from querydet.part_timing import INFERENCE, time_inference
 
@@ -117,7 +120,26 @@ def break_down(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-PARTS = {"peer": compare_with_peer, "predictor": time_predictor, "breakdown": break_down}
+def compare_graphs(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """DINO with and without CUDA graphs, for every size, batch and type."""
+    plain, graphed = make_model(MODELS["DINO"], options.device), make_model(MODELS["DINO"], options.device)
+    use_cuda_graphs(graphed)
+    rows = []
+    for height, width, batch, dtype in cases(options):
+        images = noise_inputs(batch, height, width, contest.CLASSES)
+        on_device = [{**each, "image": each["image"].to(options.device)} for each in images]
+        contestants = {
+            "plain": in_type(dtype, options.device, lambda images=on_device: plain(images)),
+            "CUDA graphs": in_type(dtype, options.device, lambda images=on_device: graphed(images)),
+        }
+        seconds = contest.take_turns(contestants, options.repeats, options.device)
+        milliseconds = {name: round(1e3 * value, 2) for name, value in seconds.items()}
+        rows.append({"size": f"{height}x{width}", "batch": batch, "dtype": dtype, "milliseconds": milliseconds})
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+PARTS = {"peer": compare_with_peer, "predictor": time_predictor, "graphs": compare_graphs, "breakdown": break_down}
 
 
 def cases(options: argparse.Namespace) -> list[tuple[int, int, int, str]]:
@@ -138,6 +160,13 @@ def make_table(part: str, rows: list[dict[str, Any]]) -> str:
     elif part == "predictor":
         headers = ["batch", "Predictor (ms)", "model (ms)"]
         cells = [(row["batch"], *row["milliseconds"].values()) for row in rows]
+    elif part == "graphs":
+        headers = ["size", "batch", "type", "plain (ms)", "CUDA graphs (ms)", "images per second"]
+        cells = [
+            (row["size"], row["batch"], row["dtype"], *row["milliseconds"].values(),
+             f"{1e3 * row['batch'] / row['milliseconds']['CUDA graphs']:.2f}")
+            for row in rows
+        ]  # fmt: skip
     else:
         headers = ["model", "size", "batch", "type", *INFERENCE, "total"]
         cells = [
@@ -156,7 +185,7 @@ def make_table(part: str, rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: all for the device")
     parser.add_argument("--sizes", nargs="+", default=["640x640", "800x1333"], help="HEIGHTxWIDTH")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=["float32"])
@@ -169,6 +198,7 @@ def main() -> None:
     if options.table:
         print(contest.make_tables(json.loads(options.output.read_text()), make_table))
         return
+    options.parts = options.parts or [part for part in PARTS if part != "graphs" or options.device == "cuda"]
     contest.run_parts({part: partial(run, options) for part, run in PARTS.items()}, "peer", options)
 
 

@@ -113,14 +113,12 @@ class QueryDetector(nn.Module):
             FloatingPointError: when a prediction is NaN or infinite, naming the layer and the image.
         """
         images = self.preprocess(batched_inputs)
-        targets = None
+        padding = padding_mask(images)
         if self.training:
             targets = make_targets(batched_inputs, self.num_classes, self.device, full_precision(self.pixel_mean).dtype)
-        predictions = self.predict(self.backbone(images.tensor), padding_mask(images), targets)
-        if targets is not None:
-            return self.criterion(predictions, targets)
-        check_finite(predictions, [image_name(inputs, index) for index, inputs in enumerate(batched_inputs)])
-        (last,) = predictions
+            return self.criterion(self.predict(self.backbone(images.tensor), padding, targets), targets)
+        last = self.detect(images.tensor, padding)
+        check_finite((last,), [image_name(inputs, index) for index, inputs in enumerate(batched_inputs)])
         sizes = [
             (inputs.get("height", height), inputs.get("width", width))
             for inputs, (height, width) in zip(batched_inputs, images.image_sizes, strict=True)
@@ -148,6 +146,16 @@ class QueryDetector(nn.Module):
         batch = ImageList.from_tensors(images)
         batch.tensor = batch.tensor.contiguous(memory_format=image_layout(self.device))
         return batch
+
+    def detect(self, images: Tensor, padding: Tensor) -> PredictionSet:
+        """What inference reads: the primary queries after the last layer. Neither waits for the device nor sends to it.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            padding: (B, H, W) bool, True = padding.
+        """
+        (last,) = self.predict(self.backbone(images), padding)
+        return last
 
     def predict(
         self, features: dict[str, Tensor], padding: Tensor, targets: Targets | None = None

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 
 from querydet.checkpoint import check_exists, load_weights
 from querydet.config import apply_overrides, load_config
+from querydet.cuda_graphs import use_cuda_graphs
 from querydet.data.catalog import DetectionDataset, check_num_classes, class_names
 from querydet.engine.setup import resolve_device
 from querydet.evaluation import ArrayPredictor, category_ids
@@ -42,6 +43,7 @@ class Predictor(ArrayPredictor):
         class_names: by class index; None: those in the checkpoint, else those of the config's test data, else numbers.
         batch_size: how many images are computed at once. 1: what is found on an image depends on it alone.
         device: "cpu", "cuda" ...; None: the config's ``train.device``.
+        cuda_graphs: replay the device's work for sizes that came before: for a GPU, and images of few sizes.
         overrides: changes of the config, ``key=value``.
 
     Attributes:
@@ -51,8 +53,8 @@ class Predictor(ArrayPredictor):
     Raises:
         FileNotFoundError: no such config or checkpoint.
         KeyError: no such name in the model zoo.
-        ValueError: the checkpoint does not fit the config, class names do not fit the model, or a number is out of
-            its range.
+        ValueError: the checkpoint does not fit the config, class names do not fit the model, a number is out of its
+            range, or CUDA graphs are wanted on another device.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Predictor(ArrayPredictor):
         class_names: Sequence[str] | None = None,
         batch_size: int = 1,
         device: str | None = None,
+        cuda_graphs: bool = False,
         overrides: Sequence[str] = (),
     ) -> None:
         if batch_size < 1:
@@ -72,6 +75,8 @@ class Predictor(ArrayPredictor):
         check_exists(path)
         model = instantiate(cfg.model).to(resolve_device(device or cfg.train.device)).eval()
         trained = load_weights(model, path, use_ema=cfg.train.ema.enabled)
+        if cuda_graphs:
+            use_cuda_graphs(model)
         mapper = cfg.dataloader.test.mapper
         super().__init__(
             model=model,

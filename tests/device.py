@@ -68,6 +68,7 @@ class Synchronisations(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.found: Counter[tuple[str, str]] = Counter()
+        self.sent = 0  # copies to the device, whether they wait or not
 
     def __enter__(self) -> "Synchronisations":
         self._patch = mock.patch.object(torch, "tensor", self._make)  # it does not come by here
@@ -116,6 +117,7 @@ class Synchronisations(TorchDispatchMode):
     ) -> None:
         outside = [each for each in flat if not isinstance(each, OnDevice) and each.dim() > 0]
         if func in (aten._to_copy.default, aten.copy_.default):
+            self.sent += bool(outside and to_device)
             if inside and not to_device:
                 self._add("copy to host")
             elif outside and to_device and not (kwargs.get("non_blocking") or args[2:] == (True,)):

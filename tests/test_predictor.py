@@ -128,6 +128,8 @@ def test_bad_input(predictor: querydet.Predictor, weights: str, tmp_path: Path) 
         querydet.Predictor(DINO_CONFIG, "no.pth")
     with pytest.raises(ValueError, match="which weights: give a checkpoint"):
         querydet.Predictor(load_config(DINO_CONFIG))
+    with pytest.raises(ValueError, match="CUDA graphs need a detector on a CUDA device, and this one is on cpu"):
+        querydet.Predictor(DINO_CONFIG, weights, device="cpu", cuda_graphs=True)
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         querydet.Predictor(DINO_CONFIG, weights, batch_size=0)
     with pytest.raises(ValueError, match="2 class names were given, the model has 6 classes"):

@@ -50,7 +50,7 @@ class DetectionGraph(nn.Module):
             padding = mask_padding(sizes, images.shape[-2:])
             normalised = (images - detector.pixel_mean) / detector.pixel_std
             normalised = normalised.masked_fill(padding[:, None], 0)
-            (last,) = detector.predict(detector.backbone(normalised), padding)
+            last = detector.detect(normalised, padding)
             found = fixed_size_detections(detector.postprocess, last.logits, last.boxes)
         values = (found.boxes, found.scores, found.labels, last.logits, last.boxes)
         return dict(zip(OUTPUTS, values, strict=True))
