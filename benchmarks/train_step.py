@@ -12,6 +12,7 @@ Parts, in each of which the contestants take turns; medians:
 * ``operators``: ours, with other implementations of deformable attention in its place (``torch-ms-deform-attn``).
 * ``methods``: every method beside the base (as MS-DETR, arXiv 2401.03989, table 3; Group DETR, arXiv 2207.13085,
   figure 7).
+* ``compile``: the base as it is, and with encoder and decoder compiled (``train.compile.parts``).
 * ``growth``: DINO with more queries, objects, pixels and images.
 
 Peak memory on the CPU is what the resident memory grows by in the first step of a process of its own: activations,
@@ -35,6 +36,7 @@ from tabulate import tabulate
 from benchmarks import contest
 from querydet.config import load_config
 from querydet.engine.measure import noise_inputs
+from querydet.engine.switches import compile_parts
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "train_step.json"
@@ -54,6 +56,7 @@ class Case:
         overrides: of the config.
         operator: that samples, see :func:`benchmarks.contest.operators`.
         images, size, objects: a batch of so many square images with so many objects each.
+        compiled: parts of the model to compile.
     """
 
     config: str
@@ -64,6 +67,7 @@ class Case:
     objects: int = 7
     device: str = "cpu"
     amp: bool = False
+    compiled: tuple[str, ...] = ()
 
 
 def parts(base: Case) -> dict[str, dict[str, Case]]:
@@ -86,6 +90,10 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
             "Group DETR, 13 groups": groups(13),
             "DETA": replace(base, config="projects/deta/configs/deta_r50_12ep.py"),
             "DINO": dino,
+        },
+        "compile": {
+            "as it is": replace(base, config=PLUS_PLUS),
+            "encoder and decoder compiled": replace(base, config=PLUS_PLUS, compiled=("encoder", "decoder")),
         },
         "growth": {
             "DINO": dino,
@@ -112,6 +120,7 @@ def make_step(case: Case) -> Callable[[], None]:
         cfg = load_config(case.config, overrides)
         cfg.model.num_classes = contest.CLASSES
         ours = instantiate(cfg.model).to(case.device).train()
+        compile_parts(ours, list(case.compiled), "inductor", dynamic=None)
         model, losses = ours, lambda: torch.stack(list(ours(images).values())).sum()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=1e-4, fused=True)
