@@ -1,8 +1,8 @@
 """Times the matching of a training step against the loop that the DETR family's released code runs.
 
-    python benchmarks/matching.py                              # all cases, both numbers of threads
-    python benchmarks/matching.py --cases dino --objects 7 30 --threads 1 --repeats 3
-    python benchmarks/matching.py --table                      # the written results as Markdown tables
+    python -m benchmarks.matching                              # all cases, both numbers of threads
+    python -m benchmarks.matching --cases dino --objects 7 30 --threads 1 --repeats 3
+    python -m benchmarks.matching --table                      # the written results as Markdown tables
 
 Two jobs, of the prediction sets of a step at 900 queries and 80 classes:
 
@@ -20,7 +20,6 @@ thread with one thread, of the wall time with more. The machine may be busy: com
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,12 +29,11 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
+from benchmarks import contest
 from querydet.assigners import HungarianAssigner
-from querydet.boxes import cxcywh_to_xyxy, generalized_iou
 from querydet.layers.linear_sum_assignment import linear_sum_assignment
 from querydet.layers.native import MISSING_EXTENSION, cpu_instruction_set
-from querydet.provenance import provenance
-from querydet.structures import PredictionSet, QueryGroup, Stage, Targets
+from querydet.structures import Assignment, PredictionSet, QueryGroup, Stage, Targets
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES, CLASSES, BATCH = 900, 80, 2
@@ -69,28 +67,20 @@ def make_problem(sets: int, objects: int, trained: bool) -> tuple[list[Predictio
     return found, Targets(tuple(labels), tuple(gt_boxes), names, (0,) * BATCH, float(BATCH * objects), objects)
 
 
-def match_by_loop(sets: list[PredictionSet], targets: Targets) -> Pairs:
-    """Set by set, with costs between all images, as the released code does."""
-    found = []
-    labels, gt_boxes = torch.cat(targets.labels), torch.cat(targets.boxes)
-    for each in sets:
-        p, boxes = each.logits.flatten(0, 1).sigmoid(), each.boxes.flatten(0, 1)
-        negative = 0.75 * p**2 * -(1 - p + 1e-8).log()
-        positive = 0.25 * (1 - p) ** 2 * -(p + 1e-8).log()
-        cost = 2 * (positive[:, labels] - negative[:, labels]) + 5 * torch.cdist(boxes, gt_boxes, p=1)
-        cost = cost - 2 * generalized_iou(cxcywh_to_xyxy(boxes)[:, None], cxcywh_to_xyxy(gt_boxes)[None])
-        blocks = cost.view(BATCH, QUERIES, -1).cpu().split(targets.counts, dim=-1)
-        for image, block in enumerate(blocks):
-            queries, objects = scipy.optimize.linear_sum_assignment(block[image])
-            found.append((queries.tolist(), objects.tolist()))
-    return found
+def match_by_released_code(sets: list[PredictionSet], targets: Targets) -> Pairs:
+    """Set by set."""
+    return as_pairs(contest.match_by_loop(sets, targets))
 
 
 def match_by_ours(sets: list[PredictionSet], targets: Targets) -> Pairs:
     """All at once."""
     assigner = HungarianAssigner()
-    decided = assigner.decide(assigner.measure(sets, targets), sets, targets)
-    return [(each.queries.tolist(), each.objects.tolist()) for images in decided for each in images]
+    return as_pairs(assigner.decide(assigner.measure(sets, targets), sets, targets))
+
+
+def as_pairs(assigned: list[tuple[Assignment, ...]]) -> Pairs:
+    """Queries and objects of each problem."""
+    return [(each.queries.tolist(), each.objects.tolist()) for images in assigned for each in images]
 
 
 def jobs(sets: list[PredictionSet], targets: Targets) -> dict[str, dict[str, Callable[[], Pairs]]]:
@@ -114,7 +104,7 @@ def jobs(sets: list[PredictionSet], targets: Targets) -> dict[str, dict[str, Cal
         "solver": {OURS: solve_by_ours, LOOP: solve_by_loop},
         "matcher": {
             OURS: lambda: match_by_ours(sets, targets),
-            LOOP: lambda: match_by_loop(sets, targets),
+            LOOP: lambda: match_by_released_code(sets, targets),
         },
     }
 
@@ -181,7 +171,7 @@ def main() -> None:
                         results.append({**row, "milliseconds": milliseconds, "times_faster": ratio})
                         print(json.dumps(results[-1]), flush=True)
                 options.output.parent.mkdir(parents=True, exist_ok=True)
-                run = {**provenance(sys.argv), "instruction_set": cpu_instruction_set(), "results": results}
+                run = {**contest.origin_of_module(), "instruction_set": cpu_instruction_set(), "results": results}
                 options.output.write_text(json.dumps(run, indent=1) + "\n")
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.train_step                          # all parts, on the CPU
     python -m benchmarks.train_step --parts peer --size 640 --repeats 5
-    python -m benchmarks.train_step --device cuda --batch 2 --amp
+    python -m benchmarks.train_step --device cuda --images 2 --amp
     python -m benchmarks.train_step --table                  # the written results as Markdown
 
 Parts, in each of which the contestants take turns; medians:
@@ -12,6 +12,8 @@ Parts, in each of which the contestants take turns; medians:
 * ``operators``: ours, with other implementations of deformable attention in its place (``torch-ms-deform-attn``).
 * ``methods``: every method beside the base (as MS-DETR, arXiv 2401.03989, table 3; Group DETR, arXiv 2207.13085,
   figure 7).
+* ``released``: DINO, ours and with what released code has: the sampling operator of ``torch-ms-deform-attn`` (or
+  ``grid_sample``, where it is not installed) and matching set by set.
 * ``compile``: the base as it is, and with encoder and decoder compiled (``train.compile.parts``).
 * ``growth``: DINO with more queries, objects, pixels and images.
 
@@ -55,6 +57,7 @@ class Case:
         config: of the model; or the peer's name.
         overrides: of the config.
         operator: that samples, see :func:`benchmarks.contest.operators`.
+        loop: match set by set, as :func:`benchmarks.contest.match_by_loop` does.
         images, size, objects: a batch of so many square images with so many objects each.
         compiled: parts of the model to compile.
     """
@@ -68,6 +71,7 @@ class Case:
     device: str = "cpu"
     amp: bool = False
     compiled: tuple[str, ...] = ()
+    loop: bool = False
 
 
 def parts(base: Case) -> dict[str, dict[str, Case]]:
@@ -77,6 +81,7 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
         options = (f"model.selection.num_groups={count}", f"model.selection.num_queries={queries}")
         return replace(base, config=GROUP, overrides=options)
 
+    field = list(contest.operators())[-1]
     dino, queries = replace(base, config=DINO), "model.selection.num_queries"
     return {
         "peer": {"querydet": replace(base, config=TWO_STAGE), PEER: replace(base, config=PEER)},
@@ -90,6 +95,10 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
             "Group DETR, 13 groups": groups(13),
             "DETA": replace(base, config="projects/deta/configs/deta_r50_12ep.py"),
             "DINO": dino,
+        },
+        "released": {
+            "querydet": dino,
+            f"{field}, matching set by set": replace(dino, operator=field, loop=True),
         },
         "compile": {
             "as it is": replace(base, config=PLUS_PLUS),
@@ -128,7 +137,7 @@ def make_step(case: Case) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        with contest.sampling_by(operator):
+        with contest.sampling_by(operator), contest.matching_by_loop(case.loop):
             with torch.autocast(case.device, torch.bfloat16, enabled=case.amp):
                 loss = losses()
             loss.backward()
