@@ -15,6 +15,7 @@ Parts, in each of which the contestants take turns; medians:
 * ``released``: DINO, ours and with what released code has: the sampling operator of ``torch-ms-deform-attn`` (or
   ``grid_sample``, where it is not installed) and matching set by set.
 * ``compile``: the base as it is, and with encoder and decoder compiled (``train.compile.parts``).
+* ``breakdown``: the milliseconds of each part of the methods' steps.
 * ``growth``: DINO with more queries, objects, pixels and images.
 
 Peak memory on the CPU is what the resident memory grows by in the first step of a process of its own: activations,
@@ -34,11 +35,13 @@ from typing import Any
 import torch
 from detectron2.config import instantiate
 from tabulate import tabulate
+from torch import nn
 
 from benchmarks import contest
 from querydet.config import load_config
 from querydet.engine.measure import noise_inputs
 from querydet.engine.switches import compile_parts
+from querydet.part_timing import TRAINING, time_training
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "train_step.json"
@@ -118,21 +121,16 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
 
 def make_step(case: Case) -> Callable[[], None]:
     """What is timed, with a model of random weights."""
-    torch.manual_seed(0)
-    images = noise_inputs(case.images, case.size, case.size, contest.CLASSES, case.objects)
+    images = make_images(case)
     losses: Callable[[], torch.Tensor]
     if case.config == PEER:
+        torch.manual_seed(0)
         peer = contest.make_peer(case.device).train()
         model, losses = peer, lambda: peer(**contest.peer_inputs(images, case.device, training=True)).loss
     else:
-        overrides = (*case.overrides, f"train.device={case.device}", "train.init_checkpoint=''")
-        cfg = load_config(case.config, overrides)
-        cfg.model.num_classes = contest.CLASSES
-        ours = instantiate(cfg.model).to(case.device).train()
-        compile_parts(ours, list(case.compiled), "inductor", dynamic=None)
+        ours = make_detector(case)
         model, losses = ours, lambda: torch.stack(list(ours(images).values())).sum()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=1e-4, fused=True)
+    optimizer = make_optimizer(model)
     operator = contest.operators()[case.operator]
 
     def step() -> None:
@@ -144,6 +142,38 @@ def make_step(case: Case) -> Callable[[], None]:
         optimizer.step()
 
     return step
+
+
+def make_images(case: Case) -> list[dict[str, Any]]:
+    """The batch, on the host."""
+    return noise_inputs(case.images, case.size, case.size, contest.CLASSES, case.objects)
+
+
+def make_detector(case: Case) -> nn.Module:
+    """Ours, in training mode."""
+    torch.manual_seed(0)
+    cfg = load_config(case.config, (*case.overrides, f"train.device={case.device}", "train.init_checkpoint=''"))
+    cfg.model.num_classes = contest.CLASSES
+    model = instantiate(cfg.model).to(case.device).train()
+    compile_parts(model, list(case.compiled), "inductor", dynamic=None)
+    return model
+
+
+def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    """The one of all contestants."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=1e-5, weight_decay=1e-4, fused=True)
+
+
+def break_down(cases: dict[str, Case], repeats: int) -> list[dict[str, Any]]:
+    """The milliseconds of each part of our steps."""
+    rows = []
+    for name, case in cases.items():
+        model = make_detector(case)
+        with torch.autocast(case.device, torch.bfloat16, enabled=case.amp):
+            found = time_training(model, make_images(case), make_optimizer(model), repeats=repeats, warmup=1)
+        rows.append({"name": name, "milliseconds": {part: round(ms, 1) for part, ms in found.milliseconds.items()}})
+    return rows
 
 
 def memory_of(case: Case) -> float:
@@ -172,6 +202,10 @@ def measure(cases: dict[str, Case], repeats: int, memory: bool) -> list[dict[str
 
 def make_table(part: str, rows: list[dict[str, Any]]) -> str:
     """The rows of a part as Markdown."""
+    if part == "breakdown":
+        names = [*TRAINING, "other", "total"]
+        cells = [(row["name"], *(row["milliseconds"].get(name) for name in names)) for row in rows]
+        return tabulate(cells, headers=["milliseconds", *names], tablefmt="pipe", floatfmt=".0f")
     headers = [part, "seconds of a step", "times", "peak memory (MiB)", "times"]
     cells = [
         (row["name"], f"{row['seconds']:.2f}", f"{row['times']:.2f}", *row.get("memory", ("", ""))) for row in rows
@@ -182,7 +216,8 @@ def make_table(part: str, rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=parts(Case("")), default=list(parts(Case(""))))
+    names = [*parts(Case("")), "breakdown"]
+    parser.add_argument("--parts", nargs="+", choices=names, default=names)
     parser.add_argument("--images", type=int, default=1, help="of a batch")
     parser.add_argument("--size", type=int, default=640, help="height and width of the images")
     parser.add_argument("--objects", type=int, default=7, help="of each image; COCO has 7 on average")
@@ -201,12 +236,15 @@ def main() -> None:
     cases = parts(replace(base, device=options.device, amp=options.amp))
 
     def run(part: str) -> list[dict[str, Any]]:
-        print(f"{part}: {len(cases[part])} cases, {options.repeats + 1} rounds", flush=True)
-        rows = measure(cases[part], options.repeats, options.memory)
+        print(f"{part}: {len(cases.get(part, cases['methods']))} cases, {options.repeats + 1} rounds", flush=True)
+        if part == "breakdown":
+            rows = break_down(cases["methods"], options.repeats)
+        else:
+            rows = measure(cases[part], options.repeats, options.memory)
         print(make_table(part, rows), flush=True)
         return rows
 
-    contest.run_parts({part: partial(run, part) for part in cases}, "peer", options)
+    contest.run_parts({part: partial(run, part) for part in names}, "peer", options)
 
 
 if __name__ == "__main__":
