@@ -20,6 +20,7 @@ def check_parts(detector: QueryDetector) -> None:
     """Raise ValueError, naming parts and remedy, when the parts of a detector do not fit together."""
     _check_backbone(detector)
     _check_levels(detector)
+    _check_widths(detector)
     _check_heads(detector)
     _check_queries(detector)
     _check_indicator(detector)
@@ -51,6 +52,28 @@ def _check_levels(detector: QueryDetector) -> None:
                     f"the neck makes {levels} levels, but the {part} attends to {module.num_levels}: set "
                     f"model.{part}.layer.num_levels={levels}"
                 )
+
+
+def _check_widths(detector: QueryDetector) -> None:
+    """All parts that say their width, as ``embed_dim``, say the neck's."""
+    parts = {
+        "neck.position_embedding": getattr(detector.neck, "position_embedding", None),
+        "encoder.layer": next(iter(getattr(detector.encoder, "layers", ())), None),
+        "selection": detector.selection,
+        "selection.proposals": getattr(detector.selection, "proposals", None),
+        "denoising": detector.denoising,
+        "decoder.query_position": detector.decoder.query_position,
+        "decoder.layer": detector.decoder.layers[0],
+        "heads": detector.heads,
+    }
+    width = getattr(detector.neck, "embed_dim", None)
+    for name, part in parts.items():
+        found = getattr(part, "embed_dim", width)
+        if width is not None and found != width:
+            raise ValueError(
+                f"model.{name}.embed_dim is {found}, but model.neck.embed_dim is {width}, and all parts share one "
+                "width: set model.neck.embed_dim alone, which the other parts of the shipped configs follow"
+            )
 
 
 def _check_heads(detector: QueryDetector) -> None:

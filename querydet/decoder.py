@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from querydet.heads import PredictionHeads
-from querydet.layers import FeedForward, MultiScaleDeformableAttention
+from querydet.layers import FeedForward, MultiScaleDeformableAttention, multi_head_attention
 from querydet.layers.stack import run_layer, stack_layers
 from querydet.queries.visibility import plan_attention
 from querydet.query_layer import AddedPositionLayer, QueryLayer
@@ -30,7 +30,7 @@ class DecoderLayer(AddedPositionLayer):
         order, read_out: see :class:`QueryLayer`.
 
     Raises:
-        ValueError: when ``order`` is not an order of the three steps.
+        ValueError: C is not a multiple of the heads, or ``order`` is not an order of the three steps.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class DecoderLayer(AddedPositionLayer):
     ) -> None:
         super().__init__(
             embed_dim=embed_dim,
-            self_attention=nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True),
+            self_attention=multi_head_attention(embed_dim, num_heads, dropout),
             cross_attention=MultiScaleDeformableAttention(embed_dim, num_heads, num_levels, num_points),
             ffn=FeedForward(embed_dim, ffn_dim, dropout),
             dropout=dropout,

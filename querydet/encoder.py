@@ -59,6 +59,7 @@ class EncoderLayer(nn.Module):
         num_points: int = 4,
     ) -> None:
         super().__init__()
+        self.embed_dim = embed_dim
         self.attention = MultiScaleDeformableAttention(embed_dim, num_heads, num_levels, num_points)
         self.norm = nn.LayerNorm(embed_dim)
         self.dropout = Dropout(dropout)

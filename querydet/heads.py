@@ -71,7 +71,7 @@ class PredictionHeads(nn.Module):
         if set(separate_one_to_many) - {"class", "box"}:
             raise ValueError(f"separate_one_to_many may hold 'class' and 'box', found {list(separate_one_to_many)}")
         copies = 1 if share_layers else num_layers
-        self.num_layers = num_layers
+        self.num_layers, self.embed_dim = num_layers, embed_dim
         self.inverse_sigmoid_eps = inverse_sigmoid_eps
         self.class_heads = nn.ModuleList(make_class_head(embed_dim, num_classes) for _ in range(copies))
         self.box_heads = nn.ModuleList(

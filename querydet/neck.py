@@ -87,7 +87,7 @@ class MultiScaleNeck(nn.Module):
             raise ValueError(f"num_levels is {num_levels}, fewer than the {len(in_channels)} maps in in_channels")
         if embed_dim % NUM_GROUPS:
             raise ValueError(f"embed_dim must be a multiple of {NUM_GROUPS} for the group norm, found {embed_dim}")
-        self.in_channels = dict(in_channels)
+        self.in_channels, self.embed_dim = dict(in_channels), embed_dim
         widths = list(self.in_channels.values())
         extra_widths = [widths[-1]] + [embed_dim] * (num_levels - len(widths) - 1)
         extra_widths = extra_widths[: num_levels - len(widths)]

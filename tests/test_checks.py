@@ -1,8 +1,10 @@
 """Parts that do not fit together are refused when the detector is built, with the remedy."""
 
+import copy
+
 import pytest
 from detectron2.config import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tests.models import tiny_config
 
@@ -23,6 +25,35 @@ def test_channels_that_the_backbone_does_not_give() -> None:
 def test_levels() -> None:
     refuse(tiny_config(decoder__layer__num_levels=3), r"set model\.decoder\.layer\.num_levels=4")
     refuse(tiny_config(neck__num_levels=2), "num_levels is 2, fewer than the 3 maps")
+
+
+@pytest.mark.parametrize("base", ["dino", "detr", "conditional_detr", "group_dn_dab_detr", "deformable_detr_one_stage"])
+def test_widths(base: str) -> None:
+    config = tiny_config(base)
+    parts = ["encoder.layer", "decoder.layer", "heads", "neck.position_embedding"]
+    parts += ["selection.proposals" if "proposals" in config.selection else "selection"]
+    parts += ["decoder.query_position"] if config.decoder.get("query_position") else []
+    if config.denoising is not None:
+        parts += ["denoising.denoising" if "denoising" in config.denoising else "denoising"]
+    for part in parts:
+        changed = copy.deepcopy(config)
+        OmegaConf.update(changed, f"{part}.embed_dim", 64)
+        named = part.replace("denoising.denoising", "denoising").replace(".", r"\.")
+        refuse(changed, rf"model\.{named}\.embed_dim is 64, but model\.neck\.embed_dim is 32")
+
+
+@pytest.mark.parametrize("base", ["dino", "detr", "conditional_detr"])
+def test_heads_divide_the_width(base: str) -> None:
+    for part in ("encoder", "decoder"):
+        for heads in (5, 0):
+            match = f"embed_dim 32 must be a multiple of num_heads {heads}"
+            refuse(tiny_config(base, **{f"{part}__layer__num_heads": heads}), match)
+
+
+@pytest.mark.parametrize("base", ["detr", "dab_detr", "dab_deformable_detr", "deformable_detr_one_stage"])
+def test_at_least_one_query(base: str) -> None:
+    for number in (0, -3, 2.5):
+        refuse(tiny_config(base, selection__num_queries=number), f"whole number and at least 1, found {number}")
 
 
 def test_layers_of_heads_and_decoder() -> None:

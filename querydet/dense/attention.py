@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from querydet.layers import check_heads
 from querydet.structures import FeaturePyramid
 
 
@@ -24,8 +25,7 @@ class _Heads(nn.Module):
 
     def __init__(self, embed_dim: int, num_heads: int, dropout: float) -> None:
         super().__init__()
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}")
+        check_heads(embed_dim, num_heads)
         self.num_heads, self.dropout = num_heads, dropout
         self.query_content, self.key_content, self.value = (nn.Linear(embed_dim, embed_dim) for _ in range(3))
         self.output = nn.Linear(embed_dim, embed_dim)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from querydet.boxes import full_precision
 from querydet.decoder import QueryDecoder
 from querydet.dense.attention import ConditionalCrossAttention, ConditionalSelfAttention
-from querydet.layers import make_feed_forward, xavier_mlp
+from querydet.layers import make_feed_forward, multi_head_attention, xavier_mlp
 from querydet.layers.position_embedding import sine_embedding
 from querydet.queries.position import TEMPERATURE
 from querydet.queries.visibility import AttentionPlan
@@ -38,7 +38,7 @@ class DetrDecoderLayer(AddedPositionLayer):
         order, read_out: see :class:`querydet.query_layer.QueryLayer`.
 
     Raises:
-        ValueError: for an order or an activation that does not exist.
+        ValueError: C is not a multiple of the heads, or for an order or an activation that does not exist.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class DetrDecoderLayer(AddedPositionLayer):
     ) -> None:
         super().__init__(
             embed_dim=embed_dim,
-            self_attention=nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True),
-            cross_attention=nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True),
+            self_attention=multi_head_attention(embed_dim, num_heads, dropout),
+            cross_attention=multi_head_attention(embed_dim, num_heads, dropout),
             ffn=make_feed_forward(embed_dim, ffn_dim, dropout, activation),
             dropout=dropout,
             order=order,

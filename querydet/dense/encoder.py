@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from querydet.encoder import EncoderStack
-from querydet.layers import Dropout, make_feed_forward, xavier_mlp
+from querydet.layers import Dropout, make_feed_forward, multi_head_attention, xavier_mlp
 from querydet.layers.stack import run_layer
 from querydet.structures import FeaturePyramid
 
@@ -22,7 +22,7 @@ class DenseEncoderLayer(nn.Module):
         activation: of the feed-forward block, "relu" or "prelu" (released code of DAB-DETR).
 
     Raises:
-        ValueError: for another activation.
+        ValueError: C is not a multiple of the heads, or for another activation.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class DenseEncoderLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.embed_dim = embed_dim
-        self.attention = nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
+        self.attention = multi_head_attention(embed_dim, num_heads, dropout)
         self.norm = nn.LayerNorm(embed_dim)
         self.dropout = Dropout(dropout)
         self.ffn = make_feed_forward(embed_dim, ffn_dim, dropout, activation)

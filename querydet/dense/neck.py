@@ -37,7 +37,7 @@ class SingleMapNeck(nn.Module):
                 f"SingleMapNeck makes one level, found num_levels={num_levels}: set model.neck.num_levels=1, or take "
                 "querydet.neck.MultiScaleNeck with deformable attention"
             )
-        self.num_levels = num_levels
+        self.num_levels, self.embed_dim = num_levels, embed_dim
         if len(in_channels) != 1:
             raise ValueError(
                 f"SingleMapNeck takes one backbone map, found {list(in_channels)} in in_channels: name one, or "

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from querydet.boxes import full_precision
 from querydet.layers import xavier_mlp
 from querydet.queries.grouped import GroupedAnchors, check_num_groups, group_name
-from querydet.selection.learned import LearnedAnchors
+from querydet.selection.learned import LearnedAnchors, check_num_queries
 from querydet.structures import FeaturePyramid, InitialQueries, QueryGroup
 
 CENTRE = 0.5  # of the image, where a prediction without a reference starts: its logit is 0
@@ -31,7 +31,7 @@ class LearnedPositions(nn.Module):
             assignment that Group DETR compares with (arXiv 2207.13085, table 7).
 
     Raises:
-        ValueError: ``repeats`` is less than one, or more than there are queries.
+        ValueError: less than one query, or ``repeats`` is less than one or more than there are queries.
     """
 
     reference_dim = 2  # points
@@ -40,12 +40,13 @@ class LearnedPositions(nn.Module):
 
     def __init__(self, *, num_queries: int, embed_dim: int = 256, repeats: int = 1) -> None:
         super().__init__()
-        if not 1 <= repeats <= num_queries:
+        check_num_queries(num_queries)
+        if not isinstance(repeats, int) or not 1 <= repeats <= num_queries:
             raise ValueError(
                 f"repeats={repeats} does not fit: each object is offered to {num_queries} queries at least once, and "
-                "to no more queries than there are; change repeats or num_queries"
+                "to no more queries than there are, a whole number of times; change repeats or num_queries"
             )
-        self.repeats = repeats
+        self.repeats, self.embed_dim = repeats, embed_dim
         self.embedding = nn.Embedding(num_queries, embed_dim)
 
     @property
@@ -159,7 +160,7 @@ class PatternAnchors(LearnedAnchors):
         indicator: the last channel of the content is 0, where denoising queries have 1.
 
     Raises:
-        ValueError: for a negative number of patterns.
+        ValueError: for a negative number of patterns, or less than one query.
     """
 
     def __init__(
@@ -168,7 +169,6 @@ class PatternAnchors(LearnedAnchors):
         if num_patterns < 0:
             raise ValueError(f"num_patterns must not be negative, found {num_patterns}")
         super().__init__(num_queries=num_queries, embed_dim=embed_dim, indicator=indicator)
-        self.embed_dim = embed_dim
         self.num_patterns = num_patterns
         self.content = nn.Embedding(num_patterns, embed_dim - indicator) if num_patterns else None  # type: ignore[assignment]
 

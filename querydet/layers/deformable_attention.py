@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from querydet.layers.ms_deform_attn_fused import fused_deformable_attention
+from querydet.layers.multi_head import check_heads
 from querydet.layers.sampling_operator import LevelShapes, as_level_shapes
 
 
@@ -32,8 +33,7 @@ class MultiScaleDeformableAttention(nn.Module):
 
     def __init__(self, embed_dim: int = 256, num_heads: int = 8, num_levels: int = 4, num_points: int = 4) -> None:
         super().__init__()
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}")
+        check_heads(embed_dim, num_heads)
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.num_levels = num_levels

@@ -59,7 +59,7 @@ class ContrastiveDenoising(nn.Module):
                 "num_queries must be at least 1, label_noise in [0, 1] and box_noise not negative; found "
                 f"{num_queries}, {label_noise} and {box_noise}"
             )
-        self.num_classes = num_classes
+        self.num_classes, self.embed_dim = num_classes, embed_dim
         self.num_queries = num_queries
         self.label_noise = label_noise
         self.box_noise = box_noise

@@ -67,7 +67,7 @@ class Denoising(nn.Module):
                 "num_groups or num_queries must be at least 1, label_noise in [0, 1] and box_noise not negative; found "
                 f"{amount}, {label_noise} and {box_noise}"
             )
-        self.num_classes = num_classes
+        self.num_classes, self.embed_dim = num_classes, embed_dim
         self.fixed_groups = num_groups
         self.num_queries = num_queries
         self.label_noise = label_noise

@@ -34,7 +34,7 @@ def check_num_groups(num_groups: int) -> None:
     """Raise ValueError for less than one group, and for no whole number of them."""
     if not isinstance(num_groups, int) or num_groups < 1:
         raise ValueError(
-            f"num_groups must be at least 1, the primary group alone, and a whole number; found {num_groups}"
+            f"num_groups must be at least 1, the primary group alone, and a whole number; found {num_groups!r}"
         )
 
 
@@ -199,6 +199,11 @@ class GroupedDenoising(nn.Module):
     def num_classes(self) -> int:
         """Classes that labels are drawn from."""
         return self.members[0].num_classes  # type: ignore[return-value]
+
+    @property
+    def embed_dim(self) -> int:
+        """Width C."""
+        return self.members[0].embed_dim  # type: ignore[return-value]
 
     @property
     def indicator(self) -> bool:

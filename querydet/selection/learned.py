@@ -11,12 +11,21 @@ from querydet.boxes import full_precision, inverse_sigmoid
 from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, QueryGroup
 
 
+def check_num_queries(num_queries: int) -> None:
+    """Raise ValueError for less than one query, and for no whole number of them."""
+    if not isinstance(num_queries, int) or num_queries < 1:
+        raise ValueError(f"num_queries must be a whole number and at least 1, found {num_queries!r}")
+
+
 class LearnedPoints(nn.Module):
     """A table of positional queries and contents; each position predicts its reference point.
 
     Args:
         num_queries: Q.
         embed_dim: width C.
+
+    Raises:
+        ValueError: for less than one query.
     """
 
     reference_dim = 2  # points
@@ -24,6 +33,8 @@ class LearnedPoints(nn.Module):
 
     def __init__(self, *, num_queries: int, embed_dim: int = 256) -> None:
         super().__init__()
+        check_num_queries(num_queries)
+        self.embed_dim = embed_dim
         self.embedding = nn.Embedding(num_queries, 2 * embed_dim)
         self.reference_points = nn.Linear(embed_dim, 2)
         nn.init.xavier_uniform_(self.reference_points.weight)
@@ -59,7 +70,7 @@ class LearnedAnchors(nn.Module):
             clipped to [-3, 3]; detrex).
 
     Raises:
-        ValueError: for an unknown initialisation.
+        ValueError: for an unknown initialisation, or less than one query.
     """
 
     reference_dim = 4  # boxes
@@ -79,7 +90,8 @@ class LearnedAnchors(nn.Module):
             raise ValueError(f"content_init must be 'normal' or 'zeros', found {content_init!r}")
         if box_init not in ("normal", "uniform"):
             raise ValueError(f"box_init must be 'normal' or 'uniform', found {box_init!r}")
-        self.indicator = indicator
+        check_num_queries(num_queries)
+        self.indicator, self.embed_dim = indicator, embed_dim
         self.content = nn.Embedding(num_queries, embed_dim - indicator)
         self.anchors = nn.Embedding(num_queries, 4)  # in logit space
         if content_init == "zeros":

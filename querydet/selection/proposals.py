@@ -73,6 +73,7 @@ class ProposalHead(nn.Module):
 
     def __init__(self, *, num_classes: int, embed_dim: int = 256) -> None:
         super().__init__()
+        self.embed_dim = embed_dim
         self.linear = nn.Linear(embed_dim, embed_dim)
         self.norm = nn.LayerNorm(embed_dim)
         self.class_head = make_class_head(embed_dim, num_classes)

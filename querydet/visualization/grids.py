@@ -19,6 +19,7 @@ from querydet.visualization.drawing import draw_instances, instances_of_record
 
 CELL_INCHES = 3.6
 DPI = 110
+ENTRY_INCHES, LETTER_INCHES = 0.6, 0.09  # of an entry of the legend, without and for each letter
 PROGRESS_FROM = 3  # images, from which on progress is shown
 
 
@@ -71,18 +72,21 @@ def _make_figure(panels: Sequence[Panel], columns: int, legend: Mapping[str, Any
     rows = math.ceil(len(panels) / columns)
     aspect = max(panel.image.shape[0] / panel.image.shape[1] for panel in panels)
     lines = max(panel.title.count("\n") + 1 for panel in panels)
-    height = rows * (CELL_INCHES * aspect + 0.1 + 0.25 * lines) + (0.4 if legend else 0.0)
-    figure = Figure(figsize=(columns * CELL_INCHES, height), dpi=DPI, layout="tight")
+    width, entries = columns * CELL_INCHES, dict(legend or {})
+    beside = max(1, int(width / max((ENTRY_INCHES + LETTER_INCHES * len(label) for label in entries), default=1)))
+    below = 0.2 + 0.2 * math.ceil(len(entries) / beside) if entries else 0.0
+    height = rows * (CELL_INCHES * aspect + 0.1 + 0.25 * lines) + below
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="tight")
     FigureCanvasAgg(figure)
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         axes.imshow(panel.image)
         axes.set_title(panel.title, fontsize=9)
         axes.set_axis_off()
-    if legend:
-        figure.set_layout_engine("tight", rect=(0, 0.4 / height, 1, 1))
-        handles = [Patch(color=color, label=label) for label, color in legend.items()]
-        figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=8, frameon=False)
+    if entries:
+        figure.set_layout_engine("tight", rect=(0, below / height, 1, 1))
+        handles = [Patch(facecolor=color, edgecolor="grey", label=label) for label, color in entries.items()]
+        figure.legend(handles=handles, loc="lower center", ncols=beside, fontsize=8, frameon=False)
     return figure
 
 

@@ -83,7 +83,7 @@ def test_naive_one_to_many_offers_an_object_several_times():
     assert predictions[0].group.divisor == 3
 
 
-@pytest.mark.parametrize("repeats", [0, 13])
+@pytest.mark.parametrize("repeats", [0, 13, 2.5])
 def test_repeats_fit_the_queries(repeats):
     with pytest.raises(ValueError, match=rf"repeats={repeats} does not fit.*12 queries"):
         LearnedPositions(num_queries=12, embed_dim=8, repeats=repeats)

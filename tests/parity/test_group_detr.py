@@ -27,6 +27,8 @@ from querydet.structures import PredictionSet, QueryGroup, Stage
 from tests.parity.fixture import Fixture, recordings
 from tests.parity.test_parity import FORWARD, GRADIENT, assert_close
 
+NO_GRADIENT = 1e-6  # of the largest one: rounding, in float32
+
 
 @cache
 def load(name: str) -> Fixture:
@@ -196,25 +198,39 @@ def detector_of(fixture: Fixture) -> QueryDetector:
     return detector
 
 
-@pytest.mark.parametrize("which", ["A", "B"])
+@pytest.mark.parametrize("which", ["A", "B", "C"])
 @pytest.mark.parametrize("name", recordings("group_detr_official"))
 def test_training_computes_what_the_official_code_does(name: str, which: str) -> None:
     fixture = load(name)
+    if f"train{which}/total" not in fixture:
+        pytest.skip(f"{name} has no target set {which}")
     detector, targets = detector_of(fixture), fixture.targets(which)
     features = {"map0": fixture["feat/0"].clone().requires_grad_()}
     predictions = detector.predict(features, fixture["in/pad_mask"], targets)
-    for layer, sets in predictions_of(fixture, which).items():
+    recorded_sets = predictions_of(fixture, which) if f"train{which}/out/pred_logits" in fixture else {}
+    for layer, sets in recorded_sets.items():
         found = [each for each in predictions if ("final" if each.is_last else f"aux{each.layer}") == layer]
         for ours, recorded in zip(found, sets, strict=True):
             assert_close(ours.logits, recorded.logits, FORWARD, f"{layer} {ours.group.name} logits")
             assert_close(ours.boxes, recorded.boxes, FORWARD, f"{layer} {ours.group.name} boxes")
-    total = sum(detector.criterion(predictions, targets).values())
+    losses = detector.criterion(predictions, targets)
+    for theirs, value in fixture.group(f"train{which}/wloss/").items():
+        ours_name = theirs.replace("loss_ce", "loss_class").replace("loss_bbox", "loss_l1")
+        assert_close(losses[ours_name], value, FORWARD, theirs)
+    total = sum(losses.values())
     assert_close(total, fixture[f"train{which}/total"], FORWARD, "total")
     total.backward()
     parameters = dict(detector.named_parameters())
+    gradients = fixture.group(f"train{which}/grad/")
+    largest = max((float(value.abs().max()) for value in gradients.values()), default=0.0)
     groups = [parameters[f"selection.extra_groups.{k}.weight"] for k in range(len(groups_of(fixture)) - 1)]
-    for theirs, wanted in fixture.group(f"train{which}/grad/").items():
+    for theirs, wanted in gradients.items():
         ours_name = fixture.our_name(theirs)
         tables = [parameters[ours_name], *(groups if theirs == "query_embed.weight" else [])]
-        assert_close(torch.cat([each.grad for each in tables]), wanted, GRADIENT, theirs)
-    assert_close(features["map0"].grad, fixture[f"train{which}/grad_feat/0"], GRADIENT, "backbone map")
+        found = torch.cat([each.grad for each in tables])
+        if wanted.abs().max() < NO_GRADIENT * largest:  # of a weight that the loss does not depend on
+            assert found.abs().max() < NO_GRADIENT * largest, theirs
+        else:
+            assert_close(found, wanted, GRADIENT, theirs)
+    if gradients:
+        assert_close(features["map0"].grad, fixture[f"train{which}/grad_feat/0"], GRADIENT, "backbone map")

@@ -16,6 +16,7 @@ from querydet.visualization import (
     save_grid,
 )
 from querydet.visualization.drawing import class_color
+from querydet.visualization.grids import _make_figure as make_figure
 
 GREY = np.full((120, 160, 3), 128, np.uint8)
 
@@ -114,6 +115,21 @@ def test_batch_picture(dataset, tmp_path):
     mapper = DetrDatasetMapper(is_train=True, augmentations=[], image_format="BGR")
     draw_batch([mapper(record) for record in dataset], ["x"] * 6, str(tmp_path / "batch.png"), "BGR")
     assert Image.open(tmp_path / "batch.png").size[0] > 1000
+
+
+@pytest.mark.parametrize("panels", [1, 2, 5])
+@pytest.mark.parametrize("count", [2, 11, 40])
+def test_the_whole_legend_is_on_the_page_and_below_the_panels(panels, count):
+    legend = {f"group{number}": (1.0, 1.0, 1.0) for number in range(count)}
+    figure = make_figure([Panel(GREY, "one")] * panels, 4, legend)
+    figure.draw_without_rendering()
+    box, page = figure.legends[0].get_window_extent(), figure.bbox
+    assert box.x0 >= 0
+    assert box.x1 <= page.x1
+    assert box.y0 >= 0
+    assert box.y1 <= min(axes.get_window_extent().y0 for axes in figure.axes)
+    for patch in figure.legends[0].get_patches():
+        assert patch.get_edgecolor()[:3] != (1.0, 1.0, 1.0)  # white is seen on white by its edge
 
 
 def test_grid_takes_panels_of_different_sizes(tmp_path):
