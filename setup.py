@@ -33,7 +33,7 @@ SOURCES = Path("ops") / "csrc"
 TORCH_TARGET_VERSION = "0x020b000000000000"
 # -fopenmp is not needed: threads come from torch. Nobody reads errno or floating point exceptions.
 CXX_FLAGS = ["-O3", "-g0", "-std=c++17", "-Wall", "-fno-math-errno", "-fno-trapping-math"]
-CUDA_SOURCES = ("ms_deform_attn_cuda.cu", "ms_deform_attn_fused_cuda.cu", "sort_cuda.cu")
+CUDA_SOURCES = ("ms_deform_attn_cuda.cu", "ms_deform_attn_fused_cuda.cu", "sort_cuda.cu", "suppression_cuda.cu")
 NVCC_FLAGS = ["-O3", "-std=c++17", "-Xcompiler", "-Wall"]
 
 

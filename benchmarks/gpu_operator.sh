@@ -85,7 +85,7 @@ else
     stage build 150 $benchmark env FORCE_CUDA=1 QUERYDET_REQUIRE_EXTENSION=1 "$PYTHON" setup.py build_ext --inplace
 fi
 
-tests="tests/layers/test_ms_deform_attn_cuda_gpu.py"
+tests="tests/layers/test_ms_deform_attn_cuda_gpu.py tests/layers/test_suppression_gpu.py"
 if [ -n "$dry" ]; then
     stage tests 120 $benchmark "$PYTHON" -m pytest -q --collect-only -m gpu $tests
 else

@@ -3,8 +3,12 @@
 It finds the places where a training step makes the host wait, on machines that have no GPU.
 """
 
+import importlib.util
+import re
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,6 +35,27 @@ WAITING = {
     aten.bincount.default,
     torch.ops.torchvision.nms.default,
 }
+
+
+def find_cuda_kernels() -> set[str]:
+    """The project's operators that have a CUDA kernel, as the sources that setup.py compiles say.
+
+    All others run their definition on a GPU, and wait as often as what it is made of.
+    """
+    spec = importlib.util.spec_from_file_location("querydet_setup", ROOT / "setup.py")
+    assert spec is not None
+    assert spec.loader is not None
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    found = set()
+    for name in setup.CUDA_SOURCES:
+        source = (ROOT / setup.SOURCES / "cuda" / name).read_text()
+        for block in re.findall(r"STABLE_TORCH_LIBRARY_IMPL\(querydet, CUDA, \w+\) \{(.*?)\n\}", source, re.DOTALL):
+            found |= {f"querydet::{operator}" for operator in re.findall(r'\.impl\("(\w+)"', block)}
+    return found
+
+
+CUDA_KERNELS = find_cuda_kernels()
 
 
 class OnDevice(Tensor):
@@ -62,7 +87,9 @@ class Synchronisations(TorchDispatchMode):
 
     ``found`` counts, by kind and by the line of the project that did it: "read" (numbers or sizes that the host asks
     for), "copy to host", "copy to device" (one that waits, being neither of pinned memory nor asked not to wait), "mix"
-    (an operator of tensors of both, which copies by itself).
+    (an operator of tensors of both, which copies by itself). An operator of the project without a CUDA kernel is
+    entered:
+    what its definition does is counted.
     """
 
     def __init__(self) -> None:
@@ -98,6 +125,9 @@ class Synchronisations(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         flat = [each for each in tree_flatten((args, kwargs))[0] if isinstance(each, Tensor)]
         inside = [each for each in flat if isinstance(each, OnDevice)]
+        if inside and func.namespace == "querydet" and func._schema.name not in CUDA_KERNELS:
+            with nested(self):
+                return func._op_dk(torch._C.DispatchKey.CompositeExplicitAutograd, *args, **kwargs)
         wanted = kwargs.get("device")
         to_device = bool(inside) if wanted is None else torch.device(wanted) == DEVICE
         if wanted is not None and torch.device(wanted) == DEVICE:
@@ -138,6 +168,16 @@ class Synchronisations(TorchDispatchMode):
             if Path(frame.filename).is_relative_to(ROOT / "querydet")
         ]
         self.found[kind, lines[-1] if lines else "elsewhere"] += 1
+
+
+@contextmanager
+def nested(counter: Synchronisations) -> Iterator[None]:
+    """Counts inside of an operator that is being dispatched; ``torch.tensor`` is replaced already."""
+    TorchDispatchMode.__enter__(counter)
+    try:
+        yield
+    finally:
+        TorchDispatchMode.__exit__(counter, None, None, None)
 
 
 def move(model: nn.Module) -> nn.Module:

@@ -28,6 +28,8 @@ STABLE_TORCH_LIBRARY(querydet, library) {
   // Costs of problems one after the other, (rows, columns) each: for every row its column, -1 for none, -2 in a problem
   // that was not solved because of a cost that cannot be used.
   library.def("linear_sum_assignment(Tensor costs, int[] rows, int[] columns) -> Tensor");
+  // Boxes (B, N, 4) and their scores in each group (B, G, N): which of them are left (B, G, N), a mask of bool.
+  library.def("suppress(Tensor boxes_xyxy, Tensor scores, float iou_threshold) -> Tensor");
   // Which of the CPU kernels this process runs: baseline, avx2 or avx512.
   library.def("cpu_instruction_set() -> str");
 }

@@ -107,13 +107,4 @@ def _fake(costs: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
     return costs.new_empty(sum(rows), dtype=torch.int64)
 
 
-def _register() -> torch.library.Library:
-    library = torch.library.Library("querydet", "FRAGMENT")
-    if native.MISSING_EXTENSION or not hasattr(torch.ops.querydet, "linear_sum_assignment"):  # or built before it
-        library.define(_SCHEMA)
-    library.impl("linear_sum_assignment", _definition, "CompositeExplicitAutograd")
-    torch.library.register_fake(OPERATOR, _fake, lib=library)
-    return library
-
-
-_LIBRARY = _register()
+_LIBRARY = native.define_operator(_SCHEMA, _definition, _fake)

@@ -9,8 +9,9 @@ import functools
 import importlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -47,6 +48,26 @@ def say_definition_is_used(device_type: str) -> None:
     logger.warning(
         "Deformable attention on %s runs the slow PyTorch definition: %s. Remedy: %s", device_type, reason, remedy
     )
+
+
+def define_operator(schema: str, definition: Callable[..., Any], fake: Callable[..., Any]) -> torch.library.Library:
+    """Adds to an operator of the extension what Python knows of it; defines one that the extension lacks.
+
+    Args:
+        schema: the same words stand in ops/csrc/schema.cpp.
+        definition: for every device without a kernel.
+        fake: for tensors without numbers.
+
+    Returns:
+        What must be kept as long as the operator is to be there.
+    """
+    name = schema.partition("(")[0]
+    library = torch.library.Library("querydet", "FRAGMENT")
+    if MISSING_EXTENSION or not hasattr(torch.ops.querydet, name):  # or built before it
+        library.define(schema)
+    library.impl(name, definition, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"querydet::{name}", fake, lib=library)
+    return library
 
 
 def cpu_instruction_set() -> str | None:

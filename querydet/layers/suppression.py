@@ -1,32 +1,67 @@
-"""Non-maximum suppression of several groups of boxes at once, as an operator whose result has a fixed shape.
+"""Non-maximum suppression of several groups of boxes at once: the operator ``querydet::suppress``.
 
-What torchvision's ``nms`` returns has as many entries as boxes are left, so that a model which calls it can neither be
-counted on the meta device nor be exported for batches of any size. Here the answer is a mask.
+What torchvision's ``nms`` returns has as many entries as boxes are left, so that the host waits for the device, and a
+model which calls it can neither be counted on the meta device nor be exported for batches of any size. Here the answer
+is a mask. The kernels of the compiled extension (``suppression_cpu.cpp``, ``suppression.cuh``) wait for nothing; the
+definition, image by image and group by group with torchvision, is what they are tested against, and runs where there is
+none.
 """
 
 import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from querydet.layers import native  # loads the extension, if there is one
+
 OPERATOR = "querydet::suppress"
+# The same words stand in ops/csrc/schema.cpp: the operator is defined here where it was not built.
+_SCHEMA = "suppress(Tensor boxes_xyxy, Tensor scores, float iou_threshold) -> Tensor"
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-@torch.library.custom_op(OPERATOR, mutates_args=())
 def suppress(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Drop boxes that overlap a better one of the same image and group by more than a threshold.
 
-    Of equal scores the earlier one is the better.
+    Of equal scores the earlier one is the better. A box that is not finite neither drops others nor is dropped; nothing
+    has a gradient. Overlaps of 16-bit boxes are computed in float32.
 
     Args:
         boxes_xyxy: (B, N, 4).
-        scores: (B, G, N), of each box in each group; one of minus infinity takes no part.
-        iou_threshold: of the intersection over union.
+        scores: (B, G, N), of each box in each group; one of minus infinity, or NaN, takes no part.
+        iou_threshold: of the intersection over union, in [0, 1].
 
     Returns:
         (B, G, N) bool, True where a box takes part and is left.
+
+    Raises:
+        ValueError: boxes or scores of another shape or type, on different devices, or a threshold outside [0, 1].
     """
-    kept = torch.zeros_like(scores, dtype=torch.bool)
-    for image_boxes, image_scores, image_kept in zip(boxes_xyxy, scores, kept, strict=True):
+    check_arguments(boxes_xyxy, scores, iou_threshold)
+    return torch.ops.querydet.suppress(boxes_xyxy, scores, iou_threshold)
+
+
+def check_arguments(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> None:
+    """Raises ValueError, naming what was found, unless the arguments of the operator fit together."""
+    boxes_shape, shape = tuple(boxes_xyxy.shape), tuple(scores.shape)
+    if len(boxes_shape) != 3 or boxes_shape[-1] != 4:
+        raise ValueError(f"boxes_xyxy must be (B, N, 4), but are of shape {boxes_shape}")
+    if len(shape) != 3 or shape[0] != boxes_shape[0] or shape[2] != boxes_shape[1]:
+        raise ValueError(f"scores must be ({boxes_shape[0]}, G, {boxes_shape[1]}) for boxes_xyxy, but are {shape}")
+    for name, dtype in (("boxes_xyxy", boxes_xyxy.dtype), ("scores", scores.dtype)):
+        if dtype not in _DTYPES:
+            raise ValueError(f"{name} must be float32, float64, bfloat16 or float16, but are {dtype}")
+    if boxes_xyxy.device != scores.device:
+        raise ValueError(f"boxes_xyxy are on {boxes_xyxy.device} and scores on {scores.device}: move one of them")
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"iou_threshold must be in [0, 1], found {iou_threshold}")
+
+
+def suppress_reference(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """What the operator computes, by torchvision's ``nms`` for each image and group; see :func:`suppress`."""
+    wide = torch.float64 in (boxes_xyxy.dtype, scores.dtype)
+    boxes, values = (each.to(torch.float64 if wide else torch.float32) for each in (boxes_xyxy, scores))
+    kept = torch.zeros_like(scores, dtype=torch.bool, memory_format=torch.contiguous_format)
+    for image_boxes, image_scores, image_kept in zip(boxes, values, kept, strict=True):
         # group by group: one call with shifted boxes would round their overlaps
         for group_scores, group_kept in zip(image_scores, image_kept, strict=True):
             rows = (group_scores > -torch.inf).nonzero()[:, 0]
@@ -34,6 +69,14 @@ def suppress(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor
     return kept
 
 
-@suppress.register_fake
-def _(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    return torch.empty_like(scores, dtype=torch.bool)
+def _definition(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    check_arguments(boxes_xyxy, scores, iou_threshold)
+    return suppress_reference(boxes_xyxy, scores, iou_threshold)
+
+
+def _fake(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    check_arguments(boxes_xyxy, scores, iou_threshold)
+    return scores.new_empty(scores.shape, dtype=torch.bool)
+
+
+_LIBRARY = native.define_operator(_SCHEMA, _definition, _fake)

@@ -1,7 +1,8 @@
-"""The CUDA kernels of deformable attention, compiled for the CPU by ``cuda_on_cpu.cpp``, as functions of tensors."""
+"""The CUDA kernels, compiled for the CPU on top of ``cuda_on_cpu.h``, as functions of tensors."""
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor
 
 COMPILER = shutil.which(os.environ.get("CXX", "c++"))
-_SOURCE = Path(__file__).parent / "cuda_on_cpu.cpp"
 _TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "c10::BFloat16", torch.float16: "c10::Half"}
 _POINTERS = [
     "levels",
@@ -28,6 +28,29 @@ _POINTERS = [
     "softmax",
     "positions",
 ]
+
+
+def compile_kernels(source: str, folder: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL:
+    """Compiles a file of this folder to a library.
+
+    Args:
+        source: its name.
+        folder: where the library is put.
+        flags: more flags for the compiler; each combination has a library of its own.
+
+    Raises:
+        RuntimeError: the kernels do not compile; the compiler's words are the message.
+    """
+    from torch.utils.cpp_extension import include_paths
+
+    target = folder / re.sub(r"\W+", "_", "_".join((Path(source).stem, *flags, "so")))
+    command = [str(COMPILER), "-std=c++17", "-O1", "-shared", "-fPIC", *flags]
+    command += [part for path in include_paths() for part in ("-isystem", path)]
+    command += [str(Path(__file__).parent / source), "-o", str(target)]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    if completed.returncode:
+        raise RuntimeError(completed.stderr)
+    return ctypes.CDLL(str(target))
 
 
 class _Call(ctypes.Structure):
@@ -54,19 +77,9 @@ class EmulatedKernels:
         Raises:
             RuntimeError: the kernels do not compile; the compiler's words are the message.
         """
-        from torch.utils.cpp_extension import include_paths
-
         self.dtype = dtype
         self.sums = torch.promote_types(dtype, torch.float32)
-        target = folder / f"cuda_on_cpu_{str(dtype).removeprefix('torch.')}.so"
-        command = [str(COMPILER), "-std=c++17", "-O1", "-shared", "-fPIC", *flags, f"-DVALUE={_TYPES[dtype]}"]
-        command += [part for path in include_paths() for part in ("-isystem", path)]
-        completed = subprocess.run(
-            [*command, str(_SOURCE), "-o", str(target)], capture_output=True, text=True, check=False, timeout=600
-        )
-        if completed.returncode:
-            raise RuntimeError(completed.stderr)
-        self._library = ctypes.CDLL(str(target))
+        self._library = compile_kernels("cuda_on_cpu.cpp", folder, (*flags, f"-DVALUE={_TYPES[dtype]}"))
 
     def run(
         self,
@@ -130,3 +143,23 @@ class EmulatedKernels:
         grad_value = results["grad_value" if sort else "sum_value"]
         grads = [] if references is None else [results["grad_references"]]
         return [results["output"], grad_value, *grads, results["grad_points"], results["grad_weights"]]
+
+
+class EmulatedSuppression:
+    """The kernel of suppression."""
+
+    def __init__(self, folder: Path, flags: tuple[str, ...] = ()) -> None:
+        """Compiles it; arguments and errors are those of :func:`compile_kernels`."""
+        self._library = compile_kernels("suppression_on_cpu.cpp", folder, flags)
+
+    def run(self, boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+        """What ``querydet::suppress`` computes for float32 or float64."""
+        boxes = boxes_xyxy.contiguous()
+        batch, groups, count = scores.shape
+        ordered, order = scores.contiguous().sort(stable=True, descending=True)
+        kept = torch.zeros(scores.shape, dtype=torch.bool)
+        functions = {torch.float32: self._library.suppress_float, torch.float64: self._library.suppress_double}
+        sizes = [ctypes.c_int64(size) for size in (batch, groups, count)]
+        pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (boxes, ordered, order, kept)]
+        functions[boxes.dtype](*sizes, ctypes.c_double(iou_threshold), *pointers)
+        return kept

@@ -1,9 +1,10 @@
 // Runs CUDA kernels on the CPU: what they use of CUDA, and a scheduler that stands in for one multiprocessor.
 //
 // Every thread of a block is a fiber with a stack of its own (ucontext). A fiber runs until it needs its warp: at
-// __syncwarp, a shuffle or a ballot it waits until all 32 threads of the warp have come. In between, the order in which
-// the threads of a block run is drawn anew at each turn, so that a missing barrier gives wrong numbers sooner or later.
-// A thread that waits for one that has returned, and threads of a warp that meet in different calls, stop the program.
+// __syncwarp, a shuffle or a ballot it waits until all 32 threads of the warp have come, at __syncthreads until all of
+// the block have. In between, the order in which the threads of a block run is drawn anew at each turn, so that a missing
+// barrier gives wrong numbers sooner or later. A thread that waits for one that has returned, and threads that meet in
+// different calls, stop the program.
 // Shared memory is one static object of the kernel: blocks run one after the other. It is what the last block left.
 //
 // Says whether kernels compute the right numbers, stay inside of their arrays (build with -fsanitize=address) and agree
@@ -50,7 +51,7 @@ struct Index {
   unsigned x, y;
 };
 
-enum class Meeting { kNone, kBarrier, kShuffle, kBallot };
+enum class Meeting { kNone, kBarrier, kShuffle, kBallot, kBlock };
 
 struct Fiber {
   ucontext_t context;
@@ -147,6 +148,30 @@ inline void run_warp(unsigned warp) {
   }
 }
 
+// Runs all warps to their ends, one drawn at a time. A warp at the block's barrier rests until all the others are there.
+inline void run_block(unsigned count) {
+  Block& b = block();
+  std::vector<unsigned> ready, resting;
+  for (unsigned warp = 0; warp < count; ++warp) ready.push_back(warp);
+  while (!ready.empty()) {
+    const size_t place = b.random() % ready.size();
+    const unsigned warp = ready[place];
+    run_warp(warp);
+    const Fiber* fibers = &b.fibers[warp * kWarp];
+    bool returned = true, rests = true;
+    for (unsigned lane = 0; lane < kWarp; ++lane) {
+      returned &= fibers[lane].returned;
+      rests &= !fibers[lane].returned && fibers[lane].waits_in == Meeting::kBlock;
+    }
+    if (!returned && !rests) continue;
+    ready.erase(ready.begin() + static_cast<std::ptrdiff_t>(place));
+    if (rests) resting.push_back(warp);
+    if (!ready.empty() || resting.empty()) continue;
+    if (resting.size() < count) fail("a warp has returned while others of its block wait for it");
+    ready.swap(resting);
+  }
+}
+
 }  // namespace emulated
 
 
@@ -172,16 +197,7 @@ inline void launch(int64_t columns, int64_t lines, unsigned threads, const std::
       fiber.waits_in = Meeting::kNone;
       makecontext(&fiber.context, run_fiber, 0);
     }
-    std::vector<unsigned> warps;
-    for (unsigned warp = 0; warp < threads / kWarp; ++warp) warps.push_back(warp);
-    while (!warps.empty()) {
-      const size_t place = b.random() % warps.size();
-      const unsigned warp = warps[place];
-      run_warp(warp);
-      bool all = true;
-      for (unsigned lane = 0; lane < kWarp; ++lane) all &= b.fibers[warp * kWarp + lane].returned;
-      if (all) warps.erase(warps.begin() + static_cast<std::ptrdiff_t>(place));
-    }
+    run_block(threads / kWarp);
   }
 }
 
@@ -203,6 +219,8 @@ T from_bits(uint64_t bits) {
 }  // namespace emulated
 
 inline void __syncwarp() { emulated::meet(emulated::Meeting::kBarrier, 0xffffffffu, 0); }
+
+inline void __syncthreads() { emulated::meet(emulated::Meeting::kBlock, 0xffffffffu, 0); }
 
 template <typename T>
 T __shfl_sync(unsigned mask, T value, int source) {
