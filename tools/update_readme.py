@@ -41,13 +41,12 @@ def run_summary(name: str) -> str:
 
 
 def model_table() -> str:
-    """Published AP, parameters and multiply-adds of every recipe, beside the official code's and the papers'."""
+    """Published AP, parameters and multiply-adds of every recipe, beside the published ones."""
     record = load("model_facts")
     precision = json.loads((PUBLISHED / "average_precision.json").read_text())["recipes"]
     rows = []
     for model in record["models"]:
         name = Path(model["config"]).stem
-        official = model["published"].get("official_code", {})
         paper = model["published"].get("paper", {})
         rows.append(
             [
@@ -55,7 +54,7 @@ def model_table() -> str:
                 precision.get(name, ""),
                 trained(name),
                 f"{model['parameters']:,}",
-                published_parameters(official),
+                published_parameters(model["published"]),
                 "{:.0f} to {:.0f}".format(*(each["multiply_adds"] / 1e9 for each in model["flops"].values())),
                 paper.get("gflops", ""),
             ]
@@ -65,7 +64,7 @@ def model_table() -> str:
         "published AP",
         "trained by us",
         "parameters",
-        "official code",
+        "published",
         "G multiply-adds, 800x1066 to 800x1333",
         "paper",
     ]
@@ -73,11 +72,14 @@ def model_table() -> str:
     return f"Counted at 91 classes, as published (commit {str(record['commit'])[:9]}, {record['date']}):\n\n{table}"
 
 
-def published_parameters(official: dict[str, Any]) -> str:
-    """Parameters of the official code; of some only the trainable ones are known."""
+def published_parameters(published: dict[str, Any]) -> str:
+    """Parameters of the official code; of some only the trainable ones are known, of others what a paper prints."""
+    official, millions = published.get("official_code", {}), published.get("paper", {}).get("parameters_millions")
     if official.get("parameters"):
         return f"{official['parameters']:,}"
-    return f"{official['trainable']:,} trainable" if official.get("trainable") else ""
+    if official.get("trainable"):
+        return f"{official['trainable']:,} trainable"
+    return f"{millions} M" if millions else ""
 
 
 def zoo_table() -> str:

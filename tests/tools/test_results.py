@@ -101,3 +101,34 @@ def test_summary_names_command_machine_and_commit(tool, monkeypatch):
     text = module.run_summary("any")
     for part in (*PART.values(), "20.0", "10.0"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("published", "text"),
+    [
+        ({}, ""),
+        ({"paper": {"parameters_millions": 44, "gflops": 94}}, "44 M"),
+        ({"paper": {"parameters_millions": 44}, "official_code": {"trainable": 43_472_577}}, "43,472,577 trainable"),
+        ({"paper": {"gflops": 90}, "official_code": {"parameters": 44_186_401, "trainable": 1}}, "44,186,401"),
+    ],
+)
+def test_the_most_exact_published_number_of_parameters_is_shown(tool, published, text):
+    assert tool("update_readme").published_parameters(published) == text
+
+
+def test_every_dense_recipe_has_a_published_cost_beside_its_own_and_agrees(tool):
+    """Papers print means over COCO: within the range of our two sizes. No paper has the others."""
+    record, unpublished = tool("update_readme").load("model_facts"), []
+    for model in record["models"]:
+        if not re.search(r"/(ms_|group_)?(deta_)?(dn_)?(dab_|conditional_)?detr_r50_", model["config"]):
+            continue
+        if "encoder" not in model["parameters_by_part"] or model["flops"]["800x1066"]["operator"]:
+            continue  # deformable attention
+        paper = model["published"].get("paper", {})
+        if "gflops" not in paper:
+            unpublished.append(Path(model["config"]).stem)
+            continue
+        low, high = (each["multiply_adds"] / 1e9 for each in model["flops"].values())
+        assert low < paper["gflops"] < high, model["config"]
+    wanted = ["deta_detr_r50_dc5_12ep", "deta_detr_r50_dc5_50ep", "ms_dn_dab_detr_r50_12ep"]
+    assert sorted(unpublished) == [*wanted, "ms_dn_dab_detr_r50_dc5_3patterns_12ep"]

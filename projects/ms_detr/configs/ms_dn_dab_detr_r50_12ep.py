@@ -1,4 +1,4 @@
-"""MS-DETR with DN-DETR on dense attention, R50, 12 epochs (a row of arXiv 2401.03989, table 2)."""
+"""MS-DETR with DN-DETR on dense attention, R50, 12 epochs; the paper's row is likely that on R50-DC5."""
 
 from querydet.config import get_config
 
