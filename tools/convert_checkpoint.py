@@ -3,10 +3,11 @@
     python tools/convert_checkpoint.py checkpoint0011_4scale.pth dino.pkl
     python train_net.py --config-file dino.yaml --eval-only train.init_checkpoint=dino.pkl
 
-Known are the layouts of the official DINO, DN-DETR, DETA, MS-DETR and Deformable DETR, of detrex, and of Hugging Face's
-Deformable DETR and DETA. Every key of the source is mapped, found to be a copy, or dropped with a reason, and every
-weight of the model is covered; anything else is an error. Beside DESTINATION (.pkl as in Detectron2's model zoo, or
-.pth) a .safetensors file with the same weights is written, and a .yaml config that fits. No code of the source runs.
+Known are the layouts of the official DINO, DN-DETR, DETA, MS-DETR, H-DETR, Deformable, Conditional (with groups), DAB-
+and plain DETR, of detrex, and of Hugging Face's Deformable DETR and DETA: docs/checkpoints.md. Every key of the source
+is mapped, found to be a copy, or dropped with a reason, and every weight of the model is covered; anything else is an
+error. Beside DESTINATION (.pkl as in Detectron2's model zoo, or .pth) a .safetensors file with the same weights is
+written, and a .yaml config that fits. No code of the source runs.
 """
 
 import argparse

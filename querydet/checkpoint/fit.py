@@ -79,6 +79,11 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
         variant = f"{method}_dc5"
         if variant not in RECIPES:
             raise ValueError(f"the file was trained with dilation, which no recipe of {method} has")
+    elif "dilation" not in options and f"{method}_dc5" in RECIPES:
+        conversion.notes.append(
+            "whether the last stage of the backbone is dilated (DC5) shows in no weight, and the file does not say: it "
+            f"was taken not to be. If it is, add --config-file {RECIPES[f'{method}_dc5']}"
+        )
     recipe = RECIPES.get(variant, RECIPES[method])
     fit = Fit(recipe, get_config(recipe), backbone=backbone is not None)
     changes = {**_widths(conversion, options), **_queries(conversion, options, extra)}

@@ -14,6 +14,7 @@ from torch import Tensor
 from querydet.checkpoint.coco_classes import COCO_IDS
 from querydet.checkpoint.pipeline import convert_content
 from querydet.checkpoint.surgery_rules import ClassMap, LevelMap, adapt_rows
+from querydet.config import load_config
 from querydet.model_facts import build_on_meta
 from tests.checkpoint.published import load_layout, make_state
 from tests.models import tiny_detector
@@ -122,6 +123,17 @@ def test_every_key_arrives_and_covers_the_config_that_is_chosen(layout, recipe, 
     assert (position.temperature, position.offset) == (10000.0 if layout is detr else 20.0, 0.0)
     values = {float(value.reshape(-1)[0]) for value in state.values()}
     assert values == {float(value.reshape(-1)[0]) for value in converted.state.values()}
+
+
+def test_a_dilated_last_stage_is_asked_about_where_the_file_does_not_say():
+    state = state_of(detr())
+    said = [convert_content({"model": state, "args": argparse.Namespace(dilation=value)}) for value in (False, True)]
+    assert [each.fit.recipe.split("_", 1)[1] for each in said] == ["r50_50ep.py", "r50_dc5_50ep.py"]
+    assert not any("DC5" in each.report() for each in said)
+    silent = convert_content({"model": state})
+    assert "--config-file projects/detr/configs/detr_r50_dc5_50ep.py" in silent.report()
+    given = load_config("projects/detr/configs/detr_r50_dc5_50ep.py", ["model.num_classes=91"])
+    assert "DC5" not in convert_content({"model": state}, config=given).report()
 
 
 def test_the_unknown_label_is_the_content_of_the_queries():

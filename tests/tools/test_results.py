@@ -1,6 +1,8 @@
 """The tools that turn runs into data files and these into the README's tables."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
