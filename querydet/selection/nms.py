@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from querydet.boxes import cxcywh_to_xyxy
 from querydet.layers.suppression import suppress
@@ -110,41 +111,58 @@ def select_by_level(
     Returns:
         (B, Q) int64, by falling score.
     """
-    left = suppress(boxes_xyxy, _candidates(scores, level_sizes, max_candidates), iou_threshold)  # (B, L, S)
-    kept = left.any(1)
-    order = scores.masked_fill(~kept, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    by_level = left.transpose(1, 2).gather(1, order[..., None].expand(-1, -1, len(level_sizes)))
+    tokens, ranked = _candidates(scores, level_sizes, max_candidates)  # (B, L, n)
+    batch, levels, _ = tokens.shape
+    boxes = boxes_xyxy.gather(1, tokens.flatten(1)[..., None].expand(-1, -1, 4)).unflatten(1, tokens.shape[1:])
+    left = suppress(boxes.flatten(0, 1), ranked.flatten(0, 1)[:, None], iou_threshold).view_as(tokens)
+    order = ranked.masked_fill(~left, -torch.inf).flatten(1).argsort(dim=1, descending=True, stable=True)
+    numbers = torch.arange(levels, device=scores.device)
+    level = numbers[:, None].expand(batch, -1, tokens.shape[2]).flatten(1).gather(1, order)
+    by_level = (level[:, None] == numbers[:, None]) & left.flatten(1).gather(1, order)[:, None]  # (B, L, L * n)
     places = _share_places(by_level, num_queries, share)
     # ranked like this the wanted tokens come first, and their number is known without asking the device
-    shared = order.gather(1, places.int().argsort(dim=1, descending=True, stable=True)[:, :num_queries])
+    first = places.int().argsort(dim=1, descending=True, stable=True)[:, :num_queries]
+    shared = tokens.flatten(1).gather(1, order.gather(1, first))
+    missing = scores.new_zeros(batch, num_queries - shared.shape[1], dtype=torch.int64)
     best = scores.topk(num_queries, dim=1).indices
-    return torch.where(kept.sum(1, keepdim=True) < num_queries, best, shared)
+    too_few = left.flatten(1).sum(1, keepdim=True) < num_queries
+    return torch.where(too_few, best, torch.cat([shared, missing], dim=1))
 
 
-def _candidates(scores: Tensor, level_sizes: Sequence[int], max_candidates: int) -> Tensor:
-    """The scores of each level's best tokens, (B, L, S); minus infinity for those of other levels and all others."""
-    levels, start = [], 0
-    for size in level_sizes:
-        best = scores[:, start : start + size].topk(torch.sym_min(size, max_candidates), dim=1)
-        levels.append(torch.full_like(scores, -torch.inf).scatter(1, best.indices + start, best.values))
-        start += size
-    return torch.stack(levels, dim=1)
+def _candidates(scores: Tensor, level_sizes: Sequence[int], max_candidates: int) -> tuple[Tensor, Tensor]:
+    """The best tokens of each level, all levels at once.
+
+    Args:
+        scores: (B, S).
+        level_sizes: tokens of each level.
+        max_candidates: of each level.
+
+    Returns:
+        Tokens (B, L, n) int64, rising, and their scores (B, L, n), with n the most candidates of a level. In the places
+        that a smaller level leaves free, scores are minus infinity.
+    """
+    numbers = torch.arange(scores.shape[1], device=scores.device)
+    table = pad_sequence(numbers.split(list(level_sizes)), batch_first=True, padding_value=-1)  # (L, most tokens)
+    padded = scores[:, table.clamp(min=0)].masked_fill(table < 0, -torch.inf)
+    best = padded.topk(torch.sym_min(table.shape[1], max_candidates), dim=2).indices.sort(dim=2).values
+    tokens = table.clamp(min=0).expand_as(padded).gather(2, best)
+    return tokens, padded.gather(2, best)
 
 
 def _share_places(kept: Tensor, num_queries: int, share: int) -> Tensor:
-    """The first tokens of each level up to its share, and the first others, in the order in which they come.
+    """The first candidates of each level up to its share, and the first others, in the order in which they come.
 
     Args:
-        kept: (B, S, L) bool, of which level a token is left; of none or one.
+        kept: (B, L, n) bool, of which level a candidate is left; of none or one.
         num_queries: Q.
         share: places of each level.
 
     Returns:
-        (B, S) bool, True for Q tokens of each image, or for all that are left where there are fewer.
+        (B, n) bool, True for Q candidates of each image, or for all that are left where there are fewer.
     """
-    left = kept.any(-1)
-    rank = kept.int().cumsum(1)  # within the level, from 1
-    first = (kept & (rank <= share)).any(-1)
+    left = kept.any(1)
+    rank = kept.int().cumsum(2)  # within the level, from 1
+    first = (kept & (rank <= share)).any(1)
     first = first & (first.int().cumsum(1) <= num_queries)
     others = left & ~first
     return first | (others & (others.int().cumsum(1) <= num_queries - first.int().sum(1, keepdim=True)))
