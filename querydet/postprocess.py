@@ -3,9 +3,9 @@
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from querydet.boxes import cxcywh_to_xyxy
+from querydet.layers.suppression import suppress
 
 
 class TopKPostprocess:
@@ -47,6 +47,9 @@ class NMSPostprocess:
         iou_threshold: a detection is dropped when it overlaps a better one of its class by more.
         max_candidates: only that many best pairs take part, or all if there are fewer.
         clip: as in :class:`TopKPostprocess`; suppression looks at the boxes before they are clipped.
+
+    Raises:
+        ValueError: for a threshold outside [0, 1].
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class NMSPostprocess:
         max_candidates: int = 10000,
         clip: bool = True,
     ) -> None:
+        if not 0 <= iou_threshold <= 1:
+            raise ValueError(f"iou_threshold must be in [0, 1], found {iou_threshold}")
         self.num_detections = num_detections
         self.iou_threshold = iou_threshold
         self.max_candidates = max_candidates
@@ -64,16 +69,40 @@ class NMSPostprocess:
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
         """Detect; arguments and result are those of :class:`TopKPostprocess`."""
-        scores, boxes_xyxy, classes = best_pairs(logits, boxes, self.max_candidates)
-        found = []
-        for image_boxes, image_scores, image_classes, size in zip(boxes_xyxy, scores, classes, sizes, strict=True):
-            # torchvision may shift the boxes of each class out of reach of the others: in double precision, so that
-            # small boxes of class number 1000 keep their overlaps
-            kept = batched_nms(image_boxes.double(), image_scores.double(), image_classes, self.iou_threshold)
-            kept = kept[: self.num_detections]
-            instances = make_instances(image_boxes[kept], image_scores[kept], image_classes[kept], size, clip=self.clip)
+        boxes_xyxy = cxcywh_to_xyxy(boxes)
+        # in double precision: how boxes near the threshold were rounded does not decide
+        scores = suppress_pairs(logits, boxes_xyxy.double(), self.max_candidates, self.iou_threshold)
+        scores, index = scores.topk(min(self.num_detections, scores.shape[1]), dim=1)
+        num_classes, found = logits.shape[-1], []
+        for image_boxes, image_scores, pairs, size in zip(boxes_xyxy, scores, index, sizes, strict=True):
+            kept = image_scores > -torch.inf
+            pairs = pairs[kept]
+            instances = make_instances(
+                image_boxes[pairs // num_classes], image_scores[kept], pairs % num_classes, size, clip=self.clip
+            )
             found.append(instances)
         return found
+
+
+def suppress_pairs(logits: Tensor, boxes_xyxy: Tensor, max_candidates: int, iou_threshold: float) -> Tensor:
+    """Suppression of (query, class) pairs within each class.
+
+    Args:
+        logits: (B, Q, K).
+        boxes_xyxy: (B, Q, 4).
+        max_candidates: only that many best pairs of an image take part, or all if there are fewer.
+        iou_threshold: a pair is dropped when it overlaps a better one of its class by more.
+
+    Returns:
+        Scores (B, Q * K), minus infinity for pairs that are dropped or take no part.
+    """
+    queries, classes = logits.shape[1:]
+    scores = logits.sigmoid().flatten(1)
+    best = scores.topk(min(max_candidates, queries * classes), dim=1)
+    candidates = torch.full_like(scores, -torch.inf).scatter(1, best.indices, best.values)
+    by_class = candidates.unflatten(1, (queries, classes)).transpose(1, 2)  # (B, K, Q)
+    left = suppress(boxes_xyxy, by_class, iou_threshold).transpose(1, 2).flatten(1)
+    return scores.masked_fill(~left, -torch.inf)
 
 
 def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -68,3 +68,9 @@ def test_suppression_looks_at_boxes_before_they_are_clipped() -> None:
     (found,) = NMSPostprocess()(logits, boxes, [(10, 10)])
     assert len(found) == 2
     assert (found.pred_boxes.tensor <= 10).all()
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_that_is_none_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match=r"iou_threshold must be in \[0, 1\], found"):
+        NMSPostprocess(iou_threshold=threshold)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from querydet.boxes import cxcywh_to_xyxy
 from querydet.dense.no_object import SoftmaxPostprocess, best_queries
-from querydet.layers.suppression import suppress
-from querydet.postprocess import NMSPostprocess, TopKPostprocess, best_pairs
+from querydet.postprocess import NMSPostprocess, TopKPostprocess, best_pairs, suppress_pairs
 
 
 class FixedDetections(NamedTuple):
@@ -55,14 +54,10 @@ def _(postprocess: SoftmaxPostprocess, logits: Tensor, boxes: Tensor) -> FixedDe
 @fixed_size_detections.register
 def _(postprocess: NMSPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
     queries, classes = logits.shape[1:]
-    scores = logits.sigmoid().flatten(1)
-    best = scores.topk(min(postprocess.max_candidates, queries * classes), dim=1)
-    candidates = torch.full_like(scores, -torch.inf).scatter(1, best.indices, best.values)
-    by_class = candidates.unflatten(1, (queries, classes)).transpose(1, 2)  # (B, K, Q)
     boxes_xyxy = cxcywh_to_xyxy(boxes)
-    left = suppress(boxes_xyxy, by_class, postprocess.iou_threshold).transpose(1, 2).flatten(1)
-    count = min(postprocess.num_detections, best.values.shape[1])
-    kept, index = scores.masked_fill(~left, -torch.inf).topk(count, dim=1)
+    scores = suppress_pairs(logits, boxes_xyxy, postprocess.max_candidates, postprocess.iou_threshold)
+    count = min(postprocess.num_detections, postprocess.max_candidates, queries * classes)
+    kept, index = scores.topk(count, dim=1)
     kept_boxes = boxes_xyxy.gather(1, (index // classes)[..., None].expand(-1, -1, 4))
     return _finish(kept_boxes, kept, index % classes, clip=postprocess.clip)
 
