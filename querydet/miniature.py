@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 EMBED_DIM = 96
 CHANNELS = {"res3": 64, "res4": 128, "res5": 256}
 NUM_LEVELS = 3
-ONE_MAP = "res4"  # of stride 16, as with a dilated last stage: what dense attention reads
+ONE_MAP = "res3"  # of stride 8, for dense attention: the pictures are small
 NUM_QUERIES = 40
 
 
@@ -20,10 +20,10 @@ def shrink(model: DictConfig) -> DictConfig:
     Returns:
         The same node.
     """
-    model.backbone = _narrow_resnet()
     one_map = model.neck.num_levels == 1
     model.neck.in_channels = {ONE_MAP: CHANNELS[ONE_MAP]} if one_map else dict(CHANNELS)
     model.neck.num_levels = 1 if one_map else NUM_LEVELS
+    model.backbone = _narrow_resnet(list(model.neck.in_channels))
     model.neck.embed_dim = EMBED_DIM
     for part, layers in ((model.encoder, 1), (model.decoder, 3)):
         part.num_layers = layers
@@ -43,8 +43,9 @@ def shrink(model: DictConfig) -> DictConfig:
     return model
 
 
-def _narrow_resnet() -> DictConfig:
-    """Four stages of one basic block each, with group norm, which needs no large batch."""
+def _narrow_resnet(maps: list[str]) -> DictConfig:
+    """Stages of one basic block each, up to the last map, with group norm, which needs no large batch."""
+    stages = [(32, 32, 1), (32, 64, 2), (64, 128, 2), (128, 256, 2)]  # res2 to res5: channels in and out, stride
     return L(ResNet)(
         stem=L(BasicStem)(in_channels=3, out_channels=32, norm="GN"),
         stages=[
@@ -56,8 +57,8 @@ def _narrow_resnet() -> DictConfig:
                 stride_per_block=[stride],
                 norm="GN",
             )
-            for in_channels, out_channels, stride in ((32, 32, 1), (32, 64, 2), (64, 128, 2), (128, 256, 2))
+            for in_channels, out_channels, stride in stages[: int(maps[-1].removeprefix("res")) - 1]
         ],
-        out_features=list(CHANNELS),
+        out_features=maps,
         freeze_at=0,
     )
