@@ -32,9 +32,8 @@ quickstart: install  ## Train a small DINO on synthetic images on the CPU, evalu
 	@echo "Look at $(OUTPUT)/report.html, $(OUTPUT)/predictions.png and $(OUTPUT)/curves.png"
 
 convergence: install  ## Train every method in miniature, three seeds each (hours), and compare how they learn
-	$(VENV)/bin/python benchmarks/convergence.py run
-	$(VENV)/bin/python benchmarks/convergence.py cost
-	$(VENV)/bin/python benchmarks/convergence.py report output/convergence
+	for comparison in convergence convergence_dense; do for job in run cost report; do \
+		$(VENV)/bin/python benchmarks/convergence.py $$job --comparison $$comparison || exit 1; done; done
 
 test: lint  ## Lint, check types and run all tests that are not marked as slow
 	$(VENV)/bin/python -m pytest --durations=10

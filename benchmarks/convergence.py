@@ -1,9 +1,14 @@
 """Trains every method in miniature with equal iterations and several seeds, and writes how fast each one learns.
 
     make convergence
-    python benchmarks/convergence.py run --seeds 0 1 2 --output output/convergence
-    python benchmarks/convergence.py cost --output output/convergence
-    python benchmarks/convergence.py report output/convergence
+    python benchmarks/convergence.py run --seeds 0 1 2
+    python benchmarks/convergence.py cost
+    python benchmarks/convergence.py report
+    python benchmarks/convergence.py run --comparison convergence_dense --methods detr group_detr
+
+There are two comparisons, each with configs, data and iterations of its own: ``convergence``, of the models with
+deformable attention, and ``convergence_dense``, of those with dense attention, which learn more slowly. The name is
+that of the folder of configs, of the folder of runs in ``output``, of the data file and of the picture.
 
 ``run`` trains what is missing in the output folder, one run after the other, and can be stopped and started again.
 ``cost`` times a training step of every method in turns, on the same batches, so that what else the machine does meets
@@ -35,46 +40,56 @@ from querydet.provenance import provenance, read_parts
 from querydet.visualization import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = ROOT / "configs" / "convergence"
-BASELINE = "deformable_detr_pp"
+BASELINES = {"convergence": "deformable_detr_pp", "convergence_dense": "conditional_detr"}  # of each comparison
 METRICS = ("bbox/AP", "bbox/AP50")
 
 
-def methods() -> list[str]:
+def config_of(comparison: str, method: str) -> Path:
+    """The config of a method."""
+    return ROOT / "configs" / comparison / f"{method}.py"
+
+
+def methods(comparison: str) -> list[str]:
     """Names of the configs to compare, the baseline first."""
-    return sorted((path.stem for path in CONFIGS.glob("*.py")), key=lambda name: (name != BASELINE, name))
+    names = (path.stem for path in config_of(comparison, "").parent.glob("*.py"))
+    return sorted(names, key=lambda name: (name != BASELINES[comparison], name))
 
 
-def train(method: str, seed: int, folder: Path, overrides: Sequence[str]) -> None:
-    """Train one method with one seed in a process of its own, and record that process's peak memory.
+def train(config: Path, seed: int, folder: Path, overrides: Sequence[str]) -> None:
+    """Train a method with one seed in a process of its own, and record that process's peak memory.
 
     Raises:
         RuntimeError: when the training fails.
     """
-    command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", str(CONFIGS / f"{method}.py")]
+    command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", str(config)]
     command += ["--num-gpus", "0", "--resume", f"train.output_dir={folder}", f"train.seed={seed}", *overrides]
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"{method} with seed {seed} ended with status {status}: {' '.join(command)}")
+        raise RuntimeError(f"{config.stem} with seed {seed} ended with status {status}: {' '.join(command)}")
     (folder / "usage.json").write_text(json.dumps({"peak_memory_mib": round(usage.ru_maxrss / 1024)}) + "\n")
 
 
-def run(names: Sequence[str], seeds: Sequence[int], output: Path, overrides: Sequence[str]) -> None:
+def run(configs: Sequence[Path], seeds: Sequence[int], output: Path, overrides: Sequence[str]) -> None:
     """Train whatever is not finished: all methods with the first seed, then all with the next."""
     for seed in seeds:
-        for method in names:
-            folder = output / f"{method}_seed{seed}"
+        for config in configs:
+            folder = output / f"{config.stem}_seed{seed}"
             if not (folder / "usage.json").exists():
-                train(method, seed, folder, overrides)
+                train(config, seed, folder, overrides)
 
 
-def measure_cost(names: Sequence[str], repeats: int) -> dict[str, float]:
-    """Median seconds of a training step (forward, backward, optimizer) of each method; they take turns."""
-    cfg = load_config(str(CONFIGS / f"{BASELINE}.py"), ["dataloader.train.num_workers=0"])
+def measure_cost(configs: Sequence[Path], repeats: int) -> dict[str, float]:
+    """Median seconds of a training step (forward, backward, optimizer) of each method; they take turns.
+
+    Args:
+        configs: of the methods; the data is that of the first.
+        repeats: how many batches.
+    """
+    cfg = load_config(str(configs[0]), ["dataloader.train.num_workers=0"])
     batches = list(islice(iter(instantiate(cfg.dataloader.train)), repeats + 1))
-    steps = {name: _step(name) for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    steps = {config.stem: _step(config) for config in configs}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     for batch in batches:
         for name, step in steps.items():
             start = time.perf_counter()
@@ -83,9 +98,9 @@ def measure_cost(names: Sequence[str], repeats: int) -> dict[str, float]:
     return {name: round(statistics.median(values[1:]), 4) for name, values in seconds.items()}  # the first warms up
 
 
-def _step(name: str) -> Callable[[list[dict[str, Any]]], None]:
+def _step(config: Path) -> Callable[[list[dict[str, Any]]], None]:
     torch.manual_seed(0)
-    cfg = load_config(str(CONFIGS / f"{name}.py"))
+    cfg = load_config(str(config))
     model = instantiate(cfg.model).train()
     optimizer = instantiate({**cfg.optimizer, "model": model})
 
@@ -97,7 +112,7 @@ def _step(name: str) -> Callable[[list[dict[str, Any]]], None]:
     return step
 
 
-def summarize(method: str, folders: Sequence[Path], seconds: float | None) -> dict[str, Any]:
+def summarize(config: Path, folders: Sequence[Path], seconds: float | None) -> dict[str, Any]:
     """Mean and spread of a method over its runs."""
     metrics = [read_metrics(str(folder)) for folder in folders]
     cfg = load_config(str(folders[0] / "config.yaml"))
@@ -111,7 +126,7 @@ def summarize(method: str, folders: Sequence[Path], seconds: float | None) -> di
     memory = [json.loads((folder / "usage.json").read_text())["peak_memory_mib"] for folder in folders]
     final = [values[-1] for values in zip(*curves["AP"].values(), strict=True)]
     return {
-        "config": f"configs/convergence/{method}.py",
+        "config": config.relative_to(ROOT).as_posix(),
         "seeds": [int(folder.name.rpartition("seed")[2]) for folder in folders],
         "commits": sorted({part["commit"] for folder in folders for part in read_parts(str(folder))}),
         "batch_size": cfg.dataloader.train.total_batch_size,
@@ -123,8 +138,8 @@ def summarize(method: str, folders: Sequence[Path], seconds: float | None) -> di
     }
 
 
-def report(output: Path) -> dict[str, Any]:
-    """Summarize all finished runs of a folder.
+def report(comparison: str, output: Path) -> dict[str, Any]:
+    """Summarize all finished runs of a comparison, which are in a folder.
 
     Raises:
         FileNotFoundError: when there is none.
@@ -132,18 +147,18 @@ def report(output: Path) -> dict[str, Any]:
     cost_file = output / "cost.json"
     cost = json.loads(cost_file.read_text()) if cost_file.exists() else {}
     results = {}
-    for method in methods():
+    for method in methods(comparison):
         folders = sorted(path.parent for path in output.glob(f"{method}_seed*/usage.json"))
         if folders:
-            results[method] = summarize(method, folders, cost.get(method))
+            results[method] = summarize(config_of(comparison, method), folders, cost.get(method))
     if not results:
         raise FileNotFoundError(f"{output} holds no finished run: start with 'run'")
-    base = results.get(BASELINE)
+    base = results.get(BASELINES[comparison])
     for result in results.values():
         for name in ("seconds_per_iteration", "peak_memory_mib"):
             known = base is not None and base[name] and result[name]
             result[f"{name}_to_baseline"] = round(result[name] / base[name], 2) if known else None
-    return {**provenance(sys.argv), "baseline": BASELINE, "methods": results}
+    return {**provenance(sys.argv), "baseline": BASELINES[comparison], "methods": results}
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
@@ -162,7 +177,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axes.fill_between(steps, mean - spread, mean + spread, color=style["color"], alpha=0.12, linewidth=0)
     axes.set_xlabel("iteration")
     axes.set_ylabel("AP in %")
-    axes.set_title("miniature models on crowded synthetic scenes")
+    axes.set_title("miniature models on synthetic scenes")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,30 +189,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     runner = commands.add_parser("run", help="train what is missing")
-    runner.add_argument("--methods", nargs="+", default=methods(), choices=methods())
+    runner.add_argument("--methods", nargs="+", help="default: all")
     runner.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    runner.add_argument("--output", type=Path, default=Path("output/convergence"))
     runner.add_argument("overrides", nargs="*", default=[], help="key=value of every run, after --")
     costs = commands.add_parser("cost", help="time a step of every method")
-    costs.add_argument("--output", type=Path, default=Path("output/convergence"))
     costs.add_argument("--repeats", type=int, default=20)
     reporter = commands.add_parser("report", help="write the data file and the plot")
-    reporter.add_argument("output", type=Path)
-    reporter.add_argument("--data", type=Path, default=ROOT / "benchmarks" / "results" / "convergence.json")
-    reporter.add_argument("--plot", type=Path, default=ROOT / "docs" / "images" / "convergence.png")
+    for each in (runner, costs, reporter):
+        each.add_argument("--comparison", choices=BASELINES, default="convergence")
+        each.add_argument("--output", type=Path, help="folder of the runs; default: output/COMPARISON")
     arguments = parser.parse_args(argv)
-    if arguments.command == "run":
-        run(arguments.methods, arguments.seeds, arguments.output, arguments.overrides)
-        return
-    if arguments.command == "cost":
-        seconds = measure_cost(methods(), arguments.repeats)
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        (arguments.output / "cost.json").write_text(json.dumps(seconds, indent=2) + "\n")
-        return
-    results = report(arguments.output)
-    arguments.data.write_text(json.dumps(results, indent=2) + "\n")
-    plot(results, arguments.plot)
-    print(f"wrote {arguments.data} and {arguments.plot}")
+    comparison = arguments.comparison
+    output = arguments.output or Path("output") / comparison
+    if arguments.command == "report":
+        results = report(comparison, output)
+        data = ROOT / "benchmarks" / "results" / f"{comparison}.json"
+        picture = ROOT / "docs" / "images" / f"{comparison}.png"
+        data.write_text(json.dumps(results, indent=2) + "\n")
+        plot(results, picture)
+        print(f"wrote {data} and {picture}")
+    elif arguments.command == "cost":
+        seconds = measure_cost([config_of(comparison, method) for method in methods(comparison)], arguments.repeats)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "cost.json").write_text(json.dumps(seconds, indent=2) + "\n")
+    else:
+        names = arguments.methods or methods(comparison)
+        if set(names) - set(methods(comparison)):
+            parser.error(f"--methods of {comparison} are {', '.join(methods(comparison))}; got {', '.join(names)}")
+        run([config_of(comparison, method) for method in names], arguments.seeds, output, arguments.overrides)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,12 @@ from tabulate import tabulate
 from querydet import model_zoo
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_ZOO.md", ROOT / "docs" / "performance.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "MODEL_ZOO.md",
+    ROOT / "docs" / "performance.md",
+    ROOT / "docs" / "dense.md",
+)
 RESULTS = ROOT / "benchmarks" / "results"
 PUBLISHED = ROOT / "benchmarks" / "published"
 
@@ -104,13 +109,18 @@ def trained(recipe: str) -> str:
     return f"{max(each['AP'] for each in json.loads(path.read_text())['evaluations'].values()):.1f}"
 
 
-def convergence_table() -> str:
-    """How fast the methods learn in miniature, and what an iteration costs."""
-    record = load("convergence")
+def convergence_table(name: str, root: str = "") -> str:
+    """How fast the methods of a comparison learn in miniature, and what an iteration costs.
+
+    Args:
+        name: of the comparison.
+        root: the way from the document to the project's root.
+    """
+    record = load(name)
     ranked = sorted(record["methods"].items(), key=lambda item: -item[1]["final_AP_mean"])
     rows = [
         [
-            f"[{method}]({found['config']})",
+            f"[{method}]({root}{found['config']})",
             f"{found['final_AP_mean']:.1f}" + (f" ± {found['final_AP_std']:.1f}" if len(found["seeds"]) > 1 else ""),
             len(found["seeds"]),
             *(
@@ -152,7 +162,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "bccd": lambda: run_summary("bccd"),
     "models": model_table,
     "zoo": zoo_table,
-    "convergence": convergence_table,
+    "convergence": lambda: convergence_table("convergence"),
+    "convergence_dense": lambda: convergence_table("convergence_dense", "../"),
     "train_step": lambda: benchmark_tables("train_step"),
     "inference": lambda: benchmark_tables("inference"),
     "data": data_table,
