@@ -144,8 +144,9 @@ PARTS = {"peer": compare_with_peer, "predictor": time_predictor, "graphs": compa
 
 def cases(options: argparse.Namespace) -> list[tuple[int, int, int, str]]:
     """Height, width, batch and type."""
-    sizes = [tuple(map(int, size.split("x"))) for size in options.sizes]
-    return [(*size, batch, dtype) for size in sizes for batch in options.batches for dtype in options.dtypes]
+    product = [(size, batch, dtype) for size in options.sizes for batch in options.batches for dtype in options.dtypes]
+    found = [(*map(int, size.split("x")), int(batch), dtype) for size, batch, dtype in [*product, *options.also]]
+    return [(height, width, batch, dtype) for height, width, batch, dtype in found]
 
 
 def make_table(part: str, rows: list[dict[str, Any]]) -> str:
@@ -189,6 +190,8 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["640x640", "800x1333"], help="HEIGHTxWIDTH")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=["float32"])
+    also = {"nargs": 3, "metavar": ("SIZE", "BATCH", "TYPE"), "help": "one more case, such as 640x640 1 bfloat16"}
+    parser.add_argument("--also", action="append", default=[], **also)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
