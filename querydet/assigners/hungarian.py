@@ -56,16 +56,17 @@ class HungarianAssigner(HostAssigner):
         boxes = [each.boxes if self.boxes == "predicted" else each.start_boxes.to(each.boxes.dtype) for each in sets]
         num_queries = boxes[0].shape[1]
         flat = boxes[0].new_empty(len(sets) * num_queries * sum(targets.counts))
-        start, limit = 0, PAIRS_AT_ONCE.get(flat.device.type, 2**26)
+        start, rows = 0, max(1, PAIRS_AT_ONCE.get(flat.device.type, 2**26) // max(1, num_queries))
         for image, (labels, gt_boxes) in enumerate(zip(targets.labels, targets.boxes, strict=True)):
-            step = max(1, limit // max(1, len(labels) * num_queries))
+            step = max(1, rows // max(1, len(labels)))
             for first in range(0, len(sets), step):
                 some = slice(first, first + step)
                 logits = [each.logits[image] for each in sets[some]]
                 compared = torch.stack([each[image] for each in boxes[some]])
-                cost = self.cost(logits, compared, labels, gt_boxes)
-                flat[start : start + cost.numel()] = cost.flatten()
-                start += cost.numel()
+                for some_labels, some_boxes in zip(labels.split(rows), gt_boxes.split(rows), strict=True):
+                    cost = self.cost(logits, compared, some_labels, some_boxes)
+                    flat[start : start + cost.numel()] = cost.flatten()
+                    start += cost.numel()
         return flat
 
     def cost(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:

@@ -24,18 +24,52 @@ class Dropout(nn.Dropout):
         dropped: Tensor = _DropoutOnCpu.apply(values, round(self.p * STEPS))
         return dropped
 
+    def rectified(self, values: Tensor) -> Tensor:
+        """The same of ``values.relu()``, in fewer passes through the memory on a CPU.
+
+        What is left is positive, and everything else has no gradient: the result says all that the backward pass needs.
+        """
+        if not self.training or self.p == 0 or values.device.type != "cpu":
+            return self(values.relu())
+        left: Tensor = _RectifiedDropoutOnCpu.apply(values, round(self.p * STEPS))
+        return left
+
+
+def _draw(values: Tensor) -> Tensor:
+    """A random int16 for each of the values."""
+    drawn = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    return drawn.view(torch.int16)[: values.numel()].view(values.shape)
+
+
+def _scale(dropped: int) -> float:
+    return STEPS / (STEPS - dropped) if dropped < STEPS else 0.0
+
 
 class _DropoutOnCpu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, dropped: int) -> Tensor:
-        drawn = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        keep = drawn.view(torch.int16)[: values.numel()].view(values.shape) >= dropped - STEPS // 2
+        keep = _draw(values) >= dropped - STEPS // 2
         ctx.save_for_backward(keep)
-        ctx.scale = STEPS / (STEPS - dropped) if dropped < STEPS else 0.0
-        return torch.where(keep, values, 0).mul_(ctx.scale)
+        ctx.scale = _scale(dropped)
+        return (values * keep).mul_(ctx.scale)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (keep,) = ctx.saved_tensors
-        return torch.where(keep, grad, 0).mul_(ctx.scale), None
+        return (grad * keep).mul_(ctx.scale), None
+
+
+class _RectifiedDropoutOnCpu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, dropped: int) -> Tensor:
+        ctx.scale = _scale(dropped)
+        left = values.relu().masked_fill_(_draw(values) < dropped - STEPS // 2, 0).mul_(ctx.scale)
+        ctx.save_for_backward(left)
+        return left
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (left,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(grad, left, 0).mul_(ctx.scale), None

@@ -23,12 +23,12 @@ class FeedForward(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
-        update = self.linear2(self.dropout(self.activate(self.linear1(values))))
+        update = self.linear2(self.activate(self.linear1(values)))
         return self.norm(values + self.dropout(update))
 
     def activate(self, hidden: Tensor) -> Tensor:
-        """ReLU of (..., ffn_dim)."""
-        return hidden.relu()
+        """ReLU of (..., ffn_dim), then dropout."""
+        return self.dropout.rectified(hidden)
 
 
 class PReLUFeedForward(FeedForward):
@@ -39,8 +39,8 @@ class PReLUFeedForward(FeedForward):
         self.activation = nn.PReLU()
 
     def activate(self, hidden: Tensor) -> Tensor:
-        """PReLU of (..., ffn_dim)."""
-        return self.activation(hidden)
+        """PReLU of (..., ffn_dim), then dropout."""
+        return self.dropout(self.activation(hidden))
 
 
 def make_feed_forward(embed_dim: int, ffn_dim: int, dropout: float, activation: str) -> FeedForward:

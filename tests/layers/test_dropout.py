@@ -36,6 +36,21 @@ def test_gradient_passes_where_values_do():
     torch.testing.assert_close(values.grad, (found / values).detach())
 
 
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(0, 3), (1,), (7, 5), (3, 40, 11)])
+def test_rectified_is_dropout_after_a_relu_bit_by_bit(p, shape):
+    values = torch.randn(shape, requires_grad=True)
+    weight = torch.randn(shape)
+    found = []
+    for apply in (lambda module: module(values.relu()), lambda module: module.rectified(values)):
+        torch.manual_seed(3)
+        result = apply(Dropout(p))
+        found.append((result.detach(), torch.autograd.grad((result * weight).sum(), values)[0]))
+    for plain, rectified in zip(*found, strict=True):
+        assert torch.equal(plain, rectified)
+    assert torch.equal(Dropout(p).eval().rectified(values), values.relu())
+
+
 def test_evaluation_and_zero_probability_change_nothing():
     values = torch.rand(3, 4)
     assert Dropout(0.5).eval()(values) is values
