@@ -30,6 +30,10 @@ STABLE_TORCH_LIBRARY(querydet, library) {
   library.def("linear_sum_assignment(Tensor costs, int[] rows, int[] columns) -> Tensor");
   // Boxes (B, N, 4) and their scores in each group (B, G, N): which of them are left (B, G, N), a mask of bool.
   library.def("suppress(Tensor boxes_xyxy, Tensor scores, float iou_threshold) -> Tensor");
+  // Costs (n, T, Q) of the classes plus those of boxes (n, Q, 4) and objects (T, 4).
+  library.def(
+      "matching_cost(Tensor class_cost, Tensor boxes, Tensor gt_boxes, float l1_weight, float giou_weight,"
+      " float giou_eps) -> Tensor");
   // Which of the CPU kernels this process runs: baseline, avx2 or avx512.
   library.def("cpu_instruction_set() -> str");
 }

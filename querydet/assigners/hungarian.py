@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from querydet.assigners.costs import focal_cost, giou_cost, l1_cost
+from querydet.assigners.costs import focal_cost
 from querydet.assigners.host import HostAssigner, alike
 from querydet.layers.linear_sum_assignment import UnusableCostError, linear_sum_assignment
+from querydet.layers.matching_cost import matching_cost
 from querydet.structures import Assignment, PredictionSet, Targets
 
 PAIRS_AT_ONCE = {"cpu": 2**17, "cuda": 2**26}  # whose costs are computed together: in the cache, or within the memory
@@ -72,8 +73,7 @@ class HungarianAssigner(HostAssigner):
     def cost(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
         """Costs (n, T, Q) of n sets and an image: n logits (Q, K), boxes (n, Q, 4), labels (T,), gt_boxes (T, 4)."""
         cost = focal_cost(logits, labels, self.alpha, self.gamma).mul_(self.class_weight)
-        cost += l1_cost(boxes, gt_boxes).mul_(self.l1_weight)
-        return cost.add_(giou_cost(boxes, gt_boxes, self.giou_eps).mul_(self.giou_weight))
+        return matching_cost(cost, boxes, gt_boxes, self.l1_weight, self.giou_weight, self.giou_eps)
 
     def decide(
         self, measured: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets

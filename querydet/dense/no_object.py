@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from querydet.assigners import HungarianAssigner
-from querydet.assigners.costs import giou_cost, l1_cost
 from querydet.boxes import cxcywh_to_xyxy
 from querydet.heads import PredictionHeads
+from querydet.layers.matching_cost import matching_cost
 from querydet.losses import JoinedPredictions, MatchedPairs, class_of_queries
 from querydet.normalizers import WeightedQueries
 from querydet.postprocess import TopKPostprocess, make_instances
@@ -103,8 +103,7 @@ class SoftmaxHungarianAssigner(HungarianAssigner):
         """Costs (n, T, Q) of n sets and an image: n logits (Q, K), boxes (n, Q, 4), labels (T,), gt_boxes (T, 4)."""
         probability = class_log_probabilities(torch.stack(list(logits))).exp()
         cost = probability.transpose(1, 2).index_select(1, labels) * -self.class_weight
-        cost = cost + l1_cost(boxes, gt_boxes).mul_(self.l1_weight)
-        return cost.add_(giou_cost(boxes, gt_boxes, self.giou_eps).mul_(self.giou_weight))
+        return matching_cost(cost, boxes, gt_boxes, self.l1_weight, self.giou_weight, self.giou_eps)
 
 
 class SoftmaxPostprocess(TopKPostprocess):

@@ -6,8 +6,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from querydet.assigners import HungarianAssigner, hungarian
-from querydet.assigners.costs import focal_cost, giou_cost, l1_cost
+from querydet.assigners.costs import focal_cost
 from querydet.boxes import cxcywh_to_xyxy, generalized_iou
+from querydet.layers.matching_cost import giou_cost, l1_cost
 from tests.models import make_predictions, make_targets
 from tests.reference import assignment as reference
 
