@@ -151,7 +151,7 @@ def cases(options: argparse.Namespace) -> list[tuple[int, int, int, str]]:
 
 def make_table(part: str, rows: list[dict[str, Any]]) -> str:
     """The rows of a part as Markdown."""
-    if part == "peer":
+    if part.startswith("peer"):
         headers = ["size", "batch", "type", "querydet (ms)", "transformers (ms)", "times faster", "images per second"]
         cells = [
             (row["size"], row["batch"], row["dtype"], *row["milliseconds"].values(), row["times_faster"],
