@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from querydet.boxes import inverse_sigmoid
 from querydet.structures import PRIMARY, Assignment, QueryGroup, Role, Targets
 from querydet.transfer import send
 
@@ -81,8 +80,15 @@ def noise_labels(targets: Targets, draws: NoiseDraws, probability: float) -> Ten
 
 
 def keep_off_the_border(boxes: Tensor, eps: float) -> Tensor:
-    """Boxes through logit space and back, clipped as the decoder's own steps clip them."""
-    return inverse_sigmoid(boxes, eps).sigmoid()
+    """Boxes through logit space and back, clipped as the decoder's own steps clip them.
+
+    The sigmoid of :func:`querydet.boxes.inverse_sigmoid` without its logarithm and exponential, which round the last
+    elements of a tensor otherwise than the first ones on some processors (AVX-512). A sum and a quotient round the same
+    everywhere, so that the noise of an image does not depend on its place in the batch.
+    """
+    boxes = boxes.clamp(min=0, max=1)
+    inside = boxes.clamp(min=eps)
+    return inside / (inside + (1 - boxes).clamp(min=eps))
 
 
 @dataclass(frozen=True, slots=True)
