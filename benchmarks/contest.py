@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from querydet.assigners import HungarianAssigner
 from querydet.boxes import cxcywh_to_xyxy, generalized_iou
-from querydet.layers import deformable_attention, multi_scale_deformable_attention
-from querydet.layers.ms_deform_attn_reference import locate_samples, ms_deform_attn_reference, normalize_logits
+from querydet.layers import deformable_attention
 from querydet.memory import peak_memory, reset_peak_memory
+from querydet.ops import multi_scale_deformable_attention
+from querydet.ops.reference import locate_samples, ms_deform_attn_reference, normalize_logits
 from querydet.provenance import provenance
 from querydet.structures import Assignment, PredictionSet, Targets
 

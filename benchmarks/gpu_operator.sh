@@ -72,7 +72,7 @@ leave_out() {
 
 has_kernels() {
     "$PYTHON" -c '
-import sys, torch, querydet.layers
+import sys, torch, querydet.ops
 has = torch._C._dispatch_has_kernel_for_dispatch_key
 sys.exit(not has("querydet::ms_deform_attn_fused_backward", "CUDA"))' 2>/dev/null
 }
@@ -85,7 +85,7 @@ else
     stage build 150 $benchmark env FORCE_CUDA=1 QUERYDET_REQUIRE_EXTENSION=1 "$PYTHON" setup.py build_ext --inplace
 fi
 
-tests="tests/layers/test_ms_deform_attn_cuda_gpu.py tests/layers/test_suppression_gpu.py"
+tests="tests/ops/test_ms_deform_attn_cuda_gpu.py tests/ops/test_suppression_gpu.py"
 if [ -n "$dry" ]; then
     stage tests 120 $benchmark "$PYTHON" -m pytest -q --collect-only -m gpu $tests
 else

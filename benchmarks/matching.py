@@ -31,8 +31,8 @@ from torch import Tensor
 
 from benchmarks import contest
 from querydet.assigners import HungarianAssigner
-from querydet.layers.linear_sum_assignment import linear_sum_assignment
-from querydet.layers.native import MISSING_EXTENSION, cpu_instruction_set
+from querydet.ops.linear_sum_assignment import linear_sum_assignment
+from querydet.ops.native import MISSING_EXTENSION, cpu_instruction_set
 from querydet.structures import Assignment, PredictionSet, QueryGroup, Stage, Targets
 
 ROOT = Path(__file__).resolve().parents[1]

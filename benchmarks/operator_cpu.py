@@ -32,9 +32,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from querydet.layers import fused_deformable_attention, multi_scale_deformable_attention
-from querydet.layers.ms_deform_attn_reference import locate_samples, ms_deform_attn_reference, normalize_logits
-from querydet.layers.native import MISSING_EXTENSION, cpu_instruction_set
+from querydet.ops import fused_deformable_attention, multi_scale_deformable_attention
+from querydet.ops.native import MISSING_EXTENSION, cpu_instruction_set
+from querydet.ops.reference import locate_samples, ms_deform_attn_reference, normalize_logits
 from querydet.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from querydet.layers import fused_deformable_attention, multi_scale_deformable_attention
-from querydet.layers.native import separate_operators
+from querydet.ops import fused_deformable_attention, multi_scale_deformable_attention
+from querydet.ops.native import separate_operators
 
 Shapes = Sequence[tuple[int, int]]
 

@@ -28,8 +28,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from querydet.detector import QueryDetector
-from querydet.layers.ms_deform_attn import OPERATOR as SAMPLING
-from querydet.layers.native import separate_operators
+from querydet.ops.ms_deform_attn import OPERATOR as SAMPLING
+from querydet.ops.native import separate_operators
 
 OPERATOR = f"querydet.{SAMPLING.name}"  # as PyTorch prints it
 

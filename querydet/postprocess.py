@@ -5,7 +5,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from querydet.boxes import cxcywh_to_xyxy
-from querydet.layers.suppression import suppress
+from querydet.ops.suppression import suppress
 
 
 class TopKPostprocess:

@@ -7,8 +7,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from querydet.config import apply_overrides, get_config, load_config
-from querydet.layers import multi_scale_deformable_attention
 from querydet.model_facts import OPERATOR, FlopCount, build_on_meta, count_flops, count_module_flops, count_parameters
+from querydet.ops import multi_scale_deformable_attention
 from tests.models import tiny_config
 
 # Counted on the official implementations (github.com/IDEA-Research/DINO at commit faa8520f,

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from querydet.assigners.costs import focal_cost
 from querydet.assigners.host import HostAssigner, alike
-from querydet.layers.linear_sum_assignment import UnusableCostError, linear_sum_assignment
-from querydet.layers.matching_cost import matching_cost
+from querydet.ops.linear_sum_assignment import UnusableCostError, linear_sum_assignment
+from querydet.ops.matching_cost import matching_cost
 from querydet.structures import Assignment, PredictionSet, Targets
 
 PAIRS_AT_ONCE = {"cpu": 2**17, "cuda": 2**26}  # whose costs are computed together: in the cache, or within the memory

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from querydet.assigners import HungarianAssigner
 from querydet.boxes import cxcywh_to_xyxy
 from querydet.heads import PredictionHeads
-from querydet.layers.matching_cost import matching_cost
 from querydet.losses import JoinedPredictions, MatchedPairs, class_of_queries
 from querydet.normalizers import WeightedQueries
+from querydet.ops.matching_cost import matching_cost
 from querydet.postprocess import TopKPostprocess, make_instances
 from querydet.structures import Branch
 

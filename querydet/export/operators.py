@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torchvision.ops import nms
 
-from querydet.layers import ms_deform_attn, ms_deform_attn_fused
+from querydet.ops import fused, ms_deform_attn
 
 
 def define_suppress(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -32,7 +32,7 @@ def define_suppress(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) ->
 
 DEFINITIONS: Mapping[Any, Callable[..., Any]] = {
     torch.ops.querydet.ms_deform_attn: ms_deform_attn.OPERATOR.define,
-    torch.ops.querydet.ms_deform_attn_fused: ms_deform_attn_fused.OPERATOR.define,
+    torch.ops.querydet.ms_deform_attn_fused: fused.OPERATOR.define,
     torch.ops.querydet.suppress: define_suppress,
 }
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from querydet.layers.ms_deform_attn_fused import fused_deformable_attention
 from querydet.layers.multi_head import check_heads
-from querydet.layers.sampling_operator import LevelShapes, as_level_shapes
+from querydet.ops.fused import fused_deformable_attention
+from querydet.ops.sampling_operator import LevelShapes, as_level_shapes
 
 
 class MultiScaleDeformableAttention(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from querydet.boxes import cxcywh_to_xyxy
-from querydet.layers.suppression import suppress
+from querydet.ops.suppression import suppress
 from querydet.queries.position import BoxEmbedding
 from querydet.selection.content import LearnedContent, ProjectedFeatures
 from querydet.selection.proposals import ProposalHead

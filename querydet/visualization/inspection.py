@@ -13,7 +13,7 @@ from querydet.detector import QueryDetector
 from querydet.evaluation.predictor import run_model
 from querydet.evaluation.queries import QUERIES, QueryRecord, WithQueries, listen
 from querydet.layers import MultiScaleDeformableAttention
-from querydet.layers.ms_deform_attn_reference import locate_samples, normalize_logits
+from querydet.ops.reference import locate_samples, normalize_logits
 from querydet.structures import FeaturePyramid
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from querydet.assigners import HungarianAssigner, hungarian
 from querydet.assigners.costs import focal_cost
 from querydet.boxes import cxcywh_to_xyxy, generalized_iou
-from querydet.layers.matching_cost import giou_cost, l1_cost
+from querydet.ops.matching_cost import giou_cost, l1_cost
 from tests.models import make_predictions, make_targets
 from tests.reference import assignment as reference
 

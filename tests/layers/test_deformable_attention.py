@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from querydet.layers import MultiScaleDeformableAttention, deformable_attention
-from querydet.layers.ms_deform_attn_reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
+from querydet.ops.reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
 
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
 SHAPES = ((6, 9), (3, 5), (2, 2))

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from benchmarks.cuda_resources import find_tool
-from querydet.layers.ms_deform_attn_reference import (
+from querydet.ops.reference import (
     ms_deform_attn_fused_reference,
     ms_deform_attn_fused_reference_backward,
     ms_deform_attn_reference,
     ms_deform_attn_reference_backward,
 )
-from tests.layers.sampling import assert_near, between_pixels, make_inputs
+from tests.ops.sampling import assert_near, between_pixels, make_inputs
 from tests.reference.cuda_emulation import COMPILER, EmulatedKernels
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from querydet.layers.ms_deform_attn_reference import ms_deform_attn_reference, ms_deform_attn_reference_backward
-from querydet.layers.sampling_operator import LevelShapes, SamplingOperator, as_level_shapes
+from querydet.ops.reference import ms_deform_attn_reference, ms_deform_attn_reference_backward
+from querydet.ops.sampling_operator import LevelShapes, SamplingOperator, as_level_shapes
 
 _VALUE_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 

@@ -35,7 +35,7 @@ def ms_deform_attn_reference(
 ) -> Tensor:
     """Samples every level at the given locations and sums the samples with the attention weights.
 
-    Arguments are not checked here: see :func:`querydet.layers.multi_scale_deformable_attention`.
+    Arguments are not checked here: see :func:`querydet.ops.multi_scale_deformable_attention`.
 
     Args:
         value: (B, S, M, D), the pixels of all levels, one level after the other, row by row.

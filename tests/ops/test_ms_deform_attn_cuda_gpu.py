@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from querydet.layers import fused_deformable_attention, multi_scale_deformable_attention
-from querydet.layers.ms_deform_attn_reference import ms_deform_attn_fused_reference
-from tests.layers.sampling import SHAPES, assert_near, between_pixels, make_inputs, run
+from querydet.ops import fused_deformable_attention, multi_scale_deformable_attention
+from querydet.ops.reference import ms_deform_attn_fused_reference
+from tests.ops.sampling import SHAPES, assert_near, between_pixels, make_inputs, run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from querydet.boxes import cxcywh_to_xyxy
-from querydet.layers import native  # loads the extension, if there is one
+from querydet.ops import native  # loads the extension, if there is one
 
 # The same words stand in ops/csrc/schema.cpp: the operator is defined here where it was not built.
 _SCHEMA = (

@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from querydet.layers import fused_deformable_attention, multi_scale_deformable_attention
-from querydet.layers.ms_deform_attn_fused import OPERATOR
-from querydet.layers.ms_deform_attn_reference import (
+from querydet.ops import fused_deformable_attention, multi_scale_deformable_attention
+from querydet.ops.fused import OPERATOR
+from querydet.ops.native import MISSING_EXTENSION, separate_operators
+from querydet.ops.reference import (
     locate_samples,
     ms_deform_attn_fused_reference,
     ms_deform_attn_fused_reference_backward,
     normalize_logits,
 )
-from querydet.layers.native import MISSING_EXTENSION, separate_operators
-from tests.layers.sampling import SHAPES, assert_near
+from tests.ops.sampling import SHAPES, assert_near
 
 needs_extension = pytest.mark.skipif(bool(MISSING_EXTENSION), reason=MISSING_EXTENSION or "is there")
 

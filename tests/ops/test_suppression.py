@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from querydet.layers import suppression as operator
-from querydet.layers.native import MISSING_EXTENSION
-from querydet.layers.suppression import suppress, suppress_reference
+from querydet.ops import suppression as operator
+from querydet.ops.native import MISSING_EXTENSION
+from querydet.ops.suppression import suppress, suppress_reference
 from tests.device import CUDA_KERNELS, ROOT
 from tests.reference.cuda_emulation import COMPILER, EmulatedSuppression
 from tests.reference.suppression import suppress as suppress_one_by_one
@@ -200,7 +200,7 @@ def test_schema_is_the_extensions_and_there_is_a_kernel() -> None:
 
 WITHOUT_EXTENSION = """
 import sys, torch
-from querydet.layers import native, suppression
+from querydet.ops import native, suppression
 assert native.MISSING_EXTENSION, "the extension was loaded"
 boxes, scores = torch.load(sys.argv[1])
 assert suppression.suppress(boxes.to("meta"), scores.to("meta"), 0.5).shape == scores.shape

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from querydet.layers.matching_cost import matching_cost, matching_cost_reference
-from querydet.layers.native import MISSING_EXTENSION
+from querydet.ops.matching_cost import matching_cost, matching_cost_reference
+from querydet.ops.native import MISSING_EXTENSION
 
 WEIGHTS = (5.0, 2.0, 1e-6)
 SHAPES = [(1, 1, 1), (2, 3, 7), (3, 5, 900), (2, 0, 4), (2, 3, 0), (0, 3, 4)]

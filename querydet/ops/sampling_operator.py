@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from querydet.layers.native import MISSING_EXTENSION, say_definition_is_used
+from querydet.ops.native import MISSING_EXTENSION, say_definition_is_used
 
 LevelShapes = tuple[tuple[int, int], ...]
 

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from querydet.layers import multi_scale_deformable_attention
-from querydet.layers.ms_deform_attn_reference import ms_deform_attn_reference, ms_deform_attn_reference_backward
-from tests.layers.sampling import SHAPES, assert_near, between_pixels, make_inputs, run
+from querydet.ops import multi_scale_deformable_attention
+from querydet.ops.reference import ms_deform_attn_reference, ms_deform_attn_reference_backward
+from tests.ops.sampling import SHAPES, assert_near, between_pixels, make_inputs, run
 from tests.reference.ms_deform_attn_loops import ms_deform_attn_loops
 
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from querydet.layers import multi_scale_deformable_attention
-from querydet.layers.ms_deform_attn import OPERATOR
-from querydet.layers.native import MISSING_EXTENSION
-from tests.layers.sampling import SHAPES, assert_near, between_pixels, make_inputs
+from querydet.ops import multi_scale_deformable_attention
+from querydet.ops.ms_deform_attn import OPERATOR
+from querydet.ops.native import MISSING_EXTENSION
+from tests.ops.sampling import SHAPES, assert_near, between_pixels, make_inputs
 
 needs_extension = pytest.mark.skipif(bool(MISSING_EXTENSION), reason=MISSING_EXTENSION or "is there")
 
@@ -150,9 +150,9 @@ def test_autocast_leaves_coordinates_alone():
 WITHOUT_EXTENSION = """
 import logging, torch
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
-from querydet.layers import multi_scale_deformable_attention, native
+from querydet.ops import multi_scale_deformable_attention, native
 assert native.MISSING_EXTENSION, "the extension was loaded"
-from tests.layers.sampling import SHAPES, between_pixels, make_inputs
+from tests.ops.sampling import SHAPES, between_pixels, make_inputs
 value, locations, weights = make_inputs(SHAPES[:2], batch=1, channels=3, queries=3, points=2)
 inputs = tuple(t.requires_grad_() for t in (value, between_pixels(SHAPES[:2], locations), weights))
 function = lambda v, x, w: multi_scale_deformable_attention(v, SHAPES[:2], x, w)

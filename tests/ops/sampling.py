@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from querydet.layers import multi_scale_deformable_attention
+from querydet.ops import multi_scale_deformable_attention
 
 SHAPES = ((5, 4), (3, 6), (1, 1))
 

@@ -13,13 +13,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 
-from querydet.layers import linear_sum_assignment as operator
-from querydet.layers.linear_sum_assignment import (
+from querydet.ops import linear_sum_assignment as operator
+from querydet.ops.linear_sum_assignment import (
     UnusableCostError,
     linear_sum_assignment,
     linear_sum_assignment_reference,
 )
-from querydet.layers.native import MISSING_EXTENSION
+from querydet.ops.native import MISSING_EXTENSION
 
 ROOT = Path(__file__).parents[2]
 needs_extension = pytest.mark.skipif(bool(MISSING_EXTENSION), reason=f"no extension: {MISSING_EXTENSION}")
@@ -180,7 +180,7 @@ torch.save((torch.ops.querydet.cpu_instruction_set(), found, double), sys.argv[3
 
 WITHOUT_EXTENSION = """
 import sys, torch
-from querydet.layers import linear_sum_assignment as operator
+from querydet.ops import linear_sum_assignment as operator
 assert operator.native.MISSING_EXTENSION, "the extension was loaded"
 costs, rows, columns = torch.load(sys.argv[2])
 found = operator.linear_sum_assignment(costs, list(zip(rows, columns)))

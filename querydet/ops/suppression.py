@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from querydet.layers import native  # loads the extension, if there is one
+from querydet.ops import native  # loads the extension, if there is one
 
 OPERATOR = "querydet::suppress"
 # The same words stand in ops/csrc/schema.cpp: the operator is defined here where it was not built.

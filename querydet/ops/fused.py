@@ -14,15 +14,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from querydet.layers.ms_deform_attn import check_companions, check_value, multi_scale_deformable_attention
-from querydet.layers.ms_deform_attn_reference import (
+from querydet.ops.ms_deform_attn import check_companions, check_value, multi_scale_deformable_attention
+from querydet.ops.native import operators_are_fused
+from querydet.ops.reference import (
     locate_samples,
     ms_deform_attn_fused_reference,
     ms_deform_attn_fused_reference_backward,
     normalize_logits,
 )
-from querydet.layers.native import operators_are_fused
-from querydet.layers.sampling_operator import LevelShapes, SamplingOperator, as_level_shapes
+from querydet.ops.sampling_operator import LevelShapes, SamplingOperator, as_level_shapes
 
 
 def fused_deformable_attention(

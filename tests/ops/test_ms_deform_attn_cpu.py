@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from querydet.layers import multi_scale_deformable_attention
-from querydet.layers.ms_deform_attn_reference import ms_deform_attn_reference
-from querydet.layers.native import MISSING_EXTENSION, cpu_instruction_set
-from tests.layers.sampling import assert_near
+from querydet.ops import multi_scale_deformable_attention
+from querydet.ops.native import MISSING_EXTENSION, cpu_instruction_set
+from querydet.ops.reference import ms_deform_attn_reference
+from tests.ops.sampling import assert_near
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_extension = pytest.mark.skipif(bool(MISSING_EXTENSION), reason=MISSING_EXTENSION or "is there")
@@ -23,8 +23,8 @@ needs_compiler = pytest.mark.skipif(
 
 AGREES_WITH_THE_DEFINITION = """
 import sys, torch
-from querydet.layers.native import cpu_instruction_set
-from tests.layers import test_ms_deform_attn as plain, test_ms_deform_attn_fused as fused
+from querydet.ops.native import cpu_instruction_set
+from tests.ops import test_ms_deform_attn as plain, test_fused as fused
 assert cpu_instruction_set() == sys.argv[1], cpu_instruction_set()
 for channels in (5, 24, 32):
     for queries in (1, 40):
@@ -58,7 +58,7 @@ def test_narrower_instruction_sets_agree_with_the_definition(name):
 @needs_extension
 @pytest.mark.skipif(cpu_instruction_set() == "baseline", reason="this processor has no other instruction set")
 def test_unknown_instruction_set_is_named():
-    script = "from querydet.layers.native import cpu_instruction_set; cpu_instruction_set()"
+    script = "from querydet.ops.native import cpu_instruction_set; cpu_instruction_set()"
     with pytest.raises(AssertionError, match="QUERYDET_CPU must be baseline, avx2 or avx512, but is sse9"):
         run(sys.executable, "-c", script, QUERYDET_CPU="sse9")
 
@@ -87,7 +87,7 @@ BUILDS = {  # the kernels of which instruction set are run, by what the build is
 @pytest.mark.parametrize("instruction_set", BUILDS)
 def test_build_for_another_processor(tmp_path, instruction_set):
     tests = build(tmp_path, **BUILDS[instruction_set])
-    script = "from querydet.layers.native import cpu_instruction_set; print(cpu_instruction_set())"
+    script = "from querydet.ops.native import cpu_instruction_set; print(cpu_instruction_set())"
     assert run(sys.executable, "-c", script, cwd=tmp_path).strip() == instruction_set
     assert "passed" in run(*tests, cwd=tmp_path)
 

@@ -13,7 +13,7 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from querydet.layers import native  # loads the extension, if there is one
+from querydet.ops import native  # loads the extension, if there is one
 
 OPERATOR = "querydet::linear_sum_assignment"
 # The same words stand in ops/csrc/schema.cpp: the operator is defined here where it was not built.

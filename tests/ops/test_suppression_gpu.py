@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from querydet.layers.suppression import OPERATOR, suppress, suppress_reference
-from tests.layers.test_suppression import boxes_and_scores, hard_case
+from querydet.ops.suppression import OPERATOR, suppress, suppress_reference
+from tests.ops.test_suppression import boxes_and_scores, hard_case
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
