@@ -24,9 +24,9 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from querydet.dense import ConditionalSelfAttention
+from querydet.modeling.decoder.group_attention import AttentionPlan, FoldedSets, blocked_pairs, plan_attention
+from querydet.modeling.layers.conditional_attention import ConditionalSelfAttention
 from querydet.provenance import provenance
-from querydet.queries.visibility import AttentionPlan, FoldedSets, blocked_pairs, plan_attention
 from querydet.structures import QueryGroup
 
 RESULTS = Path(__file__).resolve().parent / "results" / "group_attention.json"

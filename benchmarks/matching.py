@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import contest
-from querydet.assigners import HungarianAssigner
+from querydet.modeling.assigners import HungarianAssigner
 from querydet.ops.linear_sum_assignment import linear_sum_assignment
 from querydet.ops.native import MISSING_EXTENSION, cpu_instruction_set
 from querydet.structures import Assignment, PredictionSet, QueryGroup, Stage, Targets

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from querydet.detector import QueryDetector
+from querydet.modeling.detector import QueryDetector
 from querydet.structures import PredictionSet
 
 Detect = Callable[[Tensor, Tensor], PredictionSet]

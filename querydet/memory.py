@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from querydet.detector import QueryDetector
+from querydet.modeling.detector import QueryDetector
 from querydet.part_watch import watch_parts
 
 _aten = torch.ops.aten

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
-from querydet.detector import QueryDetector
+from querydet.modeling.detector import QueryDetector
 from querydet.ops.ms_deform_attn import OPERATOR as SAMPLING
 from querydet.ops.native import separate_operators
 

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from querydet.detector import QueryDetector
 from querydet.memory import peak_memory, reset_peak_memory
+from querydet.modeling.detector import QueryDetector
 from querydet.part_watch import watch_parts
 
 INFERENCE = ("preprocess", "backbone", "neck", "encoder", "selection", "decoder", "heads", "postprocess")

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from torch import nn
 
-from querydet.detector import QueryDetector
+from querydet.modeling.detector import QueryDetector
 
 MODULES = ("backbone", "neck", "encoder", "selection", "denoising", "decoder", "heads")
 

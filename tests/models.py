@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from querydet.config import get_config
-from querydet.detector import QueryDetector
+from querydet.modeling.detector import QueryDetector
 from querydet.structures import PredictionSet, QueryGroup, Stage, Targets
 
 COMPOSITIONS = (

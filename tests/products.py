@@ -5,7 +5,7 @@ from detectron2.config import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
-from querydet.detector import padding_mask
+from querydet.modeling.geometry import padding_mask
 from querydet.structures import Branch, Role, Stage
 from tests.models import make_inputs, make_targets
 

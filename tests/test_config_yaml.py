@@ -24,7 +24,7 @@ def write(tmp_path):
         "model: !!python/object/new:subprocess.Popen [['touch', '{mark}']]",
         "model: !!python/object/apply:builtins.open ['{mark}', 'w']",
         "model: !!python/module:os",
-        "model: !!python/object:querydet.losses.L1Loss {weight: 1.0}",
+        "model: !!python/object:querydet.modeling.losses.L1Loss {weight: 1.0}",
         "!!python/object/apply:os.system ['touch {mark}']: 1",
     ],
 )
@@ -60,8 +60,8 @@ def test_names_of_other_things_are_refused(write, name):
         "querydet.data.coco.json.load",
         "torch.nn.functional.torch.load",
         "detectron2.modeling.backbone.resnet.np.load",
-        "querydet.losses",  # a module
-        "querydet.losses.NoSuchLoss",
+        "querydet.modeling.losses",  # a module
+        "querydet.modeling.losses.NoSuchLoss",
         "${other}",
         "",
     ],
@@ -73,7 +73,7 @@ def test_other_targets_are_refused_with_their_place(write, target):
 
 
 def test_a_target_that_is_itself_a_node_is_refused(write):
-    path = write("model: {_target_: {_target_: querydet.losses.L1Loss, weight: 1.0}}")
+    path = write("model: {_target_: {_target_: querydet.modeling.losses.L1Loss, weight: 1.0}}")
     with pytest.raises(ValueError, match="not the name of a class or function"):
         load_yaml(path)
 
@@ -94,7 +94,9 @@ def test_references_and_the_environment_work(write, monkeypatch):
 
 
 def test_known_parts_are_built(write):
-    cfg = load_yaml(write("model: {_target_: querydet.losses.L1Loss, weight: 2.5}\nother: {_target_: torch.nn.ReLU}"))
+    cfg = load_yaml(
+        write("model: {_target_: querydet.modeling.losses.L1Loss, weight: 2.5}\nother: {_target_: torch.nn.ReLU}")
+    )
     assert instantiate(cfg.model).weight == 2.5
     assert not list(instantiate(cfg.other).parameters())
 

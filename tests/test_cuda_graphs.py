@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from querydet.cuda_graphs import Detect, GraphedDetection, use_cuda_graphs
-from querydet.detector import QueryDetector, padding_mask
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.geometry import padding_mask
 from querydet.structures import PredictionSet
 from tests.device import OnDevice, Synchronisations, move
 from tests.models import COMPOSITIONS, make_inputs, tiny_detector

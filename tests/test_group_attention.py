@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from querydet.dense import ConditionalSelfAttention
+from querydet.modeling.layers.conditional_attention import ConditionalSelfAttention
 
 
 @pytest.fixture(scope="module")

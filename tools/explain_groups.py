@@ -28,8 +28,8 @@ from querydet.engine.evaluation import combine
 from querydet.engine.instability import training_assigner
 from querydet.evaluation.groups import count_groups, evaluate_groups, match_groups, predict_groups
 from querydet.evaluation.per_image import image_truth
+from querydet.modeling.selection.grouped import group_name
 from querydet.predictor import Predictor, find_model, read_picture
-from querydet.queries.grouped import group_name
 from querydet.visualization import Panel, save_grid
 from querydet.visualization.drawing import instances_of_record
 from querydet.visualization.groups import draw_group_points, group_colors

@@ -29,7 +29,6 @@ from querydet.checkpoint.atomic import atomic_write
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.weights import find_weights
 from querydet.data.media import find_media
-from querydet.detector import QueryDetector
 from querydet.export.checking import Run, measure
 from querydet.export.checkpoint import export_checkpoint
 from querydet.export.graph import INPUTS, OUTPUTS
@@ -37,6 +36,7 @@ from querydet.export.onnx import OnnxModel, export_onnx, require_onnx
 from querydet.export.operators import DEFINITIONS
 from querydet.export.program import export_program, min_side
 from querydet.export.running import run_program
+from querydet.modeling.detector import QueryDetector
 from querydet.predictor import read_picture
 
 logger = logging.getLogger("querydet.export")

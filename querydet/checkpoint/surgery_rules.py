@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from querydet.layers import MultiScaleDeformableAttention
+from querydet.modeling.layers import MultiScaleDeformableAttention
 
 _CLASS_ROWS = re.compile(
     r"(heads\.(class_heads|one_to_many_heads\.class)\.\d+|selection\.(proposals|extra_proposals\.\d+)\.class_head)"

@@ -1,8 +1,9 @@
 """Gradient accumulation: a process computes its share of a step in several micro-batches, one after the other.
 
 The total batch stays what ``dataloader.train.total_batch_size`` says; only memory changes. What a loss is divided by is
-counted over all micro-batches of all processes before the first of them (`querydet.targets.ObjectCount`), and so is the
-most crowded image, which decides the number of denoising queries: the sum of the gradients is that of the whole batch.
+counted over all micro-batches of all processes before the first of them (`querydet.modeling.targets.ObjectCount`), and
+so is the most crowded image, which decides the number of denoising queries: the sum of the gradients is that of the
+whole batch.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from querydet.targets import OBJECT_COUNT, count_objects
+from querydet.modeling.targets import OBJECT_COUNT, count_objects
 
 Batch = list[dict[str, Any]]
 

@@ -9,9 +9,9 @@ import torch
 from detectron2.utils import comm
 from torch import nn
 
+from querydet.analysis.attention_memory import attention_memory, describe_memory, is_dense
 from querydet.data.augmentation import ResizeShortSide
-from querydet.dense.memory import attention_memory, describe_memory, is_dense
-from querydet.detector import QueryDetector
+from querydet.modeling.detector import QueryDetector
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from querydet.assigners import HungarianAssigner
 from querydet.data.catalog import DetectionDataset
 from querydet.engine.evaluation import Evaluation, evaluate
 from querydet.engine.hooks import EvalHook
 from querydet.engine.sharding import collected_parameters
 from querydet.engine.stopping import StopRequest
 from querydet.evaluation.instability import InstabilityEvaluator
+from querydet.modeling.assigners import HungarianAssigner
 from querydet.structures import Role, Stage
 
 FOLDER = "matching"  # in the output folder, a file for every epoch

@@ -8,10 +8,10 @@ from detectron2.structures import Boxes, Instances
 from omegaconf import DictConfig
 
 from querydet.checkpoint import load_weights
-from querydet.detector import QueryDetector
 from querydet.engine.precision import amp_dtype
 from querydet.engine.training import build_model, build_optimizer
 from querydet.memory import Kept, KeptActivations
+from querydet.modeling.detector import QueryDetector
 from querydet.part_timing import Timing, time_inference, time_training
 from querydet.part_watch import watch_parts
 

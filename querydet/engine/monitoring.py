@@ -23,8 +23,8 @@ import torch
 from detectron2.engine import HookBase
 from torch import nn
 
-from querydet.criterion import Criterion
 from querydet.engine.shared_tensors import whole
+from querydet.modeling.criterion import Criterion
 
 # Belong to the machine, not to the run: two equal runs differ in them.
 MEASURED = ("compute_time", "matching_time", "images_per_second", "memory_mb")

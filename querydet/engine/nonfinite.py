@@ -12,7 +12,7 @@ from torch import nn
 
 from querydet.checkpoint.atomic import atomic_write
 from querydet.engine.shared_tensors import collected, local
-from querydet.targets import count_objects
+from querydet.modeling.targets import count_objects
 
 if TYPE_CHECKING:
     from querydet.engine.trainer import Trainer

@@ -24,10 +24,10 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from querydet.data.catalog import class_names
-from querydet.detector import QueryDetector
 from querydet.engine.evaluation import Evaluation
 from querydet.engine.run_length import RunLength
 from querydet.engine.sharding import collected_parameters
+from querydet.modeling.detector import QueryDetector
 from querydet.visualization import batch_panels, prediction_panels, reference_panels, render_grid
 from querydet.visualization.denoising import LEGEND, denoising_panels
 from querydet.visualization.grids import Panel

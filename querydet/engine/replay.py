@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from querydet.engine.accumulation import split_batch
 from querydet.engine.setup import seed_everything
-from querydet.targets import OBJECT_COUNT, ObjectCount
+from querydet.modeling.targets import OBJECT_COUNT, ObjectCount
 
 KEYS = ("report", "iteration", "rank", "seed", "micro_batches", "amp", "objects", "batch", "model")
 

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from querydet.assigners import HungarianAssigner
-from querydet.boxes import xyxy_to_cxcywh
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.per_image import PerImageEvaluator, image_truth, mean_or_missing, size_groups
 from querydet.evaluation.queries import match_queries, queries_of
+from querydet.modeling.assigners import HungarianAssigner
+from querydet.modeling.boxes import xyxy_to_cxcywh
 
 
 def average_top_distance(distances: Tensor, k: int) -> float:

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from querydet.boxes import box_iou, cxcywh_to_xyxy
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.coco import percent
 from querydet.evaluation.per_image import ImageTruth, PerImageEvaluator, image_truth, mean_or_missing
 from querydet.evaluation.queries import QueryRecord, queries_of
+from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
 
 COUNT = 20  # candidates of an object: MS-DETR, figure 7
 ALPHA = 0.3  # MS-DETR, released code

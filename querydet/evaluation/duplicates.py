@@ -24,7 +24,7 @@ from querydet.evaluation.coco_backend import CocoBackend
 from querydet.evaluation.labelling import Label, check_fraction, label_detections
 from querydet.evaluation.per_image import PerImageEvaluator, check_detections, drop_nonfinite, image_truth
 from querydet.evaluation.queries import QUERIES
-from querydet.postprocess import NMSPostprocess, TopKPostprocess
+from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess
 
 CANDIDATES = 10000  # (query, class) pairs that suppression looks at; released code of DETA
 

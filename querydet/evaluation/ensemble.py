@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
 from querydet.evaluation.labelling import check_fraction
-from querydet.postprocess import NMSPostprocess
+from querydet.modeling.postprocess import NMSPostprocess
 
 
 class OneToOneEnsemble:

@@ -13,11 +13,12 @@ import torch
 from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
-from querydet.assigners import HungarianAssigner
-from querydet.detector import QueryDetector, padding_mask
 from querydet.evaluation.per_image import ImageTruth
 from querydet.evaluation.queries import QueryRecord, match_queries
-from querydet.queries.grouped import group_name
+from querydet.modeling.assigners import HungarianAssigner
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.geometry import padding_mask
+from querydet.modeling.selection.grouped import group_name
 from querydet.structures import PredictionSet
 
 
@@ -42,7 +43,7 @@ def predict_groups(model: QueryDetector, batched_inputs: Sequence[dict[str, Any]
 
     Args:
         model: in evaluation mode.
-        batched_inputs: see :meth:`querydet.detector.QueryDetector.forward`.
+        batched_inputs: see :meth:`querydet.modeling.detector.QueryDetector.forward`.
 
     Raises:
         ValueError: the model has one group, or is in training mode.

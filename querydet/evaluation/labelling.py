@@ -7,8 +7,8 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-from querydet.boxes import box_iou
 from querydet.evaluation.per_image import ImageTruth
+from querydet.modeling.boxes import box_iou
 
 
 class Label(IntEnum):

@@ -9,10 +9,10 @@ import torch
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from torch import Tensor, nn
 
-from querydet.assigners import HungarianAssigner
-from querydet.boxes import xyxy_to_cxcywh
-from querydet.detector import QueryDetector
 from querydet.evaluation.per_image import ImageTruth
+from querydet.modeling.assigners import HungarianAssigner
+from querydet.modeling.boxes import xyxy_to_cxcywh
+from querydet.modeling.detector import QueryDetector
 from querydet.structures import PRIMARY, PredictionSet, QueryGroup, Stage, Targets
 
 QUERIES = "queries"  # key of an output under which its `QueryRecord` is

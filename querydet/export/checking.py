@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from querydet.detector import QueryDetector
 from querydet.export.graph import DetectionGraph, pad_images
 from querydet.export.operators import DEFINITIONS
-from querydet.selection import TopKSelection
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.selection import TopKSelection
 
 SPREAD = 100.0  # times the tolerance: how far queries may move with others whose ranks were swapped; ours
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from querydet.boxes import cxcywh_to_xyxy
-from querydet.dense.no_object import SoftmaxPostprocess, best_queries
-from querydet.postprocess import NMSPostprocess, TopKPostprocess, best_pairs, suppress_pairs
+from querydet.modeling.boxes import cxcywh_to_xyxy
+from querydet.modeling.no_object import SoftmaxPostprocess, best_queries
+from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess, best_pairs, suppress_pairs
 
 
 class FixedDetections(NamedTuple):
@@ -21,7 +21,7 @@ class FixedDetections(NamedTuple):
 
 @singledispatch
 def fixed_size_detections(postprocess: object, logits: Tensor, boxes: Tensor) -> FixedDetections:
-    """What a postprocess of :mod:`querydet.postprocess` detects, as tensors.
+    """What a postprocess of :mod:`querydet.modeling.postprocess` detects, as tensors.
 
     For a postprocess of your own, register a function: ``@fixed_size_detections.register``.
 

@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from querydet.detector import QueryDetector, mask_padding
 from querydet.export.detections import fixed_size_detections
 from querydet.export.operators import PortableOperators
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.geometry import mask_padding
 
 INPUTS = ("images", "sizes")
 OUTPUTS = ("boxes", "scores", "labels", "logits", "query_boxes")

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from querydet.detector import QueryDetector
 from querydet.export.graph import INPUTS, OUTPUTS
 from querydet.export.program import export_program
+from querydet.modeling.detector import QueryDetector
 
 OPSET = 20  # the first whose GridSample says "linear", and which all exporters of torch since 2.11 write
 

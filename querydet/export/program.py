@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from querydet.detector import QueryDetector
 from querydet.export.graph import DetectionGraph, pad_images
+from querydet.modeling.detector import QueryDetector
 
 # Sizes that the trace is made at: unequal and no multiples of anything, so that nothing is taken for a constant.
 _EXAMPLE_SIDES = (229, 283)

@@ -8,7 +8,7 @@ from detectron2.structures import Instances
 
 from querydet.export.checking import Run
 from querydet.export.graph import pad_images
-from querydet.postprocess import make_instances
+from querydet.modeling.postprocess import make_instances
 
 
 def run_program(path: str) -> Run:
@@ -29,7 +29,7 @@ class ExportedDetector:
         self.min_size = min_size
 
     def __call__(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, Instances]]:
-        """Detect; see :meth:`querydet.detector.QueryDetector.forward`."""
+        """Detect; see :meth:`querydet.modeling.detector.QueryDetector.forward`."""
         images, sizes = pad_images([inputs["image"] for inputs in batched_inputs], self.min_size)
         outputs = self.run(images, sizes)
         results = []

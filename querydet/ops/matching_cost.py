@@ -8,7 +8,7 @@ which runs everywhere else, is what it is tested against, bit by bit.
 import torch
 from torch import Tensor
 
-from querydet.boxes import cxcywh_to_xyxy
+from querydet.modeling.boxes import cxcywh_to_xyxy
 from querydet.ops import native  # loads the extension, if there is one
 
 # The same words stand in ops/csrc/schema.cpp: the operator is defined here where it was not built.
@@ -66,8 +66,8 @@ def l1_cost(boxes: Tensor, others: Tensor) -> Tensor:
 def giou_cost(boxes: Tensor, others: Tensor, eps: float) -> Tensor:
     """Negative generalised IoU, (..., T, Q), from boxes (..., Q, 4) and objects (T, 4).
 
-    The numbers of :func:`querydet.boxes.generalized_iou`, coordinate by coordinate: with the four of a box side by
-    side, pairs would be computed two numbers at a time.
+    The numbers of :func:`querydet.modeling.boxes.generalized_iou`, coordinate by coordinate: with the four of a box
+    side by side, pairs would be computed two numbers at a time.
     """
     query, item = _by_query(cxcywh_to_xyxy(boxes)), _by_object(cxcywh_to_xyxy(others))
     widths, hulls = [], []

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from querydet.boxes import cxcywh_to_xyxy
 from querydet.evaluation.candidates import FILE, Candidates
 from querydet.evaluation.per_image import ImageTruth
 from querydet.evaluation.queries import QueryRecord
+from querydet.modeling.boxes import cxcywh_to_xyxy
 from querydet.visualization.drawing import make_visualizer
 from querydet.visualization.grids import CELL_INCHES, DPI, Panel, render
 from querydet.visualization.queries import layer_colors

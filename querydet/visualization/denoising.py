@@ -12,10 +12,10 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-from querydet.boxes import cxcywh_to_xyxy
-from querydet.detector import QueryDetector
-from querydet.queries import ContrastiveDenoising, Denoising, GroupedDenoising
-from querydet.targets import OBJECT_COUNT, ObjectCount, make_targets
+from querydet.modeling.boxes import cxcywh_to_xyxy
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.queries import ContrastiveDenoising, Denoising, GroupedDenoising
+from querydet.modeling.targets import OBJECT_COUNT, ObjectCount, make_targets
 from querydet.visualization.drawing import make_visualizer
 from querydet.visualization.grids import Panel, sample_image
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 
-from querydet.boxes import cxcywh_to_xyxy
 from querydet.evaluation.groups import GroupMatch
+from querydet.modeling.boxes import cxcywh_to_xyxy
 from querydet.visualization.drawing import make_visualizer
 from querydet.visualization.queries import WHITE, Color
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from querydet.detector import QueryDetector
 from querydet.evaluation.predictor import run_model
 from querydet.evaluation.queries import QUERIES, QueryRecord, WithQueries, listen
-from querydet.layers import MultiScaleDeformableAttention
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.layers import MultiScaleDeformableAttention
 from querydet.ops.reference import locate_samples, normalize_logits
 from querydet.structures import FeaturePyramid
 

@@ -13,7 +13,7 @@ from detectron2.data.detection_utils import read_image
 from detectron2.utils.visualizer import Visualizer
 from torch import Tensor, nn
 
-from querydet.boxes import cxcywh_to_xyxy
+from querydet.modeling.boxes import cxcywh_to_xyxy
 from querydet.visualization.drawing import instances_of_record, make_visualizer
 from querydet.visualization.grids import Panel
 from querydet.visualization.inspection import Inspection, check_heads, inspect_image

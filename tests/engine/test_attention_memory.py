@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from querydet.analysis.attention_memory import attention_memory
 from querydet.config import load_config
 from querydet.data.augmentation import detr_train_augmentations
-from querydet.dense.memory import attention_memory
 from querydet.engine import attention_memory as module
 from querydet.engine.attention_memory import largest_batch, report_attention_memory
 from querydet.engine.training import train

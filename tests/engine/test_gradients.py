@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from querydet.engine.accumulation import check_micro_batches, split_batch
-from querydet.targets import OBJECT_COUNT
+from querydet.modeling.targets import OBJECT_COUNT
 from tests.engine.gradients import gradients, in_processes
 from tests.models import COMPOSITIONS, make_inputs
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from querydet.criterion import Criterion, SupervisionRule
 from querydet.data.fingerprint import fingerprint
 from querydet.engine import argument_parser, main, train
 from querydet.engine.monitoring import Timed, part_norms, time_assigners
 from querydet.engine.training import build_train_data
+from querydet.modeling.criterion import Criterion, SupervisionRule
 from querydet.provenance import read_parts
 from tests.engine.conftest import CONFIG, DINO_CONFIG
 from tests.models import make_inputs, tiny_detector

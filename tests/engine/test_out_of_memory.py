@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from querydet.encoder import DeformableEncoder
 from querydet.engine import train
 from querydet.engine.recomputation import recomputing
+from querydet.modeling.encoder.deformable import DeformableEncoder
 from tests.engine.conftest import DINO_CONFIG
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
 from tests.models import tiny_detector

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from querydet.assigners import OneToManyAssigner
 from querydet.evaluation import CandidateEvaluator
 from querydet.evaluation.candidates import rank_candidates
 from querydet.evaluation.per_image import image_truth
 from querydet.evaluation.queries import QueryRecord
+from querydet.modeling.assigners import OneToManyAssigner
 from tests.evaluation.hand_made import in_two_processes, make_dataset, run
 
 LEFT = {"bbox": [0, 0, 100, 100], "area": 10000}  # of an image of 200x100: (0.25, 0.5, 0.5, 1)

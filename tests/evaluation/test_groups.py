@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from querydet.assigners import HungarianAssigner
-from querydet.detector import padding_mask
 from querydet.evaluation.groups import count_groups, evaluate_groups, match_groups, predict_groups
 from querydet.evaluation.per_image import image_truth
+from querydet.modeling.assigners import HungarianAssigner
+from querydet.modeling.geometry import padding_mask
 from tests.models import make_inputs, tiny_detector
 
 INPUTS = make_inputs([(96, 128), (64, 96)])

@@ -11,8 +11,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
-from querydet.detector import QueryDetector
-from querydet.layers import MLP
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.layers import MLP
 from tests.models import tiny_config
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}

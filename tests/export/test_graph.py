@@ -8,9 +8,9 @@ from querydet.export.detections import fixed_size_detections
 from querydet.export.graph import DetectionGraph, pad_images
 from querydet.export.operators import DEFINITIONS, PortableOperators, define_suppress
 from querydet.export.running import ExportedDetector
+from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess
+from querydet.modeling.selection import NMSSelection
 from querydet.ops.suppression import suppress
-from querydet.postprocess import NMSPostprocess, TopKPostprocess
-from querydet.selection import NMSSelection
 from tests.export.detectors import noise, small_detector
 from tests.models import make_predictions
 from tests.ops.test_suppression import boxes_and_scores

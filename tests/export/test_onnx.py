@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from querydet.detector import QueryDetector
-from querydet.encoder import DeformableEncoder
 from querydet.export.checking import measure
 from querydet.export.onnx import OnnxModel, export_onnx
 from querydet.export.program import export_program, min_side
 from querydet.export.running import run_program
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.encoder.deformable import DeformableEncoder
 from tests.export.detectors import noise, small_detector
 
 METHODS = (

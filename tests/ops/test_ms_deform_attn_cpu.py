@@ -73,7 +73,15 @@ def build(folder, **environment):
     command = [sys.executable, "setup.py", "build_ext", "--inplace"]
     run(*command, cwd=folder, QUERYDET_REQUIRE_EXTENSION="1", FORCE_CUDA="0", **environment)
     names = ("test_ms_deform_attn", "test_ms_deform_attn_fused")
-    return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/layers/{n}.py" for n in names)]
+    return [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *(f"tests/modeling/layers/{n}.py" for n in names),
+    ]
 
 
 BUILDS = {  # the kernels of which instruction set are run, by what the build is told

@@ -20,8 +20,8 @@ from torch import Tensor
 from querydet.checkpoint.convert import convert_state_dict, find_sizes, recognise
 from querydet.checkpoint.methods import split_hybrid
 from querydet.checkpoint.verify import GivenMaps
-from querydet.detector import QueryDetector
-from querydet.queries.noised_objects import NoiseDraws
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets
 from tests.parity import models, models_deta, models_dn_detr, models_h_detr, models_ms_detr
 

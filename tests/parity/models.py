@@ -7,7 +7,7 @@ from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
 from querydet.config import get_config
-from querydet.selection import SelectedFeatures
+from querydet.modeling.selection import SelectedFeatures
 
 if TYPE_CHECKING:
     from tests.parity.fixture import Fixture

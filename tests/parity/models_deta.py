@@ -11,9 +11,9 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from querydet.assigners import IoUAssigner
 from querydet.config import get_config
-from querydet.detector import QueryDetector
+from querydet.modeling.assigners import IoUAssigner
+from querydet.modeling.detector import QueryDetector
 from querydet.structures import Assignment, PredictionSet, Stage, Targets
 from tests.parity.models import set_layers, set_losses, set_official
 from tests.parity.models_h_detr import Options

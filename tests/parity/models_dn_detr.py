@@ -6,7 +6,7 @@ import torch
 from omegaconf import DictConfig
 
 from querydet.config import get_config
-from querydet.queries.noised_objects import NoiseDraws
+from querydet.modeling.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets
 from tests.parity.models import set_official
 

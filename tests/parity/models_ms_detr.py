@@ -8,9 +8,9 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from querydet.assigners import OneToManyAssigner
 from querydet.config import get_config
-from querydet.detector import QueryDetector
+from querydet.modeling.assigners import OneToManyAssigner
+from querydet.modeling.detector import QueryDetector
 from querydet.structures import Assignment, PredictionSet, Targets
 from tests.parity.models import set_official
 

@@ -14,15 +14,15 @@ from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from torch import Tensor
 
-from querydet.assigners import HungarianAssigner
 from querydet.checkpoint.pipeline import convert_content
 from querydet.checkpoint.verify import GivenMaps
-from querydet.criterion import SupervisionRule
-from querydet.detector import QueryDetector
-from querydet.losses import FocalLoss, GIoULoss, L1Loss
-from querydet.normalizers import MeanRepeatedObjects
-from querydet.queries.grouped import group_name
-from querydet.queries.visibility import plan_attention
+from querydet.modeling.assigners import HungarianAssigner
+from querydet.modeling.criterion import SupervisionRule
+from querydet.modeling.decoder.group_attention import plan_attention
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
+from querydet.modeling.normalizers import MeanRepeatedObjects
+from querydet.modeling.selection.grouped import group_name
 from querydet.structures import PredictionSet, QueryGroup, Stage
 from tests.parity.fixture import Fixture, recordings
 from tests.parity.test_parity import FORWARD, GRADIENT, assert_close

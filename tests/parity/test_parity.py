@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from querydet.detector import QueryDetector
-from querydet.queries.visibility import blocked_pairs
-from querydet.selection import anchor_tokens
+from querydet.modeling.decoder.group_attention import blocked_pairs
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.selection import anchor_tokens
 from querydet.structures import Branch, PredictionSet, QueryBatch, Role, Stage
 from tests.parity import models_ms_detr
 from tests.parity.fixture import Fixture, available, unsupported

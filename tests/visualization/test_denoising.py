@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from querydet.modeling.targets import make_targets
 from querydet.structures import Role
-from querydet.targets import make_targets
 from querydet.visualization.denoising import NEGATIVE, POSITIVE, denoising_panels, denoising_queries, draw_denoising
 from tests.models import make_inputs, tiny_detector
 

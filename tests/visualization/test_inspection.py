@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from querydet.layers import MultiScaleDeformableAttention
+from querydet.modeling.layers import MultiScaleDeformableAttention
 from querydet.ops import multi_scale_deformable_attention
 from querydet.visualization.inspection import check_heads, inspect_image, listen_sampling
 from tests.models import make_inputs, tiny_detector

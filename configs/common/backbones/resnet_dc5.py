@@ -3,7 +3,7 @@
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.dense import make_dilated_stages
+from querydet.modeling.backbones import make_dilated_stages
 
 backbone = get_config("common/backbones/resnet.py").backbone
 backbone.stages = L(make_dilated_stages)(depth=50, norm="FrozenBN")

@@ -6,15 +6,11 @@ The constants are those of the released code that Group DETR's is a branch of.
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.dense import (
-    ConditionalDecoder,
-    ConditionalDecoderLayer,
-    DenseEncoder,
-    DenseEncoderLayer,
-    PositionalQueries,
-    SingleMapNeck,
-)
-from querydet.layers import SinePositionEmbedding
+from querydet.modeling.decoder import ConditionalDecoder, ConditionalDecoderLayer
+from querydet.modeling.encoder import DenseEncoder, DenseEncoderLayer
+from querydet.modeling.layers import SinePositionEmbedding
+from querydet.modeling.neck import SingleMapNeck
+from querydet.modeling.selection import PositionalQueries
 
 model = get_config("common/models/deformable_detr_one_stage.py").model
 model.backbone.out_features = ["res5"]

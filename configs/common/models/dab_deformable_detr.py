@@ -7,8 +7,8 @@ constants are those of the released code.
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.queries import ScaledBoxPosition
-from querydet.selection import LearnedAnchors
+from querydet.modeling.decoder import ScaledBoxPosition
+from querydet.modeling.selection import LearnedAnchors
 
 model = get_config("common/models/deformable_detr_one_stage.py").model
 model.selection = L(LearnedAnchors)(

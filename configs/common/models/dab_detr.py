@@ -6,14 +6,9 @@ The constants are those of the released code.
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.dense import (
-    ConditionalDecoderLayer,
-    DabDecoder,
-    DenseEncoderLayer,
-    PatternAnchors,
-    ScaledDenseEncoder,
-)
-from querydet.queries import BoxPosition
+from querydet.modeling.decoder import BoxPosition, ConditionalDecoderLayer, DabDecoder
+from querydet.modeling.encoder import DenseEncoderLayer, ScaledDenseEncoder
+from querydet.modeling.selection import PatternAnchors
 
 _deformable = get_config("common/models/dab_deformable_detr.py").model
 

@@ -6,19 +6,18 @@ The constants are those of the released code; where an optional trick of a later
 
 from detectron2.config import LazyCall as L
 
-from querydet.assigners import HungarianAssigner
 from querydet.config import get_config
-from querydet.criterion import Criterion, SupervisionRule
-from querydet.decoder import DecoderLayer, DeformableDecoder
-from querydet.detector import QueryDetector
-from querydet.encoder import DeformableEncoder, EncoderLayer
-from querydet.heads import PredictionHeads
-from querydet.layers import SinePositionEmbedding
-from querydet.losses import FocalLoss, GIoULoss, L1Loss
-from querydet.neck import MultiScaleNeck
-from querydet.postprocess import TopKPostprocess
-from querydet.queries import BoxEmbedding
-from querydet.selection import ProposalHead, TopKSelection
+from querydet.modeling.assigners import HungarianAssigner
+from querydet.modeling.criterion import Criterion, SupervisionRule
+from querydet.modeling.decoder.deformable import DecoderLayer, DeformableDecoder
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.encoder.deformable import DeformableEncoder, EncoderLayer
+from querydet.modeling.heads import PredictionHeads
+from querydet.modeling.layers import SinePositionEmbedding
+from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
+from querydet.modeling.neck import MultiScaleNeck
+from querydet.modeling.postprocess import TopKPostprocess
+from querydet.modeling.selection import BoxEmbedding, ProposalHead, TopKSelection
 
 _assigner = L(HungarianAssigner)(class_weight=2.0, l1_weight=5.0, giou_weight=2.0, alpha=0.25, gamma=2.0, giou_eps=0.0)
 _losses = [

@@ -7,7 +7,7 @@ the plain model.
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.selection import LearnedPoints
+from querydet.modeling.selection import LearnedPoints
 
 model = get_config("common/models/deformable_detr.py").model
 model.selection = L(LearnedPoints)(num_queries=300, embed_dim="${..neck.embed_dim}")

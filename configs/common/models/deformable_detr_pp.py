@@ -6,7 +6,7 @@ The baseline of H-DETR (arXiv 2207.13080, appendix) and MS-DETR, whose released 
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.selection import LearnedContent
+from querydet.modeling.selection import LearnedContent
 
 model = get_config("common/models/deformable_detr.py").model
 model.selection.content = L(LearnedContent)(

@@ -2,17 +2,17 @@
 
 The constants are those of the released code. ``matcher`` does as Detectron2's, with all its consequences: an object
 that overlaps no proposal makes every query positive, and the random cap and K limit the damage. Training without random
-draws and without that: ``positive_fraction=None`` and ``querydet.assigners.selection.ThresholdMatcher``.
+draws and without that: ``positive_fraction=None`` and ``querydet.modeling.assigners.ranking.ThresholdMatcher``.
 """
 
 from detectron2.config import LazyCall as L
 
-from querydet.assigners import IoUAssigner
-from querydet.assigners.selection import OverlapMatcher
 from querydet.config import get_config
-from querydet.meta_arch import DETA
-from querydet.postprocess import NMSPostprocess
-from querydet.selection import NMSSelection
+from querydet.modeling.assigners import IoUAssigner
+from querydet.modeling.assigners.ranking import OverlapMatcher
+from querydet.modeling.meta_arch import DETA
+from querydet.modeling.postprocess import NMSPostprocess
+from querydet.modeling.selection import NMSSelection
 
 model = get_config("common/models/deta_baseline.py").model
 model._target_ = DETA

@@ -6,7 +6,7 @@ The constants are those of the released code. The content of a query is that of 
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.selection import ProjectedFeatures
+from querydet.modeling.selection import ProjectedFeatures
 
 model = get_config("common/models/deformable_detr.py").model
 model.neck.num_levels = 5

@@ -8,7 +8,7 @@ best tokens of the dense encoder, assigned one to one there, and their classes h
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.dense import DetrDecoder, DetrDecoderLayer
+from querydet.modeling.decoder import DetrDecoder, DetrDecoderLayer
 
 _deta = get_config("common/models/deta.py").model
 _two_stage = get_config("common/models/deformable_detr.py").model

@@ -6,17 +6,11 @@ The constants are those of the released code.
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.criterion import Criterion, SupervisionRule
-from querydet.dense import (
-    DetrDecoder,
-    DetrDecoderLayer,
-    LearnedPositions,
-    NoObjectHeads,
-    SoftmaxHungarianAssigner,
-    SoftmaxLoss,
-    SoftmaxPostprocess,
-)
-from querydet.losses import GIoULoss, L1Loss
+from querydet.modeling.criterion import Criterion, SupervisionRule
+from querydet.modeling.decoder import DetrDecoder, DetrDecoderLayer
+from querydet.modeling.losses import GIoULoss, L1Loss
+from querydet.modeling.no_object import NoObjectHeads, SoftmaxHungarianAssigner, SoftmaxLoss, SoftmaxPostprocess
+from querydet.modeling.selection import LearnedPositions
 
 model = get_config("common/models/conditional_detr.py").model
 model.selection = L(LearnedPositions)(num_queries=100, embed_dim="${..neck.embed_dim}", repeats=1)

@@ -6,13 +6,14 @@ stands: box noise 1.0 (the 0.4 of table 8 is a misprint by the authors' own word
 
 from detectron2.config import LazyCall as L
 
-from querydet.assigners import HungarianAssigner, KnownAssigner
 from querydet.config import get_config
-from querydet.criterion import Criterion, SupervisionRule
-from querydet.losses import FocalLoss, GIoULoss, L1Loss
-from querydet.meta_arch import DINO
-from querydet.queries import BoxPosition, ContrastiveDenoising
-from querydet.selection import LearnedContent
+from querydet.modeling.assigners import HungarianAssigner, KnownAssigner
+from querydet.modeling.criterion import Criterion, SupervisionRule
+from querydet.modeling.decoder import BoxPosition
+from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
+from querydet.modeling.meta_arch import DINO
+from querydet.modeling.queries import ContrastiveDenoising
+from querydet.modeling.selection import LearnedContent
 
 _assigner = L(HungarianAssigner)(class_weight=2.0, l1_weight=5.0, giou_weight=2.0, alpha=0.25, gamma=2.0, giou_eps=1e-6)
 _losses = [

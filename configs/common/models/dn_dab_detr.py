@@ -5,7 +5,7 @@ all matching queries, which is the one pattern of ``model.selection`` here.
 """
 
 from querydet.config import get_config
-from querydet.meta_arch import DNDETR
+from querydet.modeling.meta_arch import DNDETR
 
 _deformable = get_config("common/models/dn_detr.py").model
 

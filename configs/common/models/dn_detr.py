@@ -5,11 +5,11 @@ The constants are those of the released code, model "DN-DAB-Deformable-DETR".
 
 from detectron2.config import LazyCall as L
 
-from querydet.assigners import KnownAssigner
 from querydet.config import get_config
-from querydet.criterion import SupervisionRule
-from querydet.meta_arch import DNDETR
-from querydet.queries import Denoising
+from querydet.modeling.assigners import KnownAssigner
+from querydet.modeling.criterion import SupervisionRule
+from querydet.modeling.meta_arch import DNDETR
+from querydet.modeling.queries import Denoising
 
 model = get_config("common/models/dab_deformable_detr.py").model
 model._target_ = DNDETR

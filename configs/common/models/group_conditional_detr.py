@@ -3,9 +3,9 @@
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.dense import GroupedPositionalQueries
-from querydet.meta_arch import GroupDETR
-from querydet.normalizers import MeanRepeatedObjects
+from querydet.modeling.meta_arch import GroupDETR
+from querydet.modeling.normalizers import MeanRepeatedObjects
+from querydet.modeling.selection import GroupedPositionalQueries
 
 model = get_config("common/models/conditional_detr.py").model
 model._target_ = GroupDETR

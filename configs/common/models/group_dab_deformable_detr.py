@@ -1,8 +1,8 @@
 """Group DETR (arXiv 2207.13085) on DAB-Deformable-DETR: 11 groups of learned boxes in training, one at inference."""
 
 from querydet.config import get_config
-from querydet.meta_arch import GroupDETR
-from querydet.queries import GroupedLearnedAnchors
+from querydet.modeling.meta_arch import GroupDETR
+from querydet.modeling.selection import GroupedLearnedAnchors
 
 model = get_config("common/models/dab_deformable_detr.py").model
 model._target_ = GroupDETR

@@ -7,8 +7,9 @@ DINO's own denoising part instead, only the primary group has them.
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.meta_arch import GroupDETR
-from querydet.queries import GroupedDenoising, GroupedTopKSelection
+from querydet.modeling.meta_arch import GroupDETR
+from querydet.modeling.queries import GroupedDenoising
+from querydet.modeling.selection import GroupedTopKSelection
 
 model = get_config("common/models/dino.py").model
 model._target_ = GroupDETR

@@ -5,8 +5,8 @@ groups of queries have them.
 """
 
 from querydet.config import get_config
-from querydet.dense import GroupedPatternAnchors
-from querydet.meta_arch import GroupDETR
+from querydet.modeling.meta_arch import GroupDETR
+from querydet.modeling.selection import GroupedPatternAnchors
 
 model = get_config("common/models/dn_dab_detr.py").model
 model._target_ = GroupDETR

@@ -7,8 +7,9 @@ groups of queries have them; with DN-DETR's own denoising part instead, only the
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.meta_arch import GroupDETR
-from querydet.queries import GroupedDenoising, GroupedLearnedAnchors
+from querydet.modeling.meta_arch import GroupDETR
+from querydet.modeling.queries import GroupedDenoising
+from querydet.modeling.selection import GroupedLearnedAnchors
 
 model = get_config("common/models/dn_detr.py").model
 model._target_ = GroupDETR

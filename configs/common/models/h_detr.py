@@ -3,9 +3,8 @@
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.normalizers import MeanRepeatedObjects
-from querydet.queries import HybridTopKSelection
-from querydet.selection import LearnedContent
+from querydet.modeling.normalizers import MeanRepeatedObjects
+from querydet.modeling.selection import HybridTopKSelection, LearnedContent
 
 model = get_config("common/models/deformable_detr_pp.py").model
 model.selection._target_ = HybridTopKSelection

@@ -6,13 +6,13 @@ one-to-many ones; the encoder is matched by its anchors alone; at most a quarter
 
 from detectron2.config import LazyCall as L
 
-from querydet.assigners import HungarianAssigner, OneToManyAssigner
 from querydet.config import get_config
-from querydet.criterion import Criterion, SupervisionRule
-from querydet.layers import FeedForward
-from querydet.losses import FocalLoss, GIoULoss, L1Loss
-from querydet.meta_arch import MSDETR
-from querydet.read_out import OneToManyReadOut
+from querydet.modeling.assigners import HungarianAssigner, OneToManyAssigner
+from querydet.modeling.criterion import Criterion, SupervisionRule
+from querydet.modeling.decoder.one_to_many import OneToManyReadOut
+from querydet.modeling.layers import FeedForward
+from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
+from querydet.modeling.meta_arch import MSDETR
 
 
 def _losses(class_weight):

@@ -4,7 +4,7 @@ Not released; placement (c) and the assignment of the released models.
 """
 
 from querydet.config import get_config
-from querydet.meta_arch import MSDETR
+from querydet.modeling.meta_arch import MSDETR
 
 _ms_detr = get_config("common/models/ms_detr.py").model
 

@@ -6,9 +6,9 @@ the DINO code base: its positional queries stay those of the first boxes.
 
 from detectron2.config import LazyCall as L
 
-from querydet.assigners import KnownAssigner
 from querydet.config import get_config
-from querydet.criterion import SupervisionRule
+from querydet.modeling.assigners import KnownAssigner
+from querydet.modeling.criterion import SupervisionRule
 
 model = get_config("common/models/ms_detr.py").model
 model.selection.num_queries = 900

@@ -4,7 +4,7 @@ The paper's table 2 does it on the dense DN-DETR; this is the deformable one.
 """
 
 from querydet.config import get_config
-from querydet.meta_arch import MSDETR
+from querydet.modeling.meta_arch import MSDETR
 
 _ms = get_config("common/models/ms_detr.py").model
 

@@ -6,7 +6,7 @@ either: here each group has a proposal head of its own, as in Group DETR.
 """
 
 from querydet.config import get_config
-from querydet.queries import GroupedTopKSelection
+from querydet.modeling.selection import GroupedTopKSelection
 
 model = get_config("common/models/ms_detr.py").model
 model.selection._target_ = GroupedTopKSelection

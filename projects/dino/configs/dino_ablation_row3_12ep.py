@@ -2,7 +2,7 @@
 
 from detectron2.config import LazyCall as L
 
-from querydet.selection import SelectedFeatures
+from querydet.modeling.selection import SelectedFeatures
 
 from .dino_ablation_row4_12ep import dataloader, lr_multiplier, model, optimizer, train
 

@@ -2,8 +2,8 @@
 
 from detectron2.config import LazyCall as L
 
-from querydet.detector import QueryDetector
-from querydet.queries import Denoising
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.queries import Denoising
 
 from .dino_r50_4scale_12ep import dataloader, lr_multiplier, model, optimizer, train
 

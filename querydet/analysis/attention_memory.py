@@ -1,0 +1,78 @@
+"""How much memory dense attention takes: every token attends to every other one, so that it grows with the image's area
+squared.
+
+Only the maps of attention weights are estimated, (B, M, rows, S) numbers for each layer: rows are tokens in the
+encoder and queries in the decoder. A training step keeps them for the backward pass where PyTorch computes
+``scaled_dot_product_attention`` by its plain formula (with dropout on the CPU, or when no other kernel takes the
+mask); its fused kernels keep none of them. With activation checkpointing only one layer's are there at a time.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from querydet.modeling.decoder.dense import ConditionalDecoder, DetrDecoder
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.encoder.dense import DenseEncoder
+
+BYTES = 4  # of a number in float32
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionMemory:
+    """Bytes of the attention maps of a training step."""
+
+    tokens: int  # S, of the largest image
+    queries: int  # of all groups, without denoising ones, whose number depends on the objects
+    encoder: int
+    decoder: int  # the cross-attention alone: maps among queries do not grow with the image
+
+    @property
+    def total(self) -> int:
+        """Of encoder and decoder."""
+        return self.encoder + self.decoder
+
+
+def is_dense(model: nn.Module) -> bool:
+    """Whether a model is a detector with dense attention to tokens."""
+    if not isinstance(model, QueryDetector):
+        return False
+    return isinstance(model.encoder, DenseEncoder) or isinstance(model.decoder, DetrDecoder | ConditionalDecoder)
+
+
+def attention_memory(model: QueryDetector, height: int, width: int, batch_size: int) -> AttentionMemory:
+    """Estimate the attention maps of a training step.
+
+    Args:
+        model: a detector; parts of it that attend to a few points count nothing.
+        height, width: of the padded batch, in pixels.
+        batch_size: images of it, in one process.
+
+    Raises:
+        ValueError: a size or the batch is not positive.
+    """
+    if min(height, width, batch_size) < 1:
+        raise ValueError(f"height, width and batch_size must be positive, found {height}, {width} and {batch_size}")
+    (source,) = model.neck.in_channels
+    stride = model.backbone.output_shape()[source].stride
+    tokens = -(-height // stride) * -(-width // stride)
+    queries = int(model.selection.num_queries) * int(getattr(model.selection, "num_groups", 1))
+    maps = {"encoder": 0, "decoder": 0}
+    for part, rows, attention in (("encoder", tokens, "attention"), ("decoder", queries, "cross_attention")):
+        module = getattr(model, part)
+        if isinstance(module, DenseEncoder | DetrDecoder | ConditionalDecoder):
+            layers = 1 if module.activation_checkpointing else len(module.layers)
+            heads = getattr(module.layers[0], attention).num_heads
+            maps[part] = layers * batch_size * heads * rows * tokens * BYTES
+    return AttentionMemory(tokens, queries, maps["encoder"], maps["decoder"])
+
+
+def describe_memory(found: AttentionMemory, height: int, width: int, batch_size: int) -> str:
+    """The estimate in words."""
+    mib = 2**20
+    return (
+        f"Dense attention: images of up to {height}x{width} pixels have {found.tokens} tokens; the attention maps of a "
+        f"step with {batch_size} of them in a process would take {found.total / mib:,.0f} MiB in float32 (encoder "
+        f"{found.encoder / mib:,.0f}, decoder {found.decoder / mib:,.0f}), which fused kernels of "
+        "scaled_dot_product_attention do not keep and the plain one does"
+    )

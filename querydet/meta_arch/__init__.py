@@ -1,9 +1,0 @@
-"""The named meta-architectures, in Detectron2's ``META_ARCH_REGISTRY``."""
-
-from querydet.meta_arch.deta import DETA
-from querydet.meta_arch.dino import DINO
-from querydet.meta_arch.dn_detr import DNDETR
-from querydet.meta_arch.group_detr import GroupDETR
-from querydet.meta_arch.ms_detr import MSDETR
-
-__all__ = ["DETA", "DINO", "DNDETR", "MSDETR", "GroupDETR"]

@@ -1,0 +1,125 @@
+"""One-to-many assignment by overlap, as detectors before DETR do it (DETA, arXiv 2212.06137, equations 2 and 3).
+
+A query belongs to the object that its *first* box overlaps most: the anchor of a token in the first stage, the proposal
+that a decoder query starts from in the second, where the same pairs serve all layers
+(``SupervisionRule(assign_once=True)``). Predictions play no part.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from detectron2.modeling.sampling import subsample_labels
+from torch import Tensor
+
+from querydet.modeling.assigners.host import HostAssigner
+from querydet.modeling.assigners.ranking import Matcher, Ranking
+from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
+from querydet.structures import Assignment, PredictionSet, Targets
+
+BACKGROUND = 0  # label of a query that overlaps no object enough; 1 is positive, -1 is neither
+
+
+class IoUAssigner(HostAssigner):
+    """Gives every object the queries that start nearest to it, a few at most ("object balancing").
+
+    Where paper and released code differ, this is the code: an object with c positive queries gets its min(c, K) best
+    ones *of all queries*, so that a query may serve two objects, with the class of the later one; the random cap comes
+    before that and decides how many, not which.
+
+    Args:
+        matcher: IoU (T, Q) to the best object and the label of each query, such as Detectron2's ``Matcher``, which with
+            ``allow_low_quality_matches`` makes positive *every* query that has an object's highest IoU (for an object
+            that overlaps nothing, that is all of them), or ``ThresholdMatcher``, which makes positive one of them. A
+            label of -1 only keeps a query out of the drawn background, which no loss reads: queries without a pair are
+            background.
+        max_queries: K, the most queries of an object; 4 in the paper.
+        positive_fraction: of the samples; at most so many positives of an image are kept, drawn at random. None: all,
+            and nothing is drawn.
+        num_samples: of an image, for ``positive_fraction``; None: as many as there are queries. The released code has
+            256 and a half of them in the first stage, all queries and a quarter of them in the second.
+        iou_eps: added to the union; 0 in the released code, 1e-6 in detrex.
+
+    Raises:
+        ValueError: for a number out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        matcher: Matcher,
+        max_queries: int = 4,
+        positive_fraction: float | None = None,
+        num_samples: int | None = None,
+        iou_eps: float = 0.0,
+    ) -> None:
+        if max_queries < 1 or (num_samples is not None and num_samples < 1):
+            raise ValueError(f"max_queries and num_samples must be at least 1, found {max_queries} and {num_samples}")
+        if positive_fraction is not None and not 0 < positive_fraction <= 1:
+            raise ValueError(f"positive_fraction must be in (0, 1] or None, found {positive_fraction}")
+        self.matcher = matcher
+        self.max_queries = max_queries
+        self.positive_fraction = positive_fraction
+        self.num_samples = num_samples
+        self.iou_eps = iou_eps
+
+    def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
+        """The ranking of each set and image.
+
+        Raises:
+            ValueError: when the queries start from points, which overlap nothing.
+        """
+        measured: list[Tensor] = []
+        for each in predictions:
+            if each.start_boxes.shape[-1] != 4:
+                raise ValueError(
+                    f"{each.describe()} start from points, which have no IoU with an object: select proposals "
+                    "(model.selection), or assign by predictions"
+                )
+            for start_boxes, gt_boxes in zip(each.start_boxes, targets.boxes, strict=True):
+                iou = self.iou(start_boxes, gt_boxes)
+                measured += Ranking.of(iou, self.matcher, self.max_queries).tensors()
+        return tuple(measured)
+
+    def decide(
+        self, measured: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
+    ) -> list[tuple[Assignment, ...]]:
+        """The queries of each image, in rising order of the object and falling order of the IoU."""
+        left = iter(measured)
+        return [
+            tuple(self._choose(Ranking(next(left), next(left), next(left), next(left)), seed) for seed in targets.seeds)
+            for _ in predictions
+        ]
+
+    def iou(self, start_boxes: Tensor, gt_boxes: Tensor) -> Tensor:
+        """Overlap (T, Q) of the objects (T, 4) and the boxes (Q, 4) of an image."""
+        return box_iou(cxcywh_to_xyxy(gt_boxes)[:, None], cxcywh_to_xyxy(start_boxes)[None], self.iou_eps)
+
+    def _choose(self, ranking: Ranking, seed: int | None) -> Assignment:
+        positive = ranking.label == 1
+        if self.positive_fraction is not None and not ranking.is_empty:
+            positive = self._sample(ranking.label, seed)
+        queries, objects, _ = ranking.choose(positive)
+        return Assignment(queries=queries, objects=objects)
+
+    def _sample(self, labels: Tensor, seed: int | None) -> Tensor:
+        """Which of the positives (Q,) to keep, drawn on the CPU, so that it does not depend on the device."""
+        assert self.positive_fraction is not None
+        num_samples = len(labels) if self.num_samples is None else self.num_samples
+        with _drawing_from(seed):
+            positive, _ = subsample_labels(labels.to(torch.int8), num_samples, self.positive_fraction, BACKGROUND)
+        return torch.zeros_like(labels, dtype=torch.bool).index_fill(0, positive, True)
+
+
+@contextmanager
+def _drawing_from(seed: int | None) -> Iterator[None]:
+    """Let the CPU's default generator start from a seed for a while; None: leave it alone.
+
+    Detectron2's sampler draws from that generator and takes no other.
+    """
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

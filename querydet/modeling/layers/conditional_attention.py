@@ -1,0 +1,105 @@
+"""Attention whose contents and positions have projections of their own (Conditional DETR, arXiv 2108.06152, section 3).
+
+Letters: B images, Q queries, S tokens, C width, M heads.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from querydet.modeling.layers import check_heads
+from querydet.structures import FeaturePyramid
+
+
+class _Heads(nn.Module):
+    """What both attentions share.
+
+    Args:
+        embed_dim: width C, a multiple of ``num_heads``.
+        num_heads: M.
+        dropout: of the attention weights.
+
+    Raises:
+        ValueError: C is not a multiple of M.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        check_heads(embed_dim, num_heads)
+        self.num_heads, self.dropout = num_heads, dropout
+        self.query_content, self.key_content, self.value = (nn.Linear(embed_dim, embed_dim) for _ in range(3))
+        self.output = nn.Linear(embed_dim, embed_dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier weights, as the released code gives every matrix of its transformers."""
+        for child in self.children():
+            assert isinstance(child, nn.Linear)
+            nn.init.xavier_uniform_(child.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def split(self, values: Tensor) -> Tensor:
+        """(B, n, C) as (B, M, n, C / M)."""
+        return values.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
+        """Mix values (B, M, n, d) by queries and keys (B, M, n, e), and project: (B, n, C)."""
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+class ConditionalSelfAttention(_Heads):
+    """Attention among queries: projected contents and projected positions are added."""
+
+    def __init__(self, embed_dim: int = 256, num_heads: int = 8, dropout: float = 0.0) -> None:
+        super().__init__(embed_dim, num_heads, dropout)
+        self.query_position, self.key_position = (nn.Linear(embed_dim, embed_dim) for _ in range(2))
+        self.reset_parameters()
+
+    def forward(self, position: Tensor, content: Tensor, blocked: Tensor | None = None) -> Tensor:
+        """The update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C).
+
+        Args:
+            position: of the queries.
+            content: of the queries.
+            blocked: (Q, Q) bool, True where the row may not attend to the column.
+        """
+        query = self.query_content(content) + self.query_position(position)
+        key = self.key_content(content) + self.key_position(position)
+        visible = None if blocked is None else ~blocked
+        return self.attend(self.split(query), self.split(key), self.split(self.value(content)), visible)
+
+
+class ConditionalCrossAttention(_Heads):
+    """Attention of queries to tokens: each head compares contents and positions side by side (section 3.3).
+
+    Args:
+        embed_dim: width C.
+        num_heads: M.
+        dropout: of the attention weights.
+        first: of the first layer, where contents know nothing yet, and positions are added to them too.
+    """
+
+    def __init__(self, embed_dim: int = 256, num_heads: int = 8, dropout: float = 0.0, first: bool = True) -> None:
+        super().__init__(embed_dim, num_heads, dropout)
+        self.key_position, self.query_sine = (nn.Linear(embed_dim, embed_dim) for _ in range(2))
+        self.query_position = nn.Linear(embed_dim, embed_dim) if first else None
+        self.reset_parameters()
+
+    def forward(self, content: Tensor, position: Tensor, sine: Tensor, memory: FeaturePyramid) -> Tensor:
+        """The update (B, Q, C).
+
+        Args:
+            content: (B, Q, C).
+            position: (B, Q, C), of the queries; read by the first layer alone.
+            sine: (B, Q, C), embedded reference points, scaled by what the content asks for.
+            memory: encoded tokens.
+        """
+        key_position = self.key_position(memory.position)
+        query, key = self.query_content(content), self.key_content(memory.tokens)
+        if self.query_position is not None:
+            query, key = query + self.query_position(position), key + key_position
+        queries = torch.cat([self.split(query), self.split(self.query_sine(sine))], dim=-1)
+        keys = torch.cat([self.split(key), self.split(key_position)], dim=-1)
+        return self.attend(queries, keys, self.split(self.value(memory.tokens)), ~memory.padding[:, None, None])

@@ -1,0 +1,9 @@
+"""The named meta-architectures, in Detectron2's ``META_ARCH_REGISTRY``."""
+
+from querydet.modeling.meta_arch.deta import DETA
+from querydet.modeling.meta_arch.dino import DINO
+from querydet.modeling.meta_arch.dn_detr import DNDETR
+from querydet.modeling.meta_arch.group_detr import GroupDETR
+from querydet.modeling.meta_arch.ms_detr import MSDETR
+
+__all__ = ["DETA", "DINO", "DNDETR", "MSDETR", "GroupDETR"]

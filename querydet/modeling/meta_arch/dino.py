@@ -1,0 +1,38 @@
+"""DINO: DETR with Improved deNoising anchOr boxes (arXiv 2203.03605)."""
+
+from typing import Any
+
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.meta_arch.requirements import require_parts
+from querydet.modeling.queries import ContrastiveDenoising
+from querydet.modeling.selection import LearnedContent, TopKSelection
+
+
+@META_ARCH_REGISTRY.register()
+class DINO(QueryDetector):
+    """The detector with the three ideas of DINO.
+
+    * Contrastive denoising (section 3.3): training adds queries that start from noised objects, positive ones to
+      reconstruct the object and negative ones to be rejected: :class:`querydet.modeling.queries.ContrastiveDenoising`.
+    * Mixed query selection (section 3.4): the boxes of the queries come from the encoder's best tokens, their content
+      is learned: :class:`querydet.modeling.selection.TopKSelection` with a learned content.
+    * Look forward twice (section 3.5): the loss of a layer also trains the box step of the layer before it:
+      ``decoder.look_forward_twice``.
+
+    Everything else is shared with the other methods, and none of it is overridden here.
+    """
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        require_parts(
+            self,
+            {
+                "contrastive denoising (model.denoising)": isinstance(self.denoising, ContrastiveDenoising),
+                "mixed query selection (model.selection with a learned content)": (
+                    isinstance(self.selection, TopKSelection) and isinstance(self.selection.content, LearnedContent)
+                ),
+                "looking forward twice (model.decoder.look_forward_twice)": self.decoder.look_forward_twice,
+            },
+        )

@@ -1,0 +1,33 @@
+"""Group DETR: fast DETR training with group-wise one-to-many assignment (arXiv 2207.13085)."""
+
+from typing import Any
+
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from querydet.modeling.detector import QueryDetector
+from querydet.modeling.meta_arch.requirements import require_parts
+from querydet.modeling.selection import GroupedAnchors, GroupedPositions, GroupedTopKSelection
+
+
+@META_ARCH_REGISTRY.register()
+class GroupDETR(QueryDetector):
+    """The detector with the idea of Group DETR.
+
+    * Group-wise one-to-many assignment (section 3.2): training runs K groups of queries through the same decoder, and
+      each finds every object with one of its queries, so that an object trains K queries without their competing.
+    * Separate self-attention (section 3.2): groups do not see each other, or duplicates would be suppressed across
+      groups: :func:`querydet.modeling.decoder.group_attention.plan_attention` folds the groups into the batch.
+    * The loss is the mean over the groups (equation 7): ``divisor`` of each group.
+
+    Inference runs the primary group alone. The groups come from
+    :class:`querydet.modeling.selection.GroupedTopKSelection`, or from
+    :class:`querydet.modeling.selection.GroupedLearnedAnchors` where there is no first stage; with dense attention from
+    :class:`querydet.modeling.selection.GroupedPositionalQueries` and the like. Everything else is shared with the other
+    methods, and none of it is overridden here.
+    """
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        kinds = GroupedTopKSelection | GroupedAnchors | GroupedPositions
+        several = isinstance(self.selection, kinds) and self.selection.num_groups > 1
+        require_parts(self, {"groups of queries (model.selection with num_groups of at least 2)": several})

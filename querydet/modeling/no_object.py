@@ -1,0 +1,142 @@
+"""Classification with "no object" as one more class: DETR's (arXiv 2005.12872, section 3.1).
+
+A query has K + 1 outputs and their softmax says what it is; all later papers have K independent sigmoids. A softmax
+does not change when a number is taken off all of its outputs, so that here predictions hold K logits like everybody
+else's, each less that of no object: ``softmax([logits, 0])`` is DETR's. (The sigmoid of such a logit is the
+probability of the class against no object alone; measures that know nothing of softmax read that.)
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from querydet.modeling.assigners import HungarianAssigner
+from querydet.modeling.boxes import cxcywh_to_xyxy
+from querydet.modeling.heads import PredictionHeads
+from querydet.modeling.losses import JoinedPredictions, MatchedPairs, class_of_queries
+from querydet.modeling.normalizers import WeightedQueries
+from querydet.modeling.postprocess import TopKPostprocess, make_instances
+from querydet.ops.matching_cost import matching_cost
+from querydet.structures import Branch
+
+SOFTMAX = "softmax"  # how parts say that they are made for such logits
+
+
+def class_log_probabilities(logits: Tensor) -> Tensor:
+    """Log-probabilities (..., K + 1) of the classes and, last, of no object, from logits (..., K)."""
+    return F.pad(logits, (0, 1)).log_softmax(-1)
+
+
+class NoObjectHeads(PredictionHeads):
+    """Heads with an output for no object, and the initial weights of torch's layers, as DETR has them.
+
+    Args:
+        num_classes: K; class heads have K + 1 outputs.
+        others: see :class:`querydet.modeling.heads.PredictionHeads`.
+    """
+
+    scores = SOFTMAX
+
+    def __init__(self, *, num_classes: int, **others: Any) -> None:
+        super().__init__(num_classes=num_classes + 1, **others)
+        for heads in (self.class_heads, self.box_heads):
+            for module in heads[0].modules():
+                if isinstance(module, nn.Linear):
+                    module.reset_parameters()
+            for other in heads[1:]:
+                other.load_state_dict(heads[0].state_dict())
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return super().num_classes - 1
+
+    def classify(self, layer: int, hidden: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
+        """Class logits (B, Q, K) of a layer, less that of no object, at least float32."""
+        outputs = super().classify(layer, hidden, branch)
+        return outputs[..., :-1] - outputs[..., -1:]
+
+
+class SoftmaxLoss:
+    """Cross-entropy over the K classes and no object, which is the class of unassigned queries and counts less.
+
+    Divided by the weight of all queries, not by the number of objects (released code): see
+    :class:`querydet.modeling.normalizers.WeightedQueries`. Ignored queries have no loss.
+
+    Args:
+        weight: factor of the term.
+        background: weight of a query without an object; 0.1 in the paper.
+    """
+
+    name = "class"
+    scores = SOFTMAX
+
+    def __init__(self, *, weight: float, background: float = 0.1) -> None:
+        self.weight, self.background = weight, background
+        self.normalizer = WeightedQueries(background)
+
+    def __call__(self, predictions: JoinedPredictions, matched: MatchedPairs) -> Tensor:
+        """Of each query (B, Q)."""
+        labels = class_of_queries(predictions.logits, matched)
+        loss = -class_log_probabilities(predictions.logits).gather(2, labels[..., None]).squeeze(2)
+        loss = torch.where(labels == predictions.logits.shape[2], self.background * loss, loss)
+        return loss if matched.ignored is None else loss.masked_fill(matched.ignored, 0)
+
+
+class SoftmaxHungarianAssigner(HungarianAssigner):
+    """The matching of DETR: the class cost is the probability of the class, with a minus.
+
+    Args:
+        class_weight, l1_weight, giou_weight: of the cost terms; 1, 5, 2 in DETR.
+        others: see :class:`querydet.modeling.assigners.HungarianAssigner`.
+    """
+
+    scores = SOFTMAX
+
+    def __init__(self, *, class_weight: float = 1.0, **others: Any) -> None:
+        super().__init__(class_weight=class_weight, **others)
+
+    def cost(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
+        """Costs (n, T, Q) of n sets and an image: n logits (Q, K), boxes (n, Q, 4), labels (T,), gt_boxes (T, 4)."""
+        probability = class_log_probabilities(torch.stack(list(logits))).exp()
+        cost = probability.transpose(1, 2).index_select(1, labels) * -self.class_weight
+        return matching_cost(cost, boxes, gt_boxes, self.l1_weight, self.giou_weight, self.giou_eps)
+
+
+class SoftmaxPostprocess(TopKPostprocess):
+    """Each query's most probable class, whatever its probability of no object; the best queries.
+
+    Args:
+        num_detections: per image; in DETR as many as there are queries, 100.
+        clip: see :class:`querydet.modeling.postprocess.TopKPostprocess`.
+    """
+
+    scores = SOFTMAX
+
+    def __init__(self, *, num_detections: int = 100, clip: bool = True) -> None:
+        super().__init__(num_detections=num_detections, clip=clip)
+
+    def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
+        """Detect; arguments and result are those of :class:`querydet.modeling.postprocess.TopKPostprocess`."""
+        scores, boxes_xyxy, classes = best_queries(logits, boxes, self.num_detections)
+        return [make_instances(*each, clip=self.clip) for each in zip(boxes_xyxy, scores, classes, sizes, strict=True)]
+
+
+def best_queries(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The queries with the highest probability of a class.
+
+    Args:
+        logits: (B, Q, K).
+        boxes: (B, Q, 4).
+        count: how many, or all if there are fewer.
+
+    Returns:
+        Falling scores (B, n), boxes (B, n, 4) as XYXY, and classes (B, n), with n = min(count, Q).
+    """
+    scores, classes = class_log_probabilities(logits)[..., :-1].max(-1)
+    scores, index = scores.exp().topk(min(count, scores.shape[1]), dim=1)
+    boxes_xyxy = cxcywh_to_xyxy(boxes).gather(1, index[..., None].expand(-1, -1, 4))
+    return scores, boxes_xyxy, classes.gather(1, index)

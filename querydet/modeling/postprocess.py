@@ -1,0 +1,143 @@
+"""From the predictions of the last decoder layer to detections."""
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+from querydet.modeling.boxes import cxcywh_to_xyxy
+from querydet.ops.suppression import suppress
+
+
+class TopKPostprocess:
+    """The highest scores of all (query, class) pairs, without suppression or threshold.
+
+    One query may give several detections of different classes.
+
+    Args:
+        num_detections: per image: 300 in DINO, 100 in Deformable DETR.
+        clip: clip boxes to the image and drop those of no area, as Detectron2 does; the released codes do neither.
+    """
+
+    def __init__(self, *, num_detections: int = 300, clip: bool = True) -> None:
+        self.num_detections = num_detections
+        self.clip = clip
+
+    def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
+        """Detect.
+
+        Args:
+            logits: (B, Q, K).
+            boxes: (B, Q, 4), normalised.
+            sizes: (height, width) in pixels of the images that the boxes are wanted for.
+
+        Returns:
+            Per image ``pred_boxes`` (XYXY, pixels), ``scores`` and ``pred_classes``, by falling score.
+        """
+        scores, boxes_xyxy, classes = best_pairs(logits, boxes, self.num_detections)
+        return [make_instances(*each, clip=self.clip) for each in zip(boxes_xyxy, scores, classes, sizes, strict=True)]
+
+
+class NMSPostprocess:
+    """The highest scores of all (query, class) pairs that are left after suppression within each class.
+
+    For a model that gives an object to several queries (DETA, arXiv 2212.06137). No threshold on the score.
+
+    Args:
+        num_detections: per image: 100 in the released code, 300 in some rows of the paper.
+        iou_threshold: a detection is dropped when it overlaps a better one of its class by more.
+        max_candidates: only that many best pairs take part, or all if there are fewer.
+        clip: as in :class:`TopKPostprocess`; suppression looks at the boxes before they are clipped.
+
+    Raises:
+        ValueError: for a threshold outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        num_detections: int = 100,
+        iou_threshold: float = 0.7,
+        max_candidates: int = 10000,
+        clip: bool = True,
+    ) -> None:
+        if not 0 <= iou_threshold <= 1:
+            raise ValueError(f"iou_threshold must be in [0, 1], found {iou_threshold}")
+        self.num_detections = num_detections
+        self.iou_threshold = iou_threshold
+        self.max_candidates = max_candidates
+        self.clip = clip
+
+    def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
+        """Detect; arguments and result are those of :class:`TopKPostprocess`."""
+        boxes_xyxy = cxcywh_to_xyxy(boxes)
+        # in double precision: how boxes near the threshold were rounded does not decide
+        scores = suppress_pairs(logits, boxes_xyxy.double(), self.max_candidates, self.iou_threshold)
+        scores, index = scores.topk(min(self.num_detections, scores.shape[1]), dim=1)
+        num_classes, found = logits.shape[-1], []
+        for image_boxes, image_scores, pairs, size in zip(boxes_xyxy, scores, index, sizes, strict=True):
+            kept = image_scores > -torch.inf
+            pairs = pairs[kept]
+            instances = make_instances(
+                image_boxes[pairs // num_classes], image_scores[kept], pairs % num_classes, size, clip=self.clip
+            )
+            found.append(instances)
+        return found
+
+
+def suppress_pairs(logits: Tensor, boxes_xyxy: Tensor, max_candidates: int, iou_threshold: float) -> Tensor:
+    """Suppression of (query, class) pairs within each class.
+
+    Args:
+        logits: (B, Q, K).
+        boxes_xyxy: (B, Q, 4).
+        max_candidates: only that many best pairs of an image take part, or all if there are fewer.
+        iou_threshold: a pair is dropped when it overlaps a better one of its class by more.
+
+    Returns:
+        Scores (B, Q * K), minus infinity for pairs that are dropped or take no part.
+    """
+    queries, classes = logits.shape[1:]
+    scores = logits.sigmoid().flatten(1)
+    best = scores.topk(min(max_candidates, queries * classes), dim=1)
+    candidates = torch.full_like(scores, -torch.inf).scatter(1, best.indices, best.values)
+    by_class = candidates.unflatten(1, (queries, classes)).transpose(1, 2)  # (B, K, Q)
+    left = suppress(boxes_xyxy, by_class, iou_threshold).transpose(1, 2).flatten(1)
+    return scores.masked_fill(~left, -torch.inf)
+
+
+def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The highest scores of all (query, class) pairs.
+
+    Args:
+        logits: (B, Q, K).
+        boxes: (B, Q, 4).
+        count: how many, or all pairs if there are fewer.
+
+    Returns:
+        Falling scores (B, n), boxes (B, n, 4) as XYXY, and classes (B, n), with n = min(count, Q * K).
+    """
+    num_classes = logits.shape[-1]
+    scores = logits.sigmoid().flatten(1)
+    scores, index = scores.topk(min(count, scores.shape[1]), dim=1)
+    boxes_xyxy = cxcywh_to_xyxy(boxes).gather(1, (index // num_classes)[..., None].expand(-1, -1, 4))
+    return scores, boxes_xyxy, index % num_classes
+
+
+def make_instances(
+    boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, size: tuple[int, int], *, clip: bool
+) -> Instances:
+    """Detections in pixels.
+
+    Args:
+        boxes_xyxy: (n, 4), normalised.
+        scores, classes: (n,).
+        size: (height, width) of the image in pixels.
+        clip: clip boxes to the image and drop those of no area.
+    """
+    height, width = size
+    scale = torch.tensor([width, height, width, height], dtype=boxes_xyxy.dtype, device=boxes_xyxy.device)
+    instances = Instances(size, pred_boxes=Boxes(boxes_xyxy * scale), scores=scores, pred_classes=classes)
+    if clip:
+        instances.pred_boxes.clip(size)
+        instances = instances[instances.pred_boxes.nonempty()]
+    return instances

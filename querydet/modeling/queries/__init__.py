@@ -1,0 +1,7 @@
+"""Extra training queries that start from noised objects."""
+
+from querydet.modeling.queries.contrastive_denoising import ContrastiveDenoising
+from querydet.modeling.queries.denoising import Denoising
+from querydet.modeling.queries.grouped_denoising import GroupedDenoising
+
+__all__ = ["ContrastiveDenoising", "Denoising", "GroupedDenoising"]

@@ -1,0 +1,91 @@
+"""What selected queries start from besides their box."""
+
+from torch import Tensor, nn
+
+from querydet.modeling.layers.position_embedding import BOX_TEMPERATURE, box_sine_embedding
+
+
+class LearnedContent(nn.Embedding):
+    """A learned content for each rank: row k always goes with the k-th best proposal.
+
+    "Mixed query selection" (DINO, arXiv 2203.03605, section 3.4).
+
+    Args:
+        num_queries: Q.
+        embed_dim: width C.
+        init: "xavier" (DINO, whose released code re-initialises the table with its transformer) or "normal" (N(0, 1),
+            Deformable DETR++).
+
+    Raises:
+        ValueError: for an unknown init.
+    """
+
+    def __init__(self, *, num_queries: int, embed_dim: int = 256, init: str = "xavier") -> None:
+        if init not in ("xavier", "normal"):
+            raise ValueError(f"init must be 'xavier' or 'normal', found {init!r}")
+        self.init = init
+        super().__init__(num_queries, embed_dim)
+
+    def reset_parameters(self) -> None:
+        """Draw the table anew."""
+        if self.init == "xavier":
+            nn.init.xavier_uniform_(self.weight)
+        else:
+            nn.init.normal_(self.weight)
+
+    def forward(self, box_content: Tensor | None, features: Tensor) -> Tensor:  # type: ignore[override]
+        """The table for each image, (B, Q, C), whatever the boxes and the features (B, Q, C) of the tokens are."""
+        return self.weight.expand(features.shape[0], -1, -1)
+
+
+class ProjectedFeatures(nn.Module):
+    """The features of the selected tokens, projected and added to the content from the boxes.
+
+    DETA and its improved baseline (arXiv 2212.06137), detached as in the released code.
+
+    Args:
+        embed_dim: width C.
+    """
+
+    def __init__(self, *, embed_dim: int = 256) -> None:
+        super().__init__()
+        self.linear = nn.Linear(embed_dim, embed_dim)
+        self.norm = nn.LayerNorm(embed_dim)
+        nn.init.xavier_uniform_(self.linear.weight)
+
+    def forward(self, box_content: Tensor | None, features: Tensor) -> Tensor:
+        """Content (B, Q, C) from that of the boxes (B, Q, C) and the features (B, Q, C) of the tokens."""
+        assert box_content is not None
+        return box_content + self.norm(self.linear(features.detach()))
+
+
+class SelectedFeatures(nn.Module):
+    """The features of the selected tokens themselves: "pure query selection" (DINO, section 3.4 and figure 5).
+
+    Detached, as in the released code; mixed query selection learns the content instead.
+    """
+
+    def forward(self, box_content: Tensor | None, features: Tensor) -> Tensor:
+        """The features (B, Q, C), whatever the boxes say."""
+        return features.detach()
+
+
+class BoxEmbedding(nn.Module):
+    """Fixed positional queries, and content, from the initial boxes.
+
+    Two-stage Deformable DETR (arXiv 2010.04159, appendix A.4): a linear layer and a layer norm over both halves of the
+    sine embedding of ``(x, y, w, h)``; the first half of the result is the position, the second the content.
+    """
+
+    def __init__(self, *, embed_dim: int = 256) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.linear = nn.Linear(2 * embed_dim, 2 * embed_dim)
+        self.norm = nn.LayerNorm(2 * embed_dim)
+        nn.init.xavier_uniform_(self.linear.weight)
+
+    def forward(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Map normalised boxes (B, Q, 4) to position and content, (B, Q, C) each."""
+        embedding = box_sine_embedding(boxes, self.embed_dim // 2, (0, 1, 2, 3), BOX_TEMPERATURE)
+        position, content = self.norm(self.linear(embedding.to(self.linear.weight.dtype))).chunk(2, dim=-1)
+        return position, content

@@ -1,0 +1,167 @@
+"""Initial queries that do not cover each other: non-maximum suppression within each level.
+
+DETA (arXiv 2212.06137): one-to-many assignment of proposals makes neighbouring tokens score alike, so that
+the best of them alone would be many copies of a few boxes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from querydet.modeling.boxes import cxcywh_to_xyxy
+from querydet.modeling.selection.content import BoxEmbedding, LearnedContent, ProjectedFeatures
+from querydet.modeling.selection.proposals import ProposalHead
+from querydet.modeling.selection.topk import TopKSelection
+from querydet.ops.suppression import suppress
+from querydet.structures import Proposals
+
+
+class NMSSelection(TopKSelection):
+    """The best proposals that are left after suppression in their level, with room for every level.
+
+    Everything but :meth:`select` is that of :class:`TopKSelection`. Where fewer proposals are left than queries are
+    wanted, as on small images, the best-scored ones are taken without suppression.
+
+    Args:
+        num_queries, proposals, content, box_embedding, objectness, usable_only: see :class:`TopKSelection`.
+        iou_threshold: a proposal is dropped when it overlaps a better one of its level by more.
+        max_candidates: only that many best proposals of a level take part, or all of a smaller level. The released code
+            fills up smaller levels with arbitrary tokens of others instead, and cannot run on fewer tokens than that.
+        level_share: each level's best proposals come first, that many of each; the rest is filled by score alone. None:
+            ``num_queries // levels`` (released code). 0: by score alone (paper).
+
+    Raises:
+        ValueError: for a threshold outside [0, 1], no candidates, or a negative share.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_queries: int,
+        proposals: ProposalHead,
+        content: LearnedContent | ProjectedFeatures | None = None,
+        box_embedding: BoxEmbedding | None = None,
+        objectness: bool = False,
+        usable_only: bool = True,
+        iou_threshold: float = 0.9,
+        max_candidates: int = 1000,
+        level_share: int | None = None,
+    ) -> None:
+        super().__init__(
+            num_queries=num_queries,
+            proposals=proposals,
+            content=content,
+            box_embedding=box_embedding,
+            objectness=objectness,
+            usable_only=usable_only,
+        )
+        if not 0 <= iou_threshold <= 1:
+            raise ValueError(f"iou_threshold must be in [0, 1], found {iou_threshold}")
+        if max_candidates < 1 or (level_share is not None and level_share < 0):
+            raise ValueError(
+                "max_candidates must be at least 1 and level_share not negative, found "
+                f"{max_candidates} and {level_share}"
+            )
+        self.iou_threshold = iou_threshold
+        self.max_candidates = max_candidates
+        self.level_share = level_share
+
+    def select(self, proposals: Proposals, num_queries: int) -> Tensor:
+        """Indices (B, num_queries) of the selected tokens, best first.
+
+        Raises:
+            ValueError: when there are fewer tokens than queries.
+        """
+        self.check_tokens(proposals, num_queries)
+        share = num_queries // len(proposals.level_sizes) if self.level_share is None else self.level_share
+        return select_by_level(
+            self.scores(proposals).detach(),
+            cxcywh_to_xyxy(proposals.boxes_unsigmoid.detach().sigmoid()).clamp(0, 1),
+            proposals.level_sizes,
+            num_queries,
+            share,
+            self.max_candidates,
+            self.iou_threshold,
+        )
+
+
+def select_by_level(
+    scores: Tensor,
+    boxes_xyxy: Tensor,
+    level_sizes: Sequence[int],
+    num_queries: int,
+    share: int,
+    max_candidates: int,
+    iou_threshold: float,
+) -> Tensor:
+    """Select tokens by level-wise suppression, see :class:`NMSSelection`.
+
+    Args:
+        scores: (B, S); tokens of minus infinity take no place from others.
+        boxes_xyxy: (B, S, 4).
+        level_sizes: tokens of each level; they add up to S.
+        num_queries: Q, at most S.
+        share: places reserved for each level.
+        max_candidates: of each level.
+        iou_threshold: above which the lower-scored of two boxes of a level is dropped.
+
+    Returns:
+        (B, Q) int64, by falling score.
+    """
+    tokens, ranked = _candidates(scores, level_sizes, max_candidates)  # (B, L, n)
+    batch, levels, _ = tokens.shape
+    boxes = boxes_xyxy.gather(1, tokens.flatten(1)[..., None].expand(-1, -1, 4)).unflatten(1, tokens.shape[1:])
+    left = suppress(boxes.flatten(0, 1), ranked.flatten(0, 1)[:, None], iou_threshold).view_as(tokens)
+    order = ranked.masked_fill(~left, -torch.inf).flatten(1).argsort(dim=1, descending=True, stable=True)
+    numbers = torch.arange(levels, device=scores.device)
+    level = numbers[:, None].expand(batch, -1, tokens.shape[2]).flatten(1).gather(1, order)
+    by_level = (level[:, None] == numbers[:, None]) & left.flatten(1).gather(1, order)[:, None]  # (B, L, L * n)
+    places = _share_places(by_level, num_queries, share)
+    # ranked like this the wanted tokens come first, and their number is known without asking the device
+    first = places.int().argsort(dim=1, descending=True, stable=True)[:, :num_queries]
+    shared = tokens.flatten(1).gather(1, order.gather(1, first))
+    missing = scores.new_zeros(batch, num_queries - shared.shape[1], dtype=torch.int64)
+    best = scores.topk(num_queries, dim=1).indices
+    too_few = left.flatten(1).sum(1, keepdim=True) < num_queries
+    return torch.where(too_few, best, torch.cat([shared, missing], dim=1))
+
+
+def _candidates(scores: Tensor, level_sizes: Sequence[int], max_candidates: int) -> tuple[Tensor, Tensor]:
+    """The best tokens of each level, all levels at once.
+
+    Args:
+        scores: (B, S).
+        level_sizes: tokens of each level.
+        max_candidates: of each level.
+
+    Returns:
+        Tokens (B, L, n) int64, rising, and their scores (B, L, n), with n the most candidates of a level. In the places
+        that a smaller level leaves free, scores are minus infinity.
+    """
+    numbers = torch.arange(scores.shape[1], device=scores.device)
+    table = pad_sequence(numbers.split(list(level_sizes)), batch_first=True, padding_value=-1)  # (L, most tokens)
+    padded = scores[:, table.clamp(min=0)].masked_fill(table < 0, -torch.inf)
+    best = padded.topk(torch.sym_min(table.shape[1], max_candidates), dim=2).indices.sort(dim=2).values
+    tokens = table.clamp(min=0).expand_as(padded).gather(2, best)
+    return tokens, padded.gather(2, best)
+
+
+def _share_places(kept: Tensor, num_queries: int, share: int) -> Tensor:
+    """The first candidates of each level up to its share, and the first others, in the order in which they come.
+
+    Args:
+        kept: (B, L, n) bool, of which level a candidate is left; of none or one.
+        num_queries: Q.
+        share: places of each level.
+
+    Returns:
+        (B, n) bool, True for Q candidates of each image, or for all that are left where there are fewer.
+    """
+    left = kept.any(1)
+    rank = kept.int().cumsum(2)  # within the level, from 1
+    first = (kept & (rank <= share)).any(1)
+    first = first & (first.int().cumsum(1) <= num_queries)
+    others = left & ~first
+    return first | (others & (others.int().cumsum(1) <= num_queries - first.int().sum(1, keepdim=True)))

@@ -1,0 +1,126 @@
+"""From Detectron2's annotated inputs to the targets of a training step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.utils import comm
+from torch import Tensor
+
+from querydet.modeling.boxes import xyxy_to_cxcywh
+from querydet.structures import Targets
+from querydet.transfer import send
+
+TOLERANCE = 1.0  # pixels by which a box may leave its image: rounding, and annotations that count pixels from one
+
+
+OBJECT_COUNT = "object_count"  # key of the inputs under which a training step leaves its `ObjectCount`
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectCount:
+    """The objects of a whole step, over all of its shares: processes and their micro-batches."""
+
+    mean: float  # objects of a share, averaged over all shares
+    most: int  # in one image
+    shares: int
+
+
+def image_name(inputs: dict[str, Any], index: int) -> str:
+    """What to call an image in a message: its file, else its id, else its place in the batch."""
+    names = (inputs.get("file_name"), inputs.get("image_id"), f"image {index} of the batch")
+    return str(next(name for name in names if name is not None))
+
+
+def make_targets(
+    batched_inputs: Sequence[dict[str, Any]],
+    num_classes: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Targets:
+    """Collect the objects of a batch, in normalised coordinates, and count them over all processes.
+
+    Args:
+        batched_inputs: Detectron2's dicts with ``instances`` (``gt_boxes`` XYXY in pixels of the image as given to the
+            model, ``gt_classes``), and optionally ``seed`` (int), the source of the image's random draws. The first
+            one may hold the `ObjectCount` of the step as ``object_count``, for a batch that is only a part of a
+            process's share; without it, the objects of these inputs and of all other processes' are counted.
+        num_classes: K; labels must lie in [0, K).
+        device: of the returned tensors.
+        dtype: of the returned boxes.
+
+    Raises:
+        ValueError: when an image has no annotations, or annotations of an image of another size; when a box is not
+            finite, has no area or leaves the image, or a label is out of range. The data mapper of this project repairs
+            or leaves out such boxes beforehand.
+    """
+    labels, boxes, names = [], [], []
+    for index, inputs in enumerate(batched_inputs):
+        name = image_name(inputs, index)
+        if "instances" not in inputs:
+            raise ValueError(f"{name}: training needs 'instances', found the keys {sorted(inputs)}")
+        instances = inputs["instances"]
+        boxes_abs = instances.gt_boxes.tensor
+        height, width = instances.image_size
+        if (height, width) != tuple(inputs["image"].shape[-2:]):
+            raise ValueError(
+                f"{name}: the annotations are for an image of {height}x{width} pixels (height x width), but the image "
+                f"has {tuple(inputs['image'].shape[-2:])}: transform both together"
+            )
+        _check_labels(instances.gt_classes, num_classes, name)
+        _check_boxes(boxes_abs, height, width, name)
+        scale = torch.tensor([width, height, width, height], dtype=dtype, device=boxes_abs.device)
+        boxes.append(send(xyxy_to_cxcywh(boxes_abs.to(dtype) / scale), device))
+        labels.append(send(instances.gt_classes, device))
+        names.append(name)
+    count = batched_inputs[0].get(OBJECT_COUNT) if batched_inputs else None
+    if count is None:
+        count = count_objects([len(each) for each in labels])
+    return Targets(
+        labels=tuple(labels),
+        boxes=tuple(boxes),
+        names=tuple(names),
+        seeds=tuple(inputs.get("seed") for inputs in batched_inputs),
+        mean_objects=count.mean,
+        max_objects=count.most,
+        shares=count.shares,
+    )
+
+
+def count_objects(counts: Sequence[int], micro_batches: int = 1) -> ObjectCount:
+    """The objects of a step. All processes have to call this together.
+
+    The counts are host integers, and so is the exchange: no device is waited for.
+
+    Args:
+        counts: objects of every image of this process's share of the step.
+        micro_batches: number of parts that every process computes its share in.
+    """
+    gathered = comm.all_gather((sum(counts), max(counts, default=0)))
+    totals, maxima = zip(*gathered, strict=True)
+    shares = len(totals) * micro_batches
+    return ObjectCount(mean=sum(totals) / shares, most=max(maxima), shares=shares)
+
+
+def _check_labels(labels: Tensor, num_classes: int, name: str) -> None:
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(
+            f"{name}: labels lie in [{int(labels.min())}, {int(labels.max())}], but the model has {num_classes} "
+            "classes: set model.num_classes to the number of classes of the data set"
+        )
+
+
+def _check_boxes(boxes_abs: Tensor, height: int, width: int, name: str) -> None:
+    limit = torch.tensor([width, height, width, height], device=boxes_abs.device) + TOLERANCE
+    for bad, what in (
+        (~torch.isfinite(boxes_abs), "is not finite"),
+        (boxes_abs[:, 2:] <= boxes_abs[:, :2], "has no area"),
+        ((boxes_abs < -TOLERANCE) | (boxes_abs > limit), f"leaves the image of {width}x{height} pixels"),
+    ):
+        rows = bad.any(dim=1)
+        if rows.any():
+            raise ValueError(
+                f"{name}: a box of the annotations {what}: {boxes_abs[rows][0].tolist()} as (x1, y1, x2, y2). Clip the "
+                "boxes to the image and leave out what has no area, as querydet.data.DetrDatasetMapper does"
+            )
