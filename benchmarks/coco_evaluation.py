@@ -25,7 +25,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation import CocoEvaluator
-from querydet.provenance import provenance
+from querydet.utils.provenance import provenance
 
 OUTPUT = Path(__file__).resolve().parent / "results" / "coco_evaluation.json"
 SIZE = (480, 640)

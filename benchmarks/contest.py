@@ -16,14 +16,14 @@ import scipy.optimize
 import torch
 from torch import Tensor, nn
 
-from querydet.memory import peak_memory, reset_peak_memory
+from querydet.analysis.activation_memory import peak_memory, reset_peak_memory
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.boxes import cxcywh_to_xyxy, generalized_iou
 from querydet.modeling.layers import deformable_attention
 from querydet.ops import multi_scale_deformable_attention
 from querydet.ops.reference import locate_samples, ms_deform_attn_reference, normalize_logits
-from querydet.provenance import provenance
 from querydet.structures import Assignment, PredictionSet, Targets
+from querydet.utils.provenance import provenance
 
 CLASSES = 80
 

@@ -36,7 +36,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from querydet.config import load_config
-from querydet.provenance import provenance, read_parts
+from querydet.utils.provenance import provenance, read_parts
 from querydet.visualization import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from querydet.provenance import provenance
+from querydet.utils.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "ops" / "csrc" / "cuda"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.operator_gpu import describe_gpu
-from querydet.provenance import provenance
+from querydet.utils.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 MEANINGS = {0: "passed", 3: "left out", 124: "out of time", 137: "out of time"}

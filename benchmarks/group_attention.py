@@ -26,8 +26,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from querydet.modeling.decoder.group_attention import AttentionPlan, FoldedSets, blocked_pairs, plan_attention
 from querydet.modeling.layers.conditional_attention import ConditionalSelfAttention
-from querydet.provenance import provenance
 from querydet.structures import QueryGroup
+from querydet.utils.provenance import provenance
 
 RESULTS = Path(__file__).resolve().parent / "results" / "group_attention.json"
 FORMS = ("folded", "masked", "joint")

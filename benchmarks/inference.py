@@ -30,10 +30,10 @@ from tabulate import tabulate
 from torch import nn
 
 from benchmarks import contest
+from querydet.analysis.measure import noise_inputs
+from querydet.analysis.timing import INFERENCE, time_inference
 from querydet.config import load_config
-from querydet.cuda_graphs import use_cuda_graphs
-from querydet.engine.measure import noise_inputs
-from querydet.part_timing import INFERENCE, time_inference
+from querydet.inference.cuda_graphs import use_cuda_graphs
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "inference.json"

@@ -35,7 +35,7 @@ from torch import Tensor
 from querydet.ops import fused_deformable_attention, multi_scale_deformable_attention
 from querydet.ops.native import MISSING_EXTENSION, cpu_instruction_set
 from querydet.ops.reference import locate_samples, ms_deform_attn_reference, normalize_logits
-from querydet.provenance import provenance
+from querydet.utils.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 Shapes = tuple[tuple[int, int], ...]

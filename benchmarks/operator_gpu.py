@@ -29,7 +29,7 @@ from torch import Tensor
 from benchmarks.operator_peers import Inputs, Peer, Shapes, find_peers
 from querydet.ops.native import MISSING_EXTENSION
 from querydet.ops.reference import ms_deform_attn_reference, ms_deform_attn_reference_backward
-from querydet.provenance import provenance
+from querydet.utils.provenance import provenance
 
 LEVELS = ((100, 167), (50, 84), (25, 42), (13, 21))  # DINO's strides 8 to 64 of an image of 800 x 1333
 FIVE = ((200, 334), *LEVELS)

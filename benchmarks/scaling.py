@@ -31,8 +31,8 @@ from tabulate import tabulate
 from querydet.config import get_config, load_config
 from querydet.engine.trainer import Trainer
 from querydet.engine.training import build_model, build_optimizer, build_train_data
-from querydet.provenance import provenance
 from querydet.structures import PredictionSet, QueryGroup, Stage, Targets
+from querydet.utils.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"

@@ -38,10 +38,10 @@ from tabulate import tabulate
 from torch import nn
 
 from benchmarks import contest
+from querydet.analysis.measure import noise_inputs
+from querydet.analysis.timing import TRAINING, time_training
 from querydet.config import load_config
-from querydet.engine.measure import noise_inputs
 from querydet.engine.switches import compile_parts
-from querydet.part_timing import TRAINING, time_training
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "train_step.json"

@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """``querydet.Predictor``, imported when it is asked for: configs need nothing of it."""
     if name == "Predictor":
-        from querydet.predictor import Predictor
+        from querydet.inference.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

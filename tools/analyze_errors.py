@@ -35,7 +35,6 @@ from detectron2.config import instantiate
 from tabulate import tabulate
 from tqdm import tqdm
 
-from querydet.checkpoint.atomic import atomic_write
 from querydet.config import load_config
 from querydet.data import load_coco
 from querydet.data.catalog import DetectionDataset
@@ -43,6 +42,7 @@ from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.error_costs import SPECIAL
 from querydet.evaluation.errors import ERRORS
 from querydet.evaluation.results_file import find_results, read_results
+from querydet.utils.atomic import atomic_write
 from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
 from querydet.visualization.figures import save_figure
 from querydet.visualization.grids import save_grid

@@ -38,14 +38,14 @@ from typing import Any
 from tabulate import tabulate
 
 from querydet import model_zoo
-from querydet.command_line import positive
+from querydet.analysis.activation_memory import count_activations
+from querydet.analysis.flops import OPERATOR, FlopCount, ParameterCount, build_on_meta, count_flops, count_parameters
+from querydet.analysis.measure import Measured, measure
+from querydet.analysis.timing import TRAINING
+from querydet.cli.options import positive
 from querydet.config import config_root, find_config
-from querydet.engine.measure import Measured, measure
-from querydet.memory import count_activations
-from querydet.model_facts import OPERATOR, FlopCount, ParameterCount, build_on_meta, count_flops, count_parameters
-from querydet.part_timing import TRAINING
-from querydet.predictor import find_model
-from querydet.provenance import provenance
+from querydet.inference.predictor import find_model
+from querydet.utils.provenance import provenance
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "benchmarks" / "published" / "model_facts.json"
 
@@ -239,7 +239,7 @@ def write_json(path: str, facts: Sequence[Facts], argv: Sequence[str], timed: Se
     """Writes the numbers together with the command, commit, versions, machine and date that made them."""
     record = {
         "about": "Inference on one image; FLOPs are 2 per multiply-add except multiply_adds and dino_benchmark, see "
-        "querydet/model_facts.py.",
+        "querydet/analysis/flops.py.",
         **provenance(["tools/analyze_model.py", *argv]),
         "models": [as_record(one) for one in facts],
     }

@@ -26,10 +26,10 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
-from querydet.checkpoint.atomic import atomic_write
 from querydet.config import load_config
 from querydet.engine.matching_states import CheckpointMatcher, read_or_match, states_of
 from querydet.evaluation.instability import Matching, compare, save_matching
+from querydet.utils.atomic import atomic_write
 
 MEASURES = ("IS", "IS_relative", "objects")
 IDENTITIES = {"query": "number", "token": "token of the encoder; IS does not compare with that of learned queries"}

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 
 from detectron2.utils.file_io import PathManager
 
-from querydet.checkpoint.convert import recognise
-from querydet.checkpoint.families import FAMILIES
-from querydet.checkpoint.pipeline import convert_content, save_converted, save_weights
+from querydet.checkpoint.conversion.convert import recognise
+from querydet.checkpoint.conversion.families import FAMILIES
+from querydet.checkpoint.conversion.pipeline import convert_content, save_converted, save_weights
+from querydet.checkpoint.conversion.revert import revert_state_dict
 from querydet.checkpoint.reading import read_checkpoint
-from querydet.checkpoint.revert import revert_state_dict
 from querydet.checkpoint.weights import find_weights
 from querydet.config import load_config
 

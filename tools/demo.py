@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from detectron2.utils.logger import setup_logger
 
-from querydet.command_line import split_overrides
+from querydet.cli.options import split_overrides
 from querydet.demo import Models, find_choices
 from querydet.demo.server import HOST, create_app, make_server
 

@@ -21,15 +21,15 @@ from typing import Any
 from detectron2.config import instantiate
 from tabulate import tabulate
 
-from querydet.checkpoint.atomic import atomic_write
-from querydet.command_line import split_overrides
+from querydet.cli.options import split_overrides
 from querydet.data import class_names
 from querydet.engine.evaluation import combine
 from querydet.engine.instability import training_assigner
 from querydet.evaluation.groups import count_groups, evaluate_groups, match_groups, predict_groups
 from querydet.evaluation.per_image import image_truth
+from querydet.inference.predictor import Predictor, find_model, read_picture
 from querydet.modeling.selection.grouped import group_name
-from querydet.predictor import Predictor, find_model, read_picture
+from querydet.utils.atomic import atomic_write
 from querydet.visualization import Panel, save_grid
 from querydet.visualization.drawing import instances_of_record
 from querydet.visualization.groups import draw_group_points, group_colors

@@ -25,7 +25,6 @@ from detectron2.utils.logger import setup_logger
 
 from querydet import Predictor, __version__
 from querydet.checkpoint import check_exists
-from querydet.checkpoint.atomic import atomic_write
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.weights import find_weights
 from querydet.data.media import find_media
@@ -36,8 +35,9 @@ from querydet.export.onnx import OnnxModel, export_onnx, require_onnx
 from querydet.export.operators import DEFINITIONS
 from querydet.export.program import export_program, min_side
 from querydet.export.running import run_program
+from querydet.inference.predictor import read_picture
 from querydet.modeling.detector import QueryDetector
-from querydet.predictor import read_picture
+from querydet.utils.atomic import atomic_write
 
 logger = logging.getLogger("querydet.export")
 

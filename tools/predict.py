@@ -16,7 +16,7 @@ from PIL import Image
 
 from querydet.data.media import MediaFile, VideoSink, find_media, read_video, unused_name, video_fps
 from querydet.evaluation import CocoWriter
-from querydet.predictor import Predictor, read_picture
+from querydet.inference.predictor import Predictor, read_picture
 from querydet.visualization import draw_instances
 
 logger = logging.getLogger("querydet.predict")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from querydet.config import load_config
-from querydet.provenance import provenance, read_parts
+from querydet.utils.provenance import provenance, read_parts
 from querydet.visualization import read_metrics
 
 

@@ -27,9 +27,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from querydet.checkpoint.atomic import atomic_write
 from querydet.evaluation.error_analysis import Settings
 from querydet.report import Options, make_report
+from querydet.utils.atomic import atomic_write
 from querydet.visualization.runs import read_groups
 
 

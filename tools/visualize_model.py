@@ -23,13 +23,13 @@ import numpy as np
 from detectron2.config import instantiate
 from tqdm import tqdm
 
-from querydet.command_line import positive, split_overrides
+from querydet.cli.options import positive, split_overrides
 from querydet.data import class_names
 from querydet.data.catalog import DetectionDataset, check_num_classes
 from querydet.engine import build_model
 from querydet.evaluation.candidates import ALPHA, COUNT, check_ranking, rank_candidates
 from querydet.evaluation.per_image import image_truth
-from querydet.predictor import Predictor, find_model, read_picture
+from querydet.inference.predictor import Predictor, find_model, read_picture
 from querydet.visualization import Panel, save_grid
 from querydet.visualization.candidates import candidate_panels
 from querydet.visualization.denoising import LEGEND, denoising_panels

@@ -13,7 +13,7 @@ from detectron2.config import instantiate
 
 from querydet.checkpoint import check_exists, load_weights
 from querydet.engine import build_model
-from querydet.predictor import find_model
+from querydet.inference.predictor import find_model
 from querydet.visualization import draw_predictions
 
 

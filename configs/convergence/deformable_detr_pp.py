@@ -3,7 +3,7 @@
 import os
 
 from querydet.config import get_config
-from querydet.miniature import shrink
+from querydet.config.miniature import shrink
 
 dataloader = get_config("common/data/synthetic.py").dataloader
 model = shrink(get_config("common/models/deformable_detr_pp.py").model)

@@ -1,7 +1,7 @@
 """DN-DETR in miniature, as the baseline is trained."""
 
 from querydet.config import get_config
-from querydet.miniature import shrink
+from querydet.config.miniature import shrink
 
 from .deformable_detr_pp import dataloader, lr_multiplier, optimizer, train
 

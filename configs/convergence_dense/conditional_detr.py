@@ -5,7 +5,7 @@ They learn more slowly than deformable ones: after the 500 iterations on crowded
 """
 
 from querydet.config import get_config
-from querydet.miniature import shrink
+from querydet.config.miniature import shrink
 
 dataloader = get_config("common/data/synthetic.py").dataloader
 model = shrink(get_config("common/models/conditional_detr.py").model)

@@ -1,7 +1,7 @@
 """Group DETR on DETR in miniature, as Conditional DETR is trained."""
 
 from querydet.config import get_config
-from querydet.miniature import shrink
+from querydet.config.miniature import shrink
 
 from .conditional_detr import dataloader, lr_multiplier, optimizer, train
 

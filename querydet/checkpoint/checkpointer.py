@@ -16,10 +16,9 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from querydet.checkpoint.atomic import atomic_write
-from querydet.checkpoint.compatibility import BACKBONE, check_backbone, check_compatible, check_settings
-from querydet.checkpoint.convert import recognise_or_none
+from querydet.checkpoint.conversion.convert import recognise_or_none
 from querydet.checkpoint.folder import BEST, POINTER, candidates
+from querydet.checkpoint.mismatch import BACKBONE, check_backbone, check_compatible, check_settings
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.seal import damage, seal
 from querydet.checkpoint.settings import KEY, stored
@@ -27,6 +26,7 @@ from querydet.checkpoint.surgery import Surgery, adapt
 from querydet.checkpoint.training_only import INFERENCE_ONLY, training_only_keys
 from querydet.checkpoint.weights import find_weights
 from querydet.model_zoo.paths import register
+from querydet.utils.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
 register()  # querydet:// in train.init_checkpoint

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader
 
-from querydet.system import die_with_parent
+from querydet.utils.system import die_with_parent
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from querydet.demo.choices import Choice
-from querydet.predictor import Predictor
+from querydet.inference.predictor import Predictor
 from querydet.visualization.drawing import class_color
 
 LEAST_SCORE = 0.01  # the page's slider hides what is below its threshold; nobody looks for less than this

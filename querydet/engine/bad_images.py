@@ -8,8 +8,8 @@ from typing import Any
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from querydet.checkpoint.atomic import atomic_write
 from querydet.data.stream import REPLACED
+from querydet.utils.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from querydet.checkpoint.folder import candidates
 from querydet.config import save_config
-from querydet.config_yaml import CONFIG_FILE, config_leaves, plain_config
+from querydet.config.safe_yaml import CONFIG_FILE, config_leaves, plain_config
 
 # A run that goes on with another value of these is another run: other data in another order, or another loss.
 FIXED = ("model.", "train.seed", "dataloader.train.total_batch_size", "dataloader.train.mapper.")

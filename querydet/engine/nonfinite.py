@@ -10,9 +10,9 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
-from querydet.checkpoint.atomic import atomic_write
 from querydet.engine.shared_tensors import collected, local
 from querydet.modeling.targets import count_objects
+from querydet.utils.atomic import atomic_write
 
 if TYPE_CHECKING:
     from querydet.engine.trainer import Trainer

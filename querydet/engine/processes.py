@@ -19,7 +19,7 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any
 
-from querydet.system import die_with_parent
+from querydet.utils.system import die_with_parent
 
 logger = logging.getLogger(__name__)
 

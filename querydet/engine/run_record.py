@@ -13,7 +13,7 @@ from typing import Any
 from detectron2.utils import comm
 
 from querydet.data.fingerprint import fingerprint
-from querydet.provenance import git_state, uncommitted
+from querydet.utils.provenance import git_state, uncommitted
 
 logger = logging.getLogger(__name__)
 

@@ -37,8 +37,8 @@ from querydet.engine.sharding import (
 from querydet.engine.stopping import StopRequest, stop_requests
 from querydet.engine.switches import apply_switches
 from querydet.engine.trainer import Trainer
-from querydet.provenance import recorded
 from querydet.solver import lr_scale
+from querydet.utils.provenance import recorded
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import os
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from omegaconf import DictConfig, OmegaConf
 
-from querydet.checkpoint.atomic import atomic_write
 from querydet.engine.wandb_writer import WandbWriter
+from querydet.utils.atomic import atomic_write
 
 
 class ResumableJSONWriter(JSONWriter):

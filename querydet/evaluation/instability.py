@@ -22,11 +22,11 @@ from typing import Any
 
 from detectron2.utils.events import get_event_storage, has_event_storage
 
-from querydet.checkpoint.atomic import atomic_write
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.per_image import PerImageEvaluator, image_truth
 from querydet.evaluation.queries import match_queries, queries_of
 from querydet.modeling.assigners import HungarianAssigner
+from querydet.utils.atomic import atomic_write
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from querydet.evaluation.per_image import drop_nonfinite
 
 
 class ArrayPredictor:
-    """Runs a Detectron2 model on images in memory; :class:`querydet.predictor.Predictor` makes one from a config.
+    """Runs a Detectron2 model on images in memory; :class:`querydet.inference.predictor.Predictor` makes one from a
+    config.
 
     Args:
         model: takes Detectron2's list of dicts.

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from querydet.checkpoint.atomic import atomic_write
 from querydet.checkpoint.settings import KEY, read_settings
 from querydet.checkpoint.training_only import INFERENCE_ONLY, inference_state
+from querydet.utils.atomic import atomic_write
 
 
 def export_checkpoint(model: nn.Module, path: str, class_names: Sequence[str] = ()) -> None:

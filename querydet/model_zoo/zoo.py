@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from querydet.checkpoint import load_weights
-from querydet.checkpoint.coco_classes import COCO_NAMES
-from querydet.checkpoint.pipeline import convert_content, save_weights
+from querydet.checkpoint.conversion.coco_classes import COCO_NAMES
+from querydet.checkpoint.conversion.pipeline import convert_content, save_weights
 from querydet.checkpoint.reading import file_kind, read_checkpoint
 from querydet.config import load_config
 from querydet.model_zoo.download import download, hash_file, is_intact

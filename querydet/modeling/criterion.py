@@ -10,7 +10,7 @@ from querydet.modeling.boxes import full_precision
 from querydet.modeling.losses import JoinedPredictions, LossTerm, MatchedPairs, join, sum_parts
 from querydet.modeling.normalizers import MeanObjects
 from querydet.structures import Assignment, Branch, PredictionSet, Role, Stage, Targets
-from querydet.transfer import send
+from querydet.utils.transfer import send
 
 Normalizer = Callable[[PredictionSet, Targets], float]
 

@@ -27,7 +27,7 @@ from querydet.modeling.queries import ContrastiveDenoising, Denoising, GroupedDe
 from querydet.modeling.selection import LearnedAnchors, LearnedPoints, ProposalHead, TopKSelection
 from querydet.modeling.targets import image_name, make_targets
 from querydet.structures import InitialQueries, PredictionSet, QueryBatch, QueryGroup, Targets
-from querydet.transfer import send
+from querydet.utils.transfer import send
 
 
 class QueryDetector(nn.Module):

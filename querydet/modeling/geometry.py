@@ -10,7 +10,7 @@ from detectron2.structures import ImageList
 from torch import Tensor
 
 from querydet.structures import FeaturePyramid
-from querydet.transfer import send
+from querydet.utils.transfer import send
 
 
 def padding_mask(images: ImageList) -> Tensor:

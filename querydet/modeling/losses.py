@@ -14,7 +14,7 @@ from torch import Tensor
 from querydet.modeling.boxes import cxcywh_to_xyxy, generalized_iou
 from querydet.modeling.layers.sigmoid_focal import focal_loss_of_queries
 from querydet.structures import Assignment, PredictionSet, Targets
-from querydet.transfer import send
+from querydet.utils.transfer import send
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from querydet.modeling.boxes import xyxy_to_cxcywh
 from querydet.structures import Targets
-from querydet.transfer import send
+from querydet.utils.transfer import send
 
 TOLERANCE = 1.0  # pixels by which a box may leave its image: rounding, and annotations that count pixels from one
 

@@ -8,7 +8,7 @@ from detectron2.config import instantiate
 from matplotlib.figure import Figure
 
 from querydet.config import load_config
-from querydet.config_yaml import CONFIG_FILE
+from querydet.config.safe_yaml import CONFIG_FILE
 from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.error_costs import SPECIAL
 from querydet.evaluation.errors import ERRORS

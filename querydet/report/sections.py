@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
-from querydet.config_yaml import CONFIG_FILE
+from querydet.config.safe_yaml import CONFIG_FILE
 from querydet.engine.pictures import FOLDER as PICTURES
 from querydet.engine.run_record import DIFF_FILE
 from querydet.report.parts import (

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from querydet.config_yaml import CONFIG_FILE, config_leaves, plain_config
-from querydet.provenance import RUN_FILE, read_parts
+from querydet.config.safe_yaml import CONFIG_FILE, config_leaves, plain_config
+from querydet.utils.provenance import RUN_FILE, read_parts
 
 logger = logging.getLogger(__name__)
 

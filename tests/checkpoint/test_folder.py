@@ -126,7 +126,7 @@ def kill_at(monkeypatch, moment):
         monkeypatch.setattr(os, name, watched(getattr(os, name)))
     real = open
     monkeypatch.setattr(
-        "querydet.checkpoint.atomic.open",
+        "querydet.utils.atomic.open",
         lambda *arguments: File(watched(real)(*arguments, 0)),  # unbuffered: what is written is in the file
         raising=False,
     )

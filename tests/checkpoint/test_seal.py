@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from querydet.checkpoint import load_weights
-from querydet.checkpoint.atomic import atomic_write
 from querydet.checkpoint.seal import damage, seal
+from querydet.utils.atomic import atomic_write
 
 
 @pytest.fixture

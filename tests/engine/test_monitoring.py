@@ -14,7 +14,7 @@ from querydet.engine import argument_parser, main, train
 from querydet.engine.monitoring import Timed, part_norms, time_assigners
 from querydet.engine.training import build_train_data
 from querydet.modeling.criterion import Criterion, SupervisionRule
-from querydet.provenance import read_parts
+from querydet.utils.provenance import read_parts
 from tests.engine.conftest import CONFIG, DINO_CONFIG
 from tests.models import make_inputs, tiny_detector
 

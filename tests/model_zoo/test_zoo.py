@@ -5,7 +5,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 
 from querydet import model_zoo
-from querydet.checkpoint.pipeline import convert_content
+from querydet.checkpoint.conversion.pipeline import convert_content
 from querydet.config import find_config
 from querydet.model_zoo import zoo
 from tests.checkpoint.published import load_layout, make_state

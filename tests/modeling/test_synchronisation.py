@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from querydet.transfer import send, to_host
+from querydet.utils.transfer import send, to_host
 from tests.device import DEVICE, OnDevice, Synchronisations, move
 from tests.models import COMPOSITIONS, make_inputs, tiny_detector
 

@@ -17,9 +17,9 @@ from detectron2.config import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
-from querydet.checkpoint.convert import convert_state_dict, find_sizes, recognise
-from querydet.checkpoint.methods import split_hybrid
-from querydet.checkpoint.verify import GivenMaps
+from querydet.checkpoint.conversion.convert import convert_state_dict, find_sizes, recognise
+from querydet.checkpoint.conversion.methods import split_hybrid
+from querydet.checkpoint.conversion.verify import GivenMaps
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets

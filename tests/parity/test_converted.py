@@ -8,8 +8,8 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 
-from querydet.checkpoint.pipeline import convert_content
-from querydet.checkpoint.verify import GivenMaps
+from querydet.checkpoint.conversion.pipeline import convert_content
+from querydet.checkpoint.conversion.verify import GivenMaps
 from querydet.structures import Branch
 from tests.parity.fixture import DENSE, Fixture, available, let_padding_in, recordings
 from tests.parity.test_parity import FORWARD, all_layers, assert_close, load

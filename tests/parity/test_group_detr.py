@@ -14,8 +14,8 @@ from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from torch import Tensor
 
-from querydet.checkpoint.pipeline import convert_content
-from querydet.checkpoint.verify import GivenMaps
+from querydet.checkpoint.conversion.pipeline import convert_content
+from querydet.checkpoint.conversion.verify import GivenMaps
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.criterion import SupervisionRule
 from querydet.modeling.decoder.group_attention import plan_attention

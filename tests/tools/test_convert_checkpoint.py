@@ -12,10 +12,10 @@ from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 
 from querydet.checkpoint import Checkpointer
-from querydet.checkpoint.pipeline import convert_content
+from querydet.checkpoint.conversion.pipeline import convert_content
+from querydet.checkpoint.conversion.verify import GivenMaps
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.settings import stored
-from querydet.checkpoint.verify import GivenMaps
 from tests.checkpoint.published import published
 
 

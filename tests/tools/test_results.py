@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from querydet.config import get_config, save_config
-from querydet.provenance import commit, recorded
+from querydet.utils.provenance import commit, recorded
 
 PART = {"command": "python train_net.py x", "commit": "abc", "date": "2020-01-01", "machine": "abacus"}
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from querydet.structures import Assignment, PredictionSet, Targets
-from querydet.transfer import send, to_host
+from querydet.utils.transfer import send, to_host
 
 Assigner = Callable[[PredictionSet, Targets], tuple[Assignment, ...]]
 

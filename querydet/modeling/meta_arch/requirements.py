@@ -18,6 +18,5 @@ def require_parts(detector: nn.Module, parts: Mapping[str, bool]) -> None:
     missing = [part for part, there in parts.items() if not there]
     if missing:
         raise ValueError(
-            f"{type(detector).__name__} lacks {', '.join(missing)}; use QueryDetector for other combinations of "
-            "parts"
+            f"{type(detector).__name__} lacks {', '.join(missing)}; use QueryDetector for other combinations of parts"
         )

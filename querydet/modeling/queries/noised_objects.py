@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from querydet.structures import PRIMARY, Assignment, QueryGroup, Role, Targets
-from querydet.transfer import send
+from querydet.utils.transfer import send
 
 
 @dataclass(frozen=True, slots=True)

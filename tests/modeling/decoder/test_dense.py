@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from querydet.analysis.flops import build_on_meta, count_parameters
 from querydet.config import get_config
-from querydet.model_facts import build_on_meta, count_parameters
 from querydet.modeling.backbones import make_dilated_stages
 from querydet.modeling.boxes import inverse_sigmoid
 from querydet.modeling.decoder import DabDecoder, DetrDecoderLayer

@@ -4,8 +4,8 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
+from querydet.analysis.flops import build_on_meta, count_parameters
 from querydet.config import get_config
-from querydet.model_facts import build_on_meta, count_parameters
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
 from querydet.modeling.selection import anchor_tokens

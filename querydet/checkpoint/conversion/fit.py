@@ -1,0 +1,261 @@
+"""Which config fits converted weights, and from what that is known: the keys, the file's options, or the released code.
+
+Three settings change what a model computes without changing a shape: offset and temperature of the position embedding
+and the constant of the inverse sigmoid. They belong to the code base, and are chosen here by it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from querydet.checkpoint.conversion.backbones import PREFIX, find_backbone
+from querydet.checkpoint.conversion.convert import Conversion
+from querydet.checkpoint.conversion.families import DETREX_DENSE
+from querydet.checkpoint.conversion.methods import RECIPES, find_method, is_dense, is_detr, split_table
+from querydet.checkpoint.conversion.names import DETREX
+from querydet.checkpoint.settings import SETTINGS
+from querydet.config import get_config
+
+OPTIONS, CODE = "the options given or in the file", "the released code"
+NUM_HEADS = 8  # in all released configurations
+
+
+@dataclass
+class Fit:
+    """A config that fits converted weights.
+
+    Args:
+        recipe: the shipped config that it is made from.
+        cfg: the complete config, changes applied.
+        changes: what was changed of the recipe, by key.
+        sources: for settings that do not show in the shapes, what they are known from.
+        backbone: whether the weights have one.
+    """
+
+    recipe: str
+    cfg: DictConfig
+    changes: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    backbone: bool = True
+
+    def statement(self) -> list[str]:
+        """The settings that no shape shows, with what they are known from."""
+        return [f"{key}={OmegaConf.select(self.cfg, key)}, known from {why}" for key, why in self.sources.items()]
+
+    def overrides(self) -> list[str]:
+        """The changes as they are written on a command line."""
+        return [f"{key}={_text(value)}" for key, value in self.changes.items()]
+
+
+def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictConfig | None = None) -> Fit:
+    """Choose the config of converted weights, or check a given one for what no shape shows.
+
+    Args:
+        conversion: the converted weights; the contents of H-DETR's two groups are split here.
+        options: from `querydet.checkpoint.conversion.options.read_options`, with what a user says beyond them.
+        given: the config to check; None: one is chosen.
+
+    Raises:
+        ValueError: weights that the choice depends on are missing, the options ask for what is not there, or the given
+            config has other constants.
+    """
+    state = conversion.state
+    _refuse(options, is_dense(state))
+    if given is not None:
+        options = {"num_queries": OmegaConf.select(given, "model.selection.num_queries"), **options}
+    extra = split_table(conversion, options)
+    method = find_method(state, options, extra)
+    if given is not None:
+        fit = Fit("the given one", given, backbone=any(name.startswith(PREFIX) for name in state))
+        _check_given(_constants(conversion, method, options, fit), given)
+        return fit
+    backbone = find_backbone(state, conversion.sizes.num_maps or 1)
+    swin = backbone is not None and "window_size" in backbone
+    variant = f"{method}_swin" if swin else f"{method}_{conversion.sizes.num_maps + 1}scale"
+    if options.get("dilation"):
+        variant = f"{method}_dc5"
+        if variant not in RECIPES:
+            raise ValueError(f"the file was trained with dilation, which no recipe of {method} has")
+    elif "dilation" not in options and f"{method}_dc5" in RECIPES:
+        conversion.notes.append(
+            "whether the last stage of the backbone is dilated (DC5) shows in no weight, and the file does not say: it "
+            f"was taken not to be. If it is, add --config-file {RECIPES[f'{method}_dc5']}"
+        )
+    recipe = RECIPES.get(variant, RECIPES[method])
+    fit = Fit(recipe, get_config(recipe), backbone=backbone is not None)
+    changes = {**_widths(conversion, options), **_queries(conversion, options, extra)}
+    changes |= _backbone_changes(conversion, backbone, swin)
+    changes |= _constants(conversion, method, options, fit)
+    for key, option in (("model.decoder.layer.num_heads", "num_heads"), ("model.selection.num_queries", "num_queries")):
+        if option == "num_heads" or changes.get(key) is None or option in options:
+            fit.sources[key] = OPTIONS if option in options else CODE
+    for key, value in changes.items():
+        if _plain(OmegaConf.select(fit.cfg, key)) != value:
+            OmegaConf.update(fit.cfg, key, value, merge=False)
+            fit.changes[key] = value
+    return fit
+
+
+def _check_given(constants: Mapping[str, Any], given: DictConfig) -> None:
+    found = {key: OmegaConf.select(given, key) for key in constants if key in SETTINGS.values()}
+    wrong = [f"{key} is {value}, set it to {constants[key]}" for key, value in found.items() if value != constants[key]]
+    if wrong:
+        raise ValueError(f"the given config would load these weights and misread them: {'; '.join(wrong)}")
+
+
+def _refuse(options: Mapping[str, Any], dense: bool) -> None:
+    fixed: dict[str, Any] = {"position_embedding": "sine"}
+    if not dense:
+        fixed |= {"dilation": False, "num_patterns": 0}
+    for key, value in fixed.items():
+        if options.get(key, value) != value:
+            raise ValueError(f"the file was trained with {key}={options[key]!r}, which no part here does")
+    if options.get("temperature_w", options.get("temperature")) != options.get("temperature"):
+        raise ValueError("the file was trained with two temperatures, for height and width, which no part here has")
+
+
+def size_of(conversion: Conversion, name: str, dim: int) -> int:
+    """A size of a weight that the config depends on.
+
+    Raises:
+        ValueError: the weight is not there, or has fewer dimensions; with the name that it has in the file.
+    """
+    theirs = conversion.family.their_name(name, conversion.sizes) or name
+    if name not in conversion.state:
+        raise ValueError(f"the {conversion.family.name} layout needs {theirs}, which the file does not have")
+    shape = tuple(conversion.state[name].shape)
+    if len(shape) <= dim:
+        raise ValueError(f"{theirs} has the shape {shape}, which it cannot have")
+    return shape[dim]
+
+
+def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any]:
+    state = conversion.state
+    heads = int(options.get("num_heads", NUM_HEADS))
+    if options.get("encoder_heads", heads) != heads:
+        raise ValueError("encoder and decoder have different numbers of heads, which was not expected")
+    classes = size_of(conversion, "heads.class_heads.0.weight", 0) - is_detr(state)
+    changes: dict[str, Any] = {
+        "model.num_classes": classes,
+        "model.heads.share_layers": not any(re.match(r"heads\.(class|box)_heads\.1\.", name) for name in state),
+    }
+    for part in ("encoder", "decoder"):
+        numbers = {int(found[1]) for name in state if (found := re.match(rf"{part}\.layers\.(\d+)\.", name))}
+        changes |= {
+            f"model.{part}.num_layers": len(numbers),
+            f"model.{part}.layer.num_heads": heads,
+            f"model.{part}.layer.ffn_dim": size_of(conversion, f"{part}.layers.0.ffn.linear1.weight", 0),
+        }
+    labels = state.get("denoising.label_embed.weight")
+    if labels is not None:
+        changes["model.denoising.num_embeddings"] = None if len(labels) == classes + 1 else len(labels)
+    if is_dense(state):
+        return changes | _dense_widths(conversion)
+    return changes | _levels(conversion, heads)
+
+
+def _dense_widths(conversion: Conversion) -> dict[str, Any]:
+    """What only models of dense attention have."""
+    state = conversion.state
+    changes: dict[str, Any] = {"model.neck.embed_dim": size_of(conversion, "neck.projection.weight", 0)}
+    if "selection.anchors.weight" not in state:
+        return changes
+    slopes = "encoder.layers.0.ffn.activation.weight" in state
+    changes |= {f"model.{part}.layer.activation": "prelu" if slopes else "relu" for part in ("encoder", "decoder")}
+    patterns = state.get("selection.content.weight")
+    return changes | {"model.selection.num_patterns": 0 if patterns is None else len(patterns)}
+
+
+def _levels(conversion: Conversion, heads: int) -> dict[str, Any]:
+    """What only models with several levels have."""
+    levels = size_of(conversion, "neck.level_embed", 0)
+    changes = {"model.neck.num_levels": levels, "model.neck.embed_dim": size_of(conversion, "neck.level_embed", 1)}
+    for part, attention in (("encoder", "attention"), ("decoder", "cross_attention")):
+        rows = size_of(conversion, f"{part}.layers.0.{attention}.attention_weights.weight", 0)
+        points, rest = divmod(rows, levels * heads)
+        if rest or not points:
+            raise ValueError(f"{rows} attention weights cannot be those of {heads} heads and {levels} levels")
+        changes[f"model.{part}.layer.num_points"] = points
+    return changes
+
+
+def _queries(conversion: Conversion, options: Mapping[str, Any], extra: int) -> dict[str, Any]:
+    state = conversion.state
+    tables = ("selection.content.weight", "selection.embedding.weight")
+    if is_dense(state):
+        tables = ("selection.anchors.weight", "selection.embedding.weight")  # a content may be one row
+    found = next((len(state[name]) for name in tables if name in state), None)
+    asked = options.get("num_queries")
+    if found is not None and asked is not None and found != asked:
+        raise ValueError(f"the table of queries has {found} rows, but {asked} queries are asked for")
+    changes = {"model.selection.num_queries": found or asked} if found or asked else {}
+    if not extra:
+        return changes
+    return changes | (
+        {"model.selection.num_groups": extra + 1} if is_dense(state) else {"model.selection.extra_queries": extra}
+    )
+
+
+def _backbone_changes(conversion: Conversion, backbone: dict[str, Any] | None, swin: bool) -> dict[str, Any]:
+    if is_dense(conversion.state):
+        widths = [size_of(conversion, "neck.projection.weight", 1)]
+    else:
+        levels = range(max(1, conversion.sizes.num_maps))
+        widths = [size_of(conversion, f"neck.projections.{level}.conv.weight", 1) for level in levels]
+    if backbone is None:
+        return {"model.neck.in_channels": {f"map{level}": width for level, width in enumerate(widths)}}
+    backbone = dict(backbone)
+    names = backbone.pop("names")
+    changes = {f"model.backbone.{key}": value for key, value in backbone.items()}
+    return changes | {"model.neck.in_channels": dict(zip(names, widths, strict=True))}
+
+
+def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], fit: Fit) -> dict[str, Any]:
+    """Settings that change what is computed and no shape."""
+    place = "model.neck.position_embedding"
+    constants: dict[str, Any] = {
+        f"{place}.temperature": 10000.0,
+        f"{place}.offset": -0.5,
+        "model.heads.inverse_sigmoid_eps": 1e-5,
+    }
+    fit.sources = dict.fromkeys(constants, CODE)
+    if is_dense(conversion.state):
+        constants[f"{place}.offset"] = 0.0
+    boxes = ("dino", "dn_detr", "dab_deformable_detr", "dab_detr", "dn_dab_detr")
+    if conversion.family in (DETREX, DETREX_DENSE) or method in boxes:
+        constants["model.heads.inverse_sigmoid_eps"] = 1e-3
+    if method in ("dab_detr", "dn_dab_detr"):
+        constants[f"{place}.temperature"] = 20.0
+    if method == "dino" and conversion.family is not DETREX:
+        constants |= {f"{place}.temperature": 20.0, f"{place}.offset": 0.0}
+    elif method == "dino" and "temperature" not in options:
+        conversion.notes.append(
+            "of detrex's DINO the 24-epoch R50 config has temperature 20 and offset 0, all others 10000 and -0.5; the "
+            "weights do not tell, and the latter were taken. For the former add --temperature 20 --offset 0"
+        )
+    for name in ("temperature", "offset"):
+        if name in options:
+            constants[f"{place}.{name}"] = float(options[name])
+            fit.sources[f"{place}.{name}"] = OPTIONS
+    if "num_detections" in options:
+        constants["model.postprocess.num_detections"] = options["num_detections"]
+    if "look_forward_twice" in options and method not in boxes:
+        constants["model.decoder.look_forward_twice"] = bool(options["look_forward_twice"])
+    return constants
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_text, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

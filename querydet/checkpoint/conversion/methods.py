@@ -1,0 +1,167 @@
+"""Which method converted weights are of, and how the tables that groups of queries share are split."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from querydet.checkpoint.conversion.convert import Conversion
+from querydet.checkpoint.conversion.names import DETREX
+
+HYBRID_EXTRA = 1500  # queries of H-DETR's extra group in all released configurations
+GROUP_SIZE = 300  # queries of a group of Group DETR in all released configurations
+RECIPES = {
+    "detr": "projects/detr/configs/detr_r50_50ep.py",
+    "detr_dc5": "projects/detr/configs/detr_r50_dc5_50ep.py",
+    "dab_detr": "projects/dab_detr/configs/dab_detr_r50_50ep.py",
+    "dab_detr_dc5": "projects/dab_detr/configs/dab_detr_r50_dc5_50ep.py",
+    "dn_dab_detr": "projects/dn_detr/configs/dn_dab_detr_r50_50ep.py",
+    "dn_dab_detr_dc5": "projects/dn_detr/configs/dn_dab_detr_r50_dc5_50ep.py",
+    "conditional_detr": "projects/group_detr/configs/conditional_detr_r50_50ep.py",
+    "conditional_detr_dc5": "projects/group_detr/configs/conditional_detr_r50_dc5_50ep.py",
+    "group_conditional_detr_dc5": "projects/group_detr/configs/group_conditional_detr_r50_dc5_50ep.py",
+    "group_conditional_detr": "projects/group_detr/configs/group_conditional_detr_r50_50ep.py",
+    "deformable_detr_plain": "projects/deformable_detr/configs/deformable_detr_r50_50ep.py",
+    "deformable_detr_refine": "projects/deformable_detr/configs/deformable_detr_r50_refine_50ep.py",
+    "deformable_detr": "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py",
+    "deformable_detr_pp": "projects/deformable_detr/configs/deformable_detr_pp_r50_12ep.py",
+    "dino": "projects/dino/configs/dino_r50_4scale_12ep.py",
+    "dino_5scale": "projects/dino/configs/dino_r50_5scale_12ep.py",
+    "dino_swin": "projects/dino/configs/dino_swin_l_4scale_12ep.py",
+    "dn_detr": "projects/dn_detr/configs/dn_detr_r50_50ep.py",
+    "dab_deformable_detr": "projects/dn_detr/configs/dab_deformable_detr_r50_50ep.py",
+    "deta": "projects/deta/configs/deta_r50_12ep.py",
+    "deta_swin": "projects/deta/configs/deta_swin_l_24ep.py",
+    "deta_baseline": "projects/deta/configs/deta_baseline_r50_50ep.py",
+    "h_detr": "projects/h_detr/configs/h_detr_r50_12ep.py",
+    "h_detr_swin": "projects/h_detr/configs/h_detr_swin_l_12ep.py",
+    "ms_detr": "projects/ms_detr/configs/ms_detr_r50_12ep.py",
+    "ms_detr_no_aux_ffn": "projects/ms_detr/configs/ms_detr_r50_no_aux_ffn_12ep.py",
+    "ms_detr_a": "projects/ms_detr/configs/ms_detr_r50_placement_a_12ep.py",
+    "ms_detr_pp": "projects/ms_detr/configs/ms_detr_pp_r50_12ep.py",
+}
+
+
+def is_dense(state: Mapping[str, Tensor]) -> bool:
+    """Whether weights of our names are of dense attention over one map."""
+    return any(name.startswith("neck.projection.") for name in state)
+
+
+def is_detr(state: Mapping[str, Tensor]) -> bool:
+    """Whether weights of our names are DETR's, whose class heads have one more output, for no object."""
+    return "decoder.layers.0.cross_attention.in_proj_weight" in state
+
+
+def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_queries: int = 0) -> str:
+    """The composition that weights of our names are of, a key of `RECIPES`."""
+    if is_dense(state):
+        if is_detr(state):
+            return "detr"
+        if "selection.anchors.weight" in state:
+            return "dn_dab_detr" if "denoising.label_embed.weight" in state else "dab_detr"
+        grouped = any(name.startswith("selection.extra_groups.") for name in state)
+        return "group_conditional_detr" if grouped else "conditional_detr"
+    has = {
+        part: any(name.startswith(part) for name in state)
+        for part in (
+            "selection.anchors",
+            "denoising.",
+            "decoder.query_position.",
+            "heads.one_to_many_heads.",
+            "heads.box_heads.1.",
+        )
+    }
+    if has["selection.anchors"]:
+        return "dn_detr" if has["denoising."] else "dab_deformable_detr"
+    if not any(name.startswith("selection.proposals.") for name in state):
+        refine = options.get("refine_boxes", has["heads.box_heads.1."])
+        return "deformable_detr_refine" if refine else "deformable_detr_plain"
+    if has["decoder.query_position."]:
+        return "dino"
+    if "selection.content.linear.weight" in state:
+        return "deta" if options.get("assign_first_stage", True) else "deta_baseline"
+    mixed = "selection.content.weight" in state
+    if "decoder.layers.0.read_out.ffn.linear1.weight" in state:
+        return "ms_detr_pp" if mixed else "ms_detr"
+    if has["heads.one_to_many_heads."]:
+        return "ms_detr_a"
+    if options.get("ms_detr"):
+        return "ms_detr_no_aux_ffn"
+    if extra_queries:
+        return "h_detr"
+    return "deformable_detr_pp" if mixed else "deformable_detr"
+
+
+def split_table(conversion: Conversion, options: Mapping[str, Any]) -> int:
+    """Split the table that groups of queries share; how many queries (H-DETR) or groups (Group DETR) there are more.
+
+    Raises:
+        ValueError: it is not known where the groups meet.
+    """
+    if is_dense(conversion.state):
+        _split_labels(conversion)
+        return 0 if is_detr(conversion.state) else _split_groups(conversion, options)
+    return split_hybrid(conversion, options)
+
+
+def _split_labels(conversion: Conversion) -> None:
+    """Take the last row of the label table for the content of the matching queries, which is what it is there.
+
+    Raises:
+        ValueError: the queries have patterns besides, whose sum no part here makes.
+    """
+    name, content = "denoising.label_embed.weight", "selection.content.weight"
+    labels = conversion.state.get(name)
+    if labels is None:
+        return
+    if content in conversion.state:
+        raise ValueError(
+            "the file has transformer.patterns and label_enc: content of queries that is the sum of both is what no "
+            "part here makes"
+        )
+    conversion.state[name], conversion.state[content] = labels[:-1], labels[-1:]
+    conversion.notes.append("the last row of label_enc is the content of the matching queries")
+
+
+def _split_groups(conversion: Conversion, options: Mapping[str, Any]) -> int:
+    name = "selection.embedding.weight"
+    table = conversion.state.get(name)
+    if table is None:
+        return 0
+    size = options.get("num_queries") or GROUP_SIZE
+    groups, rest = divmod(len(table), size)
+    if rest or not groups:
+        raise ValueError(
+            f"the table of queries has {len(table)} rows, which are no groups of {size}: say with --num-queries how "
+            "many are of the primary group"
+        )
+    first, *others = table.split(size)
+    conversion.state[name] = first
+    conversion.state.update({f"selection.extra_groups.{n}.weight": rows for n, rows in enumerate(others)})
+    if others:
+        conversion.notes.append(f"the table of {len(table)} queries holds {groups} groups of {size}")
+    return len(others)
+
+
+def split_hybrid(conversion: Conversion, options: Mapping[str, Any]) -> int:
+    """Split the table that H-DETR's groups share, in the order of the ranks; the queries of the extra group."""
+    table = conversion.state.get("selection.content.weight")
+    primary = options.get("num_queries")
+    if table is None or not any(name.startswith("selection.box_embedding.") for name in conversion.state):
+        return 0  # in DINO and in models of one stage a table is of one group
+    # detrex has no other project with such a table, and nobody published that many queries in one group
+    only_hybrid = conversion.family is DETREX or len(table) > HYBRID_EXTRA
+    if not (only_hybrid or options.get("extra_queries") or (primary and len(table) > primary)):
+        return 0
+    if primary is None:
+        primary = len(table) - HYBRID_EXTRA
+        conversion.notes.append(f"{HYBRID_EXTRA} of {len(table)} queries are those of the extra group, as released")
+    if not 0 < primary <= len(table):
+        raise ValueError(
+            f"the table of queries has {len(table)} rows, and it is not known how many are of the primary group: say "
+            "it with --num-queries"
+        )
+    conversion.state["selection.content.weight"] = table[:primary]
+    if len(table) > primary:
+        conversion.state["selection.extra_content.weight"] = table[primary:]
+    return len(table) - primary

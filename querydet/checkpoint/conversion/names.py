@@ -1,0 +1,290 @@
+"""Names of parameters in the published code bases, and ours for the same tensors: the one place where they meet.
+
+A family is a code base with its way to name things. Rules are prefixes with numbers left open, ``{}``, and read in both
+directions. Sources: the repositories named at each family. The norms of official decoder layers are numbered by another
+order than they run in: norm2 follows the self-attention, norm1 the cross-attention.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from querydet.checkpoint.conversion.backbone_names import HF_RESNET, HF_SWIN, SWIN, TORCHVISION, Rules
+
+FFN: Rules = (("linear1.", "ffn.linear1."), ("linear2.", "ffn.linear2."))
+_ONE_TO_MANY: Rules = (  # MS-DETR's block for its one-to-many predictions
+    ("linear3.", "read_out.ffn.linear1."),
+    ("linear4.", "read_out.ffn.linear2."),
+    ("norm4.", "read_out.ffn.norm."),
+)
+DETREX_FFN: Rules = (("ffns.0.layers.0.0.", "ffn.linear1."), ("ffns.0.layers.1.", "ffn.linear2."))
+_HF_FFN: Rules = (("fc1.", "ffn.linear1."), ("fc2.", "ffn.linear2."), ("final_layer_norm.", "ffn.norm."))
+_SPLIT = tuple(  # HuggingFace keeps the three parts of one matrix apart
+    (f"self_attn.{part}_proj.{kind}", f"self_attention.in_proj_{kind}#{number}")
+    for number, part in enumerate("qkv")
+    for kind in ("weight", "bias")
+)
+_TRANSFORMER: Rules = (
+    ("enc_output.", "selection.proposals.linear."),
+    ("enc_output_norm.", "selection.proposals.norm."),
+    ("enc_out_class_embed.", "selection.proposals.class_head."),
+    ("enc_out_bbox_embed.", "selection.proposals.box_head."),
+    ("pos_trans.", "selection.box_embedding.linear."),
+    ("pos_trans_norm.", "selection.box_embedding.norm."),
+    ("pix_trans.", "selection.content.linear."),
+    ("pix_trans_norm.", "selection.content.norm."),
+    ("tgt_embed.", "selection.content."),
+    ("reference_points.", "selection.reference_points."),
+    ("decoder.norm.", "decoder.norm."),
+    ("decoder.ref_point_head.", "decoder.query_position.mlp."),
+    ("decoder.query_scale.", "decoder.query_position.scale."),
+)
+_TABLES: Rules = (
+    ("tgt_embed.", "selection.content."),
+    ("refpoint_embed.", "selection.anchors."),
+    ("label_enc.", "denoising.label_embed."),
+)
+
+
+def under(theirs: str, ours: str, rules: Iterable[tuple[str, str]]) -> Rules:
+    return tuple((theirs + left, ours + right) for left, right in rules)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the names of levels and heads depend on.
+
+    Args:
+        num_maps: backbone maps; later levels are extra projections.
+        num_layers: decoder layers D; heads number D belong to the encoder.
+        two_stage: whether a query table holds contents alone, or positions and contents.
+        dino: whether the heads of the encoder and the query table have names of their own, as in the official DINO.
+    """
+
+    num_maps: int
+    num_layers: int
+    two_stage: bool
+    dino: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a code base names its parameters.
+
+    Args:
+        name: of the code base.
+        marks: prefixes that its files have, and no other family's.
+        rules: their prefix and ours, the first that fits decides. ``{}`` is a number. ``#0`` and so on in ours are
+            parts of one tensor, to be put together in this order.
+        levels: their names of the neck's convolution and norm of a level; None: told apart in ``rules``.
+        heads: their prefixes of class and box heads, the main ones first; others hold the same tensors again.
+        tables: their names of the table of queries.
+    """
+
+    name: str
+    marks: tuple[str, ...]
+    rules: Rules
+    levels: str | None
+    heads: tuple[tuple[str, str], ...]
+    tables: tuple[str, ...] = ()
+
+    @cached_property
+    def compiled(self) -> tuple[tuple[re.Pattern[str], str], ...]:
+        """The rules as patterns, theirs to ours."""
+        return tuple((_pattern(theirs), ours) for theirs, ours in self.rules)
+
+    def our_name(self, name: str, sizes: Sizes) -> str | None:
+        """Our name of one of their parameters; None for a name that no rule knows."""
+        level = self._level(name, sizes)
+        if level is not None:
+            return level
+        for prefix, ours in self.heads:
+            head = re.fullmatch(re.escape(prefix) + r"(\d+)\.(.+)", name)
+            if head:
+                return _head(ours, int(head[1]), head[2], sizes)
+        if name in self.tables:
+            return "selection.content.weight" if sizes.two_stage else "selection.embedding.weight"
+        for pattern, ours in self.compiled:
+            found = pattern.match(name)
+            if found:
+                target, _, part = ours.format(*found.groups()).partition("#")
+                rest = name[found.end() :]
+                return f"{target}{rest}#{part}" if part else target + rest
+        return None
+
+    def their_name(self, name: str, sizes: Sizes) -> str | None:
+        """Their main name of one of our parameters; None where they have none. The other way of `our_name`."""
+        level = re.fullmatch(r"neck\.(extra_)?projections\.(\d+)\.(conv|norm)\.(.+)", name)
+        if level and self.levels is not None:
+            number = int(level[2]) + (sizes.num_maps if level[1] else 0)
+            return f"{self.levels}{number}.{('conv', 'norm').index(level[3])}.{level[4]}"
+        many = re.fullmatch(r"heads\.one_to_many_heads\.(class)\.(\d+)\.(.+)", name)
+        head = re.fullmatch(r"heads\.(class|box)_heads\.(\d+)\.(.+)", name)
+        proposal = re.fullmatch(r"selection\.proposals\.(class|box)_head\.(.+)", name)
+        for theirs, ours in self.heads:
+            if many and ours == f"one_to_many_{many[1]}":
+                return f"{theirs}{many[2]}.{many[3]}"
+            if head and ours == head[1]:
+                return f"{theirs}{head[2]}.{head[3]}"
+            if proposal and ours == proposal[1] and not sizes.dino:
+                return f"{theirs}{sizes.num_layers}.{proposal[2]}"
+        if (
+            self.tables
+            and not sizes.dino
+            and name == f"selection.{'content' if sizes.two_stage else 'embedding'}.weight"
+        ):
+            return self.tables[0]
+        for theirs, ours in self.rules:
+            found = None if "#" in ours else _pattern(ours).match(name)
+            if found:
+                return theirs.format(*found.groups()) + name[found.end() :]
+        return None
+
+    def _level(self, name: str, sizes: Sizes) -> str | None:
+        if self.levels is None:
+            return None
+        level = re.fullmatch(re.escape(self.levels) + r"(\d+)\.([01])\.(weight|bias)", name)
+        if level is None:
+            return None
+        number, module = int(level[1]), ("conv", "norm")[int(level[2])]
+        extra = number - sizes.num_maps
+        where = f"extra_projections.{extra}" if extra >= 0 else f"projections.{number}"
+        return f"neck.{where}.{module}.{level[3]}"
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """A template that ends in a dot is a prefix, any other one a whole name."""
+    end = "" if template.endswith(".") else "$"
+    return re.compile(re.escape(template).replace(r"\{\}", r"(\d+)") + end)
+
+
+def _head(kind: str, number: int, rest: str, sizes: Sizes) -> str:
+    if kind == "one_to_many_class":
+        return f"heads.one_to_many_heads.class.{number}.{rest}"
+    if number == sizes.num_layers and sizes.two_stage:
+        return f"selection.proposals.{kind}_head.{rest}"
+    return f"heads.{kind}_heads.{number}.{rest}"
+
+
+_OFFICIAL_HEADS = (
+    ("class_embed.", "class"),
+    ("bbox_embed.", "box"),
+    ("transformer.decoder.class_embed.", "class"),
+    ("transformer.decoder.bbox_embed.", "box"),
+    ("class_embed_o2m.", "one_to_many_class"),
+    ("bbox_embed_o2m.", "box"),
+)
+
+# fundamentalvision/Deformable-DETR, IDEA-Research/DINO and DN-DETR, jozhang97/DETA, Atten4Vis/MS-DETR
+OFFICIAL = Family(
+    name="official",
+    marks=("transformer.encoder.layers.{}.self_attn.", "transformer.decoder.layers.{}.cross_attn.", "input_proj.{}.0."),
+    rules=(
+        *under(
+            "transformer.encoder.layers.{}.",
+            "encoder.layers.{}.",
+            (("self_attn.", "attention."), ("norm1.", "norm."), ("norm2.", "ffn.norm."), *FFN),
+        ),
+        *under(
+            "transformer.decoder.layers.{}.",
+            "decoder.layers.{}.",
+            (
+                ("self_attn.", "self_attention."),
+                ("cross_attn.", "cross_attention."),
+                ("norm2.", "self_attention_norm."),
+                ("norm1.", "cross_attention_norm."),
+                ("norm3.", "ffn.norm."),
+                *FFN,
+                *_ONE_TO_MANY,
+            ),
+        ),
+        ("transformer.level_embed", "neck.level_embed"),
+        *under("transformer.", "", _TRANSFORMER),
+        *_TABLES,
+        *under("backbone.0.body.", "backbone.", TORCHVISION),
+        *under("backbone.0.body.", "backbone.", SWIN),
+        *under("backbone.0.", "backbone.", SWIN),
+    ),
+    levels="input_proj.",
+    heads=_OFFICIAL_HEADS,
+    tables=("query_embed.weight",),
+)
+
+# IDEA-Research/detrex, whose ResNet and Swin are Detectron2's
+DETREX = Family(
+    name="detrex",
+    marks=("neck.convs.{}.", "transformer.encoder.layers.{}.attentions.0.", "transformer.decoder.layers.{}.ffns.0."),
+    rules=(
+        *under(
+            "transformer.encoder.layers.{}.",
+            "encoder.layers.{}.",
+            (("attentions.0.", "attention."), ("norms.0.", "norm."), ("norms.1.", "ffn.norm."), *DETREX_FFN),
+        ),
+        *under(
+            "transformer.decoder.layers.{}.",
+            "decoder.layers.{}.",
+            (
+                ("attentions.0.attn.", "self_attention."),
+                ("attentions.1.", "cross_attention."),
+                ("norms.0.", "self_attention_norm."),
+                ("norms.1.", "cross_attention_norm."),
+                ("norms.2.", "ffn.norm."),
+                *DETREX_FFN,
+            ),
+        ),
+        ("neck.convs.", "neck.projections."),
+        ("neck.extra_convs.", "neck.extra_projections."),
+        ("transformer.level_embeds", "neck.level_embed"),
+        *under("transformer.", "", (rule for rule in _TRANSFORMER if "enc_out_" not in rule[0])),
+        *_TABLES,
+        ("denoising_generator.label_encoder.", "denoising.label_embed."),
+        ("backbone.", "backbone."),
+    ),
+    levels=None,
+    heads=_OFFICIAL_HEADS[:4],
+    tables=("query_embedding.weight", "query_embed.weight"),
+)
+
+# huggingface/transformers, models deformable_detr and deta
+HUGGINGFACE = Family(
+    name="Hugging Face",
+    marks=("model.encoder.layers.{}.self_attn.", "model.decoder.layers.{}.encoder_attn.", "model.input_proj.{}.0."),
+    rules=(
+        *under(
+            "model.encoder.layers.{}.",
+            "encoder.layers.{}.",
+            (("self_attn.", "attention."), ("self_attn_layer_norm.", "norm."), *_HF_FFN),
+        ),
+        *under(
+            "model.decoder.layers.{}.",
+            "decoder.layers.{}.",
+            (
+                *_SPLIT,
+                ("self_attn.out_proj.", "self_attention.out_proj."),
+                ("encoder_attn.", "cross_attention."),
+                ("self_attn_layer_norm.", "self_attention_norm."),
+                ("encoder_attn_layer_norm.", "cross_attention_norm."),
+                *_HF_FFN,
+            ),
+        ),
+        ("model.level_embed", "neck.level_embed"),
+        *under("model.", "", (rule for rule in _TRANSFORMER if "enc_out_" not in rule[0])),
+        *under("model.backbone.conv_encoder.model.", "backbone.", (*TORCHVISION, *HF_RESNET, *HF_SWIN)),
+        *under("model.backbone.model.", "backbone.", (*HF_RESNET, *HF_SWIN, *TORCHVISION)),
+    ),
+    levels="model.input_proj.",
+    heads=(
+        ("class_embed.", "class"),
+        ("bbox_embed.", "box"),
+        ("model.decoder.class_embed.", "class"),
+        ("model.decoder.bbox_embed.", "box"),
+    ),
+    tables=("model.query_position_embeddings.weight",),
+)
+
+
+def matches(family: Family, names: Iterable[str]) -> Mapping[str, bool]:
+    """Which of a family's marks names have."""
+    names = list(names)
+    return {mark: any(_pattern(mark).match(name) for name in names) for mark in family.marks}

@@ -1,0 +1,23 @@
+"""Configs: LazyConfig files, overrides that cannot be misspelt, and YAML that runs nothing."""
+
+from querydet.config.files import (
+    TOP_LEVEL,
+    config_root,
+    find_config,
+    get_config,
+    load_config,
+    save_config,
+    shipped_configs,
+)
+from querydet.config.overrides import apply_overrides
+
+__all__ = [
+    "TOP_LEVEL",
+    "apply_overrides",
+    "config_root",
+    "find_config",
+    "get_config",
+    "load_config",
+    "save_config",
+    "shipped_configs",
+]

@@ -1,0 +1,135 @@
+"""LazyConfig files: finding the shipped ones, loading and saving them."""
+
+import builtins
+import difflib
+import importlib.resources
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import LazyConfig
+from omegaconf import DictConfig
+
+from querydet.config.overrides import apply_overrides
+from querydet.config.safe_yaml import EVERYTHING, load_yaml
+
+TOP_LEVEL = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
+
+
+def config_root() -> Path:
+    """Folder that holds ``configs/`` and ``projects/``: the source checkout, else the copies inside the package.
+
+    The checkout comes first so that an edited config is never shadowed by the copy of an earlier build.
+
+    Raises:
+        FileNotFoundError: the package was installed without its configs.
+    """
+    package = Path(str(importlib.resources.files("querydet")))
+    for root in (package.parent, package / "_configs"):
+        if (root / "configs" / "common").is_dir():
+            return root
+    raise FileNotFoundError(f"no configs beside or inside {package}: reinstall querydet from a checkout or a wheel")
+
+
+def shipped_configs() -> list[str]:
+    """Names of all shipped config files, relative to `config_root`, such as ``configs/common/train.py``."""
+    root = config_root()
+    files = [*root.glob("configs/**/*.py"), *root.glob("projects/*/configs/**/*.py")]
+    return sorted(path.relative_to(root).as_posix() for path in files)
+
+
+def find_config(name: str) -> str:
+    """Path of a config file.
+
+    Args:
+        name: a path, or the name of a shipped file: ``projects/dino/configs/x.py``, ``configs/quick/x.py``,
+            or short ``common/train.py`` (in ``configs/``) and ``dino/configs/x.py`` (in ``projects/``).
+
+    Raises:
+        FileNotFoundError: there is no such file; the message names the nearest shipped one.
+        ValueError: the name does not end in .py, .yaml or .yml.
+    """
+    if os.path.splitext(name)[1] not in (".py", ".yaml", ".yml"):
+        raise ValueError(f"config file '{name}' has to end in .py, .yaml or .yml")
+    if os.path.isfile(name):
+        return name
+    if not os.path.isabs(name):
+        root = config_root()
+        for candidate in (root / name, root / "configs" / name, root / "projects" / name):
+            if candidate.is_file():
+                return str(candidate)
+    near = difflib.get_close_matches(name, shipped_configs(), n=1, cutoff=0.0)
+    hint = f"; the nearest shipped one is '{near[0]}'" if near else ""
+    raise FileNotFoundError(f"config file '{name}' is neither in {os.getcwd()} nor among the shipped ones{hint}")
+
+
+def get_config(name: str) -> DictConfig:
+    """Loads a shipped config for use in another one: ``get_config("common/train.py").train``.
+
+    Every call reads the file again, so that the caller may change what it gets. A config in Python is run; one in YAML
+    can only build known parts, see `querydet.config.safe_yaml`.
+
+    Args:
+        name: see `find_config`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a YAML file that names anything else.
+    """
+    return _load(find_config(name))
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Loads a complete config and applies overrides strictly.
+
+    Args:
+        name: a path or the name of a shipped file, see `find_config`.
+        overrides: ``key=value`` in Hydra's grammar, such as ``train.max_iter=20`` or ``optimizer.betas=[0.9,0.98]``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: top-level names that are not exactly those of `TOP_LEVEL`, or an override that is refused.
+    """
+    cfg = _load(find_config(name))
+    extra = sorted(set(cfg) - set(TOP_LEVEL))
+    if extra:
+        raise ValueError(
+            f"config '{name}' defines {', '.join(extra)} at the top level; a config consists of "
+            f"{', '.join(TOP_LEVEL)}: start the name of a helper with an underscore"
+        )
+    absent = [part for part in TOP_LEVEL if part not in cfg]
+    if absent:
+        raise ValueError(f"config '{name}' has no {', '.join(absent)}")
+    return apply_overrides(cfg, overrides)
+
+
+def save_config(cfg: DictConfig, path: str) -> None:
+    """Writes a config as yaml, with overrides applied, and makes sure that it loads again.
+
+    Raises:
+        ValueError: the config holds something that yaml cannot carry, such as a lambda or a module object.
+    """
+    LazyConfig.save(cfg, path)
+    try:
+        restored = load_yaml(path, allow=[EVERYTHING])
+    except Exception as error:
+        raise ValueError(f"the config saved as {path} does not load again, use named functions: {error}") from error
+    finally:
+        # Detectron2 falls back to a pickle, which nobody should load.
+        leftover = path + ".pkl"
+        if os.path.exists(leftover):
+            os.remove(leftover)
+    if set(restored) != set(cfg):
+        raise ValueError(f"the config saved as {path} lost {sorted(set(cfg) ^ set(restored))}")
+
+
+def _load(path: str) -> Any:
+    if not path.endswith(".py"):
+        return load_yaml(path)
+    importer = builtins.__import__
+    try:
+        return LazyConfig.load(path)
+    finally:
+        # LazyConfig replaces the import statement while it reads and does not put it back when the file fails.
+        builtins.__import__ = importer

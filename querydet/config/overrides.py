@@ -1,0 +1,172 @@
+"""Overrides that cannot be misspelt.
+
+Detectron2's ``LazyConfig`` accepts any ``key=value`` and silently creates the key when it was not there. Here an
+override has to name something that exists: a key of the config, or an argument of the class or function that the
+surrounding ``LazyCall`` node builds.
+"""
+
+import difflib
+import inspect
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from detectron2.utils.registry import locate
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+
+def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Changes ``cfg`` in place by ``key=value`` strings; every key has to exist.
+
+    A key also exists when the ``LazyCall`` node above it calls something that has an argument of this name, so
+    ``dataloader.train.dataset.check_files=False`` works although the config leaves the default unspoken. A value has to
+    be of the kind of the one that it replaces; None may replace anything and be replaced by anything.
+
+    Raises:
+        ValueError: not of the form ``key=value``, an unknown key (the message names the nearest one), a key below
+            something that is not set or that is taken from another key, a value of another kind, or a ``_target_`` that
+            cannot be imported.
+    """
+    for text in overrides:
+        key, value = _parse(text)
+        for leaf, leaf_value in _leaves(cfg, key, value):
+            old = _check_key(cfg, leaf, text)
+            if leaf.rpartition(".")[2] == "_target_":
+                _check_target(leaf_value, text)
+            else:
+                _check_kind(leaf, old, leaf_value, text)
+        OmegaConf.update(cfg, key, value, merge=True)
+    return cfg
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    if text.startswith("-"):
+        raise ValueError(f"option '{text}' has to come before the first key=value override")
+    if "=" not in text:
+        raise ValueError(f"override '{text}' is not of the form key=value")
+    key, _, value = text.partition("=")
+    if not value.isascii() and value[0] not in "'\"[{":  # Hydra's grammar has no letters but ASCII's outside of quotes
+        text = f"{key}={json.dumps(value, ensure_ascii=False)}"
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ValueError(f"override '{text}' cannot be parsed, quote the value: {error}") from error
+    if override.is_add() or override.is_force_add() or override.is_delete():
+        raise ValueError(f"override '{text}': adding (+) and deleting (~) keys is not supported")
+    if override.package is not None:
+        raise ValueError(f"override '{text}': packages (@) are not supported")
+    if override.is_sweep_override():
+        raise ValueError(f"override '{text}' holds a comma: write a list as [1,2], or quote the value")
+    return override.key_or_group, override.value()
+
+
+def _leaves(cfg: DictConfig, key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Splits a dict value that is going to be merged into an existing node; anything else is one leaf."""
+    if isinstance(value, dict) and value and isinstance(OmegaConf.select(cfg, key), DictConfig):
+        for name, part in value.items():
+            yield from _leaves(cfg, f"{key}.{name}", part)
+    else:
+        yield key, value
+
+
+def _check_key(cfg: DictConfig, key: str, text: str) -> Any:
+    """The value that a key has now, or the default of the argument that it names."""
+    node: Any = cfg
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        path = ".".join(parts[:depth])
+        if not isinstance(node, DictConfig | ListConfig):
+            state = "not set (None)" if node is None else f"the value {node!r}"
+            raise ValueError(f"override '{text}': '{path}' is {state}, there is nothing below it to change")
+        if isinstance(node, ListConfig):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ValueError(f"override '{text}': '{path}' is a list of {len(node)}, it has no entry '{part}'")
+            node = node[int(part)]
+        elif part in node:
+            if depth < len(parts) - 1 and OmegaConf.is_interpolation(node, part):
+                # OmegaConf would put a node of this one key in its place
+                same = ".".join([node[part]._get_full_key(""), *parts[depth + 1 :]])
+                raise ValueError(f"override '{text}': '{path}.{part}' is taken from another key, change '{same}'")
+            node = node[part]
+        elif part in _arguments(node):
+            if depth < len(parts) - 1:
+                raise ValueError(f"override '{text}': '{path}.{part}' is not set, there is nothing below it to change")
+            node = _arguments(node)[part]
+        else:
+            raise ValueError(_unknown_key(cfg, node, path, key, text))
+    return node
+
+
+def _check_kind(key: str, old: Any, new: Any, text: str) -> None:
+    before, after = _kind(old), _kind(new)
+    if before in (None, after) or new is None:
+        return
+    if before == "a number" and key.endswith("period") and after == "a string":
+        return  # such as "500it"; `querydet.engine.run_length` reads it
+    hint = (
+        f"; to mean a string write \"{key}='{new}'\""
+        if before == "a string" and not isinstance(new, list | dict)
+        else ""
+    )
+    raise ValueError(f"override '{text}': '{key}' is {before}, not {after}{hint}")
+
+
+def _kind(value: Any) -> str | None:
+    """What a value is in messages; None for what may be replaced by anything."""
+    kinds: tuple[tuple[Any, str], ...] = (
+        (bool, "a boolean (true or false)"),
+        ((int, float), "a number"),
+        (str, "a string"),
+        ((list, tuple, ListConfig), "a list"),
+        ((dict, DictConfig), "a group of keys"),
+    )
+    if value is None or value is inspect.Parameter.empty:
+        return None
+    return next((name for types, name in kinds if isinstance(value, types)), None)
+
+
+def _unknown_key(cfg: DictConfig, node: DictConfig, path: str, key: str, text: str) -> str:
+    prefix = f"{path}." if path else ""
+    siblings = [prefix + str(name) for name in dict.fromkeys([*node, *_arguments(node)])]
+    near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.8)
+    near = near or difflib.get_close_matches(key, [*siblings, *_all_keys(cfg)], n=1, cutoff=0.0)
+    place = f"'{path}' has" if path else "the config has"
+    names = ", ".join(name[len(prefix) :] for name in siblings if not name.endswith("_target_"))
+    return f"override '{text}': there is no key '{key}'; did you mean '{near[0]}'? ({place}: {names})"
+
+
+def _all_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(node, DictConfig) and not node._is_none():
+        items = node.items_ex(resolve=False)
+    elif isinstance(node, ListConfig) and not node._is_none():
+        items = enumerate(node._iter_ex(resolve=False))
+    for name, child in items:
+        yield f"{prefix}{name}"
+        yield from _all_keys(child, f"{prefix}{name}.")
+
+
+def _arguments(node: DictConfig) -> dict[str, Any]:
+    """Arguments of what a ``LazyCall`` node calls, with their defaults; empty for any other node."""
+    target = node.get("_target_") if "_target_" in node else None
+    if isinstance(target, str):
+        target = locate(target)
+    if not callable(target):
+        return {}
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (ValueError, TypeError):  # some builtins have no signature
+        return {}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
+
+
+def _check_target(target: Any, text: str) -> None:
+    try:
+        found = locate(target) if isinstance(target, str) else target
+    except ImportError as error:
+        raise ValueError(f"override '{text}': '{target}' cannot be imported") from error
+    if not callable(found):
+        raise ValueError(f"override '{text}': '{target}' is not something that can be called")

@@ -1,0 +1,149 @@
+"""Where a published number comes from: the command, commit, machine, versions and date that are stored beside it."""
+
+import contextlib
+import datetime
+import json
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import querydet
+from querydet.utils.atomic import atomic_write
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"
+
+
+def provenance(argv: Sequence[str]) -> dict[str, object]:
+    """Describe the running program for a data file of results.
+
+    Args:
+        argv: the command line, script first, as in ``sys.argv``.
+
+    Returns:
+        ``command, commit, date, machine, load_average, versions``.
+    """
+    return {
+        "command": "python " + shlex.join([_relative(argv[0]), *argv[1:]]),
+        "commit": commit(),
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "load_average": [round(load, 1) for load in os.getloadavg()],  # far above the threads used: others ran too
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "querydet": querydet.__version__,
+        },
+    }
+
+
+@contextlib.contextmanager
+def recorded(
+    folder: str, start_iteration: int, started: float, details: Mapping[str, Any] | None = None
+) -> Iterator[None]:
+    """Writes ``run.json`` beside the results of a training run: what is being run, and at the end how long it took.
+
+    The file is a list with an entry for every time that the run was started or resumed; a part that was killed has no
+    ``minutes``.
+
+    Args:
+        folder: of the run.
+        start_iteration: first iteration of this part; 0 begins the list anew.
+        started: ``time.time()`` when this part was started.
+        details: further entries.
+    """
+    path = Path(folder) / RUN_FILE
+    parts = read_parts(folder) if start_iteration else []
+    parts.append({"start_iteration": start_iteration, **provenance(sys.argv), **(details or {})})
+    _write_parts(path, parts)
+    try:
+        yield
+    finally:
+        parts[-1]["minutes"] = round((time.time() - started) / 60, 2)
+        _write_parts(path, parts)
+
+
+def read_parts(folder: str) -> list[dict[str, Any]]:
+    """The entries of a run's ``run.json``; none when the run has no such file."""
+    path = Path(folder) / RUN_FILE
+    return json.loads(path.read_text()) if path.is_file() else []
+
+
+def _write_parts(path: Path, parts: list[dict[str, Any]]) -> None:
+    """A full disk is no reason to end a training run."""
+    try:
+        with atomic_write(str(path)) as file:
+            file.write((json.dumps(parts, indent=2) + "\n").encode())
+    except OSError as error:
+        logger.warning("%s cannot be written: %s", path, error)
+
+
+def commit() -> str | None:
+    """The commit of the source checkout, with ``-dirty`` when tracked files differ; None outside of a checkout."""
+    root = Path(querydet.__file__).parents[1]
+    found = _git(root, "rev-parse", "HEAD")
+    if not found:
+        return None
+    return found + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def git_state() -> dict[str, Any]:
+    """Of the source checkout: ``commit, branch, changed`` and ``untracked`` files; empty outside of a checkout."""
+    root = Path(querydet.__file__).parents[1]
+    found = _git(root, "rev-parse", "HEAD")
+    if not found:
+        return {}
+    lines = _git(root, "status", "--porcelain").splitlines()
+    return {
+        "commit": found,
+        "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"),
+        "changed": [line.split(maxsplit=1)[1] for line in lines if not line.startswith("??")],
+        "untracked": [line.split(maxsplit=1)[1] for line in lines if line.startswith("??")],
+    }
+
+
+def uncommitted() -> str:
+    """Changes of tracked files of the source checkout since its commit, as a patch; "" when there are none."""
+    root = Path(querydet.__file__).parents[1]
+    patch = _git(root, "diff", "HEAD", "--binary")
+    return patch + "\n" if patch else ""
+
+
+def machine() -> str:
+    """Processor or GPU, and how many of them this process may use."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{_processor()}, {os.cpu_count()} cores, no GPU"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()} ({platform.machine()})"
+
+
+def _relative(script: str) -> str:
+    root = Path(querydet.__file__).parents[1]
+    path = Path(script)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else script
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return result.stdout.strip()

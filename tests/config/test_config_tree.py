@@ -1,0 +1,83 @@
+"""Every shipped config loads, saves, loads again and names real arguments; every recipe builds its model."""
+
+import inspect
+
+import pytest
+from detectron2.config import instantiate
+from detectron2.utils.registry import locate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from querydet.analysis.flops import build_on_meta
+from querydet.config import (
+    TOP_LEVEL,
+    find_config,
+    get_config,
+    load_config,
+    save_config,
+    shipped_configs,
+)
+from querydet.solver import EpochScheduler, MultiStepEpochs
+
+FILES = shipped_configs()
+HELPERS = [name for name in FILES if name.startswith("configs/common/")]
+RECIPES = [name for name in FILES if name not in HELPERS]
+TRAIN = get_config("common/train.py").train
+
+
+def calls(node, path=""):
+    """Yields (path, node) of every ``LazyCall`` node."""
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield path, node
+        for name in node:
+            if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
+                yield from calls(node[name], f"{path}.{name}")
+    elif isinstance(node, ListConfig):
+        for index, item in enumerate(node):
+            yield from calls(item, f"{path}.{index}")
+
+
+def check_arguments(cfg, name):
+    """Every call of a config names arguments that its target has."""
+    for path, node in calls(cfg):
+        target = locate(node._target_) if isinstance(node._target_, str) else node._target_
+        arguments = [key for key in node if key != "_target_"]
+        try:
+            inspect.signature(target).bind_partial(**dict.fromkeys(arguments))
+        except TypeError as error:
+            pytest.fail(f"{name}{path} calls {target.__name__}: {error}")
+
+
+def check_saving(cfg, tmp_path):
+    """What is saved loads again and says the same."""
+    save_config(cfg, str(tmp_path / "config.yaml"))
+    save_config(get_config(str(tmp_path / "config.yaml")), str(tmp_path / "again.yaml"))
+    assert (tmp_path / "again.yaml").read_text() == (tmp_path / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", HELPERS)
+def test_helper_loads_saves_and_names_real_arguments(name, tmp_path):
+    cfg = get_config(name)
+    check_arguments(cfg, name)
+    check_saving(cfg, tmp_path)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_is_complete_saves_and_builds(name, tmp_path):
+    cfg = load_config(name, ["train.max_iter=20", "train.seed=1", "model.num_classes=17"])
+    assert set(cfg) == set(TOP_LEVEL)
+    assert set(cfg.train) == set(TRAIN)
+    classes = {f"{path}.{key}": node[key] for path, node in calls(cfg) for key in node if key == "num_classes"}
+    assert set(classes.values()) == {17}, classes
+    check_arguments(cfg, name)
+    check_saving(cfg, tmp_path)
+    optimizer = instantiate({**cfg.optimizer, "model": build_on_meta(cfg.model)})
+    schedule = instantiate(cfg.lr_multiplier)
+    assert isinstance(schedule, MultiStepEpochs)
+    EpochScheduler(optimizer, schedule, iterations_per_epoch=100)
+    assert max(schedule.milestones) < cfg.train.max_epochs, "a drop after the end of the run"
+
+
+def test_every_config_is_found_by_its_name():
+    for name in FILES:
+        assert find_config(name).endswith(name)

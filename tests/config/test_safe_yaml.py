@@ -1,0 +1,133 @@
+"""YAML configs: what they may build, and everything else refused without being run."""
+
+import pytest
+from detectron2.config import instantiate
+from detectron2.modeling.backbone.resnet import BasicBlock
+
+from querydet.config import get_config, load_config, save_config
+from querydet.config.safe_yaml import VARIABLE, load_yaml
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        (tmp_path / "config.yaml").write_text(text)
+        return str(tmp_path / "config.yaml")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: !!python/object/apply:os.system ['touch {mark}']",
+        "model: !!python/object/new:subprocess.Popen [['touch', '{mark}']]",
+        "model: !!python/object/apply:builtins.open ['{mark}', 'w']",
+        "model: !!python/module:os",
+        "model: !!python/object:querydet.modeling.losses.L1Loss {weight: 1.0}",
+        "!!python/object/apply:os.system ['touch {mark}']: 1",
+    ],
+)
+def test_tags_that_stand_for_objects_are_refused_unrun(write, tmp_path, text):
+    mark = tmp_path / "ran"
+    path = write(text.replace("{mark}", str(mark)))
+    for load in (load_yaml, get_config, load_config):
+        with pytest.raises(ValueError, match="Such tags run code; nothing was run"):
+            load(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["os.system", "querydet.data.os.system", "detectron2.config.LazyConfig.load"])
+def test_names_of_other_things_are_refused(write, name):
+    with pytest.raises(ValueError, match=rf"block is '{name}', which"):
+        load_yaml(write(f"block: !!python/name:{name} ''"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.exec",
+        "subprocess.run",
+        "torch.load",
+        "torch.hub.load",
+        "functools.partial",
+        "detectron2.config.LazyConfig.load",
+        "detectron2.data.build.load_proposals_into_dataset",
+        "querydet.config.get_config",
+        "querydet.engine.launch",
+        "querydet.data.os.system",  # a module that a known package imported
+        "querydet.data.coco.json.load",
+        "torch.nn.functional.torch.load",
+        "detectron2.modeling.backbone.resnet.np.load",
+        "querydet.modeling.losses",  # a module
+        "querydet.modeling.losses.NoSuchLoss",
+        "${other}",
+        "",
+    ],
+)
+def test_other_targets_are_refused_with_their_place(write, target):
+    path = write(f"model:\n  heads:\n    - _target_: '{target}'\n      path: x\n")
+    with pytest.raises(ValueError, match=rf"model\.heads\.0\._target_ is .*{VARIABLE}"):
+        load_yaml(path)
+
+
+def test_a_target_that_is_itself_a_node_is_refused(write):
+    path = write("model: {_target_: {_target_: querydet.modeling.losses.L1Loss, weight: 1.0}}")
+    with pytest.raises(ValueError, match="not the name of a class or function"):
+        load_yaml(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["${oc.create:'{_target_: os.system, command: ls}'}", "${ oc.decode:x}", "${a.${oc.create:x}}"]
+)
+def test_resolvers_that_make_nodes_are_refused(write, text):
+    path = write(f'model: "{text}"')
+    with pytest.raises(ValueError, match=r"uses the resolver 'oc\.(create|decode)'"):
+        load_yaml(path)
+
+
+def test_references_and_the_environment_work(write, monkeypatch):
+    monkeypatch.setenv("QUERYDET_TEST_NAME", "x")
+    cfg = load_yaml(write("a: 3\nb: ${a}\nc: ${.a}\nd: ${oc.env:QUERYDET_TEST_NAME}\ne: !!python/tuple [1, 2]"))
+    assert (cfg.b, cfg.c, cfg.d, list(cfg.e)) == (3, 3, "x", [1, 2])
+
+
+def test_known_parts_are_built(write):
+    cfg = load_yaml(
+        write("model: {_target_: querydet.modeling.losses.L1Loss, weight: 2.5}\nother: {_target_: torch.nn.ReLU}")
+    )
+    assert instantiate(cfg.model).weight == 2.5
+    assert not list(instantiate(cfg.other).parameters())
+
+
+def test_a_trusted_module_can_be_allowed(write, monkeypatch):
+    path = write("model: {_target_: collections.Counter}")
+    with pytest.raises(ValueError, match="none of the known packages"):
+        load_yaml(path)
+    assert "model" in load_yaml(path, allow=["collections"])
+    monkeypatch.setenv(VARIABLE, "something.else, collections")
+    assert instantiate(load_yaml(path).model) == {}
+    monkeypatch.setenv(VARIABLE, "*")
+    assert "model" in load_yaml(path)
+    monkeypatch.setenv(VARIABLE, "coll")
+    with pytest.raises(ValueError, match="was refused"):
+        load_yaml(path)
+
+
+@pytest.mark.parametrize(("text", "message"), [("- 1", "holds list"), ("", "holds NoneType"), ("a: [", "is no YAML")])
+def test_what_is_no_config_is_refused(write, text, message):
+    with pytest.raises(ValueError, match=message):
+        load_yaml(write(text))
+
+
+@pytest.mark.parametrize("name", ["group_detr/configs/group_dino_r50_4scale_12ep.py", "quick/dino_synthetic.py"])
+def test_saved_configs_of_this_project_load_as_a_stranger_s_would(tmp_path, monkeypatch, name):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    save_config(get_config(name), str(tmp_path / "config.yaml"))
+    load_config(str(tmp_path / "config.yaml"))
+
+
+def test_parts_can_be_named_without_being_called(write):
+    cfg = load_yaml(write("block: !!python/name:detectron2.modeling.backbone.resnet.BasicBlock ''"))
+    assert cfg.block is BasicBlock
