@@ -24,7 +24,7 @@ from tabulate import tabulate
 from querydet.cli.options import split_overrides
 from querydet.data import class_names
 from querydet.engine.evaluation import combine
-from querydet.engine.instability import training_assigner
+from querydet.engine.hooks.matching_stability import training_assigner
 from querydet.evaluation.groups import count_groups, evaluate_groups, match_groups, predict_groups
 from querydet.evaluation.per_image import image_truth
 from querydet.inference.predictor import Predictor, find_model, read_picture
@@ -32,7 +32,7 @@ from querydet.modeling.selection.grouped import group_name
 from querydet.utils.atomic import atomic_write
 from querydet.visualization import Panel, save_grid
 from querydet.visualization.drawing import instances_of_record
-from querydet.visualization.groups import draw_group_points, group_colors
+from querydet.visualization.group_pictures import draw_group_points, group_colors
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:

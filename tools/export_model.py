@@ -29,11 +29,11 @@ from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.weights import find_weights
 from querydet.data.media import find_media
 from querydet.export.checking import Run, measure
-from querydet.export.checkpoint import export_checkpoint
+from querydet.export.exported_program import export_program, min_side
 from querydet.export.graph import INPUTS, OUTPUTS
+from querydet.export.inference_checkpoint import export_checkpoint
 from querydet.export.onnx import OnnxModel, export_onnx, require_onnx
 from querydet.export.operators import DEFINITIONS
-from querydet.export.program import export_program, min_side
 from querydet.export.running import run_program
 from querydet.inference.predictor import read_picture
 from querydet.modeling.detector import QueryDetector

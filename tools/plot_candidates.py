@@ -14,7 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from querydet.visualization.candidates import plot_ranks
+from querydet.visualization.candidate_pictures import plot_ranks
 
 
 def main(argv: Sequence[str] | None = None) -> int:

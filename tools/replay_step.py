@@ -9,7 +9,7 @@ import os
 
 from querydet.config import load_config
 from querydet.engine import build_model
-from querydet.engine.replay import load_dump, replay
+from querydet.engine.faults.replay import load_dump, replay
 
 
 def main() -> int:

@@ -31,11 +31,11 @@ from querydet.evaluation.candidates import ALPHA, COUNT, check_ranking, rank_can
 from querydet.evaluation.per_image import image_truth
 from querydet.inference.predictor import Predictor, find_model, read_picture
 from querydet.visualization import Panel, save_grid
-from querydet.visualization.candidates import candidate_panels
-from querydet.visualization.denoising import LEGEND, denoising_panels
+from querydet.visualization.candidate_pictures import candidate_panels
+from querydet.visualization.denoising_pictures import LEGEND, denoising_panels
 from querydet.visualization.drawing import instances_of_record
 from querydet.visualization.inspection import Inspection, inspect_image
-from querydet.visualization.queries import (
+from querydet.visualization.query_pictures import (
     describe,
     draw_references,
     draw_sampling,

@@ -2,7 +2,7 @@
 
 from detectron2.config import LazyCall as L
 
-from querydet.solver import build_adamw
+from querydet.engine.solver import build_adamw
 
 # DINO, table 8: only the backbone learns more slowly.
 optimizer = L(build_adamw)(

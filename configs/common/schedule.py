@@ -5,7 +5,7 @@ The drops are those of DINO's published runs (11 of 12, 20 of 24, 30 of 36) and 
 
 from detectron2.config import LazyCall as L
 
-from querydet.solver import MultiStepEpochs
+from querydet.engine.solver import MultiStepEpochs
 
 lr_multiplier_12ep = L(MultiStepEpochs)(milestones=[11], gamma=0.1, warmup_epochs=0.0, warmup_factor=0.001)
 lr_multiplier_24ep = L(MultiStepEpochs)(milestones=[20], gamma=0.1, warmup_epochs=0.0, warmup_factor=0.001)

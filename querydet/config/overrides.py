@@ -104,7 +104,7 @@ def _check_kind(key: str, old: Any, new: Any, text: str) -> None:
     if before in (None, after) or new is None:
         return
     if before == "a number" and key.endswith("period") and after == "a string":
-        return  # such as "500it"; `querydet.engine.run_length` reads it
+        return  # such as "500it"; `querydet.engine.run.run_length` reads it
     hint = (
         f"; to mean a string write \"{key}='{new}'\""
         if before == "a string" and not isinstance(new, list | dict)

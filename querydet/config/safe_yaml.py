@@ -18,10 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 VARIABLE = "QUERYDET_ALLOW_TARGETS"  # further modules or names, separated by commas; * for all
 EVERYTHING = "*"
 CONFIG_FILE = "config.yaml"  # in the folder of a run
-_PARTS = """assigners criterion data decoder dense detector encoder evaluation heads layers losses meta_arch neck
-    normalizers postprocess queries read_out selection solver"""
 KNOWN = (
-    *(f"querydet.{name}" for name in _PARTS.split()),
+    "querydet.data",
+    "querydet.engine.solver",
+    "querydet.evaluation",
+    "querydet.modeling",
     # not detectron2.data, which opens pickles, nor detectron2.config, which runs files
     "detectron2.data.transforms",
     "detectron2.evaluation",

@@ -1,10 +1,10 @@
 """The training engine: what ``train_net.py`` runs, on Detectron2's trainer, hooks and writers."""
 
+from querydet.engine.distributed.launching import argument_parser, launch
 from querydet.engine.evaluation import evaluate, evaluate_only
-from querydet.engine.launching import argument_parser, launch
-from querydet.engine.nonfinite import NonFiniteError
-from querydet.engine.program import main
-from querydet.engine.setup import resolve_device, setup_run
+from querydet.engine.faults.nonfinite import NonFiniteError
+from querydet.engine.run.main import main
+from querydet.engine.run.setup import resolve_device, setup_run
 from querydet.engine.trainer import Trainer
 from querydet.engine.training import build_model, train
 

@@ -20,8 +20,8 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from tabulate import tabulate
 
-from querydet.engine.run_length import RunLength
-from querydet.engine.setup import setup_run
+from querydet.engine.run.run_length import RunLength
+from querydet.engine.run.setup import setup_run
 from querydet.engine.training import train
 
 STEPS = 4  # the first is not counted: it allocates memory and starts data workers
@@ -66,7 +66,7 @@ def dry_run(cfg: DictConfig, args: argparse.Namespace) -> dict[str, float]:
 
     Args:
         cfg: the complete config.
-        args: from `querydet.engine.launching.argument_parser`.
+        args: from `querydet.engine.distributed.launching.argument_parser`.
 
     Returns:
         ``step_seconds, data_seconds, epoch_hours, evaluation_hours, run_hours, memory_mb`` and ``checkpoint_mb``; empty

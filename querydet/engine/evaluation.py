@@ -13,10 +13,10 @@ from torch import nn
 
 from querydet.checkpoint import Checkpointer, load_weights
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
-from querydet.engine.shared_evaluation import SharedEvaluation
-from querydet.engine.stopping import StopRequest
-from querydet.engine.test_time import augment_tests
-from querydet.evaluation.queries import record_queries
+from querydet.engine.augmented_evaluation import augment_tests
+from querydet.engine.distributed.shared_evaluation import SharedEvaluation
+from querydet.engine.faults.stopping import StopRequest
+from querydet.evaluation.query_predictions import record_queries
 
 logger = logging.getLogger(__name__)
 

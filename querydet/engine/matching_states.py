@@ -12,11 +12,11 @@ from torch import nn
 
 from querydet.checkpoint import load_weights
 from querydet.data.catalog import DetectionDataset, check_num_classes, check_same_classes, class_names
-from querydet.engine.instability import FOLDER, training_assigner
+from querydet.engine.hooks.matching_stability import FOLDER, training_assigner
 from querydet.engine.training import build_model
 from querydet.evaluation.instability import InstabilityEvaluator, Matching, as_matching, load_matching
-from querydet.evaluation.predictor import run_model
-from querydet.evaluation.queries import WithQueries
+from querydet.evaluation.prediction import run_model
+from querydet.evaluation.query_predictions import WithQueries
 from querydet.model_zoo.paths import PREFIX
 from querydet.modeling.detector import QueryDetector
 

@@ -19,16 +19,16 @@ from omegaconf import DictConfig
 from torch import nn
 
 from querydet.engine.accumulation import exchanging, split_batch
-from querydet.engine.agreement import largest, mean_losses
-from querydet.engine.bad_images import BadImages, replaced
-from querydet.engine.history import restore_history, saved_history
-from querydet.engine.nonfinite import NonFiniteInStep, NonFiniteSteps, bad_gradients, bad_terms
-from querydet.engine.out_of_memory import OutOfMemoryInStep, OutOfMemorySteps, average_gradients
+from querydet.engine.distributed.agreement import largest, mean_losses
+from querydet.engine.distributed.shared_tensors import whole
+from querydet.engine.faults.bad_images import BadImages, replaced
+from querydet.engine.faults.nonfinite import NonFiniteInStep, NonFiniteSteps, bad_gradients, bad_terms
+from querydet.engine.faults.out_of_memory import OutOfMemoryInStep, OutOfMemorySteps, average_gradients
+from querydet.engine.faults.running_statistics import RunningStatistics
+from querydet.engine.faults.stopping import StopRequest
+from querydet.engine.hooks.history import restore_history, saved_history
 from querydet.engine.precision import amp_dtype
-from querydet.engine.running_statistics import RunningStatistics
-from querydet.engine.setup import seed_everything
-from querydet.engine.shared_tensors import whole
-from querydet.engine.stopping import StopRequest
+from querydet.engine.run.setup import seed_everything
 
 Batch = list[dict[str, Any]]
 Problem = NonFiniteInStep | OutOfMemoryInStep | None
@@ -45,7 +45,7 @@ class Trainer(SimpleTrainer):
             max_nonfinite_steps, dump_nonfinite, out_of_memory, max_bad_images, output_dir``.
 
     Attributes:
-        request: what this process has been asked from outside (`querydet.engine.stopping`).
+        request: what this process has been asked from outside (`querydet.engine.faults.stopping`).
         on_failure: called when a step fails that has changed nothing, before the exception goes on.
 
     Raises:

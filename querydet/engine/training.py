@@ -19,25 +19,25 @@ from torch import nn
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
 from querydet.engine.accumulation import check_micro_batches
-from querydet.engine.attention_memory import report_attention_memory
-from querydet.engine.build_hooks import build_hooks, evaluate_weights
-from querydet.engine.evaluation import build_evaluation
-from querydet.engine.hooks import build_ema
-from querydet.engine.instability import track_instability
-from querydet.engine.pictures import picture_hook
-from querydet.engine.run_length import RunLength
-from querydet.engine.run_record import describe_run
-from querydet.engine.setup import check_writable, resolve_device, seed_everything
-from querydet.engine.sharding import (
+from querydet.engine.distributed.sharding import (
     ShardedCheckpointer,
     is_sharded,
     shard_model,
     shard_optimizer,
 )
-from querydet.engine.stopping import StopRequest, stop_requests
+from querydet.engine.evaluation import build_evaluation
+from querydet.engine.faults.stopping import StopRequest, stop_requests
+from querydet.engine.hooks.build import build_hooks, evaluate_weights
+from querydet.engine.hooks.core import build_ema
+from querydet.engine.hooks.matching_stability import track_instability
+from querydet.engine.hooks.pictures import picture_hook
+from querydet.engine.memory_report import report_attention_memory
+from querydet.engine.run.run_length import RunLength
+from querydet.engine.run.run_record import describe_run
+from querydet.engine.run.setup import check_writable, resolve_device, seed_everything
+from querydet.engine.solver import lr_scale
 from querydet.engine.switches import apply_switches
 from querydet.engine.trainer import Trainer
-from querydet.solver import lr_scale
 from querydet.utils.provenance import recorded
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def train(
         FileNotFoundError: ``train.init_checkpoint`` or files of the training or test data do not exist.
         ConnectionError: ``train.init_checkpoint`` cannot be downloaded.
         NonFiniteError: a NaN or infinite loss or gradient.
-        Stopped: the run was asked to stop (`querydet.engine.stopping`).
+        Stopped: the run was asked to stop (`querydet.engine.faults.stopping`).
     """
     with stop_requests() as request:
         return _train(cfg, resume, request, wrap_test, on_length)

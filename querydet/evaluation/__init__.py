@@ -1,17 +1,17 @@
 """Evaluation and use of detectors."""
 
 from querydet.evaluation.atd import ATDEvaluator
+from querydet.evaluation.augmented_views import TestTimeAugmentation
 from querydet.evaluation.calibration import CalibrationEvaluator
 from querydet.evaluation.candidates import CandidateEvaluator
-from querydet.evaluation.coco import CocoEvaluator, category_ids, ground_truth
+from querydet.evaluation.coco_evaluation import CocoEvaluator, category_ids, ground_truth
 from querydet.evaluation.duplicates import DuplicateEvaluator
 from querydet.evaluation.ensemble import NMSEnsemble, OneToOneEnsemble
 from querydet.evaluation.instability import InstabilityEvaluator
-from querydet.evaluation.lvis import LvisEvaluator
-from querydet.evaluation.predictor import ArrayPredictor, CocoWriter, keep_confident, run_model
-from querydet.evaluation.queries import QueryRecord, WithQueries, record_queries, uses_queries
+from querydet.evaluation.lvis_evaluation import LvisEvaluator
+from querydet.evaluation.prediction import ArrayPredictor, CocoWriter, keep_confident, run_model
+from querydet.evaluation.query_predictions import QueryRecord, WithQueries, record_queries, uses_queries
 from querydet.evaluation.recall import QueryRecallEvaluator
-from querydet.evaluation.test_time import TestTimeAugmentation
 
 __all__ = [
     "ATDEvaluator",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.per_image import PerImageEvaluator, image_truth, mean_or_missing, size_groups
-from querydet.evaluation.queries import match_queries, queries_of
+from querydet.evaluation.query_predictions import match_queries, queries_of
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.boxes import xyxy_to_cxcywh
 

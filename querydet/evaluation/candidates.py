@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from querydet.data.catalog import DetectionDataset
-from querydet.evaluation.coco import percent
+from querydet.evaluation.coco_evaluation import percent
 from querydet.evaluation.per_image import ImageTruth, PerImageEvaluator, image_truth, mean_or_missing
-from querydet.evaluation.queries import QueryRecord, queries_of
+from querydet.evaluation.query_predictions import QueryRecord, queries_of
 from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
 
 COUNT = 20  # candidates of an object: MS-DETR, figure 7

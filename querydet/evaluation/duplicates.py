@@ -19,11 +19,11 @@ from detectron2.structures import Instances
 from torchvision.ops import batched_nms
 
 from querydet.data.catalog import DetectionDataset
-from querydet.evaluation.coco import CocoTruth, detection_rows, limits, percent
 from querydet.evaluation.coco_backend import CocoBackend
+from querydet.evaluation.coco_evaluation import CocoTruth, detection_rows, limits, percent
 from querydet.evaluation.labelling import Label, check_fraction, label_detections
 from querydet.evaluation.per_image import PerImageEvaluator, check_detections, drop_nonfinite, image_truth
-from querydet.evaluation.queries import QUERIES
+from querydet.evaluation.query_predictions import QUERIES
 from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess
 
 CANDIDATES = 10000  # (query, class) pairs that suppression looks at; released code of DETA
@@ -33,7 +33,7 @@ CANDIDATES = 10000  # (query, class) pairs that suppression looks at; released c
 class Measured:
     """The detections of an image, with or without suppression."""
 
-    rows: np.ndarray  # see querydet.evaluation.coco.detection_rows
+    rows: np.ndarray  # see querydet.evaluation.coco_evaluation.detection_rows
     shown: int  # detections of at least the smallest score
     right: int  # of these
     duplicates: int  # of these

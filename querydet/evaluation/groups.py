@@ -14,7 +14,7 @@ from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
 from querydet.evaluation.per_image import ImageTruth
-from querydet.evaluation.queries import QueryRecord, match_queries
+from querydet.evaluation.query_predictions import QueryRecord, match_queries
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask

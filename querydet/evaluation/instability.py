@@ -24,7 +24,7 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.per_image import PerImageEvaluator, image_truth
-from querydet.evaluation.queries import match_queries, queries_of
+from querydet.evaluation.query_predictions import match_queries, queries_of
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.utils.atomic import atomic_write
 

@@ -79,7 +79,7 @@ class PerImageEvaluator(DatasetEvaluator):
         ValueError: the data set has no images or no class names.
     """
 
-    uses_queries = False  # whether it looks at the queries of the outputs, see `querydet.evaluation.queries`
+    uses_queries = False  # whether it looks at the queries of the outputs, see `querydet.evaluation.query_predictions`
 
     def __init__(self, *, dataset: DetectionDataset, distributed: bool = True) -> None:
         if not len(dataset):

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from querydet.evaluation.coco import percent
+from querydet.evaluation.coco_evaluation import percent
 from querydet.evaluation.per_image import PerImageEvaluator, image_truth, mean_or_missing, size_groups
-from querydet.evaluation.queries import QueryRecord, queries_of
+from querydet.evaluation.query_predictions import QueryRecord, queries_of
 from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
 
 THRESHOLDS = torch.linspace(0.5, 0.95, 10, dtype=torch.float64)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from querydet.data.catalog import DetectionDataset
-from querydet.evaluation.coco import category_ids
+from querydet.evaluation.coco_evaluation import category_ids
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from querydet.export.exported_program import export_program
 from querydet.export.graph import INPUTS, OUTPUTS
-from querydet.export.program import export_program
 from querydet.modeling.detector import QueryDetector
 
 OPSET = 20  # the first whose GridSample says "linear", and which all exporters of torch since 2.11 write

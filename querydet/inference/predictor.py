@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from querydet.checkpoint import check_exists, load_weights
 from querydet.config import apply_overrides, load_config
 from querydet.data.catalog import DetectionDataset, check_num_classes, class_names
-from querydet.engine.setup import resolve_device
+from querydet.engine.run.setup import resolve_device
 from querydet.evaluation import ArrayPredictor, category_ids
 from querydet.inference.cuda_graphs import use_cuda_graphs
 from querydet.visualization import draw_instances

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import querydet
 from querydet.evaluation.error_analysis import Settings
 from querydet.report import sections
-from querydet.report.errors import Progress, error_section
+from querydet.report.error_sections import Progress, error_section
 from querydet.report.parts import Section
 from querydet.visualization.runs import RunGroup
 

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from querydet.config.safe_yaml import CONFIG_FILE
-from querydet.engine.pictures import FOLDER as PICTURES
-from querydet.engine.run_record import DIFF_FILE
+from querydet.engine.hooks.pictures import FOLDER as PICTURES
+from querydet.engine.run.run_record import DIFF_FILE
 from querydet.report.parts import (
     MISSING,
     Block,

@@ -11,7 +11,7 @@ from querydet.visualization.grids import (
     render_grid,
     save_grid,
 )
-from querydet.visualization.queries import draw_references, draw_sampling, reference_panels
+from querydet.visualization.query_pictures import draw_references, draw_sampling, reference_panels
 from querydet.visualization.runs import read_metrics
 
 __all__ = [

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from tqdm import tqdm
 
 from querydet.data.catalog import DetectionDataset, class_names
-from querydet.evaluation.predictor import keep_confident, run_model
+from querydet.evaluation.prediction import keep_confident, run_model
 from querydet.visualization.drawing import draw_instances, instances_of_record
 
 CELL_INCHES = 3.6

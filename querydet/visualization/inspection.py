@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from querydet.evaluation.predictor import run_model
-from querydet.evaluation.queries import QUERIES, QueryRecord, WithQueries, listen
+from querydet.evaluation.prediction import run_model
+from querydet.evaluation.query_predictions import QUERIES, QueryRecord, WithQueries, listen
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.layers import MultiScaleDeformableAttention
 from querydet.ops.reference import locate_samples, normalize_logits

@@ -16,7 +16,7 @@ from querydet.config import (
     save_config,
     shipped_configs,
 )
-from querydet.solver import EpochScheduler, MultiStepEpochs
+from querydet.engine.solver import EpochScheduler, MultiStepEpochs
 
 FILES = shipped_configs()
 HELPERS = [name for name in FILES if name.startswith("configs/common/")]

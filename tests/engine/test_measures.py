@@ -5,7 +5,7 @@ import pytest
 from querydet.config import get_config
 from querydet.engine import build_model, evaluate_only, train
 from querydet.engine.evaluation import combine
-from querydet.visualization.candidates import read_ranks
+from querydet.visualization.candidate_pictures import read_ranks
 from tests.engine.conftest import DINO_CONFIG
 from tests.engine.test_train_net import read_metrics
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, ResNet
 
+from querydet.engine.solver import lr_scale
 from querydet.engine.switches import apply_switches, blocks, checkpoint_activations, compile_parts
 from querydet.engine.training import build_optimizer
-from querydet.solver import lr_scale
 from tests.models import make_inputs, tiny_detector
 
 PARTS = ["backbone", "encoder", "decoder"]

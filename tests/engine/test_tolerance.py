@@ -7,8 +7,8 @@ import torch
 
 from querydet.data.workers import WorkerError
 from querydet.engine import train
-from querydet.engine.bad_images import TooManyBadImagesError
-from querydet.engine.divergence import checksums
+from querydet.engine.faults.bad_images import TooManyBadImagesError
+from querydet.engine.hooks.divergence import checksums
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
 from tests.engine.toy import ToyDetector, ToyEvaluator
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from querydet.engine import train
-from querydet.engine.history import CLOCK
+from querydet.engine.hooks.history import CLOCK
 
 
 def read_metrics(folder):

@@ -7,8 +7,8 @@ import torch
 from detectron2.utils.events import EventStorage
 
 from querydet.engine import NonFiniteError, Trainer, argument_parser, build_model, evaluate_only, main, train
+from querydet.engine.solver import build_adamw
 from querydet.engine.training import build_train_data
-from querydet.solver import build_adamw
 from querydet.utils.provenance import read_parts
 from tests.engine.conftest import CONFIG
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics

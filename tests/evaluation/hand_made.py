@@ -7,7 +7,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from querydet.data.catalog import DetectionDataset
-from querydet.evaluation.queries import QueryRecord
+from querydet.evaluation.query_predictions import QueryRecord
 
 SIZE = (100, 200)  # height, width
 _names = itertools.count()

@@ -8,7 +8,7 @@ import torch
 from querydet.evaluation import CandidateEvaluator
 from querydet.evaluation.candidates import rank_candidates
 from querydet.evaluation.per_image import image_truth
-from querydet.evaluation.queries import QueryRecord
+from querydet.evaluation.query_predictions import QueryRecord
 from querydet.modeling.assigners import OneToManyAssigner
 from tests.evaluation.hand_made import in_two_processes, make_dataset, run
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from querydet.evaluation import QueryRecallEvaluator
-from querydet.evaluation.queries import QueryRecord
+from querydet.evaluation.query_predictions import QueryRecord
 from querydet.evaluation.recall import covered
 from tests.evaluation.hand_made import in_two_processes, make_dataset, run
 

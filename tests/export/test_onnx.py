@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from querydet.export.checking import measure
+from querydet.export.exported_program import export_program, min_side
 from querydet.export.onnx import OnnxModel, export_onnx
-from querydet.export.program import export_program, min_side
 from querydet.export.running import run_program
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.encoder.deformable import DeformableEncoder

@@ -9,9 +9,9 @@ from PIL import Image
 
 from querydet.evaluation.candidates import rank_candidates
 from querydet.evaluation.per_image import image_truth
-from querydet.evaluation.queries import QueryRecord
-from querydet.visualization.candidates import candidate_panels, plot_ranks, read_ranks
-from querydet.visualization.queries import layer_colors
+from querydet.evaluation.query_predictions import QueryRecord
+from querydet.visualization.candidate_pictures import candidate_panels, plot_ranks, read_ranks
+from querydet.visualization.query_pictures import layer_colors
 from tests.evaluation.hand_made import make_dataset
 
 GREY = np.full((100, 200, 3), 128, np.uint8)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from querydet.evaluation.queries import QueryRecord
+from querydet.evaluation.query_predictions import QueryRecord
 from querydet.visualization.inspection import Inspection, SamplingPoints
-from querydet.visualization.queries import (
+from querydet.visualization.query_pictures import (
     draw_references,
     draw_sampling,
     layer_colors,

@@ -1,0 +1,122 @@
+"""Repeats a dumped step of training in one process, layer by layer, to find where NaN or infinity comes from."""
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from querydet.engine.accumulation import split_batch
+from querydet.engine.run.setup import seed_everything
+from querydet.modeling.targets import OBJECT_COUNT, ObjectCount
+
+KEYS = ("report", "iteration", "rank", "seed", "micro_batches", "amp", "objects", "batch", "model")
+
+
+def load_dump(path: str) -> dict[str, Any]:
+    """Reads what `querydet.engine.faults.nonfinite` wrote.
+
+    Raises:
+        ValueError: another kind of file.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or set(KEYS) - set(content):
+        raise ValueError(f"{path} is no dump of a training step (nonfinite_*.pt)")
+    return content
+
+
+def replay(model: nn.Module, dump: dict[str, Any]) -> list[str]:
+    """Runs forward and backward of a dumped step with the weights and the random draws that it had.
+
+    Args:
+        model: as it was trained; its weights are replaced.
+        dump: from `load_dump`.
+
+    Returns:
+        Lines of a report; those that are about NaN or infinity begin with "NaN or infinite".
+
+    Raises:
+        RuntimeError: the weights do not fit the model.
+    """
+    model.load_state_dict(dump["model"])
+    model.train()
+    device = next(model.parameters()).device
+    dtype = getattr(torch, dump["amp"]) if dump["amp"] else None
+    seed_everything(dump["seed"], dump["iteration"], dump["rank"])
+    lines: list[str] = []
+    handles = [
+        module.register_forward_hook(_reporter(f"output of {name} ({type(module).__name__})", lines))
+        for name, module in model.named_modules()
+        if name
+    ]
+    try:
+        for part in _parts(dump):
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                losses = model(part)
+            for name, value in losses.items():
+                lines.append(("" if value.isfinite() else "NaN or infinite: ") + f"{name} = {value.item():.6g}")
+            sum(losses.values(), torch.zeros((), device=device)).backward()
+    except FloatingPointError as error:
+        lines.append(f"NaN or infinite: {error}")
+    finally:
+        for handle in handles:
+            handle.remove()
+    return lines + _gradient_lines(model)
+
+
+def _parts(dump: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    batch = [_input(item) for item in dump["batch"]]
+    parts = split_batch(batch, dump["micro_batches"])
+    mean, most, shares = dump["objects"]
+    count = ObjectCount(mean=mean, most=most, shares=shares)  # of all processes, the others of which are not here
+    return [[{**part[0], OBJECT_COUNT: count}, *part[1:]] for part in parts]
+
+
+def _input(item: dict[str, Any]) -> dict[str, Any]:
+    found = dict(item)
+    if "instances" in found:
+        stored = found["instances"]
+        instances = Instances(tuple(stored["image_size"]))
+        instances.gt_boxes = Boxes(stored["gt_boxes"])
+        instances.gt_classes = stored["gt_classes"]
+        found["instances"] = instances
+    return found
+
+
+def _reporter(where: str, lines: list[str]) -> Any:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        for tensor in _tensors(output):
+            bad = tensor.numel() - int(tensor.isfinite().sum())
+            if bad:
+                lines.append(f"NaN or infinite: {bad} of {tensor.numel()} numbers in the {where}")
+
+    return hook
+
+
+def _tensors(value: Any) -> Iterable[Tensor]:
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _tensors(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _tensors(each)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from _tensors([getattr(value, field.name) for field in fields(value)])
+
+
+def _gradient_lines(model: nn.Module) -> list[str]:
+    lines = []
+    norms: dict[str, list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None:
+            continue
+        norms.setdefault(name.partition(".")[0], []).append(parameter.grad.norm())
+        if not parameter.grad.isfinite().all():
+            lines.append(f"NaN or infinite: gradient of {name}")
+    parts = ", ".join(f"{part} {torch.stack(values).norm().item():.4g}" for part, values in norms.items())
+    return [*lines, f"gradient norms: {parts or 'none, the step ended before'}"]

@@ -1,0 +1,75 @@
+"""Weights & Biases, where it is installed and asked for; nothing of it is imported otherwise."""
+
+import os
+from typing import Any
+
+from detectron2.utils.events import EventWriter, get_event_storage
+
+from querydet.engine.hooks.history import HISTORY
+
+
+class WandbWriter(EventWriter):
+    """Sends to Weights & Biases what Detectron2's other writers write: losses are medians of the last iterations.
+
+    A run that is resumed continues there: its id is kept in the output folder.
+
+    Args:
+        output_dir: folder of the run.
+        config: shown with the run.
+        project: as in ``wandb.init``.
+        name: of the run; None: the output folder's.
+        mode: "online", "offline", or "disabled"; None: as the environment says.
+        start_iter: first iteration that is going to be run.
+
+    Raises:
+        ImportError: wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        config: dict[str, Any],
+        project: str,
+        name: str | None = None,
+        mode: str | None = None,
+        start_iter: int = 0,
+    ) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise ImportError("train.wandb.enabled=True needs wandb: pip install wandb, or switch it off") from error
+        path = os.path.join(output_dir, "wandb_id.txt")
+        identifier = _read(path) if start_iter else ""
+        self._run = wandb.init(
+            project=project,
+            name=name or os.path.basename(os.path.abspath(output_dir)),
+            dir=output_dir,
+            config=config,
+            mode=mode,
+            id=identifier or None,
+            resume="allow" if identifier else None,
+        )
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(str(self._run.id))
+        self._last = start_iter - 1
+
+    def write(self) -> None:
+        """Sends what is newer than the last call, by iteration."""
+        new: dict[int, dict[str, float]] = {}
+        for name, (value, iteration) in get_event_storage().latest_with_smoothing_hint(HISTORY).items():
+            if iteration > self._last:
+                new.setdefault(int(iteration), {})[name] = float(value)
+        for iteration in sorted(new):
+            self._run.log(new[iteration], step=iteration)
+            self._last = iteration
+
+    def close(self) -> None:
+        """Ends the run there."""
+        self._run.finish()
+
+
+def _read(path: str) -> str:
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as file:
+        return file.read().strip()

@@ -1,0 +1,96 @@
+"""What happens before anything is built: output folder, logs, the saved config, seeds."""
+
+import argparse
+import logging
+import os
+import random
+import sys
+import tempfile
+
+import numpy as np
+import torch
+from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig
+
+from querydet.config import save_config
+
+logger = logging.getLogger(__name__)
+
+
+def setup_run(cfg: DictConfig, args: argparse.Namespace) -> None:
+    """Creates the output folder, starts the logs, prints the environment once and saves the config.
+
+    The config is saved as ``config.yaml``, by ``--eval-only`` as ``config_eval.yaml``.
+
+    Args:
+        cfg: the complete config, overrides applied.
+        args: from `querydet.engine.distributed.launching.argument_parser`.
+
+    Raises:
+        ValueError: an output folder that cannot be written, or a seed that is no number >= 0.
+    """
+    output_dir = cfg.train.output_dir
+    _check_seed(cfg.train.seed)
+    if comm.is_main_process():
+        check_writable(output_dir)
+    comm.synchronize()
+    rank = comm.get_rank()
+    for name in ("fvcore", "detectron2", "querydet"):
+        setup_logger(output_dir, distributed_rank=rank, name=name)
+    logger.info("Rank %d of %d processes, command: %s", rank, comm.get_world_size(), " ".join(sys.argv))
+    if comm.is_main_process():
+        logger.info("Environment info:\n%s", collect_env_info())
+        path = os.path.join(output_dir, "config_eval.yaml" if args.eval_only else "config.yaml")
+        save_config(cfg, path)
+        logger.info("Config with overrides saved to %s", path)
+    torch.backends.cudnn.benchmark = bool(cfg.train.cudnn_benchmark) and not args.eval_only
+
+
+def check_writable(folder: str) -> None:
+    """Creates a folder and writes a file in it, so that a run does not fail at its first checkpoint.
+
+    Raises:
+        ValueError: that is not possible.
+    """
+    if not folder:
+        raise ValueError("train.output_dir is empty: set train.output_dir=path/of/a/folder")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"train.output_dir {os.path.abspath(folder)} cannot be written: {error}") from error
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turns ``train.device`` into a device; "auto" is this process's GPU when there is one.
+
+    Raises:
+        ValueError: cuda was asked for and there is none.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"train.device={device}, but no GPU is visible (--num-gpus 0 hides them): use auto")
+    return torch.device(device)
+
+
+def seed_everything(seed: int, *position: int) -> None:
+    """Seeds Python's, numpy's and torch's global generators.
+
+    Args:
+        seed: ``train.seed``.
+        position: for example iteration and rank. The state depends on nothing but these numbers, so that a resumed
+            run draws what the uninterrupted one would have drawn.
+    """
+    words = np.random.SeedSequence([seed, *position]).generate_state(3, np.uint64)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[1]) % 2**32)  # noqa: NPY002 - mappers of Detectron2 draw from this generator
+    torch.manual_seed(int(words[2]) % 2**63)
+
+
+def _check_seed(seed: object) -> None:
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"train.seed has to be an integer of at least 0, got {seed!r}")

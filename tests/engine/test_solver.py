@@ -1,0 +1,103 @@
+"""Parameter groups and schedules."""
+
+import pytest
+import torch
+from torch import nn
+
+from querydet.engine.solver import EpochScheduler, MultiStepEpochs, build_adamw, parameter_groups
+
+
+class Detector(nn.Module):
+    """Parts with the names that the rules look for."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+        self.sampling_offsets = nn.Linear(4, 4)
+        self.norm = nn.LayerNorm(4)
+        self.head = nn.Linear(4, 2)
+
+
+def names(model, group):
+    wanted = {id(parameter) for parameter in group["params"]}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in wanted}
+
+
+def test_groups_of_dino():
+    model = Detector()
+    backbone, other = parameter_groups(model, 1e-4, 1e-4, {"backbone": 0.1})
+    assert names(model, backbone) == {name for name, _ in model.named_parameters() if name.startswith("backbone")}
+    assert len(other["params"]) == 6
+    assert (backbone["lr"], other["lr"]) == (pytest.approx(1e-5), 1e-4)
+    assert backbone["weight_decay"] == other["weight_decay"] == 1e-4
+
+
+def test_first_matching_rule_counts():
+    model = Detector()
+    groups = parameter_groups(model, 1.0, 0.0, {"backbone.0": 0.5, "backbone": 0.1, "sampling_offsets": 0.2})
+    assert {group["name"]: group["lr"] for group in groups} == {
+        "backbone.0": 0.5,
+        "backbone": 0.1,
+        "sampling_offsets": 0.2,
+        "other": 1.0,
+    }
+
+
+def test_frozen_parameters_are_left_out_but_match_a_rule():
+    model = Detector()
+    model.backbone.requires_grad_(False)
+    (other,) = parameter_groups(model, 1.0, 0.1, {"backbone": 0.1})
+    assert other["name"] == "other"
+
+
+def test_rule_that_matches_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"contains \['bakbone'\].*'backbone', 'head'"):
+        parameter_groups(Detector(), 1.0, 0.1, {"bakbone": 0.1})
+
+
+def test_model_without_trainable_parameters_is_refused():
+    with pytest.raises(ValueError, match="no trainable parameter"):
+        build_adamw(Detector().requires_grad_(False))
+
+
+def test_schedule_drops_at_the_exact_iteration():
+    schedule = MultiStepEpochs([2, 3.5], gamma=0.1)
+    factors = [schedule.factor(i, iterations_per_epoch=4) for i in range(16)]
+    assert factors == pytest.approx([1.0] * 8 + [0.1] * 6 + [0.01] * 2)
+
+
+def test_warmup_rises_linearly_and_ends():
+    schedule = MultiStepEpochs([], warmup_epochs=1, warmup_factor=0.2)
+    assert [schedule.factor(i, 4) for i in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_milestones_have_to_increase():
+    with pytest.raises(ValueError, match="have to increase"):
+        MultiStepEpochs([11, 11])
+
+
+def test_scheduler_resumes_and_keeps_the_ratio_of_the_groups():
+    def build():
+        optimizer = build_adamw(Detector(), lr=1.0, lr_factors={"backbone": 0.1})
+        return optimizer, EpochScheduler(optimizer, MultiStepEpochs([1]), iterations_per_epoch=3)
+
+    optimizer, scheduler = build()
+    for _ in range(2):
+        optimizer.step()
+        scheduler.step()
+    resumed_optimizer, resumed = build()
+    resumed_optimizer.load_state_dict(optimizer.state_dict())
+    resumed.load_state_dict(scheduler.state_dict())
+    for current, running in ((optimizer, scheduler), (resumed_optimizer, resumed)):
+        current.step()
+        running.step()
+        assert [group["lr"] for group in current.param_groups] == pytest.approx([0.01, 0.1])
+
+
+def test_optimizer_state_holds_plain_values(tmp_path):
+    from querydet.config import get_config
+
+    node = get_config("common/optim.py").optimizer
+    optimizer = build_adamw(Detector(), betas=node.betas, lr_factors=node.lr_factors)
+    torch.save(optimizer.state_dict(), tmp_path / "state.pth")
+    torch.load(tmp_path / "state.pth", weights_only=True)
