@@ -75,7 +75,7 @@ def match_by_released_code(sets: list[PredictionSet], targets: Targets) -> Pairs
 def match_by_ours(sets: list[PredictionSet], targets: Targets) -> Pairs:
     """All at once."""
     assigner = HungarianAssigner()
-    return as_pairs(assigner.decide(assigner.measure(sets, targets), sets, targets))
+    return as_pairs(assigner.assign(assigner.compute(sets, targets), sets, targets))
 
 
 def as_pairs(assigned: list[tuple[Assignment, ...]]) -> Pairs:
@@ -85,7 +85,7 @@ def as_pairs(assigned: list[tuple[Assignment, ...]]) -> Pairs:
 
 def jobs(sets: list[PredictionSet], targets: Targets) -> dict[str, dict[str, Callable[[], Pairs]]]:
     """What to time, by job and contestant."""
-    (flat,) = HungarianAssigner().measure(sets, targets)
+    (flat,) = HungarianAssigner().compute(sets, targets)
     sizes = [(count, QUERIES) for count in targets.counts for _ in sets]
     costs = [
         each.view(size) for each, size in zip(flat.split([rows * QUERIES for rows, _ in sizes]), sizes, strict=True)

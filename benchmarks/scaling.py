@@ -154,13 +154,13 @@ def time_matching(objects: int, queries: int = 900, classes: int = 80, layers: i
         boxes=(torch.rand(objects, 4, generator=generator) * 0.4 + 0.2,),
         names=("image",),
         seeds=(0,),
-        mean_objects=float(objects),
+        mean_objects_per_micro_batch=float(objects),
         max_objects=objects,
     )
     times = []
     for _ in range(7):
         start = time.thread_time()  # not the time that others had the core
-        assigner.decide(assigner.measure(predictions, targets), predictions, targets)
+        assigner.assign(assigner.compute(predictions, targets), predictions, targets)
         times.append(time.thread_time() - start)
     return min(times)
 

@@ -35,7 +35,7 @@ class Role(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class FeaturePyramid:
+class TokenPyramid:
     """Image features of several resolutions as one sequence of tokens, fine levels first, rows before columns."""
 
     tokens: Tensor  # (B, S, C)
@@ -82,12 +82,15 @@ class QueryGroup:
     start: int
     stop: int
     role: Role = Role.MATCHING
-    sees: tuple[str, ...] = ()  # names of the other groups that its queries may attend to
-    block: int | None = None  # its queries attend only within consecutive runs of this many; None: to the whole group
-    repeats: int = 1  # how many queries of the group an assigner may give to each object, where it gives one otherwise
-    divisor: int = 1  # the losses of the group are divided by it: how many queries are there for each object in all
-    weight: float = 1.0  # the losses of the group are multiplied by it
-    label: str = ""  # what marks the losses of the group; groups without share names, and their losses are summed
+    visible_groups: tuple[str, ...] = ()  # names of the other groups that its queries may attend to
+    # its queries attend only within consecutive runs of this many; None: to the whole group
+    block_size: int | None = None
+    # how many queries of the group an assigner may give to each object, where it gives one otherwise
+    target_repeats: int = 1
+    # the losses of the group are divided by it: how many queries are there for each object in all
+    loss_divisor: int = 1
+    loss_weight: float = 1.0  # the losses of the group are multiplied by it
+    loss_suffix: str = ""  # what marks the losses of the group; groups without share names, and their losses are summed
     known: tuple[Assignment, ...] | None = None  # of a denoising group, per image: what its queries were made from
 
     def __len__(self) -> int:
@@ -114,7 +117,7 @@ class QueryBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOut:
+class BranchInput:
     """Hidden states of some query groups, one after the other."""
 
     hidden: Tensor  # (B, n, C)
@@ -128,7 +131,7 @@ class DecoderLayerOutput:
     hidden: Tensor  # (B, Q, C), what the heads read
     reference_boxes: Tensor  # (B, Q, 4 or 2), where the layer sampled
     base_boxes: Tensor  # (B, Q, 4 or 2), what the layer's box prediction refines
-    one_to_many: "ReadOut | None" = None  # a second read-out inside the layer, in training
+    one_to_many: "BranchInput | None" = None  # a second read-out inside the layer, in training
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class PredictionSet:
     def suffix(self) -> str:
         """What marks this set in the name of a loss: ``""``, ``"_3"``, ``"_dn_3"``, ``"_o2m_3"``, ``"_enc"``."""
         parts = ["enc"] if self.stage is Stage.ENCODER else []
-        parts += [self.group.label] if self.group.label else []
+        parts += [self.group.loss_suffix] if self.group.loss_suffix else []
         parts += ["o2m"] if self.branch is Branch.ONE_TO_MANY else []
         parts += [] if self.is_last else [str(self.layer)]
         return "".join("_" + part for part in parts)
@@ -167,7 +170,7 @@ class ProposalPredictions:
     logits: Tensor  # (B, N, K) float32
     boxes: Tensor  # (B, N, 4) float32
     anchors: Tensor  # (B, N, 4), what the boxes were predicted from
-    divisor: int = 1  # their losses are divided by it: how many groups have predictions of their own
+    loss_divisor: int = 1  # their losses are divided by it: how many groups have predictions of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ class InitialQueries:
                 stage=Stage.ENCODER,
                 layer=0,
                 is_last=True,
-                group=QueryGroup(self.group.name, 0, found.boxes.shape[1], divisor=found.divisor),
+                group=QueryGroup(self.group.name, 0, found.boxes.shape[1], loss_divisor=found.loss_divisor),
                 logits=found.logits,
                 boxes=found.boxes,
                 start_boxes=found.anchors,
@@ -207,9 +210,10 @@ class Targets:
     boxes: tuple[Tensor, ...]  # per image (T, 4)
     names: tuple[str, ...]  # per image, for error messages
     seeds: tuple[int | None, ...]  # per image: where its random draws come from; None: the default generator
-    mean_objects: float  # objects of a share of the step, averaged over all shares
+    mean_objects_per_micro_batch: float  # objects of a share of the step, averaged over all shares
     max_objects: int  # most objects in an image of the step
-    shares: int = 1  # parts that a step is computed in, processes times micro-batches: their gradients are averaged
+    # parts that a step is computed in, processes times micro-batches: their gradients are averaged
+    num_micro_batches: int = 1
 
     @property
     def counts(self) -> list[int]:

@@ -149,7 +149,7 @@ def make_targets(counts: list[int], num_classes: int = 5, max_objects: int | Non
         boxes=boxes,
         names=tuple(f"image{index}.jpg" for index in range(len(counts))),
         seeds=tuple(range(len(counts))),
-        mean_objects=float(sum(counts)),
+        mean_objects_per_micro_batch=float(sum(counts)),
         max_objects=max(counts) if max_objects is None else max_objects,
     )
 

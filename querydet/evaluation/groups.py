@@ -54,7 +54,7 @@ def predict_groups(model: QueryDetector, batched_inputs: Sequence[dict[str, Any]
     images = model.preprocess(batched_inputs)
     memory = model.encoder(model.neck(model.backbone(images.tensor), padding_mask(images)))
     initial = tuple(
-        replace(each, group=replace(each.group, name=group_name(number), sees=()))
+        replace(each, group=replace(each.group, name=group_name(number), visible_groups=()))
         for number, each in enumerate(model.selection(memory, True))
     )
     queries = model.compose_queries(initial, None)

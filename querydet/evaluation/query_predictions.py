@@ -146,7 +146,7 @@ def match_queries(record: QueryRecord, truth: ImageTruth, assigner: HungarianAss
         boxes=(xyxy_to_cxcywh(objects.normalised_xyxy()).to(record.boxes.dtype),),
         names=("an image",),
         seeds=(None,),
-        mean_objects=float(len(objects)),
+        mean_objects_per_micro_batch=float(len(objects)),
         max_objects=len(objects),
     )
     (found,) = assigner(predictions, targets)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from querydet.modeling.assigners.host import Assigner, Request, assign
+from querydet.modeling.assigners.host import Assigner, Request, assign_all
 from querydet.modeling.boxes import full_precision
 from querydet.modeling.losses import JoinedPredictions, LossTerm, MatchedPairs, join, sum_parts
 from querydet.modeling.normalizers import MeanObjects
@@ -81,7 +81,7 @@ class SupervisionRule:
             assigned: of the sets of :meth:`request`, the assignment of each image; None: to be found here.
         """
         request = self.request(predictions, targets)
-        (assigned,) = assign([request]) if assigned is None else (assigned,)
+        (assigned,) = assign_all([request]) if assigned is None else (assigned,)
         if self.assign_once:
             place = {each.group.name: number for number, each in enumerate(request.predictions)}
             assigned = [assigned[place[each.group.name]] for each in predictions]
@@ -128,7 +128,7 @@ def sum_of_sets(term: LossTerm, predictions: JoinedPredictions, pairs: MatchedPa
 
 def _factors(sets: Sequence[PredictionSet], targets: Targets, normalizer: Normalizer, like: Tensor) -> Tensor:
     """(n,) what the sums of n sets are multiplied by, as ``like``."""
-    scales = [each.group.weight / normalizer(each, targets) for each in sets]
+    scales = [each.group.loss_weight / normalizer(each, targets) for each in sets]
     return send(torch.tensor(scales, dtype=like.dtype), like.device)
 
 
@@ -186,7 +186,7 @@ class Criterion:
             FloatingPointError: when a prediction is NaN or infinite, naming the layer and the image.
         """
         requests = [rule.request(sets, targets) for rule, sets in zip(self.rules, selected, strict=True)]
-        return assign(
+        return assign_all(
             requests, finite(predictions), lambda found: raise_unless_finite(found, predictions, targets.names)
         )
 

@@ -12,7 +12,7 @@ from querydet.modeling.losses import FocalLoss
 from querydet.modeling.no_object import SOFTMAX, SoftmaxLoss
 from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess
 from querydet.modeling.selection import TopKSelection
-from querydet.modeling.selection.dense_learned import LearnedPositions
+from querydet.modeling.selection.dense_learned import LearnedQueries
 from querydet.structures import Stage
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _check_levels(detector: QueryDetector) -> None:
 
 
 def _check_repeats(detector: QueryDetector) -> None:
-    repeats = detector.selection.repeats if isinstance(detector.selection, LearnedPositions) else 1
+    repeats = detector.selection.repeats if isinstance(detector.selection, LearnedQueries) else 1
     for rule in detector.criterion.rules:
         if repeats > 1 and rule.stage is Stage.DECODER and not isinstance(rule.assigner, HungarianAssigner):
             raise ValueError(

@@ -24,7 +24,7 @@ from querydet.modeling.heads import PredictionHeads
 from querydet.modeling.neck import MultiScaleNeck
 from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess
 from querydet.modeling.queries import ContrastiveDenoising, Denoising, GroupedDenoising
-from querydet.modeling.selection import LearnedAnchors, LearnedPoints, ProposalHead, TopKSelection
+from querydet.modeling.selection import LearnedBoxes, LearnedPoints, ProposalHead, TopKSelection
 from querydet.modeling.targets import image_name, make_targets
 from querydet.structures import InitialQueries, PredictionSet, QueryBatch, QueryGroup, Targets
 from querydet.utils.transfer import send
@@ -62,7 +62,7 @@ class QueryDetector(nn.Module):
         backbone: Backbone,
         neck: MultiScaleNeck,
         encoder: DeformableEncoder,
-        selection: TopKSelection | LearnedPoints | LearnedAnchors,
+        selection: TopKSelection | LearnedPoints | LearnedBoxes,
         decoder: DeformableDecoder,
         heads: PredictionHeads,
         criterion: Criterion,

@@ -9,7 +9,7 @@ import torch
 from detectron2.structures import ImageList
 from torch import Tensor
 
-from querydet.structures import FeaturePyramid
+from querydet.structures import TokenPyramid
 from querydet.utils.transfer import send
 
 
@@ -56,7 +56,7 @@ def pixel_centres(shapes: Sequence[tuple[int, int]], device: torch.device) -> Te
     return torch.cat(centres)
 
 
-def valid_sizes(features: FeaturePyramid) -> Tensor:
+def valid_sizes(features: TokenPyramid) -> Tensor:
     """Size of the image part of each token's level, in pixels of that level: (B, S, 2) as (w, h)."""
     valid = [
         torch.stack([ratios[:, 0] * width, ratios[:, 1] * height], dim=-1).round()  # undoes the division exactly

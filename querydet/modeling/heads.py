@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from querydet.modeling.boxes import full_precision, in_full_precision, refine_boxes
 from querydet.modeling.layers import MLP
-from querydet.structures import Branch, DecoderLayerOutput, PredictionSet, QueryGroup, ReadOut, Stage
+from querydet.structures import Branch, BranchInput, DecoderLayerOutput, PredictionSet, QueryGroup, Stage
 
 PRIOR_PROBABILITY = 0.01  # of every class before training: focal loss, arXiv 1708.02002, section 4.1
 
@@ -125,7 +125,7 @@ class PredictionHeads(nn.Module):
         last = len(outputs) - 1
         predictions: list[PredictionSet] = []
         for layer in range(last if last_only else 0, len(outputs)):
-            main = list(self._predict(layer, ReadOut(outputs[layer].hidden, groups), outputs))
+            main = list(self._predict(layer, BranchInput(outputs[layer].hidden, groups), outputs))
             predictions += main
             one_to_many = outputs[layer].one_to_many
             if one_to_many is not None:
@@ -135,7 +135,7 @@ class PredictionHeads(nn.Module):
     def _predict(
         self,
         layer: int,
-        read: ReadOut,
+        read: BranchInput,
         outputs: tuple[DecoderLayerOutput, ...],
         one_to_one: Mapping[str, PredictionSet] | None = None,
     ) -> Iterator[PredictionSet]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from querydet.modeling.boxes import full_precision
 from querydet.modeling.geometry import resize_mask, valid_ratio
-from querydet.structures import FeaturePyramid
+from querydet.structures import TokenPyramid
 
 NUM_GROUPS = 32  # of the group norm, in all released code
 
@@ -123,7 +123,7 @@ class MultiScaleNeck(nn.Module):
     def _without_padding(self, features: Tensor, mask: Tensor) -> Tensor:
         return features.masked_fill(mask[:, None], 0) if self.ignore_padding else features
 
-    def forward(self, features: Mapping[str, Tensor], padding: Tensor) -> FeaturePyramid:
+    def forward(self, features: Mapping[str, Tensor], padding: Tensor) -> TokenPyramid:
         """Build the token sequence.
 
         Args:
@@ -135,7 +135,7 @@ class MultiScaleNeck(nn.Module):
             self.position_embedding(mask) + embed[:, None, None]
             for mask, embed in zip(masks, self.level_embed, strict=True)
         ]
-        return FeaturePyramid(
+        return TokenPyramid(
             tokens=_flatten(maps),
             position=_flatten(positions).to(maps[0].dtype),
             padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),
@@ -188,7 +188,7 @@ class SingleMapNeck(nn.Module):
         self.projection = nn.Conv2d(width, embed_dim, 1)
         self.position_embedding = position_embedding
 
-    def forward(self, features: Mapping[str, Tensor], padding: Tensor) -> FeaturePyramid:
+    def forward(self, features: Mapping[str, Tensor], padding: Tensor) -> TokenPyramid:
         """Build the token sequence.
 
         Args:
@@ -197,7 +197,7 @@ class SingleMapNeck(nn.Module):
         """
         projected = self.projection(features[self.source])
         mask = resize_mask(padding, projected.shape[-2:])
-        return FeaturePyramid(
+        return TokenPyramid(
             tokens=projected.flatten(2).transpose(1, 2),
             position=self.position_embedding(mask).flatten(2).transpose(1, 2).to(projected.dtype),
             padding=mask.flatten(1),

@@ -17,7 +17,9 @@ class MeanObjects:
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """The divisor of the losses of these predictions."""
-        return max(targets.mean_objects, 1.0 / targets.shares) * predictions.group.divisor
+        return (
+            max(targets.mean_objects_per_micro_batch, 1.0 / targets.num_micro_batches) * predictions.group.loss_divisor
+        )
 
 
 class MeanRepeatedObjects:
@@ -28,7 +30,9 @@ class MeanRepeatedObjects:
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """The divisor of the losses of these predictions."""
-        return max(targets.mean_objects * predictions.group.divisor, 1.0 / targets.shares)
+        return max(
+            targets.mean_objects_per_micro_batch * predictions.group.loss_divisor, 1.0 / targets.num_micro_batches
+        )
 
 
 class LocalObjects:
@@ -40,7 +44,7 @@ class LocalObjects:
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """The divisor of the losses of these predictions; without objects, whose losses are zero, the divisor alone."""
-        return float(max(sum(targets.counts), 1) * predictions.group.divisor)
+        return float(max(sum(targets.counts), 1) * predictions.group.loss_divisor)
 
 
 class WeightedQueries:
@@ -59,6 +63,6 @@ class WeightedQueries:
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """The divisor of the class loss of these predictions."""
         queries = predictions.logits.shape[0] * predictions.logits.shape[1]
-        matched = min(targets.mean_objects * predictions.group.repeats, queries)
+        matched = min(targets.mean_objects_per_micro_batch * predictions.group.target_repeats, queries)
         weight = self.background * queries + (1 - self.background) * matched
-        return max(weight, 1.0 / targets.shares) * predictions.group.divisor
+        return max(weight, 1.0 / targets.num_micro_batches) * predictions.group.loss_divisor

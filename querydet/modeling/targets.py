@@ -82,9 +82,9 @@ def make_targets(
         boxes=tuple(boxes),
         names=tuple(names),
         seeds=tuple(inputs.get("seed") for inputs in batched_inputs),
-        mean_objects=count.mean,
+        mean_objects_per_micro_batch=count.mean,
         max_objects=count.most,
-        shares=count.shares,
+        num_micro_batches=count.shares,
     )
 
 

@@ -37,7 +37,7 @@ MISSING_EXTENSION = _load_extension()
 
 
 @functools.cache
-def say_definition_is_used(device_type: str) -> None:
+def warn_once_fallback(device_type: str) -> None:
     """Warns, once for each device type, that deformable attention runs the slow definition, and what helps."""
     reason = MISSING_EXTENSION or f"querydet._C was built without kernels for {device_type}"
     remedy = "pip install --no-build-isolation -e ."

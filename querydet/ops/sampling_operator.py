@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from querydet.ops.native import MISSING_EXTENSION, say_definition_is_used
+from querydet.ops.native import MISSING_EXTENSION, warn_once_fallback
 
 LevelShapes = tuple[tuple[int, int], ...]
 
@@ -94,7 +94,7 @@ class SamplingOperator:
         if MISSING_EXTENSION:
             library.define(self.schema)
             library.define(self.backward_schema)
-        library.impl(self.name, self._forward_slowly, "CompositeExplicitAutograd")
+        library.impl(self.name, self._forward_fallback, "CompositeExplicitAutograd")
         library.impl(self.backward_name, self._backward_slowly, "CompositeExplicitAutograd")
         forward, backward = f"querydet::{self.name}", f"querydet::{self.backward_name}"
         torch.library.register_fake(forward, self._forward_fake, lib=library)
@@ -103,8 +103,8 @@ class SamplingOperator:
         torch.library.register_autograd(backward, self._refuse_second_derivative, lib=library)
         return library
 
-    def _forward_slowly(self, value: Tensor, spatial_shapes: Sequence[int], *points: Tensor) -> Tensor:
-        say_definition_is_used(value.device.type)
+    def _forward_fallback(self, value: Tensor, spatial_shapes: Sequence[int], *points: Tensor) -> Tensor:
+        warn_once_fallback(value.device.type)
         return self.define(value, spatial_shapes, *points)
 
     def _backward_slowly(self, value: Tensor, spatial_shapes: Sequence[int], *arguments: Any) -> tuple[Tensor, ...]:
@@ -114,7 +114,7 @@ class SamplingOperator:
         expected = (value.shape[0], points[-1].shape[1], value.shape[2] * value.shape[3])
         if grad_output.shape != expected:
             raise ValueError(f"grad_output must be {expected}, but got shape {tuple(grad_output.shape)}")
-        say_definition_is_used(value.device.type)
+        warn_once_fallback(value.device.type)
         grads = self.definition_backward(value, shapes, *points, grad_output)
         return tuple(grad if wanted else grad.new_empty(0) for grad, wanted in zip(grads, output_mask, strict=True))
 

@@ -14,7 +14,7 @@ from querydet.evaluation.query_predictions import QUERIES, QueryRecord, WithQuer
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.layers import MultiScaleDeformableAttention
 from querydet.ops.reference import locate_samples, normalize_logits
-from querydet.structures import FeaturePyramid
+from querydet.structures import TokenPyramid
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _attentions(decoder: nn.Module) -> list[MultiScaleDeformableAttention]:
     return [module for module in decoder.modules() if isinstance(module, MultiScaleDeformableAttention)]
 
 
-def _of_image(points: SamplingPoints, memory: FeaturePyramid) -> SamplingPoints:
+def _of_image(points: SamplingPoints, memory: TokenPyramid) -> SamplingPoints:
     """Those of the first image of a batch, on the CPU, with locations as parts of the image instead of the level."""
     ratios = memory.valid_ratios[0].to(points.locations)  # (L, 2)
     locations = points.locations[0] / ratios[:, None]

@@ -72,7 +72,7 @@ def test_an_object_is_matched_with_a_query_of_each_group():
 
 
 def test_models_with_one_group_or_in_training_are_refused():
-    with pytest.raises(ValueError, match=r"one group of queries \(model.selection=LearnedAnchors\)"):
+    with pytest.raises(ValueError, match=r"one group of queries \(model.selection=LearnedBoxes\)"):
         count_groups(tiny_detector("dab_deformable_detr"))
     with pytest.raises(ValueError, match="call eval"):
         predict_groups(tiny_detector("group_detr").train(), INPUTS)

@@ -30,7 +30,7 @@ def predictions_of(detector: QueryDetector) -> tuple[PredictionSet, ...]:
 def test_the_primary_queries_alone_are_read_one_to_many_and_count_whole(name: str) -> None:
     predictions = predictions_of(tiny_detector(name).train())
     many = [each for each in predictions if each.branch is Branch.ONE_TO_MANY]
-    assert [(each.group.name, each.group.divisor, each.layer) for each in many] == [
+    assert [(each.group.name, each.group.loss_divisor, each.layer) for each in many] == [
         ("primary", 1, 0),
         ("primary", 1, 1),
     ]
@@ -82,7 +82,7 @@ def test_training_queries_do_not_influence_the_primary_ones(name: str) -> None:
 def test_all_groups_may_be_read_one_to_many_and_share_the_loss() -> None:
     detector = tiny_detector("ms_group_detr", decoder__layer__read_out__extra_groups=True).train()
     many = [each for each in predictions_of(detector) if each.branch is Branch.ONE_TO_MANY and each.is_last]
-    assert [(each.group.name, each.group.divisor) for each in many] == [
+    assert [(each.group.name, each.group.loss_divisor) for each in many] == [
         ("primary", 3),
         ("group1", 3),
         ("group2", 3),

@@ -104,12 +104,12 @@ def test_denoising_groups_do_not_influence_each_other(name: str) -> None:
     content = queries.content.detach().requires_grad_()
     outputs = detector.decoder(replace(queries, content=content), memory, detector.heads)
     group = queries.groups[0]
-    assert group.block is not None
-    assert len(group) >= 2 * group.block
-    outputs[-1].hidden[:, : group.block].sum().backward()
+    assert group.block_size is not None
+    assert len(group) >= 2 * group.block_size
+    outputs[-1].hidden[:, : group.block_size].sum().backward()
     reached = content.grad.abs().sum(-1)[0] > 0
-    assert reached[: group.block].all()
-    assert not reached[group.block : len(group)].any()
+    assert reached[: group.block_size].all()
+    assert not reached[group.block_size : len(group)].any()
     assert reached[len(group) :].all()
 
 

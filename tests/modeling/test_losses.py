@@ -78,7 +78,7 @@ def sets_of_a_step() -> list[PredictionSet]:
     for layer in range(2):
         for name, size, weight in (("primary", 6, 1.0), ("extra", 9, 0.5)):
             made = make_predictions(2, size, seed=10 * layer + size)
-            group = QueryGroup(name, 0, size, weight=weight, divisor=3, label="o2m" * (name == "extra"))
+            group = QueryGroup(name, 0, size, loss_weight=weight, loss_divisor=3, loss_suffix="o2m" * (name == "extra"))
             found.append(replace(made, layer=layer, is_last=layer == 1, group=group))
     return found
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from detectron2.config import instantiate
 
 from querydet.export.detections import fixed_size_detections
-from querydet.modeling.assigners.host import assign
+from querydet.modeling.assigners.host import assign_all
 from querydet.modeling.criterion import SupervisionRule
 from querydet.modeling.losses import join
 from querydet.modeling.no_object import (
@@ -50,7 +50,7 @@ def test_the_loss_is_the_weighted_cross_entropy_of_the_released_code():
     assigner = SoftmaxHungarianAssigner()
     rule = SupervisionRule(stage="decoder", assigner=assigner, losses=[SoftmaxLoss(weight=1.0, background=0.1)])
     (loss,) = rule([predictions], targets).values()
-    ((assigned,),) = assign([rule.request([predictions], targets)])
+    ((assigned,),) = assign_all([rule.request([predictions], targets)])
     classes = torch.full((2, 9), 5)
     for image, pairs in enumerate(assigned):
         classes[image, pairs.queries] = targets.labels[image][pairs.objects]
@@ -62,7 +62,7 @@ def test_the_loss_is_the_weighted_cross_entropy_of_the_released_code():
 def test_ignored_queries_have_no_loss():
     predictions, targets = made()
     rule = SupervisionRule(stage="decoder", assigner=SoftmaxHungarianAssigner(), losses=[SoftmaxLoss(weight=1.0)])
-    joined, pairs = join([predictions], assign([rule.request([predictions], targets)])[0], targets)
+    joined, pairs = join([predictions], assign_all([rule.request([predictions], targets)])[0], targets)
     ignored = torch.zeros(2, 9, dtype=torch.bool)
     ignored[0, 2:4] = True
     term = SoftmaxLoss(weight=1.0)

@@ -17,9 +17,9 @@ from tests.models import make_predictions, make_targets
     ],
 )
 def test_divisors_of_a_group_with_four_queries_for_each_object(mean: float, wanted: tuple[float, ...]) -> None:
-    targets = replace(make_targets([3, 2]), mean_objects=mean)
+    targets = replace(make_targets([3, 2]), mean_objects_per_micro_batch=mean)
     predictions = make_predictions(2, 8)
-    predictions = replace(predictions, group=replace(predictions.group, divisor=4))
+    predictions = replace(predictions, group=replace(predictions.group, loss_divisor=4))
     found = [kind()(predictions, targets) for kind in (MeanObjects, MeanRepeatedObjects, LocalObjects)]
     assert found == list(wanted)
 

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from querydet.modeling.geometry import padding_mask
-from querydet.structures import FeaturePyramid
+from querydet.structures import TokenPyramid
 from tests.models import COMPOSITIONS, make_inputs, tiny_detector
 
 
-def pyramid(padded: bool) -> FeaturePyramid:
+def pyramid(padded: bool) -> TokenPyramid:
     """Levels of 4x6 and 2x3 tokens, alone or in the corner of 8x12 and 4x6 maps of padding full of garbage."""
     generator = torch.Generator().manual_seed(0)
     tokens, positions, masks, shapes = [], [], [], []
@@ -24,7 +24,7 @@ def pyramid(padded: bool) -> FeaturePyramid:
         positions.append(maps[1].flatten(0, 1))
         masks.append(mask.flatten())
         shapes.append(size)
-    return FeaturePyramid(
+    return TokenPyramid(
         tokens=torch.cat(tokens)[None],
         position=torch.cat(positions)[None],
         padding=torch.cat(masks)[None],
@@ -86,7 +86,7 @@ def test_padding_does_not_change_what_follows_the_neck(name: str, seed: int) -> 
         name, seed=seed, neck__num_levels=2, neck__in_channels=channels, backbone__channels=channels
     ).eval()
 
-    def run(features: FeaturePyramid) -> tuple[Tensor, Tensor]:
+    def run(features: TokenPyramid) -> tuple[Tensor, Tensor]:
         memory = detector.encoder(features)
         queries = detector.compose_queries(detector.selection(memory, training=False), None)
         (last,) = detector.heads(detector.decoder(queries, memory, detector.heads), queries.groups, last_only=True)

@@ -25,7 +25,7 @@ def test_boxes_by_hand_on_an_image_wider_than_high() -> None:
     assert targets.boxes[1].shape == (0, 4)
     assert targets.labels[0].tolist() == [2]
     assert targets.seeds == (5, None)
-    assert (targets.counts, targets.mean_objects, targets.max_objects) == ([1, 0], 1.0, 1)
+    assert (targets.counts, targets.mean_objects_per_micro_batch, targets.max_objects) == ([1, 0], 1.0, 1)
 
 
 def test_names_are_the_file_else_the_id_else_the_place() -> None:

@@ -83,7 +83,7 @@ class Fixture:
             boxes=tuple(self[f"{prefix}{image}/boxes"] for image in range(count)),
             names=tuple(f"image {image}" for image in range(count)),
             seeds=(None,) * count,
-            mean_objects=float(sum(map(len, labels))),
+            mean_objects_per_micro_batch=float(sum(map(len, labels))),
             max_objects=max(map(len, labels)),
         )
 

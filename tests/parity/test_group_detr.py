@@ -39,7 +39,7 @@ def groups_of(fixture: Fixture) -> list[QueryGroup]:
     config = fixture.config
     count = config["group_detr"] if "group_detr" in config else config["group_nums"]
     size = config["num_queries"]
-    return [QueryGroup(group_name(k), k * size, (k + 1) * size, divisor=count) for k in range(count)]
+    return [QueryGroup(group_name(k), k * size, (k + 1) * size, loss_divisor=count) for k in range(count)]
 
 
 def rule_of(fixture: Fixture) -> SupervisionRule:

@@ -179,7 +179,7 @@ def test_denoising_queries(fixture: Fixture, which: str) -> None:
     assert_close(boxes, fixture[f"train{which}/dn/query_bbox_unsig"].sigmoid(), 1e-5, "boxes")
     recorded = fixture[f"train{which}/dn/attn_mask"]
     primary = replace(extra.group, name="primary", start=len(extra.group), stop=len(recorded), role=Role.MATCHING)
-    primary = replace(primary, sees=(), block=None, known=None)
+    primary = replace(primary, visible_groups=(), block=None, known=None)
     blocked = blocked_pairs((extra.group, primary), recorded.device)
     assert torch.equal(torch.zeros_like(recorded) if blocked is None else blocked, recorded)
 
@@ -193,7 +193,7 @@ def test_training_predictions(fixture: Fixture, which: str) -> None:
             prefix += "interm/" if prefix + "interm/pred_logits" in fixture else "enc/"
         else:
             prefix += "dn/" if each.group.role is Role.DENOISING else ""
-            prefix += "o2m/" if each.branch is Branch.ONE_TO_MANY or each.group.label == "hybrid" else ""
+            prefix += "o2m/" if each.branch is Branch.ONE_TO_MANY or each.group.loss_suffix == "hybrid" else ""
             prefix += "" if each.is_last else f"aux{each.layer}/"
         if each.group.role is Role.DENOISING and f"train{which}/out/dn/pred_logits_all_layers" in fixture:
             for kind in ("logits", "boxes"):
@@ -217,7 +217,7 @@ def test_matches(fixture: Fixture, which: str) -> None:
         name = "final" if each.is_last else f"aux{each.layer}"
         if each.stage is Stage.ENCODER:
             name = "enc" if f"train{which}/match/enc/0" in fixture else "interm"
-        if each.branch is Branch.ONE_TO_MANY or each.group.label == "hybrid":
+        if each.branch is Branch.ONE_TO_MANY or each.group.loss_suffix == "hybrid":
             name = "o2m_" + name
         once = "stage1_enc" if each.stage is Stage.ENCODER else "stage2_all_layers"
         name = once if f"train{which}/match/{once}/0" in fixture else name

@@ -35,7 +35,9 @@ def test_queries_are_those_of_a_training_step(name):
         assert torch.equal(found.objects[found.positive], known.objects)
         assert torch.equal(found.boxes[found.positive], made.boxes[image, known.queries])
         assert len(found.boxes) == len(known.queries) * (1 if name == "dn_detr" else 2)
-        assert found.repetitions == made.group.divisor // (model.denoising.num_groups if name == "group_dino" else 1)
+        assert found.repetitions == made.group.loss_divisor // (
+            model.denoising.num_groups if name == "group_dino" else 1
+        )
 
 
 def test_a_negative_is_further_from_its_object_than_the_positive_of_its_pair_can_be():

@@ -10,7 +10,7 @@ from querydet.modeling.decoder import ConditionalDecoder, ConditionalDecoderLaye
 from querydet.modeling.encoder import DenseEncoder, DenseEncoderLayer
 from querydet.modeling.layers import SinePositionEmbedding
 from querydet.modeling.neck import SingleMapNeck
-from querydet.modeling.selection import PositionalQueries
+from querydet.modeling.selection import LearnedQueriesWithPoints
 
 model = get_config("common/models/deformable_detr_one_stage.py").model
 model.backbone.out_features = ["res5"]
@@ -25,7 +25,7 @@ model.encoder = L(DenseEncoder)(
     activation_checkpointing=False,
     layer=L(DenseEncoderLayer)(embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.1),
 )
-model.selection = L(PositionalQueries)(num_queries=300, embed_dim="${..neck.embed_dim}", repeats=1)
+model.selection = L(LearnedQueriesWithPoints)(num_queries=300, embed_dim="${..neck.embed_dim}", repeats=1)
 model.decoder = L(ConditionalDecoder)(
     num_layers=6,
     activation_checkpointing=False,

@@ -8,10 +8,10 @@ from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
 from querydet.modeling.decoder import ScaledBoxPosition
-from querydet.modeling.selection import LearnedAnchors
+from querydet.modeling.selection import LearnedBoxes
 
 model = get_config("common/models/deformable_detr_one_stage.py").model
-model.selection = L(LearnedAnchors)(
+model.selection = L(LearnedBoxes)(
     num_queries=300,
     embed_dim="${..neck.embed_dim}",
     indicator=False,

@@ -8,7 +8,7 @@ from detectron2.config import LazyCall as L
 from querydet.config import get_config
 from querydet.modeling.decoder import BoxPosition, ConditionalDecoderLayer, DabDecoder
 from querydet.modeling.encoder import DenseEncoderLayer, ScaledDenseEncoder
-from querydet.modeling.selection import PatternAnchors
+from querydet.modeling.selection import LearnedBoxesWithPatterns
 
 _deformable = get_config("common/models/dab_deformable_detr.py").model
 
@@ -21,7 +21,9 @@ model.encoder = L(ScaledDenseEncoder)(
         embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.0, activation="prelu"
     ),
 )
-model.selection = L(PatternAnchors)(num_queries=300, num_patterns=0, embed_dim="${..neck.embed_dim}", indicator=False)
+model.selection = L(LearnedBoxesWithPatterns)(
+    num_queries=300, num_patterns=0, embed_dim="${..neck.embed_dim}", indicator=False
+)
 model.decoder = L(DabDecoder)(
     num_layers=6,
     query_position=L(BoxPosition)(embed_dim="${...neck.embed_dim}", frame="image"),

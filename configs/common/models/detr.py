@@ -10,10 +10,10 @@ from querydet.modeling.criterion import Criterion, SupervisionRule
 from querydet.modeling.decoder import DetrDecoder, DetrDecoderLayer
 from querydet.modeling.losses import GIoULoss, L1Loss
 from querydet.modeling.no_object import NoObjectHeads, SoftmaxHungarianAssigner, SoftmaxLoss, SoftmaxPostprocess
-from querydet.modeling.selection import LearnedPositions
+from querydet.modeling.selection import LearnedQueries
 
 model = get_config("common/models/conditional_detr.py").model
-model.selection = L(LearnedPositions)(num_queries=100, embed_dim="${..neck.embed_dim}", repeats=1)
+model.selection = L(LearnedQueries)(num_queries=100, embed_dim="${..neck.embed_dim}", repeats=1)
 model.decoder = L(DetrDecoder)(
     num_layers=6,
     activation_checkpointing=False,

@@ -9,7 +9,7 @@ from detectron2.config import LazyCall as L
 from querydet.config import get_config
 from querydet.modeling.assigners import HungarianAssigner, OneToManyAssigner
 from querydet.modeling.criterion import Criterion, SupervisionRule
-from querydet.modeling.decoder.one_to_many import OneToManyReadOut
+from querydet.modeling.decoder.one_to_many import OneToManyBranch
 from querydet.modeling.layers import FeedForward
 from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
 from querydet.modeling.meta_arch import MSDETR
@@ -32,7 +32,7 @@ _one_to_many = L(OneToManyAssigner)(
 model = get_config("common/models/deformable_detr_pp.py").model
 model._target_ = MSDETR
 model.decoder.layer.order = ["cross_attention", "self_attention", "ffn"]
-model.decoder.layer.read_out = L(OneToManyReadOut)(
+model.decoder.layer.read_out = L(OneToManyBranch)(
     after="cross_attention",
     ffn=L(FeedForward)(embed_dim="${...embed_dim}", ffn_dim="${...ffn_dim}", dropout="${...dropout}"),
     extra_groups=False,

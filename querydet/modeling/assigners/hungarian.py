@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from querydet.modeling.assigners.costs import focal_cost
-from querydet.modeling.assigners.host import HostAssigner, alike
+from querydet.modeling.assigners.host import HostAssigner, group_by_shape
 from querydet.ops.linear_sum_assignment import UnusableCostError, linear_sum_assignment
 from querydet.ops.matching_cost import matching_cost
 from querydet.structures import Assignment, PredictionSet, Targets
@@ -49,9 +49,11 @@ class HungarianAssigner(HostAssigner):
         self.alpha, self.gamma = alpha, gamma
         self.giou_eps = giou_eps
 
-    def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
+    def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
         """The costs of all sets: of sets of the same size together, image by image, (sets, T, Q) each, flat."""
-        return tuple(self._fold([predictions[number] for number in run], targets) for run in alike(predictions))
+        return tuple(
+            self._fold([predictions[number] for number in run], targets) for run in group_by_shape(predictions)
+        )
 
     def _fold(self, sets: Sequence[PredictionSet], targets: Targets) -> Tensor:
         boxes = [each.boxes if self.boxes == "predicted" else each.start_boxes.to(each.boxes.dtype) for each in sets]
@@ -75,8 +77,8 @@ class HungarianAssigner(HostAssigner):
         cost = focal_cost(logits, labels, self.alpha, self.gamma).mul_(self.class_weight)
         return matching_cost(cost, boxes, gt_boxes, self.l1_weight, self.giou_weight, self.giou_eps)
 
-    def decide(
-        self, measured: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
+    def assign(
+        self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
         """Solve all problems together. The queries of an image are in rising order.
 
@@ -84,8 +86,8 @@ class HungarianAssigner(HostAssigner):
             FloatingPointError: when a cost is not finite, naming the layer and the image.
         """
         problems = list(_problems(predictions, targets))
-        runs = [[predictions[number] for number in run] for run in alike(predictions)]
-        costs = _repeat(measured, runs, targets.counts)
+        runs = [[predictions[number] for number in run] for run in group_by_shape(predictions)]
+        costs = _repeat(computed, runs, targets.counts)
         try:
             matched = linear_sum_assignment(costs, [(len(objects), queries) for _, _, queries, objects in problems])
         except UnusableCostError as error:
@@ -117,24 +119,24 @@ def _sort_pairs(matched: Sequence[Tensor], problems: Sequence[tuple[int, int, in
 
 def _problems(predictions: Sequence[PredictionSet], targets: Targets) -> Iterator[tuple[int, int, int, Tensor]]:
     """Set, image, number of queries and the object of each row of all problems, in the order of the costs."""
-    for run in alike(predictions):
-        num_queries, repeats = predictions[run[0]].boxes.shape[1], predictions[run[0]].group.repeats
+    for run in group_by_shape(predictions):
+        num_queries, repeats = predictions[run[0]].boxes.shape[1], predictions[run[0]].group.target_repeats
         for image, count in enumerate(targets.counts):
             objects = torch.arange(count).repeat(repeats)
             for number in run:
                 yield number, image, num_queries, objects
 
 
-def _repeat(measured: Sequence[Tensor], runs: Sequence[Sequence[PredictionSet]], counts: Sequence[int]) -> Tensor:
+def _repeat(computed: Sequence[Tensor], runs: Sequence[Sequence[PredictionSet]], counts: Sequence[int]) -> Tensor:
     """The costs of all runs, with every object as often as the group of a run repeats it."""
     costs = []
-    for flat, run in zip(measured, runs, strict=True):
-        if run[0].group.repeats == 1:
+    for flat, run in zip(computed, runs, strict=True):
+        if run[0].group.target_repeats == 1:
             costs.append(flat)
             continue
         num_queries = run[0].boxes.shape[1]
         pieces = flat.split([len(run) * count * num_queries for count in counts])
         for piece, count in zip(pieces, counts, strict=True):
-            rows = piece.view(len(run), count, num_queries).repeat(1, run[0].group.repeats, 1)
+            rows = piece.view(len(run), count, num_queries).repeat(1, run[0].group.target_repeats, 1)
             costs.append(rows.flatten())
     return costs[0] if len(costs) == 1 else torch.cat(costs)

@@ -63,13 +63,13 @@ class IoUAssigner(HostAssigner):
         self.num_samples = num_samples
         self.iou_eps = iou_eps
 
-    def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
+    def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
         """The ranking of each set and image.
 
         Raises:
             ValueError: when the queries start from points, which overlap nothing.
         """
-        measured: list[Tensor] = []
+        computed: list[Tensor] = []
         for each in predictions:
             if each.start_boxes.shape[-1] != 4:
                 raise ValueError(
@@ -78,14 +78,14 @@ class IoUAssigner(HostAssigner):
                 )
             for start_boxes, gt_boxes in zip(each.start_boxes, targets.boxes, strict=True):
                 iou = self.iou(start_boxes, gt_boxes)
-                measured += Ranking.of(iou, self.matcher, self.max_queries).tensors()
-        return tuple(measured)
+                computed += Ranking.of(iou, self.matcher, self.max_queries).tensors()
+        return tuple(computed)
 
-    def decide(
-        self, measured: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
+    def assign(
+        self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
         """The queries of each image, in rising order of the object and falling order of the IoU."""
-        left = iter(measured)
+        left = iter(computed)
         return [
             tuple(self._choose(Ranking(next(left), next(left), next(left), next(left)), seed) for seed in targets.seeds)
             for _ in predictions

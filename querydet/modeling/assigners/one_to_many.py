@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from querydet.modeling.assigners.host import HostAssigner, alike
+from querydet.modeling.assigners.host import HostAssigner, group_by_shape
 from querydet.modeling.assigners.ranking import Ranking, ThresholdMatcher, keep_random
 from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
 from querydet.structures import Assignment, PredictionSet, Targets
@@ -60,30 +60,30 @@ class OneToManyAssigner(HostAssigner):
         self.positive_fraction = positive_fraction
         self.merge_with = merge_with
 
-    def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
+    def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
         """The rankings of all sets: of sets of the same size together, image by image; then what the union measures.
 
         Raises:
             ValueError: when a union is wanted and the predictions do not know their one-to-one read-out.
         """
-        measured: list[Tensor] = []
-        for numbers in alike(predictions):
+        computed: list[Tensor] = []
+        for numbers in group_by_shape(predictions):
             sets = [predictions[number] for number in numbers]
             for image, (labels, gt_boxes) in enumerate(zip(targets.labels, targets.boxes, strict=True)):
                 boxes = torch.stack([each.boxes[image] for each in sets])
                 scores = self.scores([each.logits[image] for each in sets], boxes, labels, gt_boxes)
-                measured += Ranking.of(scores, self.matcher, self.max_queries).tensors()
+                computed += Ranking.of(scores, self.matcher, self.max_queries).tensors()
         if self.merge_with is not None:
-            measured += self.merge_with.measure(_one_to_one(predictions), targets)
-        return tuple(measured)
+            computed += self.merge_with.compute(_one_to_one(predictions), targets)
+        return tuple(computed)
 
-    def decide(
-        self, measured: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
+    def assign(
+        self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
         """The queries of each image, by rising score; with ``merge_with``, by rising query."""
-        left = iter(measured)
+        left = iter(computed)
         found: dict[int, tuple[Assignment, ...]] = {}
-        for numbers in alike(predictions):
+        for numbers in group_by_shape(predictions):
             images = [Ranking(next(left), next(left), next(left), next(left)).unbind() for _ in targets.labels]
             for number, *rankings in zip(numbers, *images, strict=True):
                 each = predictions[number]
@@ -93,7 +93,7 @@ class OneToManyAssigner(HostAssigner):
         many = [found[number] for number in range(len(predictions))]
         if self.merge_with is None:
             return many
-        first = self.merge_with.decide(list(left), _one_to_one(predictions), targets)
+        first = self.merge_with.assign(list(left), _one_to_one(predictions), targets)
         return [
             tuple(merge(one, other, each.logits.shape[1]) for one, other in zip(ones, others, strict=True))
             for ones, others, each in zip(first, many, predictions, strict=True)

@@ -9,7 +9,7 @@ from querydet.modeling.decoder.dense import (
     DetrDecoder,
     DetrDecoderLayer,
 )
-from querydet.modeling.decoder.one_to_many import OneToManyReadOut
+from querydet.modeling.decoder.one_to_many import OneToManyBranch
 
 __all__ = [
     "BoxPosition",
@@ -20,6 +20,6 @@ __all__ = [
     "DeformableDecoder",
     "DetrDecoder",
     "DetrDecoderLayer",
-    "OneToManyReadOut",
+    "OneToManyBranch",
     "ScaledBoxPosition",
 ]

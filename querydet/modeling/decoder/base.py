@@ -6,7 +6,7 @@ from querydet.modeling.decoder.group_attention import plan_attention
 from querydet.modeling.decoder.layer import QueryLayer
 from querydet.modeling.heads import PredictionHeads
 from querydet.modeling.layers.stack import run_layer, stack_layers
-from querydet.structures import DecoderLayerOutput, FeaturePyramid, QueryBatch, QueryGroup, ReadOut
+from querydet.structures import BranchInput, DecoderLayerOutput, QueryBatch, QueryGroup, TokenPyramid
 
 
 class QueryDecoder(nn.Module):
@@ -56,7 +56,7 @@ class QueryDecoder(nn.Module):
         self.activation_checkpointing = activation_checkpointing
 
     def forward(
-        self, queries: QueryBatch, memory: FeaturePyramid, heads: PredictionHeads, read_out: bool = False
+        self, queries: QueryBatch, memory: TokenPyramid, heads: PredictionHeads, read_out: bool = False
     ) -> tuple[DecoderLayerOutput, ...]:
         """Run all layers and return what the heads read after each.
 
@@ -81,7 +81,7 @@ class QueryDecoder(nn.Module):
                     hidden=self.norm(content),
                     reference_boxes=boxes,
                     base_boxes=base,
-                    one_to_many=None if hidden is None else ReadOut(self.norm(hidden), read),
+                    one_to_many=None if hidden is None else BranchInput(self.norm(hidden), read),
                 )
             )
             if self.refine_boxes and index + 1 < len(self.layers):
@@ -95,7 +95,7 @@ class QueryDecoder(nn.Module):
         return () if read_out is None else read_out.reads(groups)  # type: ignore[union-attr, operator]
 
     def look(
-        self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int
+        self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
         """What a layer is told: positional queries (B, Q, C), and where in the image its cross-attention looks.
 
@@ -108,9 +108,7 @@ class QueryDecoder(nn.Module):
         """
         raise NotImplementedError
 
-    def position(
-        self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int
-    ) -> Tensor:
+    def position(self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int) -> Tensor:
         """Positional queries (B, Q, C): those that the queries bring, or made of the boxes; arguments of :meth:`look`.
 
         Raises:

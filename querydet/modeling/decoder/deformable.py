@@ -11,9 +11,9 @@ from torch import Tensor
 
 from querydet.modeling.decoder.base import QueryDecoder
 from querydet.modeling.decoder.layer import AddedPositionLayer
-from querydet.modeling.decoder.one_to_many import STEPS, OneToManyReadOut
+from querydet.modeling.decoder.one_to_many import STEPS, OneToManyBranch
 from querydet.modeling.layers import FeedForward, MultiScaleDeformableAttention, multi_head_attention
-from querydet.structures import FeaturePyramid, QueryBatch
+from querydet.structures import QueryBatch, TokenPyramid
 
 
 class DecoderLayer(AddedPositionLayer):
@@ -41,7 +41,7 @@ class DecoderLayer(AddedPositionLayer):
         num_levels: int = 4,
         num_points: int = 4,
         order: Sequence[str] = STEPS,
-        read_out: OneToManyReadOut | None = None,
+        read_out: OneToManyBranch | None = None,
     ) -> None:
         super().__init__(
             embed_dim=embed_dim,
@@ -54,9 +54,7 @@ class DecoderLayer(AddedPositionLayer):
         )
         self.reset_parameters()
 
-    def attend_to_tokens(
-        self, content: Tensor, position: Tensor, place: Tensor | None, memory: FeaturePyramid
-    ) -> Tensor:
+    def attend_to_tokens(self, content: Tensor, position: Tensor, place: Tensor | None, memory: TokenPyramid) -> Tensor:
         """The update (B, Q, C) from points around ``place``.
 
         That is (B, Q, L, 4) boxes or (B, Q, L, 2) points, relative to each padded level.
@@ -68,7 +66,7 @@ class DeformableDecoder(QueryDecoder):
     """The stack of deformable layers, which sample around the references."""
 
     def look(
-        self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int
+        self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
         """Positional queries, and the references in each padded level (B, Q, L, 4 or 2)."""
         # from the image to the padded maps, whose width and height follow each other

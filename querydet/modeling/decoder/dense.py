@@ -16,11 +16,11 @@ from querydet.modeling.boxes import full_precision
 from querydet.modeling.decoder.base import QueryDecoder
 from querydet.modeling.decoder.group_attention import AttentionPlan
 from querydet.modeling.decoder.layer import AddedPositionLayer, QueryLayer
-from querydet.modeling.decoder.one_to_many import STEPS, OneToManyReadOut
+from querydet.modeling.decoder.one_to_many import STEPS, OneToManyBranch
 from querydet.modeling.layers import make_feed_forward, multi_head_attention, xavier_mlp
 from querydet.modeling.layers.conditional_attention import ConditionalCrossAttention, ConditionalSelfAttention
 from querydet.modeling.layers.position_embedding import BOX_TEMPERATURE, sine_embedding
-from querydet.structures import FeaturePyramid, QueryBatch
+from querydet.structures import QueryBatch, TokenPyramid
 
 TWO_PI = 6.283185307179586
 MIN_SIZE = 1e-6  # of a box that the attention is divided by; ours: the released code divides by what it finds
@@ -50,7 +50,7 @@ class DetrDecoderLayer(AddedPositionLayer):
         dropout: float = 0.0,
         activation: str = "relu",
         order: Sequence[str] = STEPS,
-        read_out: OneToManyReadOut | None = None,
+        read_out: OneToManyBranch | None = None,
     ) -> None:
         super().__init__(
             embed_dim=embed_dim,
@@ -69,9 +69,7 @@ class DetrDecoderLayer(AddedPositionLayer):
         assert isinstance(self.cross_attention, nn.MultiheadAttention)
         nn.init.xavier_uniform_(self.cross_attention.out_proj.weight)
 
-    def attend_to_tokens(
-        self, content: Tensor, position: Tensor, place: Tensor | None, memory: FeaturePyramid
-    ) -> Tensor:
+    def attend_to_tokens(self, content: Tensor, position: Tensor, place: Tensor | None, memory: TokenPyramid) -> Tensor:
         """The update (B, Q, C); ``place`` is not looked at."""
         query, key = content + position, memory.tokens + memory.position
         return self.cross_attention(query, key, memory.tokens, key_padding_mask=memory.padding, need_weights=False)[0]
@@ -101,7 +99,7 @@ class ConditionalDecoderLayer(QueryLayer):
         dropout: float = 0.0,
         activation: str = "relu",
         order: Sequence[str] = STEPS,
-        read_out: OneToManyReadOut | None = None,
+        read_out: OneToManyBranch | None = None,
     ) -> None:
         super().__init__(
             embed_dim=embed_dim,
@@ -117,9 +115,7 @@ class ConditionalDecoderLayer(QueryLayer):
         """The update (B, Q, C) by self-attention."""
         return plan.apply(self.self_attention, position, content)
 
-    def attend_to_tokens(
-        self, content: Tensor, position: Tensor, place: Tensor | None, memory: FeaturePyramid
-    ) -> Tensor:
+    def attend_to_tokens(self, content: Tensor, position: Tensor, place: Tensor | None, memory: TokenPyramid) -> Tensor:
         """The update (B, Q, C); ``place`` (B, Q, C) is the embedded reference."""
         return self.cross_attention(content, position, place, memory)
 
@@ -135,7 +131,7 @@ class DetrDecoder(QueryDecoder):
         super().__init__(output_norm=output_norm, refine_boxes=refine_boxes, **others)
 
     def look(
-        self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int
+        self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
         """Positional queries alone."""
         return self.position(queries, boxes, memory, content, layer), None
@@ -165,7 +161,7 @@ class ConditionalDecoder(QueryDecoder):
         self.query_scale = xavier_mlp(self.embed_dim, self.embed_dim, self.embed_dim, num_layers=2)
 
     def look(
-        self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int
+        self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
         """Positional queries, and the scaled embedding (B, Q, C) of the points or of the boxes' centres."""
         angles = full_precision(boxes[..., :2]).flip(-1) * TWO_PI  # y first
@@ -211,7 +207,7 @@ class DabDecoder(ConditionalDecoder):
         self.size_head = xavier_mlp(self.embed_dim, self.embed_dim, 2, num_layers=2)
 
     def look(
-        self, queries: QueryBatch, boxes: Tensor, memory: FeaturePyramid, content: Tensor, layer: int
+        self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
         """Positional queries, and the scaled and modulated embedding (B, Q, C) of the boxes' centres."""
         position, sine = super().look(queries, boxes, memory, content, layer)

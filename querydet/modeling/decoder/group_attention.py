@@ -92,16 +92,16 @@ def plan_attention(groups: Sequence[QueryGroup], device: torch.device) -> Attent
 def _split_sets(groups: list[QueryGroup]) -> list[list[QueryGroup]]:
     names = {group.name for group in groups}
     for group in groups:
-        for name in set(group.sees) - names:
+        for name in set(group.visible_groups) - names:
             raise ValueError(f"query group '{group.name}' sees '{name}', but the groups are {sorted(names)}")
     sets: list[list[QueryGroup]] = []
     for group in groups:
-        if sets and any(group.name in other.sees or other.name in group.sees for other in sets[-1]):
+        if sets and any(group.name in other.visible_groups or other.name in group.visible_groups for other in sets[-1]):
             sets[-1].append(group)
         else:
             sets.append([group])
     for members in sets:
-        outside = {name for group in members for name in group.sees} - {group.name for group in members}
+        outside = {name for group in members for name in group.visible_groups} - {group.name for group in members}
         if outside:
             raise ValueError(
                 f"query groups {[group.name for group in members]} see {sorted(outside)}, from which other groups "
@@ -114,7 +114,7 @@ def _shape(members: list[QueryGroup]) -> tuple[object, ...]:
     """Equal for sets that can be computed together: lengths, blocks, and who sees whom."""
     index = {group.name: number for number, group in enumerate(members)}
     return tuple(
-        (len(group), group.block, tuple(sorted(index[name] for name in group.sees if name in index)))
+        (len(group), group.block_size, tuple(sorted(index[name] for name in group.visible_groups if name in index)))
         for group in members
     )
 
@@ -130,19 +130,19 @@ def blocked_pairs(groups: tuple[QueryGroup, ...], device: torch.device) -> Tenso
         (Q, Q) bool, True where the row may not attend to the column; None when everything is visible.
     """
     groups = tuple(group for group in groups if len(group))
-    if len(groups) <= 1 and all(group.block is None for group in groups):
+    if len(groups) <= 1 and all(group.block_size is None for group in groups):
         return None
     by_name = {group.name: group for group in groups}
     total = groups[-1].stop
     blocked = torch.ones(total, total, dtype=torch.bool, device=device)
     for group in groups:
         blocked[group.rows, group.rows] = _outside_own_block(group, device)
-        for name in group.sees:
+        for name in group.visible_groups:
             blocked[group.rows, by_name[name].rows] = False
     return blocked
 
 
 def _outside_own_block(group: QueryGroup, device: torch.device) -> Tensor:
     """(n, n) bool, True where two queries of the group lie in different blocks."""
-    block = torch.arange(len(group), device=device) // (group.block or len(group))
+    block = torch.arange(len(group), device=device) // (group.block_size or len(group))
     return block[:, None] != block[None, :]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from querydet.modeling.decoder.group_attention import AttentionPlan
-from querydet.modeling.decoder.one_to_many import STEPS, OneToManyReadOut
+from querydet.modeling.decoder.one_to_many import STEPS, OneToManyBranch
 from querydet.modeling.layers import Dropout, FeedForward
-from querydet.structures import FeaturePyramid
+from querydet.structures import TokenPyramid
 
 
 class QueryLayer(nn.Module):
@@ -43,7 +43,7 @@ class QueryLayer(nn.Module):
         ffn: FeedForward,
         dropout: float,
         order: Sequence[str] = STEPS,
-        read_out: OneToManyReadOut | None = None,
+        read_out: OneToManyBranch | None = None,
     ) -> None:
         super().__init__()
         if sorted(order) != sorted(STEPS):
@@ -63,7 +63,7 @@ class QueryLayer(nn.Module):
         content: Tensor,
         position: Tensor,
         place: Tensor | None,
-        memory: FeaturePyramid,
+        memory: TokenPyramid,
         plan: AttentionPlan,
         read: tuple[slice, ...] = (),
     ) -> tuple[Tensor, Tensor | None]:
@@ -98,9 +98,7 @@ class QueryLayer(nn.Module):
         """The update (B, Q, C) by self-attention."""
         raise NotImplementedError
 
-    def attend_to_tokens(
-        self, content: Tensor, position: Tensor, place: Tensor | None, memory: FeaturePyramid
-    ) -> Tensor:
+    def attend_to_tokens(self, content: Tensor, position: Tensor, place: Tensor | None, memory: TokenPyramid) -> Tensor:
         """The update (B, Q, C) by cross-attention."""
         raise NotImplementedError
 

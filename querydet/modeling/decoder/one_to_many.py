@@ -10,7 +10,7 @@ from querydet.structures import QueryGroup, Role
 STEPS = ("self_attention", "cross_attention", "ffn")  # of a decoder layer
 
 
-class OneToManyReadOut(nn.Module):
+class OneToManyBranch(nn.Module):
     """Where in a decoder layer the one-to-many predictions are read, and for which queries.
 
     Together with the order of the layer's steps this is the choice among the four placements of figure 4: (a) and (b)
@@ -41,7 +41,7 @@ class OneToManyReadOut(nn.Module):
         Where the primary group is the only one, its losses are not shared out among groups.
         """
         matching = tuple(group for group in groups if group.role is Role.MATCHING)
-        return matching if self.extra_groups else (replace(matching[0], divisor=1),)
+        return matching if self.extra_groups else (replace(matching[0], loss_divisor=1),)
 
     def forward(self, content: Tensor) -> Tensor:
         """What the heads read, (B, n, C), of the queries' content (B, n, C)."""

@@ -8,7 +8,7 @@ from querydet.modeling.encoder.base import EncoderStack
 from querydet.modeling.geometry import pixel_centres, valid_sizes
 from querydet.modeling.layers import Dropout, FeedForward, MultiScaleDeformableAttention
 from querydet.modeling.layers.stack import run_layer
-from querydet.structures import FeaturePyramid
+from querydet.structures import TokenPyramid
 
 
 class EncoderLayer(nn.Module):
@@ -31,7 +31,7 @@ class EncoderLayer(nn.Module):
         self.dropout = Dropout(dropout)
         self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
 
-    def forward(self, tokens: Tensor, reference_points: Tensor, features: FeaturePyramid) -> Tensor:
+    def forward(self, tokens: Tensor, reference_points: Tensor, features: TokenPyramid) -> Tensor:
         """Update the tokens (B, S, C), which sample around reference_points (B, S, L, 2)."""
         update = self.attention(tokens + features.position, reference_points, tokens, features.shapes, features.padding)
         return self.ffn(self.norm(tokens + self.dropout(update)))
@@ -40,7 +40,7 @@ class EncoderLayer(nn.Module):
 class DeformableEncoder(EncoderStack):
     """A stack of :class:`EncoderLayer`."""
 
-    def forward(self, features: FeaturePyramid) -> FeaturePyramid:
+    def forward(self, features: TokenPyramid) -> TokenPyramid:
         """Return the features with encoded tokens."""
         centres = pixel_centres(features.shapes, features.tokens.device) / valid_sizes(features)
         reference_points = centres[:, :, None] * features.valid_ratios[:, None]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from querydet.modeling.encoder.base import EncoderStack
 from querydet.modeling.layers import Dropout, make_feed_forward, multi_head_attention, xavier_mlp
 from querydet.modeling.layers.stack import run_layer
-from querydet.structures import FeaturePyramid
+from querydet.structures import TokenPyramid
 
 
 class DenseEncoderLayer(nn.Module):
@@ -46,7 +46,7 @@ class DenseEncoderLayer(nn.Module):
         """Xavier weights, as the released code gives every matrix of its transformers."""
         nn.init.xavier_uniform_(self.attention.out_proj.weight)
 
-    def forward(self, tokens: Tensor, features: FeaturePyramid) -> Tensor:
+    def forward(self, tokens: Tensor, features: TokenPyramid) -> Tensor:
         """Update the tokens (B, S, C); padding is attended to by none."""
         query = tokens + features.position
         update = self.attention(query, query, tokens, key_padding_mask=features.padding, need_weights=False)[0]
@@ -56,14 +56,14 @@ class DenseEncoderLayer(nn.Module):
 class DenseEncoder(EncoderStack):
     """A stack of :class:`DenseEncoderLayer`."""
 
-    def forward(self, features: FeaturePyramid) -> FeaturePyramid:
+    def forward(self, features: TokenPyramid) -> TokenPyramid:
         """Return the features with encoded tokens."""
         tokens = features.tokens
         for layer in self.layers:
             tokens = run_layer(layer, self.activation_checkpointing, tokens, self.placed(tokens, features))
         return replace(features, tokens=tokens)
 
-    def placed(self, tokens: Tensor, features: FeaturePyramid) -> FeaturePyramid:
+    def placed(self, tokens: Tensor, features: TokenPyramid) -> TokenPyramid:
         """The features with the positions that the next layer adds to tokens (B, S, C): always the same."""
         return features
 
@@ -79,6 +79,6 @@ class ScaledDenseEncoder(DenseEncoder):
         super().__init__(layer=layer, **stack)
         self.query_scale = xavier_mlp(layer.embed_dim, layer.embed_dim, layer.embed_dim, num_layers=2)
 
-    def placed(self, tokens: Tensor, features: FeaturePyramid) -> FeaturePyramid:
+    def placed(self, tokens: Tensor, features: TokenPyramid) -> TokenPyramid:
         """The features with scaled positions."""
         return replace(features, position=features.position * self.query_scale(tokens))

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from querydet.modeling.layers import check_heads
-from querydet.structures import FeaturePyramid
+from querydet.structures import TokenPyramid
 
 
 class _Heads(nn.Module):
@@ -87,7 +87,7 @@ class ConditionalCrossAttention(_Heads):
         self.query_position = nn.Linear(embed_dim, embed_dim) if first else None
         self.reset_parameters()
 
-    def forward(self, content: Tensor, position: Tensor, sine: Tensor, memory: FeaturePyramid) -> Tensor:
+    def forward(self, content: Tensor, position: Tensor, sine: Tensor, memory: TokenPyramid) -> Tensor:
         """The update (B, Q, C).
 
         Args:

@@ -63,8 +63,8 @@ class GroupedDenoising(nn.Module):
             group = replace(
                 queries.group,
                 name=f"{group_name(number)} {queries.group.name}" if number else queries.group.name,
-                sees=(group_name(number),),
-                divisor=queries.group.divisor * self.num_groups,
+                visible_groups=(group_name(number),),
+                loss_divisor=queries.group.loss_divisor * self.num_groups,
             )
             made.append(replace(queries, group=group))
         return tuple(made)

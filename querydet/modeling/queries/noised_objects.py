@@ -140,9 +140,9 @@ class ObjectSlots:
             start=0,
             stop=self.total,
             role=Role.DENOISING,
-            sees=(PRIMARY,),
-            block=self.total // num_groups,
-            divisor=num_groups,
-            label="dn",
+            visible_groups=(PRIMARY,),
+            block_size=self.total // num_groups,
+            loss_divisor=num_groups,
+            loss_suffix="dn",
             known=known,
         )

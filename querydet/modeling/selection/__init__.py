@@ -6,13 +6,13 @@ from querydet.modeling.selection.dense_learned import (
     GroupedPatternAnchors,
     GroupedPositionalQueries,
     GroupedPositions,
-    LearnedPositions,
-    PatternAnchors,
-    PositionalQueries,
+    LearnedBoxesWithPatterns,
+    LearnedQueries,
+    LearnedQueriesWithPoints,
 )
 from querydet.modeling.selection.grouped import GroupedAnchors, GroupedLearnedAnchors, GroupedTopKSelection
 from querydet.modeling.selection.hybrid import HybridTopKSelection
-from querydet.modeling.selection.learned import LearnedAnchors, LearnedPoints
+from querydet.modeling.selection.learned import LearnedBoxes, LearnedPoints
 from querydet.modeling.selection.nms import NMSSelection
 from querydet.modeling.selection.proposals import ProposalHead, anchor_tokens
 from querydet.modeling.selection.topk import TopKSelection
@@ -27,13 +27,13 @@ __all__ = [
     "GroupedPositions",
     "GroupedTopKSelection",
     "HybridTopKSelection",
-    "LearnedAnchors",
+    "LearnedBoxes",
+    "LearnedBoxesWithPatterns",
     "LearnedContent",
     "LearnedPoints",
-    "LearnedPositions",
+    "LearnedQueries",
+    "LearnedQueriesWithPoints",
     "NMSSelection",
-    "PatternAnchors",
-    "PositionalQueries",
     "ProjectedFeatures",
     "ProposalHead",
     "SelectedFeatures",

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from querydet.modeling.boxes import full_precision
 from querydet.modeling.layers import xavier_mlp
 from querydet.modeling.selection.grouped import GroupedAnchors, check_num_groups, group_name
-from querydet.modeling.selection.learned import LearnedAnchors, check_num_queries
-from querydet.structures import FeaturePyramid, InitialQueries, QueryGroup
+from querydet.modeling.selection.learned import LearnedBoxes, check_num_queries
+from querydet.structures import InitialQueries, QueryGroup, TokenPyramid
 
 CENTRE = 0.5  # of the image, where a prediction without a reference starts: its logit is 0
 
 
-class LearnedPositions(nn.Module):
+class LearnedQueries(nn.Module):
     """A table of positions; contents start at zero, and predictions at the centre of the image (DETR).
 
     A box is then the sigmoid of what the head says, as in the released code.
@@ -66,7 +66,7 @@ class LearnedPositions(nn.Module):
         """Reference points (B, Q, 2), normalised, of positions (B, Q, C)."""
         return full_precision(torch.full_like(position[..., :2], CENTRE))
 
-    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Repeat the tables for each image."""
         images = memory.tokens.shape[0]  # not len(), which would fix it in exported programs
         made = []
@@ -76,9 +76,9 @@ class LearnedPositions(nn.Module):
                 group_name(number),
                 0,
                 table.num_embeddings,
-                sees=self.sees(number) if training else (),
-                repeats=self.repeats,
-                divisor=self.num_groups * self.repeats,
+                visible_groups=self.sees(number) if training else (),
+                target_repeats=self.repeats,
+                loss_divisor=self.num_groups * self.repeats,
             )
             content = torch.zeros_like(position)
             made.append(InitialQueries(group=group, content=content, boxes=self.points(position), position=position))
@@ -88,11 +88,11 @@ class LearnedPositions(nn.Module):
         """Nothing: the positions are a table, and there is no map from a box to one."""
 
 
-class PositionalQueries(LearnedPositions):
+class LearnedQueriesWithPoints(LearnedQueries):
     """A table of positions, of each of which an MLP makes a reference point (Conditional DETR).
 
     Args:
-        num_queries, repeats: see :class:`LearnedPositions`.
+        num_queries, repeats: see :class:`LearnedQueries`.
         embed_dim: width C.
     """
 
@@ -105,7 +105,7 @@ class PositionalQueries(LearnedPositions):
         return full_precision(self.point_head(position)).sigmoid()
 
 
-class GroupedPositions(LearnedPositions):
+class GroupedPositions(LearnedQueries):
     """K groups of queries in training, a table of positions for each (Group DETR, arXiv 2207.13085).
 
     Args:
@@ -139,14 +139,15 @@ class GroupedPositions(LearnedPositions):
 
 
 class GroupedLearnedPositions(GroupedPositions):
-    """K groups of :class:`LearnedPositions`: Group DETR on DETR."""
+    """K groups of :class:`LearnedQueries`: Group DETR on DETR."""
 
 
-class GroupedPositionalQueries(GroupedPositions, PositionalQueries):
-    """K groups of :class:`PositionalQueries`, which share the head of the reference points: Group DETR as released."""
+class GroupedPositionalQueries(GroupedPositions, LearnedQueriesWithPoints):
+    """K groups of :class:`LearnedQueriesWithPoints`, which share the head of the reference points: Group DETR as
+    released."""
 
 
-class PatternAnchors(LearnedAnchors):
+class LearnedBoxesWithPatterns(LearnedBoxes):
     """A table of boxes, and a few contents that each of them comes with.
 
     Without patterns, contents start at zero (DAB-DETR). DN-DETR's dense model has one for all boxes: in its released
@@ -177,7 +178,7 @@ class PatternAnchors(LearnedAnchors):
         """Boxes times patterns."""
         return self.anchors.num_embeddings * max(1, self.num_patterns)
 
-    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Repeat boxes and patterns for each image, in training and inference alike."""
         boxes = full_precision(self.anchors.weight).sigmoid()
         if self.content is None:
@@ -196,7 +197,7 @@ class PatternAnchors(LearnedAnchors):
         )
 
 
-class GroupedPatternAnchors(GroupedAnchors, PatternAnchors):
-    """K groups of :class:`PatternAnchors` in training: Group DETR on dense DAB-DETR and DN-DETR."""
+class GroupedPatternAnchors(GroupedAnchors, LearnedBoxesWithPatterns):
+    """K groups of :class:`LearnedBoxesWithPatterns` in training: Group DETR on dense DAB-DETR and DN-DETR."""
 
-    member = PatternAnchors
+    member = LearnedBoxesWithPatterns

@@ -13,10 +13,10 @@ from typing import Any
 from torch import nn
 
 from querydet.modeling.selection.content import LearnedContent
-from querydet.modeling.selection.learned import LearnedAnchors
+from querydet.modeling.selection.learned import LearnedBoxes
 from querydet.modeling.selection.proposals import ProposalHead, anchor_tokens
 from querydet.modeling.selection.topk import TopKSelection
-from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, QueryGroup
+from querydet.structures import PRIMARY, InitialQueries, QueryGroup, TokenPyramid
 
 SOURCES = ("per_set", "shared", "ranked")
 
@@ -89,7 +89,7 @@ class GroupedTopKSelection(TopKSelection):
         contents = [] if self.content is None else [self.content] * (num_groups - 1)
         self.extra_contents = nn.ModuleList(map(copy_content, contents))
 
-    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """The primary group; in training, followed by the others.
 
         Raises:
@@ -99,17 +99,17 @@ class GroupedTopKSelection(TopKSelection):
             return super().forward(memory, training)
         return self._own_proposals(memory) if self.source == "per_set" else self._one_set_of_proposals(memory)
 
-    def _own_proposals(self, memory: FeaturePyramid) -> tuple[InitialQueries, ...]:
+    def _own_proposals(self, memory: TokenPyramid) -> tuple[InitialQueries, ...]:
         groups = []
         candidates = anchor_tokens(memory)
         for number, head in enumerate([self.proposals, *self.extra_proposals]):
             proposals = head(candidates)
             index = self.select(proposals, self.num_queries)
-            supervised = replace(self.supervised(proposals, index), divisor=self.num_groups)
+            supervised = replace(self.supervised(proposals, index), loss_divisor=self.num_groups)
             groups.append(self.make_queries(proposals, index, self._content(number), self._group(number), supervised))
         return tuple(groups)
 
-    def _one_set_of_proposals(self, memory: FeaturePyramid) -> tuple[InitialQueries, ...]:
+    def _one_set_of_proposals(self, memory: TokenPyramid) -> tuple[InitialQueries, ...]:
         proposals = self.proposals(anchor_tokens(memory))
         if self.source == "ranked":
             slices = self.select(proposals, self.num_groups * self.num_queries).split(self.num_queries, dim=1)
@@ -127,7 +127,7 @@ class GroupedTopKSelection(TopKSelection):
         return self.content if number == 0 or self.content is None else self.extra_contents[number - 1]
 
     def _group(self, number: int) -> QueryGroup:
-        return QueryGroup(group_name(number), 0, self.num_queries, divisor=self.num_groups)
+        return QueryGroup(group_name(number), 0, self.num_queries, loss_divisor=self.num_groups)
 
 
 class GroupedAnchors(nn.Module):
@@ -150,18 +150,18 @@ class GroupedAnchors(nn.Module):
         self.num_groups = num_groups
         self.extra_groups = nn.ModuleList(self.member(**primary) for _ in range(num_groups - 1))
 
-    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """The primary group; in training, followed by the others."""
         made = super().forward(memory, training)
         for each in self.extra_groups if training else ():
             made += each(memory, training)
         return tuple(
-            replace(each, group=replace(each.group, name=group_name(number), divisor=self.num_groups))
+            replace(each, group=replace(each.group, name=group_name(number), loss_divisor=self.num_groups))
             for number, each in enumerate(made)
         )
 
 
-class GroupedLearnedAnchors(GroupedAnchors, LearnedAnchors):
-    """K groups of :class:`LearnedAnchors`; an unknown initialisation is a ValueError, as there."""
+class GroupedLearnedAnchors(GroupedAnchors, LearnedBoxes):
+    """K groups of :class:`LearnedBoxes`; an unknown initialisation is a ValueError, as there."""
 
-    member = LearnedAnchors
+    member = LearnedBoxes

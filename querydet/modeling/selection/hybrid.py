@@ -9,7 +9,7 @@ from typing import Any
 from querydet.modeling.selection.content import LearnedContent
 from querydet.modeling.selection.proposals import anchor_tokens
 from querydet.modeling.selection.topk import TopKSelection
-from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, QueryGroup
+from querydet.structures import PRIMARY, InitialQueries, QueryGroup, TokenPyramid
 
 
 class HybridTopKSelection(TopKSelection):
@@ -53,7 +53,7 @@ class HybridTopKSelection(TopKSelection):
         self.repeats = repeats
         self.extra_weight = extra_weight
 
-    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """The primary group; in training, followed by the extra one.
 
         Raises:
@@ -69,10 +69,10 @@ class HybridTopKSelection(TopKSelection):
             name="hybrid",
             start=0,
             stop=self.extra_queries,
-            repeats=self.repeats,
-            divisor=self.repeats,
-            weight=self.extra_weight,
-            label="hybrid",
+            target_repeats=self.repeats,
+            loss_divisor=self.repeats,
+            loss_weight=self.extra_weight,
+            loss_suffix="hybrid",
         )
         content = self.content if self.extra_content is None else self.extra_content
         return (

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from querydet.modeling.boxes import full_precision, inverse_sigmoid
-from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, QueryGroup
+from querydet.structures import PRIMARY, InitialQueries, QueryGroup, TokenPyramid
 
 
 def check_num_queries(num_queries: int) -> None:
@@ -45,7 +45,7 @@ class LearnedPoints(nn.Module):
         """Q."""
         return self.embedding.num_embeddings
 
-    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Repeat the table for each image, in training and inference alike."""
         position, content = self.embedding.weight.expand(memory.tokens.shape[0], -1, -1).chunk(2, dim=-1)
         points = full_precision(self.reference_points(position)).sigmoid()
@@ -56,7 +56,7 @@ class LearnedPoints(nn.Module):
         """Nothing: the positions are a table, and there is no map from a box to one."""
 
 
-class LearnedAnchors(nn.Module):
+class LearnedBoxes(nn.Module):
     """A table of boxes and a table of contents; positions are left to the decoder.
 
     DAB-DETR (arXiv 2201.12329, section 4.2), and DN-DETR with its indicator (arXiv 2203.01305, section 4.5).
@@ -106,7 +106,7 @@ class LearnedAnchors(nn.Module):
         """Q."""
         return self.anchors.num_embeddings
 
-    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Repeat the tables for each image, in training and inference alike."""
         content = F.pad(self.content.weight, (0, 1)) if self.indicator else self.content.weight
         boxes = full_precision(self.anchors.weight).sigmoid()

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from querydet.modeling.boxes import in_full_precision
 from querydet.modeling.geometry import pixel_centres, repeat_levels, valid_sizes
 from querydet.modeling.heads import PredictionHeads, make_box_head, make_class_head
-from querydet.structures import FeaturePyramid, Proposals
+from querydet.structures import Proposals, TokenPyramid
 
 BASE_SIZE = 0.05  # side of the anchors of the finest level, of the image's side (released code)
 MARGIN = 0.01  # anchors with a coordinate nearer than this to 0 or 1 are not used (released code)
 
 
-def make_anchors(features: FeaturePyramid) -> tuple[Tensor, Tensor]:
+def make_anchors(features: TokenPyramid) -> tuple[Tensor, Tensor]:
     """Anchors of all tokens, and which of them are usable.
 
     Returns:
@@ -44,7 +44,7 @@ class AnchoredTokens:
     level_sizes: tuple[int, ...]  # tokens of each level
 
 
-def anchor_tokens(memory: FeaturePyramid) -> AnchoredTokens:
+def anchor_tokens(memory: TokenPyramid) -> AnchoredTokens:
     """Give every encoded token its anchor, and blank those that are of no use.
 
     Blanked before a head projects them: they share one feature that is not zero, as in the released code.

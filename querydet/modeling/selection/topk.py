@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from querydet.modeling.selection.content import BoxEmbedding, LearnedContent, ProjectedFeatures, SelectedFeatures
 from querydet.modeling.selection.proposals import ProposalHead, anchor_tokens
-from querydet.structures import PRIMARY, FeaturePyramid, InitialQueries, ProposalPredictions, Proposals, QueryGroup
+from querydet.structures import PRIMARY, InitialQueries, ProposalPredictions, Proposals, QueryGroup, TokenPyramid
 
 
 class TopKSelection(nn.Module):
@@ -64,7 +64,7 @@ class TopKSelection(nn.Module):
         """Whether the queries bring their positional part."""
         return self.box_embedding is not None
 
-    def forward(self, memory: FeaturePyramid, training: bool) -> tuple[InitialQueries, ...]:
+    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Select the queries of each image, best first; in training and inference alike.
 
         Raises:

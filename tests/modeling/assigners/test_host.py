@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from querydet.modeling.assigners import HungarianAssigner, OneToManyAssigner
-from querydet.modeling.assigners.host import HostAssigner, Request, assign
+from querydet.modeling.assigners.host import HostAssigner, Request, assign_all
 from querydet.modeling.criterion import finite
 from querydet.structures import Branch, PredictionSet
 from tests.models import make_predictions, make_targets
@@ -44,7 +44,7 @@ def layers(queries: list[int]) -> tuple[PredictionSet, ...]:
 @pytest.mark.parametrize("assigner", ASSIGNERS)
 def test_layers_of_several_sizes_are_assigned_together_as_alone(assigner: HostAssigner) -> None:
     sets, targets = layers([30, 12, 30, 12, 7]), replace(make_targets([4, 0, 9]), seeds=(1, 2, 3))
-    (together,) = assign([Request(assigner, sets, targets)])
+    (together,) = assign_all([Request(assigner, sets, targets)])
     for each, found in zip(sets, together, strict=True):
         for image, alone in zip(found, assigner(each, targets), strict=True):
             assert torch.equal(image.queries, alone.queries)
@@ -56,7 +56,7 @@ def test_layers_add_hardly_any_operators_on_the_device(assigner: HostAssigner) -
     def count(number: int) -> int:
         sets, targets = layers([30] * number), make_targets([4, 0, 9])
         with torch.no_grad(), Operators() as operators:
-            assigner.measure(sets, targets)
+            assigner.compute(sets, targets)
         return operators.found.total()
 
     read_outs = 1 if getattr(assigner, "merge_with", None) is None else 2

@@ -45,7 +45,7 @@ def test_permuting_objects_permutes_the_assignment() -> None:
         boxes=(targets.boxes[0][order],),
         names=targets.names,
         seeds=targets.seeds,
-        mean_objects=4.0,
+        mean_objects_per_micro_batch=4.0,
         max_objects=4,
     )
     (first,), (second,) = HungarianAssigner()(predicted, targets), HungarianAssigner()(predicted, permuted)
@@ -76,7 +76,7 @@ def test_a_cost_that_is_not_finite_names_layer_image_and_query() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_group_with_repeats_gets_the_optimum_over_repeated_objects(seed: int) -> None:
     predicted, targets = make_predictions(2, 7, seed=seed), make_targets([2, 1])
-    repeated = replace(predicted, group=replace(predicted.group, repeats=3))
+    repeated = replace(predicted, group=replace(predicted.group, target_repeats=3))
     assigned = HungarianAssigner(giou_eps=1e-6)(repeated, targets)
     for image, found in enumerate(assigned):
         labels, boxes = targets.labels[image].tolist(), targets.boxes[image].tolist()
@@ -97,7 +97,9 @@ def test_a_group_with_repeats_gets_the_optimum_over_repeated_objects(seed: int) 
 @pytest.mark.parametrize(("count", "matched"), [(0, 0), (4, 7), (9, 7)])
 def test_repeats_without_objects_and_with_more_than_there_are_queries(count: int, matched: int) -> None:
     predicted = make_predictions(1, 7)
-    (found,) = HungarianAssigner()(replace(predicted, group=replace(predicted.group, repeats=3)), make_targets([count]))
+    (found,) = HungarianAssigner()(
+        replace(predicted, group=replace(predicted.group, target_repeats=3)), make_targets([count])
+    )
     assert len(found.queries) == len(found.objects) == matched
     assert (found.objects < max(count, 1)).all()
 
@@ -125,17 +127,17 @@ def test_sets_together_are_assigned_as_by_the_plain_path(counts: list[int], boxe
     """Layers, groups of two sizes and repeated objects in one call, against one scipy problem after the other."""
     sets = [replace(make_predictions(3, 30, seed=seed), layer=seed) for seed in range(4)]
     sets.insert(2, make_predictions(3, 20, seed=7))
-    sets.append(replace(sets[0], group=replace(sets[0].group, repeats=2)))
+    sets.append(replace(sets[0], group=replace(sets[0].group, target_repeats=2)))
     targets = make_targets(counts)
     assigner = HungarianAssigner(giou_eps=1e-6, boxes=boxes)
-    found = assigner.decide(assigner.measure(sets, targets), sets, targets)
+    found = assigner.assign(assigner.compute(sets, targets), sets, targets)
     assert len(found) == len(sets)
     for each, assigned in zip(sets, found, strict=True):
         compared = each.boxes if boxes == "predicted" else each.start_boxes
         for image, one in enumerate(assigned):
             labels, gt_boxes = targets.labels[image], targets.boxes[image]
             costs = plain_costs(each.logits[image], compared[image], labels, gt_boxes, 1e-6)
-            queries, objects = linear_sum_assignment(costs.repeat(1, each.group.repeats))
+            queries, objects = linear_sum_assignment(costs.repeat(1, each.group.target_repeats))
             assert one.queries.tolist() == queries.tolist()
             assert one.objects.tolist() == (objects % max(counts[image], 1)).tolist()
 
@@ -172,8 +174,8 @@ def test_costs_of_many_sets_are_computed_in_parts(monkeypatch: pytest.MonkeyPatc
         make_targets([3, 4]),
         HungarianAssigner(),
     )
-    (whole,) = assigner.measure(sets, targets)
+    (whole,) = assigner.compute(sets, targets)
     monkeypatch.setattr(hungarian, "PAIRS_AT_ONCE", {"cpu": 200})
-    (parts,) = assigner.measure(sets, targets)
+    (parts,) = assigner.compute(sets, targets)
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-6)
     assert whole.shape == (5 * 30 * 7,)

@@ -174,9 +174,9 @@ def test_one_assignment_serves_all_layers() -> None:
     asked = []
 
     class Counting(IoUAssigner):
-        def measure(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple:
+        def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple:
             asked.extend(each.layer for each in predictions)
-            return super().measure(predictions, targets)
+            return super().compute(predictions, targets)
 
     rule = SupervisionRule(
         stage="decoder",

@@ -38,7 +38,14 @@ def recorded() -> tuple[PredictionSet, Targets]:
     for query, column, value in ((0, 1, 2.0), (2, 2, 1.0), (4, 2, 0.0), (8, 1, -1.0)):
         logits[query, column] = value
     predictions = replace(make_predictions(1, 40, classes=3), logits=logits[None], boxes=BOXES[None])
-    targets = Targets(labels=(LABELS,), boxes=(OBJECTS,), names=("image",), seeds=(5,), mean_objects=3.0, max_objects=3)
+    targets = Targets(
+        labels=(LABELS,),
+        boxes=(OBJECTS,),
+        names=("image",),
+        seeds=(5,),
+        mean_objects_per_micro_batch=3.0,
+        max_objects=3,
+    )
     return predictions, targets
 
 

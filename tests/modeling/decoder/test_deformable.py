@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from querydet.modeling.decoder import BoxPosition
 from querydet.modeling.decoder.deformable import DecoderLayer, DeformableDecoder
 from querydet.modeling.heads import PredictionHeads
-from querydet.structures import FeaturePyramid, QueryBatch, QueryGroup
+from querydet.structures import QueryBatch, QueryGroup, TokenPyramid
 
 
 class CutLayer(DecoderLayer):
@@ -26,7 +26,7 @@ def box_gradients(look_forward_twice: bool) -> list[bool]:
     heads = PredictionHeads(num_classes=2, num_layers=3, share_layers=False, inverse_sigmoid_eps=1e-5, embed_dim=32)
     for head in heads.box_heads:
         nn.init.normal_(head.layers[2].weight)
-    memory = FeaturePyramid(
+    memory = TokenPyramid(
         tokens=torch.randn(1, 16, 32),
         position=torch.zeros(1, 16, 32),
         padding=torch.zeros(1, 16, dtype=torch.bool),

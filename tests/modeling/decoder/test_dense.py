@@ -14,13 +14,13 @@ from querydet.modeling.boxes import inverse_sigmoid
 from querydet.modeling.decoder import DabDecoder, DetrDecoderLayer
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
-from querydet.structures import FeaturePyramid, QueryBatch
+from querydet.structures import QueryBatch, TokenPyramid
 from tests.models import make_inputs, make_targets, tiny_detector
 
 HEADS = 4
 
 
-def start(detector: QueryDetector, training: bool = False) -> tuple[FeaturePyramid, QueryBatch]:
+def start(detector: QueryDetector, training: bool = False) -> tuple[TokenPyramid, QueryBatch]:
     """Encoded tokens of two images, one of them padded, and the initial queries."""
     images = detector.preprocess(make_inputs([(96, 160), (64, 96)]))
     memory = detector.encoder(detector.neck(detector.backbone(images.tensor), padding_mask(images)))
@@ -50,7 +50,7 @@ def attention(parts: list[tuple[Tensor, Tensor]], value: Tensor, padding: Tensor
     return torch.cat(mixed, -1)
 
 
-def conditional_layer(layer: nn.Module, x: Tensor, position: Tensor, cue: Tensor, memory: FeaturePyramid, image: int):
+def conditional_layer(layer: nn.Module, x: Tensor, position: Tensor, cue: Tensor, memory: TokenPyramid, image: int):
     """A layer as DN-DETR's released dense model computes it, for one image and no groups."""
     own, cross = layer.self_attention, layer.cross_attention
     query = own.query_content(x) + own.query_position(position)

@@ -12,12 +12,15 @@ def test_one_group_needs_no_mask() -> None:
 
 
 def test_an_empty_group_needs_no_mask() -> None:
-    empty = QueryGroup("denoising", 0, 0, Role.DENOISING, sees=("primary",), block=0)
+    empty = QueryGroup("denoising", 0, 0, Role.DENOISING, visible_groups=("primary",), block_size=0)
     assert blocked_pairs((empty, QueryGroup("primary", 0, 5)), CPU) is None
 
 
 def test_denoising_blocks_by_hand() -> None:
-    groups = (QueryGroup("denoising", 0, 4, Role.DENOISING, sees=("primary",), block=2), QueryGroup("primary", 4, 6))
+    groups = (
+        QueryGroup("denoising", 0, 4, Role.DENOISING, visible_groups=("primary",), block_size=2),
+        QueryGroup("primary", 4, 6),
+    )
     visible = torch.tensor(
         [
             [1, 1, 0, 0, 1, 1],
@@ -42,7 +45,7 @@ def test_groups_that_do_not_name_each_other_are_apart() -> None:
 
 def test_seeing_a_group_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ValueError, match="sees 'primry', but the groups are"):
-        plan_attention((QueryGroup("a", 0, 2, sees=("primry",)), QueryGroup("primary", 2, 3)), CPU)
+        plan_attention((QueryGroup("a", 0, 2, visible_groups=("primry",)), QueryGroup("primary", 2, 3)), CPU)
 
 
 def matching(name: str, length: int, **more: object) -> QueryGroup:
@@ -50,7 +53,7 @@ def matching(name: str, length: int, **more: object) -> QueryGroup:
 
 
 def denoising(host: str, length: int, block: int) -> QueryGroup:
-    return QueryGroup(f"{host} denoising", 0, length, Role.DENOISING, sees=(host,), block=block)
+    return QueryGroup(f"{host} denoising", 0, length, Role.DENOISING, visible_groups=(host,), block_size=block)
 
 
 def placed(*groups: QueryGroup) -> tuple[QueryGroup, ...]:
@@ -80,7 +83,12 @@ LAYOUTS = {
     "an extra group of another size": (placed(matching("primary", 4), matching("hybrid", 9)), [1, 1]),
     "equal groups that are not neighbours": (placed(matching("a", 4), matching("b", 3), matching("c", 4)), [1, 1, 1]),
     "groups that see each other": (
-        placed(matching("a", 2, sees=("b",)), matching("b", 3), matching("c", 2, sees=("d",)), matching("d", 3)),
+        placed(
+            matching("a", 2, visible_groups=("b",)),
+            matching("b", 3),
+            matching("c", 2, visible_groups=("d",)),
+            matching("d", 3),
+        ),
         [2],
     ),
 }

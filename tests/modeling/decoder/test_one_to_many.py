@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from querydet.modeling.decoder.one_to_many import OneToManyReadOut
+from querydet.modeling.decoder.one_to_many import OneToManyBranch
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
 from querydet.modeling.layers import FeedForward
@@ -148,11 +148,11 @@ def test_looking_forward_twice_lets_one_to_many_boxes_train_the_step_before() ->
 
 
 def test_only_the_primary_group_is_read_unless_asked_for() -> None:
-    denoising = QueryGroup("denoising", 0, 4, Role.DENOISING, sees=("primary",))
+    denoising = QueryGroup("denoising", 0, 4, Role.DENOISING, visible_groups=("primary",))
     primary, extra = QueryGroup("primary", 4, 10), QueryGroup("extra", 10, 16)
     groups = (denoising, primary, extra)
-    assert OneToManyReadOut(after="ffn").reads(groups) == (primary,)
-    assert OneToManyReadOut(after="ffn", extra_groups=True).reads(groups) == (primary, extra)
+    assert OneToManyBranch(after="ffn").reads(groups) == (primary,)
+    assert OneToManyBranch(after="ffn", extra_groups=True).reads(groups) == (primary, extra)
 
 
 def test_the_auxiliary_ffn_drops_out_like_the_others() -> None:
@@ -164,7 +164,7 @@ def test_the_auxiliary_ffn_drops_out_like_the_others() -> None:
 
 def test_unknown_steps() -> None:
     with pytest.raises(ValueError, match="after must be one of"):
-        OneToManyReadOut(after="cross")
+        OneToManyBranch(after="cross")
     with pytest.raises(ValueError, match="order must hold each of"):
         tiny_detector("ms_detr", decoder__layer__order=["ffn", "self_attention"])
 

@@ -35,7 +35,7 @@ def test_slots_and_known_pairs_by_hand() -> None:
     """Counts (2, 1): slot of object j in repetition r is 2 r + j; even repetitions are positive."""
     (extra,) = make(num_queries=4, min_dynamic=0)(make_targets([2, 1]))
     group = extra.group
-    assert (len(group), group.block, group.divisor) == (8, 4, 2)
+    assert (len(group), group.block_size, group.loss_divisor) == (8, 4, 2)
     assert group.known is not None
     pairs = [list(zip(each.queries.tolist(), each.objects.tolist(), strict=True)) for each in group.known]
     assert pairs == [[(0, 0), (1, 1), (4, 0), (5, 1)], [(0, 0), (4, 0)]]

@@ -79,7 +79,7 @@ def test_slots_of_the_released_code(published: tuple[Targets, NoiseDraws]) -> No
     (extra,) = make(num_classes=91)(*published)
     known = extra.group.known
     assert known is not None
-    assert (len(extra.group), extra.group.block, extra.group.divisor) == (10, 2, 5)
+    assert (len(extra.group), extra.group.block_size, extra.group.loss_divisor) == (10, 2, 5)
     assert known[0].queries.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert known[0].objects.tolist() == [0, 1] * 5
     assert known[1].queries.tolist() == [0, 2, 4, 6, 8]
@@ -167,7 +167,7 @@ def test_number_of_groups() -> None:
     dynamic = make(num_groups=None, num_queries=100)
     assert [dynamic.num_groups(objects) for objects in (0, 1, 3, 30, 101)] == [100, 100, 33, 3, 1]
     (extra,) = dynamic(make_targets([7, 3]))
-    assert (len(extra.group), extra.group.divisor) == (98, 14)
+    assert (len(extra.group), extra.group.loss_divisor) == (98, 14)
 
 
 def test_noise_of_an_image_does_not_depend_on_its_neighbours() -> None:

@@ -5,7 +5,7 @@ import torch
 from detectron2.config import instantiate
 
 from querydet.modeling.geometry import padding_mask
-from querydet.modeling.selection import LearnedPositions
+from querydet.modeling.selection import LearnedQueries
 from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 
 TABLES = ("weight", "embedding", "anchors", "content")  # of one group; all share the head of reference points
@@ -62,7 +62,7 @@ def test_one_group_is_the_base():
 def test_joint_attention_lets_groups_see_each_other_and_inference_has_one():
     detector = tiny_detector("group_conditional_detr", selection__separate=False).train()
     primary = [each for each in predictions_of(detector) if each.group.name == "primary"]
-    assert primary[0].group.sees == ("group1", "group2")
+    assert primary[0].group.visible_groups == ("group1", "group2")
     primary[-1].logits.sum().backward()
     assert all(table.weight.grad.any() for table in detector.selection.extra_groups)
     detector.eval()
@@ -77,16 +77,16 @@ def test_naive_one_to_many_offers_an_object_several_times():
     detector = tiny_detector("conditional_detr", selection__repeats=3).train()
     predictions, targets = predictions_of(detector), make_targets([3, 2])
     (rule,) = detector.criterion.rules
-    found = rule.assigner.decide(rule.assigner.measure(predictions, targets), predictions, targets)
+    found = rule.assigner.assign(rule.assigner.compute(predictions, targets), predictions, targets)
     for image, count in enumerate((3, 2)):
         assert torch.equal(found[0][image].objects.bincount(), torch.full((count,), 3))
-    assert predictions[0].group.divisor == 3
+    assert predictions[0].group.loss_divisor == 3
 
 
 @pytest.mark.parametrize("repeats", [0, 13, 2.5])
 def test_repeats_fit_the_queries(repeats):
     with pytest.raises(ValueError, match=rf"repeats={repeats} does not fit.*12 queries"):
-        LearnedPositions(num_queries=12, embed_dim=8, repeats=repeats)
+        LearnedQueries(num_queries=12, embed_dim=8, repeats=repeats)
 
 
 def test_at_least_one_group():

@@ -185,7 +185,7 @@ def test_no_group_influences_another(name: str) -> None:
         outputs = detector.decoder(replace(queries, content=content), memory, detector.heads)
         outputs[-1].hidden[:, group.rows].sum().backward()
         reached = {each.name for each in queries.groups if content.grad[:, each.rows].any()}
-        assert reached == {group.name, *group.sees}
+        assert reached == {group.name, *group.visible_groups}
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -204,7 +204,9 @@ def test_denoising_may_live_in_the_primary_group_alone() -> None:
     config.denoising = tiny_config("dino").denoising
     detector = instantiate(config)
     predictions = predictions_of(detector)
-    hosts = {each.group.sees: each.group.divisor for each in predictions if each.group.role is Role.DENOISING}
+    hosts = {
+        each.group.visible_groups: each.group.loss_divisor for each in predictions if each.group.role is Role.DENOISING
+    }
     assert hosts == {("primary",): detector.denoising.num_groups(3)}
     assert sum(losses_of(detector, make_inputs(SIZES, [2, 0])).values()).isfinite()
 
@@ -250,8 +252,8 @@ def test_every_group_has_noise_of_its_own_that_the_image_decides() -> None:
         assert torch.equal(one.boxes, two.boxes.flip(0))
     unseeded = denoising(replace(targets, seeds=(None, None)))
     assert not torch.equal(unseeded[0].boxes, unseeded[1].boxes)
-    assert [each.group.sees for each in first] == [(group_name(number),) for number in range(3)]
-    assert {each.group.divisor for each in first} == {3 * plain.group.divisor}
+    assert [each.group.visible_groups for each in first] == [(group_name(number),) for number in range(3)]
+    assert {each.group.loss_divisor for each in first} == {3 * plain.group.loss_divisor}
     assert len({each.group.name for each in first}) == 3
 
 

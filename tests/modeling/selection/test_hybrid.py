@@ -72,7 +72,7 @@ def test_the_extra_group_starts_from_the_next_ranks() -> None:
     best = detector.selection.select(proposals, 32)
     wanted = proposals.boxes_unsigmoid.gather(1, best[..., None].expand(-1, -1, 4)).sigmoid()
     assert torch.equal(torch.cat([primary.boxes, extra.boxes], dim=1), wanted)
-    assert (extra.group.repeats, extra.group.divisor) == (2, 2)
+    assert (extra.group.target_repeats, extra.group.loss_divisor) == (2, 2)
     assert extra.predictions is None
 
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from querydet.modeling.selection import LearnedAnchors
-from querydet.structures import FeaturePyramid
+from querydet.modeling.selection import LearnedBoxes
+from querydet.structures import TokenPyramid
 
 
-def memory(images: int) -> FeaturePyramid:
-    return FeaturePyramid(
+def memory(images: int) -> TokenPyramid:
+    return TokenPyramid(
         tokens=torch.zeros(images, 4, 8),
         position=torch.zeros(images, 4, 8),
         padding=torch.zeros(images, 4, dtype=torch.bool),
@@ -18,7 +18,7 @@ def memory(images: int) -> FeaturePyramid:
 
 
 def test_tables_are_repeated_for_each_image() -> None:
-    selection = LearnedAnchors(num_queries=3, embed_dim=8)
+    selection = LearnedBoxes(num_queries=3, embed_dim=8)
     for training in (True, False):
         (initial,) = selection(memory(2), training)
         assert torch.equal(initial.content, selection.content.weight.expand(2, 3, 8))
@@ -28,7 +28,7 @@ def test_tables_are_repeated_for_each_image() -> None:
 
 
 def test_the_indicator_of_matching_queries_is_zero() -> None:
-    selection = LearnedAnchors(num_queries=3, embed_dim=8, indicator=True)
+    selection = LearnedBoxes(num_queries=3, embed_dim=8, indicator=True)
     assert selection.content.weight.shape == (3, 7)
     (initial,) = selection(memory(1), training=True)
     assert initial.content.shape == (1, 3, 8)
@@ -37,11 +37,11 @@ def test_the_indicator_of_matching_queries_is_zero() -> None:
 
 def test_initialisations() -> None:
     torch.manual_seed(0)
-    normal = LearnedAnchors(num_queries=2000, embed_dim=8)
+    normal = LearnedBoxes(num_queries=2000, embed_dim=8)
     for table in (normal.content.weight, normal.anchors.weight):
         assert abs(table.mean().item()) < 0.05
         assert table.std().item() == pytest.approx(1, abs=0.05)
-    detrex = LearnedAnchors(num_queries=2000, embed_dim=8, content_init="zeros", box_init="uniform")
+    detrex = LearnedBoxes(num_queries=2000, embed_dim=8, content_init="zeros", box_init="uniform")
     assert not detrex.content.weight.any()
     assert detrex.anchors.weight.abs().max() == 3
     quarters = detrex.anchors.weight.sigmoid().flatten().quantile(torch.tensor([0.25, 0.5, 0.75]))
@@ -50,6 +50,6 @@ def test_initialisations() -> None:
 
 def test_unknown_initialisations() -> None:
     with pytest.raises(ValueError, match="content_init must be 'normal' or 'zeros', found 'xavier'"):
-        LearnedAnchors(num_queries=3, content_init="xavier")
+        LearnedBoxes(num_queries=3, content_init="xavier")
     with pytest.raises(ValueError, match="box_init must be 'normal' or 'uniform', found 'zeros'"):
-        LearnedAnchors(num_queries=3, box_init="zeros")
+        LearnedBoxes(num_queries=3, box_init="zeros")

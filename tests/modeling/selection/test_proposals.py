@@ -2,17 +2,17 @@ import torch
 
 from querydet.modeling.selection import ProposalHead, anchor_tokens
 from querydet.modeling.selection.proposals import make_anchors
-from querydet.structures import FeaturePyramid
+from querydet.structures import TokenPyramid
 
 
-def pyramid(padding_columns: int = 0) -> FeaturePyramid:
+def pyramid(padding_columns: int = 0) -> TokenPyramid:
     """Levels of 4x4 and 2x2, of which the rightmost columns are padding."""
     torch.manual_seed(0)
     masks = [torch.zeros(1, side, side, dtype=torch.bool) for side in (4, 2)]
     for mask, columns in zip(masks, (padding_columns, padding_columns // 2), strict=True):
         mask[:, :, mask.shape[2] - columns :] = True
     ratio = torch.tensor([1 - padding_columns / 4, 1.0])
-    return FeaturePyramid(
+    return TokenPyramid(
         tokens=torch.randn(1, 20, 8),
         position=torch.zeros(1, 20, 8),
         padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),
