@@ -1,7 +1,8 @@
-"""The contracts between the stages of the detector.
+"""The data that passes between the stages of a detector.
 
-Letters, used everywhere: B images, L levels, S tokens (the sum of H*W over levels), C width, Q queries, K classes,
-T objects of an image. Tensors are batch first. Boxes are normalised ``(cx, cy, w, h)`` of the unpadded image.
+Letters, used in every docstring of the project: B images, L levels, S tokens (the sum of H*W over levels), C width,
+M heads, D channels of a head, P points, Q queries, K classes, T objects of an image, G groups, R repeats. Tensors are
+batch first. Boxes are normalised ``(cx, cy, w, h)`` of the unpadded image.
 """
 
 from dataclasses import dataclass, replace
@@ -10,28 +11,28 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-PRIMARY = "primary"  # the name of the group of queries that inference keeps
+PRIMARY = "primary"  # the name of the query group that inference keeps
 
 
 class Stage(str, Enum):
-    """Where a prediction comes from."""
+    """The stage that makes a prediction."""
 
     ENCODER = "encoder"
     DECODER = "decoder"
 
 
 class Branch(str, Enum):
-    """How many queries may be responsible for an object, in the predictions of one read-out (MS-DETR, section 3.2)."""
+    """How many queries are supervised by an object in a prediction (MS-DETR, section 3.2)."""
 
-    ONE_TO_ONE = "one_to_one"  # what inference reads
-    ONE_TO_MANY = "one_to_many"  # for training only
+    ONE_TO_ONE = "one_to_one"  # the output of a layer, which inference uses
+    ONE_TO_MANY = "one_to_many"  # a second output inside a layer, in training
 
 
 class Role(str, Enum):
-    """What a query group is there for."""
+    """The purpose of a query group."""
 
-    MATCHING = "matching"  # finds objects: its predictions are assigned by an assigner
-    DENOISING = "denoising"  # reconstructs objects that it was made from: its assignment is known
+    MATCHING = "matching"  # finds objects: an assigner matches its predictions with them
+    DENOISING = "denoising"  # reconstructs the objects that it was made from: its assignment is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class TokenPyramid:
     """Image features of several resolutions as one sequence of tokens, fine levels first, rows before columns."""
 
     tokens: Tensor  # (B, S, C)
-    position: Tensor  # (B, S, C), includes the level embedding
+    position: Tensor  # (B, S, C), position embedding, including that of the level
     padding: Tensor  # (B, S) bool, True = padding
     shapes: tuple[tuple[int, int], ...]  # (H, W) of each level, host integers: reading them never waits for a device
     valid_ratios: Tensor  # (B, L, 2), the part of each level that is image, as (w, h) in (0, 1]
@@ -57,16 +58,17 @@ class Proposals:
     features: Tensor  # (B, S, C)
     logits: Tensor  # (B, S, K)
     boxes_unsigmoid: Tensor  # (B, S, 4); +inf where not usable
-    anchors: Tensor  # (B, S, 4), what the boxes were predicted from; (1, 1, 1, 1) where not usable
-    level_sizes: tuple[int, ...]  # tokens of each level
+    anchors: Tensor  # (B, S, 4), the boxes that the predictions refine; (1, 1, 1, 1) where not usable
+    level_sizes: tuple[int, ...]  # number of tokens of each level
     usable: Tensor  # (B, S) bool: inside the image, and the anchor not degenerate
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Which queries of one image are responsible for which objects: two index vectors of equal length.
+    """The (query, object) pairs of one image: two index vectors of equal length.
 
-    A query may be listed with several objects: all their boxes count, and its class is that of the *last* one listed.
+    A query may be paired with several objects: it is trained towards the boxes of all of them, and towards the class of
+    the *last* one listed.
     """
 
     queries: Tensor  # (n,) int64
@@ -76,22 +78,19 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class QueryGroup:
-    """A run of consecutive queries that is trained, and may be attended to, as one."""
+    """Consecutive queries that are supervised together and attend to each other."""
 
     name: str
     start: int
     stop: int
     role: Role = Role.MATCHING
     visible_groups: tuple[str, ...] = ()  # names of the other groups that its queries may attend to
-    # its queries attend only within consecutive runs of this many; None: to the whole group
-    block_size: int | None = None
-    # how many queries of the group an assigner may give to each object, where it gives one otherwise
-    target_repeats: int = 1
-    # the losses of the group are divided by it: how many queries are there for each object in all
-    loss_divisor: int = 1
-    loss_weight: float = 1.0  # the losses of the group are multiplied by it
-    loss_suffix: str = ""  # what marks the losses of the group; groups without share names, and their losses are summed
-    known: tuple[Assignment, ...] | None = None  # of a denoising group, per image: what its queries were made from
+    block_size: int | None = None  # attention stays within consecutive blocks of so many queries; None: the whole group
+    target_repeats: int = 1  # how often each object is offered to the group by an assigner that repeats targets
+    loss_divisor: int = 1  # divides the losses of the group, such as the number of queries that find each object
+    loss_weight: float = 1.0  # multiplies the losses of the group
+    loss_suffix: str = ""  # added to the names of its losses; losses of equal names are summed up
+    known: tuple[Assignment, ...] | None = None  # of a denoising group: for each image, which query is of which object
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -102,13 +101,13 @@ class QueryGroup:
         return slice(self.start, self.stop)
 
     def moved(self, start: int) -> "QueryGroup":
-        """The same group at another place in the batch of queries."""
+        """Return the same group at another place in the batch of queries."""
         return replace(self, start=start, stop=start + len(self))
 
 
 @dataclass(frozen=True, slots=True)
 class QueryBatch:
-    """What the decoder starts from."""
+    """The input of the decoder: all query groups, one after the other."""
 
     content: Tensor  # (B, Q, C)
     boxes: Tensor  # (B, Q, 4) reference boxes, or (B, Q, 2) reference points
@@ -118,7 +117,7 @@ class QueryBatch:
 
 @dataclass(frozen=True, slots=True)
 class BranchInput:
-    """Hidden states of some query groups, one after the other."""
+    """The input of the heads in one branch: hidden states of some query groups, one after the other."""
 
     hidden: Tensor  # (B, n, C)
     groups: tuple[QueryGroup, ...]  # with their places in the batch of all queries
@@ -126,31 +125,31 @@ class BranchInput:
 
 @dataclass(frozen=True, slots=True)
 class DecoderLayerOutput:
-    """One decoder layer, before the prediction heads."""
+    """The output of one decoder layer, before the prediction heads."""
 
-    hidden: Tensor  # (B, Q, C), what the heads read
-    reference_boxes: Tensor  # (B, Q, 4 or 2), where the layer sampled
-    base_boxes: Tensor  # (B, Q, 4 or 2), what the layer's box prediction refines
-    one_to_many: "BranchInput | None" = None  # a second read-out inside the layer, in training
+    hidden: Tensor  # (B, Q, C), the input of the heads
+    reference_boxes: Tensor  # (B, Q, 4 or 2), where the layer sampled the image
+    base_boxes: Tensor  # (B, Q, 4 or 2), the boxes that the layer's prediction refines
+    one_to_many: BranchInput | None = None  # input of the one-to-many branch, in training
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionSet:
-    """The predictions of one group of queries at one read-out. Training supervises a flat tuple of these."""
+    """The predictions of one query group in one branch of one layer. Training supervises a flat tuple of these."""
 
     stage: Stage
     layer: int
-    is_last: bool  # the last layer of its stage: the one that inference reads
+    is_last: bool  # of the last layer of its stage, which inference uses
     group: QueryGroup
     logits: Tensor  # (B, Q, K) float32
     boxes: Tensor  # (B, Q, 4) float32
     start_boxes: Tensor  # (B, Q, 4 or 2), detached: the encoder's anchors, or the reference boxes of the first layer
     branch: Branch = Branch.ONE_TO_ONE
-    one_to_one: "PredictionSet | None" = None  # of a one-to-many set: the same queries at the layer's main read-out
+    one_to_one: "PredictionSet | None" = None  # of a one-to-many set: the one-to-one predictions of the same queries
 
     @property
     def suffix(self) -> str:
-        """What marks this set in the name of a loss: ``""``, ``"_3"``, ``"_dn_3"``, ``"_o2m_3"``, ``"_enc"``."""
+        """The end of its losses' names: ``""``, ``"_3"``, ``"_dn_3"``, ``"_o2m_3"``, ``"_enc"``."""
         parts = ["enc"] if self.stage is Stage.ENCODER else []
         parts += [self.group.loss_suffix] if self.group.loss_suffix else []
         parts += ["o2m"] if self.branch is Branch.ONE_TO_MANY else []
@@ -158,48 +157,84 @@ class PredictionSet:
         return "".join("_" + part for part in parts)
 
     def describe(self) -> str:
-        """In words, for error messages."""
+        """Return the set in words, for error messages."""
         branch = ", one-to-many" if self.branch is Branch.ONE_TO_MANY else ""
         return f"{self.stage.value} layer {self.layer} ({self.group.name} queries{branch})"
 
 
 @dataclass(frozen=True, slots=True)
+class JoinedPredictions:
+    """The queries of several prediction sets, one set after the other."""
+
+    logits: Tensor  # (B, Q, K)
+    boxes: Tensor  # (B, Q, 4)
+    sizes: tuple[int, ...]  # number of queries of each set
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedPairs:
+    """The assigned (query, object) pairs of all sets and images, those of a set one after the other."""
+
+    image: Tensor  # (n,) int64
+    query: Tensor  # (n,) int64, among the joined queries
+    labels: Tensor  # (n,) int64, of the objects
+    boxes: Tensor  # (n, 4), of the objects
+    counts: tuple[int, ...]  # number of pairs of each set
+    ignored: Tensor | None = None  # (B, Q) bool, True for queries without any loss; None: there are none
+
+
+@dataclass(frozen=True, slots=True)
 class ProposalPredictions:
-    """The encoder's predictions that are supervised: of all tokens, or of the selected ones."""
+    """The encoder's predictions that are supervised: those of all tokens, or of the selected ones."""
 
     logits: Tensor  # (B, N, K) float32
     boxes: Tensor  # (B, N, 4) float32
-    anchors: Tensor  # (B, N, 4), what the boxes were predicted from
-    loss_divisor: int = 1  # their losses are divided by it: how many groups have predictions of their own
+    anchors: Tensor  # (B, N, 4), the boxes that the predictions refine
+    loss_divisor: int = 1  # divides their losses: the number of groups that have predictions of their own
 
 
 @dataclass(frozen=True, slots=True)
 class InitialQueries:
-    """A group of queries before the first decoder layer."""
+    """A query group before the first decoder layer."""
 
     group: QueryGroup
     content: Tensor  # (B, Q, C)
     boxes: Tensor  # (B, Q, 4), or (B, Q, 2) points
     position: Tensor | None = None  # (B, Q, C) fixed positional queries; None: the decoder makes them from the boxes
-    predictions: ProposalPredictions | None = None  # of the first stage, where it is supervised with this group
-    tokens: Tensor | None = None  # (B, Q) int64, the encoder's token that each was made from; None: of a learned table
+    predictions: ProposalPredictions | None = None  # of the encoder, where they are supervised with this group
+    tokens: Tensor | None = None  # (B, Q) int64, the token that each query was selected from; None: learned queries
 
     def encoder_predictions(self) -> tuple[PredictionSet, ...]:
-        """The first stage's predictions as a prediction set, if there are any."""
+        """Return the encoder's predictions as a prediction set, or nothing where there are none."""
         if self.predictions is None:
             return ()
-        found = self.predictions
+        predictions = self.predictions
+        num_queries, divisor = predictions.boxes.shape[1], predictions.loss_divisor
         return (
             PredictionSet(
                 stage=Stage.ENCODER,
                 layer=0,
                 is_last=True,
-                group=QueryGroup(self.group.name, 0, found.boxes.shape[1], loss_divisor=found.loss_divisor),
-                logits=found.logits,
-                boxes=found.boxes,
-                start_boxes=found.anchors,
+                group=QueryGroup(self.group.name, 0, num_queries, loss_divisor=divisor),
+                logits=predictions.logits,
+                boxes=predictions.boxes,
+                start_boxes=predictions.anchors,
             ),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectCount:
+    """The objects of a whole training step, which several processes and micro-batches may compute parts of."""
+
+    mean_per_micro_batch: float  # objects of a micro-batch, averaged over all micro-batches of all processes
+    max_in_image: int  # objects of the most crowded image
+    num_micro_batches: int = 1  # of all processes together; their gradients are averaged
+
+    @classmethod
+    def of(cls, counts: "list[int]") -> "ObjectCount":
+        """Return the count of a step that one process computes at once, from the objects of each image."""
+        return cls(float(sum(counts)), max(counts, default=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +244,10 @@ class Targets:
     labels: tuple[Tensor, ...]  # per image (T,) int64
     boxes: tuple[Tensor, ...]  # per image (T, 4)
     names: tuple[str, ...]  # per image, for error messages
-    seeds: tuple[int | None, ...]  # per image: where its random draws come from; None: the default generator
-    mean_objects_per_micro_batch: float  # objects of a share of the step, averaged over all shares
-    max_objects: int  # most objects in an image of the step
-    # parts that a step is computed in, processes times micro-batches: their gradients are averaged
-    num_micro_batches: int = 1
+    seeds: tuple[int | None, ...]  # per image, of its random draws; None: the default generator
+    mean_objects_per_micro_batch: float  # of the whole step, see `ObjectCount`
+    max_objects: int  # objects of the most crowded image of the whole step
+    num_micro_batches: int = 1  # of the whole step
 
     @property
     def counts(self) -> list[int]:
@@ -221,5 +255,5 @@ class Targets:
         return [len(labels) for labels in self.labels]
 
     def class_agnostic(self) -> "Targets":
-        """The same objects, all of class 0."""
+        """Return the same objects, all of class 0."""
         return replace(self, labels=tuple(torch.zeros_like(labels) for labels in self.labels))

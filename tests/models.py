@@ -81,7 +81,8 @@ def tiny_config(name: str = "dino", **overrides: Any) -> DictConfig:
 def make_small(model: DictConfig) -> DictConfig:
     """Change the sizes of a composition in place."""
     maps = list(model.neck.in_channels)
-    if len(maps) == 1 and "proposals" in model.selection:
+    selection = model.selection.get("selection", model.selection)
+    if len(maps) == 1 and "proposals" in selection:
         maps = ["res4"]  # of stride 16, as with a dilated last stage: one map has few tokens to select from
     channels = {key: 8 * 2**index for index, key in enumerate(maps)}
     model.backbone = L(PooledBackbone)(channels=channels)
@@ -93,7 +94,7 @@ def make_small(model: DictConfig) -> DictConfig:
         part.layer.num_heads = 4
         part.layer.ffn_dim = 48
         part.layer.dropout = 0.0
-    model.selection.num_queries = 12
+    selection.num_queries = 12
     for key, value in (("num_groups", 3), ("extra_queries", 20)):
         if key in model.selection:
             model.selection[key] = value

@@ -1,8 +1,8 @@
-"""How much memory dense attention takes: every token attends to every other one, so that it grows with the image's area
-squared.
+"""How much memory standard attention takes: every token attends to every other one, so that it grows with the image's
+area squared.
 
-Only the maps of attention weights are estimated, (B, M, rows, S) numbers for each layer: rows are tokens in the
-encoder and queries in the decoder. A training step keeps them for the backward pass where PyTorch computes
+Only the maps of attention weights are estimated, (B, M, rows, S) numbers for each layer: rows are tokens in the encoder
+and queries in the decoder. A training step keeps them for the backward pass where PyTorch computes
 ``scaled_dot_product_attention`` by its plain formula (with dropout on the CPU, or when no other kernel takes the
 mask); its fused kernels keep none of them. With activation checkpointing only one layer's are there at a time.
 """
@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from querydet.modeling.decoder.dense import ConditionalDecoder, DetrDecoder
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.encoder.dense import DenseEncoder
+from querydet.traits import trait
 
 BYTES = 4  # of a number in float32
 
@@ -34,17 +33,17 @@ class AttentionMemory:
 
 
 def is_dense(model: nn.Module) -> bool:
-    """Whether a model is a detector with dense attention to tokens."""
+    """Return whether a model is a detector that keeps attention maps over all tokens (trait ``attention_rows``)."""
     if not isinstance(model, QueryDetector):
         return False
-    return isinstance(model.encoder, DenseEncoder) or isinstance(model.decoder, DetrDecoder | ConditionalDecoder)
+    return any(trait(part, "attention_rows") is not None for part in (model.encoder, model.decoder))
 
 
 def attention_memory(model: QueryDetector, height: int, width: int, batch_size: int) -> AttentionMemory:
     """Estimate the attention maps of a training step.
 
     Args:
-        model: a detector; parts of it that attend to a few points count nothing.
+        model: a detector; parts that attend to a few points count nothing.
         height, width: of the padded batch, in pixels.
         batch_size: images of it, in one process.
 
@@ -53,17 +52,16 @@ def attention_memory(model: QueryDetector, height: int, width: int, batch_size: 
     """
     if min(height, width, batch_size) < 1:
         raise ValueError(f"height, width and batch_size must be positive, found {height}, {width} and {batch_size}")
-    (source,) = model.neck.in_channels
-    stride = model.backbone.output_shape()[source].stride
-    tokens = -(-height // stride) * -(-width // stride)
-    queries = int(model.selection.num_queries) * int(getattr(model.selection, "num_groups", 1))
-    maps = {"encoder": 0, "decoder": 0}
-    for part, rows, attention in (("encoder", tokens, "attention"), ("decoder", queries, "cross_attention")):
-        module = getattr(model, part)
-        if isinstance(module, DenseEncoder | DetrDecoder | ConditionalDecoder):
-            layers = 1 if module.activation_checkpointing else len(module.layers)
-            heads = getattr(module.layers[0], attention).num_heads
-            maps[part] = layers * batch_size * heads * rows * tokens * BYTES
+    shapes = model.backbone.output_shape()
+    tokens = 0
+    for name in model.neck.in_channels:
+        stride = shapes[name].stride
+        tokens += -(-height // stride) * -(-width // stride)
+    queries = int(model.selection.num_queries) * int(trait(model.selection, "num_groups"))
+    maps = {}
+    for name in ("encoder", "decoder"):
+        rows = trait(getattr(model, name), "attention_rows")
+        maps[name] = 0 if rows is None else batch_size * rows(tokens, queries) * tokens * BYTES
     return AttentionMemory(tokens, queries, maps["encoder"], maps["decoder"])
 
 

@@ -9,12 +9,14 @@ from querydet.config.files import (
     save_config,
     shipped_configs,
 )
+from querydet.config.nesting import deeper
 from querydet.config.overrides import apply_overrides
 
 __all__ = [
     "TOP_LEVEL",
     "apply_overrides",
     "config_root",
+    "deeper",
     "find_config",
     "get_config",
     "load_config",

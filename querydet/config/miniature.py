@@ -30,7 +30,7 @@ def shrink(model: DictConfig) -> DictConfig:
         part.layer.num_heads = 4
         part.layer.ffn_dim = 256
         part.layer.dropout = 0.0
-    model.selection.num_queries = NUM_QUERIES
+    model.selection.get("selection", model.selection).num_queries = NUM_QUERIES  # that of the primary group
     if "num_groups" in model.selection:
         model.selection.num_groups = 5
     if "extra_queries" in model.selection:

@@ -1,7 +1,7 @@
 """Gradient accumulation: a process computes its share of a step in several micro-batches, one after the other.
 
 The total batch stays what ``dataloader.train.total_batch_size`` says; only memory changes. What a loss is divided by is
-counted over all micro-batches of all processes before the first of them (`querydet.modeling.targets.ObjectCount`), and
+counted over all micro-batches of all processes before the first of them (`querydet.structures.ObjectCount`), and
 so is the most crowded image, which decides the number of denoising queries: the sum of the gradients is that of the
 whole batch.
 """
@@ -10,9 +10,10 @@ import contextlib
 import itertools
 from typing import Any
 
+from detectron2.utils import comm
 from torch import nn
 
-from querydet.modeling.targets import OBJECT_COUNT, count_objects
+from querydet.structures import ObjectCount
 
 Batch = list[dict[str, Any]]
 
@@ -39,14 +40,14 @@ def check_micro_batches(micro_batches: object, total_batch_size: int, processes:
 
 
 def split_batch(batch: Batch, micro_batches: int) -> list[Batch]:
-    """Splits a process's share of a step into parts of equal length, or one image more. All processes call it together.
+    """Split a process's share of a step into parts of equal length, or one image more.
 
     Args:
         batch: Detectron2's dicts.
         micro_batches: number of parts; 1 gives back the batch as it is.
 
     Returns:
-        The parts. The first image of each brings the count of the objects of the whole step.
+        The parts.
 
     Raises:
         ValueError: fewer images than parts.
@@ -55,10 +56,24 @@ def split_batch(batch: Batch, micro_batches: int) -> list[Batch]:
         return [batch]
     if len(batch) < micro_batches:
         raise ValueError(f"{len(batch)} images cannot be split into train.micro_batches={micro_batches}")
-    count = count_objects([len(item.get("instances", ())) for item in batch], micro_batches)
     bounds = [len(batch) * number // micro_batches for number in range(micro_batches + 1)]
-    parts = [batch[start:stop] for start, stop in itertools.pairwise(bounds)]
-    return [[{**part[0], OBJECT_COUNT: count}, *part[1:]] for part in parts]
+    return [batch[start:stop] for start, stop in itertools.pairwise(bounds)]
+
+
+def count_objects(batch: Batch, micro_batches: int = 1) -> ObjectCount:
+    """Count the objects of a step over all processes, which have to call this together.
+
+    The counts are host integers, and so is the exchange: no device is waited for.
+
+    Args:
+        batch: this process's share of the step, Detectron2's dicts.
+        micro_batches: number of parts that every process computes its share in.
+    """
+    counts = [len(item.get("instances", ())) for item in batch]
+    gathered = comm.all_gather((sum(counts), max(counts, default=0)))
+    totals, maxima = zip(*gathered, strict=True)
+    num_micro_batches = len(totals) * micro_batches
+    return ObjectCount(sum(totals) / num_micro_batches, max(maxima), num_micro_batches)
 
 
 def exchanging(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[object]:

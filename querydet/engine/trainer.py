@@ -18,7 +18,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
-from querydet.engine.accumulation import exchanging, split_batch
+from querydet.engine.accumulation import count_objects, exchanging, split_batch
 from querydet.engine.distributed.agreement import largest, mean_losses
 from querydet.engine.distributed.shared_tensors import whole
 from querydet.engine.faults.bad_images import BadImages, replaced
@@ -29,6 +29,7 @@ from querydet.engine.faults.stopping import StopRequest
 from querydet.engine.hooks.history import restore_history, saved_history
 from querydet.engine.precision import amp_dtype
 from querydet.engine.run.setup import seed_everything
+from querydet.structures import ObjectCount
 
 Batch = list[dict[str, Any]]
 Problem = NonFiniteInStep | OutOfMemoryInStep | None
@@ -80,6 +81,7 @@ class Trainer(SimpleTrainer):
         self._changing = False
         self._statistics = RunningStatistics(model)
         self._plain_model = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        self._takes_object_count = bool(getattr(self._plain_model, "takes_object_count", False))
         self._parameters = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         self._saved_history: dict[str, list[Any]] = {}
 
@@ -158,10 +160,11 @@ class Trainer(SimpleTrainer):
         self._leave_out()
         means: dict[str, float] = {}
         parts = split_batch(batch, micro_batches)
+        count = count_objects(batch, micro_batches) if self._takes_object_count else None
         together = self.memory.survives  # gradients are exchanged after the backward passes, not in the last of them
         for number, part in enumerate(parts, start=1):
             with exchanging(self.model, last=number == len(parts) and not together):
-                losses, problem = self._forward(part)
+                losses, problem = self._forward(part, count)
                 self._agree(problem, batch)
                 found = mean_losses(losses)
                 if not all(map(math.isfinite, found.values())):
@@ -176,11 +179,11 @@ class Trainer(SimpleTrainer):
         self.after_backward()
         return means
 
-    def _forward(self, batch: Batch) -> tuple[Mapping[str, torch.Tensor], Problem]:
+    def _forward(self, batch: Batch, count: ObjectCount | None) -> tuple[Mapping[str, torch.Tensor], Problem]:
         """The losses, or what the model says about its NaN or infinite predictions in this process."""
         try:
             with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-                losses = self.model(batch)
+                losses = self.model(batch) if count is None else self.model(batch, count)
         except FloatingPointError as error:
             losses = error  # a sharded model returns it
         except torch.OutOfMemoryError as error:

@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
 from querydet.evaluation.labelling import check_fraction
-from querydet.modeling.postprocess import NMSPostprocess
+from querydet.traits import trait
 
 
 class OneToOneEnsemble:
@@ -143,6 +143,6 @@ def check_views(views: Sequence[Instances]) -> None:
 def default_ensemble(model: torch.nn.Module) -> Ensemble:
     """Suppression for a model that suppresses its detections, one to one for all others."""
     postprocess = getattr(model, "postprocess", None)
-    if isinstance(postprocess, NMSPostprocess):
+    if postprocess is not None and trait(postprocess, "suppresses"):
         return NMSEnsemble(num_detections=postprocess.num_detections, nms_threshold=postprocess.iou_threshold)
     return OneToOneEnsemble()

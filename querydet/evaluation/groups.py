@@ -20,6 +20,7 @@ from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
 from querydet.modeling.selection.grouped import group_name
 from querydet.structures import PredictionSet
+from querydet.traits import trait
 
 
 def count_groups(model: QueryDetector) -> int:
@@ -28,7 +29,7 @@ def count_groups(model: QueryDetector) -> int:
     Raises:
         ValueError: one alone.
     """
-    count = int(getattr(model.selection, "num_groups", 1))
+    count = int(trait(model.selection, "num_groups"))
     if count < 2:
         raise ValueError(
             f"the model has one group of queries (model.selection={type(model.selection).__name__}): groups can be "

@@ -55,7 +55,10 @@ class WithQueries(nn.Module):
         """
         if self.training:
             raise ValueError("queries are recorded in evaluation mode alone: call eval() first")
-        with listen(self.model.selection) as selected, listen(self.model.decoder) as decoded:
+        with (
+            listen(self.model.get_submodule("selection")) as selected,
+            listen(self.model.get_submodule("decoder")) as decoded,
+        ):
             found = self.model(batched_inputs)
         ((initial,),) = selected
         (layers,) = decoded

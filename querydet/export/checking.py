@@ -15,7 +15,7 @@ from torch import Tensor
 from querydet.export.graph import DetectionGraph, pad_images
 from querydet.export.operators import DEFINITIONS
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.selection import TopKSelection
+from querydet.traits import trait
 
 SPREAD = 100.0  # times the tolerance: how far queries may move with others whose ranks were swapped; ours
 
@@ -83,7 +83,7 @@ def measure(
 def _most_swapped(detector: QueryDetector) -> int:
     """How many queries of an image may be left out: two of a hundred, or one pair; none where nothing is ranked."""
     selection = detector.selection
-    return max(2, selection.num_queries // 50) if isinstance(selection, TopKSelection) else 0
+    return max(2, selection.num_queries // 50) if trait(selection, "has_encoder_predictions") else 0
 
 
 def count_unmatched(outputs: dict[str, Tensor], others: dict[str, Tensor], tolerance: float) -> int:

@@ -1,40 +1,78 @@
-"""Do the parts of a detector fit together? Asked once, when it is built."""
+"""Checks that the parts of a detector fit together, run once when it is built.
 
-from __future__ import annotations
+They read the members of the Protocols in `querydet.parts` and the traits of `querydet.traits`, and never ask for a
+class.
+"""
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from querydet.modeling.assigners import HungarianAssigner, IoUAssigner, OneToManyAssigner
-from querydet.modeling.dense_compatibility import check_dense
-from querydet.modeling.layers import MultiScaleDeformableAttention
-from querydet.modeling.postprocess import NMSPostprocess
-from querydet.modeling.queries import GroupedDenoising
-from querydet.modeling.selection import HybridTopKSelection, TopKSelection
-from querydet.structures import Branch, Role, Stage
+from detectron2.modeling import Backbone
 
-if TYPE_CHECKING:
-    from querydet.modeling.detector import QueryDetector
+from querydet.modeling.rule_compatibility import check_rules
+from querydet.parts import CriterionPart, Decoder, Denoising, Encoder, Heads, Neck, Postprocess, Selection
+from querydet.traits import trait
 
 
-def check_parts(detector: QueryDetector) -> None:
+class Parts(Protocol):
+    """The parts of a detector."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """Images to maps."""
+
+    @property
+    def neck(self) -> Neck:
+        """Maps to tokens."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """Tokens to encoded tokens."""
+
+    @property
+    def selection(self) -> Selection:
+        """Encoded tokens to queries."""
+
+    @property
+    def denoising(self) -> Denoising | None:
+        """Objects to queries."""
+
+    @property
+    def decoder(self) -> Decoder:
+        """Queries to hidden states."""
+
+    @property
+    def heads(self) -> Heads:
+        """Hidden states to predictions."""
+
+    @property
+    def criterion(self) -> CriterionPart:
+        """Predictions to losses."""
+
+    @property
+    def postprocess(self) -> Postprocess:
+        """Predictions to detections."""
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+
+
+def check_parts(parts: Parts) -> None:
     """Raise ValueError, naming parts and remedy, when the parts of a detector do not fit together."""
-    _check_backbone(detector)
-    _check_levels(detector)
-    _check_widths(detector)
-    _check_heads(detector)
-    _check_queries(detector)
-    _check_indicator(detector)
-    _check_groups(detector)
-    _check_supervision(detector)
-    _check_one_to_many(detector)
-    _check_assigners(detector)
-    _check_suppression(detector)
-    check_dense(detector)
+    check_backbone(parts)
+    check_levels(parts)
+    check_widths(parts)
+    check_heads(parts)
+    check_positions(parts)
+    check_indicator(parts)
+    check_groups(parts)
+    check_rules(parts.criterion, parts.selection, parts.denoising, parts.decoder, parts.heads, parts.postprocess)
 
 
-def _check_backbone(detector: QueryDetector) -> None:
-    shapes = detector.backbone.output_shape()
-    for name, channels in detector.neck.in_channels.items():
+def check_backbone(parts: Parts) -> None:
+    """Check that the backbone has the maps that the neck reads."""
+    shapes = parts.backbone.output_shape()
+    for name, channels in parts.neck.in_channels.items():
         if name not in shapes:
             raise ValueError(f"model.neck.in_channels wants '{name}', but the backbone gives {sorted(shapes)}")
         if shapes[name].channels != channels:
@@ -43,58 +81,69 @@ def _check_backbone(detector: QueryDetector) -> None:
             )
 
 
-def _check_levels(detector: QueryDetector) -> None:
-    levels = detector.neck.num_levels
-    for part in ("encoder", "decoder"):
-        for module in getattr(detector, part).modules():
-            if isinstance(module, MultiScaleDeformableAttention) and module.num_levels != levels:
-                raise ValueError(
-                    f"the neck makes {levels} levels, but the {part} attends to {module.num_levels}: set "
-                    f"model.{part}.layer.num_levels={levels}"
-                )
+def check_levels(parts: Parts) -> None:
+    """Check that encoder and decoder attend to the levels that the neck makes."""
+    levels = parts.neck.num_levels
+    attended = {name: trait(getattr(parts, name), "num_levels") for name in ("encoder", "decoder")}
+    unfit = [name for name, count in attended.items() if count not in (None, levels)]
+    if not unfit:
+        return
+    of_one_map = [name for name in unfit if attended[name] == 1]
+    if not of_one_map:
+        raise ValueError(
+            f"the neck makes {levels} levels, but the {unfit[0]} attends to {attended[unfit[0]]}: set "
+            f"model.{unfit[0]}.layer.num_levels={levels}"
+        )
+    kinds = ", ".join(f"model.{name}={_kind(getattr(parts, name))}" for name in of_one_map)
+    if attended["encoder"] == levels:
+        raise ValueError(
+            f"{kinds} attends to every token of one map, but model.encoder={_kind(parts.encoder)} works on {levels} "
+            "levels, for which it has no use: take querydet.modeling.neck.SingleMapNeck and DenseEncoder, or "
+            "querydet.modeling.decoder.DeformableDecoder"
+        )
+    raise ValueError(
+        f"{kinds} attends to every token of one map, but model.neck={_kind(parts.neck)} makes {levels} levels: take "
+        "querydet.modeling.neck.SingleMapNeck, or deformable attention (querydet.modeling.encoder.DeformableEncoder, "
+        "querydet.modeling.decoder.DeformableDecoder)"
+    )
 
 
-def _check_widths(detector: QueryDetector) -> None:
-    """All parts that say their width, as ``embed_dim``, say the neck's."""
-    parts = {
-        "neck.position_embedding": getattr(detector.neck, "position_embedding", None),
-        "encoder.layer": next(iter(getattr(detector.encoder, "layers", ())), None),
-        "selection": detector.selection,
-        "selection.proposals": getattr(detector.selection, "proposals", None),
-        "denoising": detector.denoising,
-        "decoder.query_position": detector.decoder.query_position,
-        "decoder.layer": detector.decoder.layers[0],
-        "heads": detector.heads,
+def check_widths(parts: Parts) -> None:
+    """Check that all parts that have a width have the neck's."""
+    members: dict[str, Any] = {
+        "neck.position_embedding": getattr(parts.neck, "position_embedding", None),
+        "encoder": parts.encoder,
+        "selection": parts.selection,
+        "denoising": parts.denoising,
+        "decoder.query_position": getattr(parts.decoder, "query_position", None),
+        "decoder": parts.decoder,
+        "heads": parts.heads,
     }
-    width = getattr(detector.neck, "embed_dim", None)
-    for name, part in parts.items():
-        found = getattr(part, "embed_dim", width)
-        if width is not None and found != width:
+    width = trait(parts.neck, "embed_dim")
+    for name, member in members.items():
+        member_width = trait(member, "embed_dim")
+        if None not in (width, member_width) and member_width != width:
             raise ValueError(
-                f"model.{name}.embed_dim is {found}, but model.neck.embed_dim is {width}, and all parts share one "
-                "width: set model.neck.embed_dim alone, which the other parts of the shipped configs follow"
+                f"model.{name}.embed_dim is {member_width}, but model.neck.embed_dim is {width}, and all parts share "
+                "one width: set model.neck.embed_dim alone, which the other parts of the shipped configs follow"
             )
 
 
-def _check_heads(detector: QueryDetector) -> None:
-    layers = len(detector.decoder.layers)
-    if detector.heads.num_layers != layers:
-        raise ValueError(f"model.heads.num_layers is {detector.heads.num_layers}, but the decoder has {layers} layers")
-    counts = {"heads": detector.heads.num_classes}
-    if isinstance(detector.selection, TopKSelection):
-        counts["selection.proposals"] = detector.selection.proposals.class_head.out_features
-    if detector.denoising is not None:
-        counts["denoising"] = detector.denoising.num_classes
-    for part, count in counts.items():
-        if count != detector.num_classes:
-            raise ValueError(
-                f"model.num_classes is {detector.num_classes}, but model.{part} is made for {count} classes"
-            )
+def check_heads(parts: Parts) -> None:
+    """Check the number of layers and classes."""
+    layers = parts.decoder.num_layers
+    if parts.heads.num_layers != layers:
+        raise ValueError(f"model.heads.num_layers is {parts.heads.num_layers}, but the decoder has {layers} layers")
+    for name in ("heads", "selection", "denoising"):
+        count = trait(getattr(parts, name), "num_classes")
+        if count not in (None, parts.num_classes):
+            raise ValueError(f"model.num_classes is {parts.num_classes}, but model.{name} is made for {count} classes")
 
 
-def _check_queries(detector: QueryDetector) -> None:
-    embedded = detector.decoder.query_position is not None
-    fixed, points = detector.selection.fixed_positions, detector.selection.reference_dim == 2
+def check_positions(parts: Parts) -> None:
+    """Check that the queries have one positional part, and denoising queries boxes."""
+    embedded = trait(parts.decoder, "embeds_boxes")
+    fixed, points = parts.selection.fixed_positions, parts.selection.reference_dim == 2
     if not embedded and not fixed:
         raise ValueError(
             "nothing gives the queries a position: set model.decoder.query_position (positions from the current boxes) "
@@ -110,130 +159,35 @@ def _check_queries(detector: QueryDetector) -> None:
             "the queries would have two positions: set model.decoder.query_position=None to keep the fixed ones of "
             "model.selection.box_embedding, or model.selection.box_embedding=None"
         )
-    if detector.denoising is not None and points:
+    if parts.denoising is not None and points:
         raise ValueError(
             "denoising queries start from boxes, but model.selection gives reference points and a table of positions, "
             "and there is no map from a box to one: select boxes, or set model.denoising=None"
         )
 
 
-def _check_indicator(detector: QueryDetector) -> None:
-    if detector.denoising is None:
+def check_indicator(parts: Parts) -> None:
+    """Check that both kinds of queries have the indicator, or neither."""
+    if parts.denoising is None:
         return
-    marks = {part: getattr(getattr(detector, part), "indicator", False) for part in ("selection", "denoising")}
+    marks = {name: trait(getattr(parts, name), "indicator") for name in ("selection", "denoising")}
     if marks["selection"] != marks["denoising"]:
-        kept, other = sorted(marks, key=lambda part: not marks[part])
+        kept, other = sorted(marks, key=lambda name: not marks[name])
         raise ValueError(
             f"model.{kept} keeps the last channel of the content for an indicator, which tells matching from denoising "
             f"queries, but model.{other} does not: give both an indicator, or model.{kept}.indicator=False"
         )
 
 
-def _check_groups(detector: QueryDetector) -> None:
-    selection, denoising = detector.selection, detector.denoising
-    groups = getattr(selection, "num_groups", 1)
-    if isinstance(denoising, GroupedDenoising) and denoising.num_groups != groups:
+def check_groups(parts: Parts) -> None:
+    """Check that denoising is made for groups that exist."""
+    groups, denoised = trait(parts.selection, "num_groups"), trait(parts.denoising, "num_groups")
+    if denoised not in (1, groups):
         raise ValueError(
-            f"model.denoising makes queries for {denoising.num_groups} groups, but model.selection makes {groups}: set "
+            f"model.denoising makes queries for {denoised} groups, but model.selection makes {groups}: set "
             f"model.denoising.num_groups={groups}, or use the plain denoising part, for the primary group alone"
         )
-    if not isinstance(selection, HybridTopKSelection):
-        return
-    for rule in detector.criterion.rules:
-        one_to_one = (rule.stage, rule.role, rule.branch) == (Stage.DECODER, Role.MATCHING, Branch.ONE_TO_ONE)
-        if one_to_one and not isinstance(rule.assigner, HungarianAssigner):
-            raise ValueError(
-                f"model.selection offers each object {selection.repeats} times to an extra group of queries, and "
-                f"{type(rule.assigner).__name__} does not repeat objects: use HungarianAssigner in the rule of the "
-                "decoder's one-to-one predictions, or a selection without an extra group"
-            )
 
 
-def _check_supervision(detector: QueryDetector) -> None:
-    selection = detector.selection
-    has_proposals = isinstance(selection, TopKSelection)
-    wanted = {(Stage.DECODER, Role.MATCHING)}
-    wanted |= {(Stage.ENCODER, Role.MATCHING)} if has_proposals else set()
-    wanted |= {(Stage.DECODER, Role.DENOISING)} if detector.denoising is not None else set()
-    found = {(rule.stage, rule.role) for rule in detector.criterion.rules if rule.branch is Branch.ONE_TO_ONE}
-    for stage, role in sorted(wanted ^ found):
-        what = f"{stage.value} {role.value} queries"
-        if (stage, role) in wanted:
-            raise ValueError(
-                f"no supervision rule is about the {what} that this detector makes: add one to model.criterion.rules"
-            )
-        raise ValueError(
-            f"a supervision rule is about {what}, which no part of this detector makes: remove it from "
-            "model.criterion.rules, or add the part"
-        )
-    if not isinstance(selection, TopKSelection):
-        return
-    for rule in detector.criterion.rules:
-        if rule.stage is Stage.ENCODER and rule.class_agnostic != selection.objectness:
-            raise ValueError(
-                f"model.selection.objectness is {selection.objectness}, but the encoder's supervision rule has "
-                f"class_agnostic={rule.class_agnostic}: queries would be selected by class scores that are not "
-                "trained for it; make them equal"
-            )
-
-
-def _check_one_to_many(detector: QueryDetector) -> None:
-    read_out = detector.decoder.layers[0].read_out
-    rules = [rule for rule in detector.criterion.rules if rule.branch is Branch.ONE_TO_MANY]
-    for rule in rules:
-        if read_out is None or (rule.stage, rule.role) != (Stage.DECODER, Role.MATCHING):
-            raise ValueError(
-                f"a supervision rule is about {rule.describe()}, which no part of this detector makes: remove it from "
-                "model.criterion.rules, or read out decoder matching queries with model.decoder.layer.read_out"
-            )
-    if read_out is None:
-        if detector.heads.one_to_many_heads:
-            raise ValueError(
-                "the one-to-many heads would never be used: set model.decoder.layer.read_out, or "
-                "model.heads.separate_one_to_many=[]"
-            )
-    elif not rules:
-        raise ValueError(
-            "no supervision rule is about the one-to-many read-out of the decoder layers: add one with "
-            "branch='one_to_many' to model.criterion.rules, or set model.decoder.layer.read_out=None"
-        )
-
-
-def _check_assigners(detector: QueryDetector) -> None:
-    for rule in detector.criterion.rules:
-        assigner = rule.assigner
-        if isinstance(assigner, OneToManyAssigner):
-            if assigner.merge_with is not None and rule.branch is Branch.ONE_TO_ONE:
-                raise ValueError(
-                    f"the assigner of {rule.describe()} wants the union with the one-to-one match, which only a "
-                    "one-to-many read-out has: set merge_with=None, or the rule's branch='one_to_many'"
-                )
-            assigner = assigner.merge_with or assigner
-        points = rule.stage is Stage.DECODER and detector.selection.reference_dim == 2
-        starts = isinstance(assigner, IoUAssigner)
-        if points and (starts or (isinstance(assigner, HungarianAssigner) and assigner.boxes == "start")):
-            remedy = "use another assigner, or select boxes" if starts else "set its boxes='predicted'"
-            raise ValueError(
-                f"the assigner of {rule.describe()} compares the boxes that queries start from, but these start from "
-                f"points: {remedy}"
-            )
-
-
-def _check_suppression(detector: QueryDetector) -> None:
-    read = (Stage.DECODER, Role.MATCHING, Branch.ONE_TO_ONE)  # what inference reads
-    suppressed = isinstance(detector.postprocess, NMSPostprocess)
-    for rule in detector.criterion.rules:
-        if (rule.stage, rule.role, rule.branch) != read:
-            continue
-        if suppressed and isinstance(rule.assigner, HungarianAssigner):
-            raise ValueError(
-                "the queries that inference reads are trained one to one (HungarianAssigner), so that overlapping "
-                "detections are different objects, but model.postprocess=NMSPostprocess suppresses overlaps: use "
-                "TopKPostprocess, or assign several queries to an object (querydet.modeling.assigners.IoUAssigner)"
-            )
-        if not suppressed and isinstance(rule.assigner, IoUAssigner | OneToManyAssigner):
-            raise ValueError(
-                f"the queries that inference reads are trained to find an object several times "
-                f"({type(rule.assigner).__name__}), and model.postprocess={type(detector.postprocess).__name__} would "
-                "report it several times: use NMSPostprocess, or assign one to one (HungarianAssigner)"
-            )
+def _kind(part: object) -> str:
+    return type(part).__name__

@@ -4,9 +4,8 @@ A method is a choice of parts (see ``configs/common/models/``). Training differs
 denoising queries in the decoder, predictions of earlier layers, and the criterion at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -16,27 +15,24 @@ from torch import Tensor, nn
 
 from querydet.modeling.boxes import full_precision
 from querydet.modeling.compatibility import check_parts
-from querydet.modeling.criterion import Criterion, check_finite
-from querydet.modeling.decoder.deformable import DeformableDecoder
-from querydet.modeling.encoder.deformable import DeformableEncoder
+from querydet.modeling.criterion import check_finite
 from querydet.modeling.geometry import padding_mask
-from querydet.modeling.heads import PredictionHeads
-from querydet.modeling.neck import MultiScaleNeck
-from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess
-from querydet.modeling.queries import ContrastiveDenoising, Denoising, GroupedDenoising
-from querydet.modeling.selection import LearnedBoxes, LearnedPoints, ProposalHead, TopKSelection
 from querydet.modeling.targets import image_name, make_targets
-from querydet.structures import InitialQueries, PredictionSet, QueryBatch, QueryGroup, Targets
+from querydet.parts import CriterionPart, Decoder, Denoising, Encoder, Heads, Neck, Postprocess, Selection
+from querydet.structures import InitialQueries, ObjectCount, PredictionSet, QueryBatch, QueryGroup, Targets
+from querydet.traits import trait
 from querydet.utils.transfer import send
 
 
 class QueryDetector(nn.Module):
     """A query-based detector.
 
+    Every part fulfils the Protocol of its slot in `querydet.parts`.
+
     Args:
         backbone: any Detectron2 backbone.
         neck: backbone maps to one sequence of tokens.
-        encoder: lets the tokens look at each other.
+        encoder: encodes the tokens by attention among them.
         selection: encoded tokens to initial queries.
         decoder: refines queries and their boxes layer by layer.
         heads: hidden states to logits and boxes.
@@ -53,6 +49,7 @@ class QueryDetector(nn.Module):
     """
 
     training_only = ("denoising", "criterion")
+    takes_object_count = True  # a trainer counts the objects of the step, see `forward`
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -60,15 +57,15 @@ class QueryDetector(nn.Module):
         self,
         *,
         backbone: Backbone,
-        neck: MultiScaleNeck,
-        encoder: DeformableEncoder,
-        selection: TopKSelection | LearnedPoints | LearnedBoxes,
-        decoder: DeformableDecoder,
-        heads: PredictionHeads,
-        criterion: Criterion,
-        postprocess: TopKPostprocess | NMSPostprocess,
+        neck: Neck,
+        encoder: Encoder,
+        selection: Selection,
+        decoder: Decoder,
+        heads: Heads,
+        criterion: CriterionPart,
+        postprocess: Postprocess,
         num_classes: int,
-        denoising: ContrastiveDenoising | Denoising | GroupedDenoising | None = None,
+        denoising: Denoising | None = None,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
         input_format: str = "RGB",
@@ -88,22 +85,41 @@ class QueryDetector(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
         check_parts(self)
-        for module in self.selection.modules():
-            if isinstance(module, ProposalHead):
-                module.start_from(self.heads)
+        self._check_method()
+        start_from = trait(selection, "start_from")
+        if start_from is not None:
+            start_from(heads)
+
+    def method_parts(self) -> Mapping[str, bool]:
+        """Return the ideas that a named method consists of, with their place in the config, and whether each is there.
+
+        A class in `querydet.modeling.meta_arch` lists those of its paper; the plain detector has none.
+        """
+        return {}
+
+    def _check_method(self) -> None:
+        missing = [idea for idea, there in self.method_parts().items() if not there]
+        if missing:
+            raise ValueError(
+                f"{type(self).__name__} lacks {', '.join(missing)}; use QueryDetector for other combinations of parts"
+            )
 
     @property
     def device(self) -> torch.device:
-        """Where the detector computes."""
+        """The device that the detector computes on."""
         return self.pixel_mean.device
 
-    def forward(self, batched_inputs: Sequence[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Instances]]:
+    def forward(
+        self, batched_inputs: Sequence[dict[str, Any]], object_count: ObjectCount | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Instances]]:
         """Detect objects, or in training mode compute the losses.
 
         Args:
             batched_inputs: Detectron2's dicts: ``image`` (3, H, W), any number of them and any sizes; ``height`` and
                 ``width`` of the image that detections are wanted for (default: those of ``image``); in training
                 ``instances`` with ``gt_boxes`` and ``gt_classes``, and optionally ``seed``.
+            object_count: in training, the objects of the whole step, where several processes or micro-batches share it
+                (`querydet.engine.accumulation.count_objects`); None: this batch is the whole step.
 
         Returns:
             In training, weighted scalar losses by name, to be added up. Otherwise ``[{"instances": Instances}]`` with
@@ -116,7 +132,8 @@ class QueryDetector(nn.Module):
         images = self.preprocess(batched_inputs)
         padding = padding_mask(images)
         if self.training:
-            targets = make_targets(batched_inputs, self.num_classes, self.device, full_precision(self.pixel_mean).dtype)
+            dtype = full_precision(self.pixel_mean).dtype
+            targets = make_targets(batched_inputs, self.num_classes, self.device, dtype, object_count)
             return self.criterion(self.predict(self.backbone(images.tensor), padding, targets), targets)
         last = self.detect(images.tensor, padding)
         check_finite((last,), [image_name(inputs, index) for index, inputs in enumerate(batched_inputs)])
@@ -149,7 +166,7 @@ class QueryDetector(nn.Module):
         return batch
 
     def detect(self, images: Tensor, padding: Tensor) -> PredictionSet:
-        """What inference reads: the primary queries after the last layer. Neither waits for the device nor sends to it.
+        """Predict for the primary queries after the last layer, without waiting for the device or sending to it.
 
         Args:
             images: (B, 3, H, W), normalised.
@@ -161,13 +178,13 @@ class QueryDetector(nn.Module):
     def predict(
         self, features: dict[str, Tensor], padding: Tensor, targets: Targets | None = None
     ) -> tuple[PredictionSet, ...]:
-        """Everything between the backbone and the criterion.
+        """Run every stage between the backbone and the criterion.
 
         Args:
             features: backbone maps by name.
             padding: (B, H, W) bool of the padded images, True = padding.
             targets: in training, the objects that denoising queries are made from. None: inference, which builds the
-                primary queries alone and reads out the last layer alone.
+                primary queries only and predicts after the last layer only.
 
         Returns:
             The predictions; in inference there is one set, of the primary queries after the last layer.
@@ -176,34 +193,61 @@ class QueryDetector(nn.Module):
         memory = self.encoder(self.neck(features, padding))
         initial = self.selection(memory, training)
         queries = self.compose_queries(initial, targets)
-        outputs = self.decoder(queries, memory, self.heads, read_out=training)
+        outputs = self.decoder(queries, memory, self.heads, one_to_many=training)
         predictions = self.heads(outputs, queries.groups, last_only=not training)
         if not training:
             return predictions
-        return sum((each.encoder_predictions() for each in initial), ()) + predictions
+        return sum((group.encoder_predictions() for group in initial), ()) + predictions
 
     def compose_queries(self, initial: tuple[InitialQueries, ...], targets: Targets | None) -> QueryBatch:
-        """Put all groups into one batch; in training, each group after the denoising queries made for it."""
-        hosted = () if targets is None or self.denoising is None else self.denoising(targets)
-        parts: list[InitialQueries] = []
-        for matching, denoising in zip_longest(initial, hosted):
-            if denoising is not None:
-                parts.append(replace(denoising, position=self.selection.embed_boxes(denoising.boxes)))
-            parts.append(matching)
+        """Put all groups into one batch; in training, each group after the denoising groups that see it.
+
+        Raises:
+            ValueError: a denoising group sees a group that the selection does not make.
+        """
+        denoising = () if targets is None or self.denoising is None else self.denoising(targets)
+        parts = order_groups(initial, self._with_positions(denoising))
         groups: list[QueryGroup] = []
-        for each in parts:
-            groups.append(each.group.moved(groups[-1].stop if groups else 0))
-        positions = [each.position for each in parts if each.position is not None]
+        for queries in parts:
+            groups.append(queries.group.moved(groups[-1].stop if groups else 0))
+        positions = [queries.position for queries in parts if queries.position is not None]
         return QueryBatch(
-            content=torch.cat([each.content for each in parts], dim=1),
-            boxes=torch.cat([each.boxes for each in parts], dim=1),
+            content=torch.cat([queries.content for queries in parts], dim=1),
+            boxes=torch.cat([queries.boxes for queries in parts], dim=1),
             position=torch.cat(positions, dim=1) if positions else None,
             groups=tuple(groups),
         )
 
+    def _with_positions(self, denoising: tuple[InitialQueries, ...]) -> tuple[InitialQueries, ...]:
+        return tuple(replace(queries, position=self.selection.embed_boxes(queries.boxes)) for queries in denoising)
+
+
+def order_groups(matching: tuple[InitialQueries, ...], denoising: tuple[InitialQueries, ...]) -> list[InitialQueries]:
+    """Put each denoising group before the first matching group that it sees: groups that see each other are neighbours.
+
+    Raises:
+        ValueError: a denoising group sees none of the matching groups.
+    """
+    names = [queries.group.name for queries in matching]
+    for queries in denoising:
+        if not set(queries.group.visible_groups) & set(names):
+            raise ValueError(
+                f"the denoising group '{queries.group.name}' sees {list(queries.group.visible_groups)}, but the "
+                f"selection makes {names}: name one of them in its visible_groups"
+            )
+    ordered: list[InitialQueries] = []
+    for host in matching:
+        ordered += [
+            queries
+            for queries in denoising
+            if host.group.name == next(name for name in names if name in queries.group.visible_groups)
+        ]
+        ordered.append(host)
+    return ordered
+
 
 def image_layout(device: torch.device) -> torch.memory_format:
-    """Channels last, which convolutions are fastest in, unless a backward pass on a CPU follows.
+    """Return channels last, which is fastest for convolutions, unless a backward pass on a CPU follows.
 
     There that of convolutions with few channels writes outside of its memory in this layout (torch 2.14, oneDNN, AVX2).
     """

@@ -45,16 +45,18 @@ class PredictionHeads(nn.Module):
     Args:
         embed_dim: width C.
         num_classes: K.
-        num_layers: decoder layers D.
+        num_layers: number of decoder layers.
         share_layers: one pair of heads for all layers (DINO, official 4-scale configuration) or one for each.
-        inverse_sigmoid_eps: see :func:`querydet.modeling.boxes.inverse_sigmoid`.
-        initial_size_logit: see :func:`make_box_head`; of the first layer's head only.
-        separate_one_to_many: which heads the one-to-many read-out has of its own: any of "class" and "box"; they start
-            as copies (MS-DETR, table 6; sharing both is best).
+        inverse_sigmoid_eps: see `querydet.modeling.boxes.inverse_sigmoid`.
+        initial_size_logit: see `make_box_head`; of the first layer's head only.
+        separate_one_to_many: kinds of heads that the one-to-many branch has of its own, any of "class" and "box"; they
+            start as copies (MS-DETR, table 6; sharing both is best).
 
     Raises:
         ValueError: for an unknown kind of head.
     """
+
+    score_function = "sigmoid"
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class PredictionHeads(nn.Module):
         copies = 1 if share_layers else num_layers
         self.num_layers, self.embed_dim = num_layers, embed_dim
         self.inverse_sigmoid_eps = inverse_sigmoid_eps
+        self.separate_one_to_many = tuple(separate_one_to_many)
         self.class_heads = nn.ModuleList(make_class_head(embed_dim, num_classes) for _ in range(copies))
         self.box_heads = nn.ModuleList(
             make_box_head(embed_dim, initial_size_logit if layer == 0 else 0.0) for layer in range(copies)
@@ -92,7 +95,7 @@ class PredictionHeads(nn.Module):
 
     @property
     def training_only(self) -> tuple[str, ...]:
-        """What inference does without: it classifies after the last layer alone, and never one to many."""
+        """Inference classifies after the last layer only, and never one to many."""
         return ("one_to_many_heads", *(f"class_heads.{layer}" for layer in range(len(self.class_heads) - 1)))
 
     @property
@@ -102,13 +105,17 @@ class PredictionHeads(nn.Module):
         assert isinstance(head, nn.Linear)
         return head.out_features
 
+    def first_heads(self) -> tuple[nn.Module, nn.Module]:
+        """Return the class and box head of the last layer, whose initial weights proposal heads start from."""
+        return self.class_heads[-1], self.box_heads[-1]
+
     def refine(self, layer: int, hidden: Tensor, reference: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
-        """Boxes (B, Q, 4) that a layer makes of its reference boxes (B, Q, 4) or points (B, Q, 2), at least float32."""
+        """Return the boxes (B, Q, 4) of a layer from its references (B, Q, 4 or 2), at least float32."""
         deltas = in_full_precision(self._head("box", layer, branch), hidden)
         return refine_boxes(deltas, full_precision(reference), self.inverse_sigmoid_eps)
 
     def classify(self, layer: int, hidden: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
-        """Class logits (B, Q, K) of a layer, at least float32."""
+        """Return the class logits (B, Q, K) of a layer, at least float32."""
         return in_full_precision(self._head("class", layer, branch), hidden)
 
     def _head(self, kind: str, layer: int, branch: Branch) -> nn.Module:
@@ -121,7 +128,7 @@ class PredictionHeads(nn.Module):
     def forward(
         self, outputs: tuple[DecoderLayerOutput, ...], groups: tuple[QueryGroup, ...], last_only: bool
     ) -> tuple[PredictionSet, ...]:
-        """Read out every group after every layer, or after the last layer only."""
+        """Predict for every group after every layer, or after the last layer only."""
         last = len(outputs) - 1
         predictions: list[PredictionSet] = []
         for layer in range(last if last_only else 0, len(outputs)):
@@ -129,23 +136,23 @@ class PredictionHeads(nn.Module):
             predictions += main
             one_to_many = outputs[layer].one_to_many
             if one_to_many is not None:
-                predictions += self._predict(layer, one_to_many, outputs, {each.group.name: each for each in main})
+                predictions += self._predict(layer, one_to_many, outputs, {group.group.name: group for group in main})
         return tuple(predictions)
 
     def _predict(
         self,
         layer: int,
-        read: BranchInput,
+        inputs: BranchInput,
         outputs: tuple[DecoderLayerOutput, ...],
         one_to_one: Mapping[str, PredictionSet] | None = None,
     ) -> Iterator[PredictionSet]:
-        """The predictions of a read-out, group by group; with those of the main one by group, of a one-to-many one."""
+        """Predict for the groups of a branch, the one-to-many one where ``one_to_one`` predictions are given."""
         branch = Branch.ONE_TO_ONE if one_to_one is None else Branch.ONE_TO_MANY
-        base = torch.cat([outputs[layer].base_boxes[:, group.rows] for group in read.groups], dim=1)
-        lengths = [len(group) for group in read.groups]
-        logits = self.classify(layer, read.hidden, branch).split(lengths, dim=1)
-        boxes = self.refine(layer, read.hidden, base, branch).split(lengths, dim=1)
-        for group, group_logits, group_boxes in zip(read.groups, logits, boxes, strict=True):
+        base = torch.cat([outputs[layer].base_boxes[:, group.rows] for group in inputs.groups], dim=1)
+        lengths = [len(group) for group in inputs.groups]
+        logits = self.classify(layer, inputs.hidden, branch).split(lengths, dim=1)
+        boxes = self.refine(layer, inputs.hidden, base, branch).split(lengths, dim=1)
+        for group, group_logits, group_boxes in zip(inputs.groups, logits, boxes, strict=True):
             yield PredictionSet(
                 stage=Stage.DECODER,
                 layer=layer,

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.boxes import cxcywh_to_xyxy
 from querydet.modeling.heads import PredictionHeads
-from querydet.modeling.losses import JoinedPredictions, MatchedPairs, class_of_queries
+from querydet.modeling.losses import class_of_queries
 from querydet.modeling.normalizers import WeightedQueries
 from querydet.modeling.postprocess import TopKPostprocess, make_instances
 from querydet.ops.matching_cost import matching_cost
-from querydet.structures import Branch
+from querydet.structures import Branch, JoinedPredictions, MatchedPairs
 
-SOFTMAX = "softmax"  # how parts say that they are made for such logits
+SOFTMAX = "softmax"  # the trait of parts that are made for such logits
 
 
 def class_log_probabilities(logits: Tensor) -> Tensor:
-    """Log-probabilities (..., K + 1) of the classes and, last, of no object, from logits (..., K)."""
+    """Return log-probabilities (..., K + 1) of the classes and, last, of no object, from logits (..., K)."""
     return F.pad(logits, (0, 1)).log_softmax(-1)
 
 
@@ -35,13 +35,32 @@ class NoObjectHeads(PredictionHeads):
 
     Args:
         num_classes: K; class heads have K + 1 outputs.
-        others: see :class:`querydet.modeling.heads.PredictionHeads`.
+        num_layers, share_layers, inverse_sigmoid_eps, embed_dim, initial_size_logit, separate_one_to_many: see
+            `querydet.modeling.heads.PredictionHeads`.
     """
 
-    scores = SOFTMAX
+    score_function = SOFTMAX
 
-    def __init__(self, *, num_classes: int, **others: Any) -> None:
-        super().__init__(num_classes=num_classes + 1, **others)
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        num_layers: int,
+        share_layers: bool,
+        inverse_sigmoid_eps: float,
+        embed_dim: int = 256,
+        initial_size_logit: float = 0.0,
+        separate_one_to_many: Sequence[str] = (),
+    ) -> None:
+        super().__init__(
+            num_classes=num_classes + 1,
+            num_layers=num_layers,
+            share_layers=share_layers,
+            inverse_sigmoid_eps=inverse_sigmoid_eps,
+            embed_dim=embed_dim,
+            initial_size_logit=initial_size_logit,
+            separate_one_to_many=separate_one_to_many,
+        )
         for heads in (self.class_heads, self.box_heads):
             for module in heads[0].modules():
                 if isinstance(module, nn.Linear):
@@ -55,7 +74,7 @@ class NoObjectHeads(PredictionHeads):
         return super().num_classes - 1
 
     def classify(self, layer: int, hidden: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
-        """Class logits (B, Q, K) of a layer, less that of no object, at least float32."""
+        """Return the class logits (B, Q, K) of a layer less that of no object, at least float32."""
         outputs = super().classify(layer, hidden, branch)
         return outputs[..., :-1] - outputs[..., -1:]
 
@@ -71,15 +90,14 @@ class SoftmaxLoss:
         background: weight of a query without an object; 0.1 in the paper.
     """
 
-    name = "class"
-    scores = SOFTMAX
+    score_function = SOFTMAX
 
     def __init__(self, *, weight: float, background: float = 0.1) -> None:
         self.weight, self.background = weight, background
         self.normalizer = WeightedQueries(background)
 
     def __call__(self, predictions: JoinedPredictions, matched: MatchedPairs) -> Tensor:
-        """Of each query (B, Q)."""
+        """Return the loss of each query (B, Q)."""
         labels = class_of_queries(predictions.logits, matched)
         loss = -class_log_probabilities(predictions.logits).gather(2, labels[..., None]).squeeze(2)
         loss = torch.where(labels == predictions.logits.shape[2], self.background * loss, loss)
@@ -87,20 +105,30 @@ class SoftmaxLoss:
 
 
 class SoftmaxHungarianAssigner(HungarianAssigner):
-    """The matching of DETR: the class cost is the probability of the class, with a minus.
+    """The matching of DETR: the class cost is the negative probability of the class.
 
     Args:
         class_weight, l1_weight, giou_weight: of the cost terms; 1, 5, 2 in DETR.
-        others: see :class:`querydet.modeling.assigners.HungarianAssigner`.
+        giou_eps, boxes: see `querydet.modeling.assigners.HungarianAssigner`.
     """
 
-    scores = SOFTMAX
+    score_function = SOFTMAX
 
-    def __init__(self, *, class_weight: float = 1.0, **others: Any) -> None:
-        super().__init__(class_weight=class_weight, **others)
+    def __init__(
+        self,
+        *,
+        class_weight: float = 1.0,
+        l1_weight: float = 5.0,
+        giou_weight: float = 2.0,
+        giou_eps: float = 0.0,
+        boxes: str = "predicted",
+    ) -> None:
+        super().__init__(
+            class_weight=class_weight, l1_weight=l1_weight, giou_weight=giou_weight, giou_eps=giou_eps, boxes=boxes
+        )
 
     def cost(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
-        """Costs (n, T, Q) of n sets and an image: n logits (Q, K), boxes (n, Q, 4), labels (T,), gt_boxes (T, 4)."""
+        """Return costs (n, T, Q) of n sets and an image; see `querydet.modeling.assigners.HungarianAssigner.cost`."""
         probability = class_log_probabilities(torch.stack(list(logits))).exp()
         cost = probability.transpose(1, 2).index_select(1, labels) * -self.class_weight
         return matching_cost(cost, boxes, gt_boxes, self.l1_weight, self.giou_weight, self.giou_eps)
@@ -114,7 +142,7 @@ class SoftmaxPostprocess(TopKPostprocess):
         clip: see :class:`querydet.modeling.postprocess.TopKPostprocess`.
     """
 
-    scores = SOFTMAX
+    score_function = SOFTMAX
 
     def __init__(self, *, num_detections: int = 100, clip: bool = True) -> None:
         super().__init__(num_detections=num_detections, clip=clip)
@@ -126,7 +154,7 @@ class SoftmaxPostprocess(TopKPostprocess):
 
 
 def best_queries(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The queries with the highest probability of a class.
+    """Find the queries with the highest probability of a class.
 
     Args:
         logits: (B, Q, K).

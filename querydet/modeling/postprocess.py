@@ -18,6 +18,8 @@ class TopKPostprocess:
         clip: clip boxes to the image and drop those of no area, as Detectron2 does; the released codes do neither.
     """
 
+    score_function = "sigmoid"
+
     def __init__(self, *, num_detections: int = 300, clip: bool = True) -> None:
         self.num_detections = num_detections
         self.clip = clip
@@ -51,6 +53,9 @@ class NMSPostprocess:
     Raises:
         ValueError: for a threshold outside [0, 1].
     """
+
+    score_function = "sigmoid"
+    suppresses = True
 
     def __init__(
         self,

@@ -1,34 +1,20 @@
 """From Detectron2's annotated inputs to the targets of a training step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from detectron2.utils import comm
 from torch import Tensor
 
 from querydet.modeling.boxes import xyxy_to_cxcywh
-from querydet.structures import Targets
+from querydet.structures import ObjectCount, Targets
 from querydet.utils.transfer import send
 
 TOLERANCE = 1.0  # pixels by which a box may leave its image: rounding, and annotations that count pixels from one
 
 
-OBJECT_COUNT = "object_count"  # key of the inputs under which a training step leaves its `ObjectCount`
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectCount:
-    """The objects of a whole step, over all of its shares: processes and their micro-batches."""
-
-    mean: float  # objects of a share, averaged over all shares
-    most: int  # in one image
-    shares: int
-
-
 def image_name(inputs: dict[str, Any], index: int) -> str:
-    """What to call an image in a message: its file, else its id, else its place in the batch."""
+    """Return the name of an image in messages: its file, else its id, else its place in the batch."""
     names = (inputs.get("file_name"), inputs.get("image_id"), f"image {index} of the batch")
     return str(next(name for name in names if name is not None))
 
@@ -38,17 +24,17 @@ def make_targets(
     num_classes: int,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
+    object_count: ObjectCount | None = None,
 ) -> Targets:
-    """Collect the objects of a batch, in normalised coordinates, and count them over all processes.
+    """Collect the objects of a batch in normalised coordinates.
 
     Args:
         batched_inputs: Detectron2's dicts with ``instances`` (``gt_boxes`` XYXY in pixels of the image as given to the
-            model, ``gt_classes``), and optionally ``seed`` (int), the source of the image's random draws. The first
-            one may hold the `ObjectCount` of the step as ``object_count``, for a batch that is only a part of a
-            process's share; without it, the objects of these inputs and of all other processes' are counted.
+            model, ``gt_classes``), and optionally ``seed`` (int), the source of the image's random draws.
         num_classes: K; labels must lie in [0, K).
         device: of the returned tensors.
         dtype: of the returned boxes.
+        object_count: objects of the whole training step, where this batch is a part of it; None: it is all of it.
 
     Raises:
         ValueError: when an image has no annotations, or annotations of an image of another size; when a box is not
@@ -74,33 +60,16 @@ def make_targets(
         boxes.append(send(xyxy_to_cxcywh(boxes_abs.to(dtype) / scale), device))
         labels.append(send(instances.gt_classes, device))
         names.append(name)
-    count = batched_inputs[0].get(OBJECT_COUNT) if batched_inputs else None
-    if count is None:
-        count = count_objects([len(each) for each in labels])
+    count = ObjectCount.of([len(image_labels) for image_labels in labels]) if object_count is None else object_count
     return Targets(
         labels=tuple(labels),
         boxes=tuple(boxes),
         names=tuple(names),
         seeds=tuple(inputs.get("seed") for inputs in batched_inputs),
-        mean_objects_per_micro_batch=count.mean,
-        max_objects=count.most,
-        num_micro_batches=count.shares,
+        mean_objects_per_micro_batch=count.mean_per_micro_batch,
+        max_objects=count.max_in_image,
+        num_micro_batches=count.num_micro_batches,
     )
-
-
-def count_objects(counts: Sequence[int], micro_batches: int = 1) -> ObjectCount:
-    """The objects of a step. All processes have to call this together.
-
-    The counts are host integers, and so is the exchange: no device is waited for.
-
-    Args:
-        counts: objects of every image of this process's share of the step.
-        micro_batches: number of parts that every process computes its share in.
-    """
-    gathered = comm.all_gather((sum(counts), max(counts, default=0)))
-    totals, maxima = zip(*gathered, strict=True)
-    shares = len(totals) * micro_batches
-    return ObjectCount(mean=sum(totals) / shares, most=max(maxima), shares=shares)
 
 
 def _check_labels(labels: Tensor, num_classes: int, name: str) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from querydet.modeling.boxes import cxcywh_to_xyxy
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.queries import ContrastiveDenoising, Denoising, GroupedDenoising
-from querydet.modeling.targets import OBJECT_COUNT, ObjectCount, make_targets
+from querydet.modeling.targets import make_targets
 from querydet.visualization.drawing import make_visualizer
 from querydet.visualization.grids import Panel, sample_image
 
@@ -70,11 +70,7 @@ def denoising_queries(model: QueryDetector, samples: Sequence[dict[str, Any]]) -
         )
     maker = part.members[0] if isinstance(part, GroupedDenoising) else part
     assert isinstance(maker, ContrastiveDenoising | Denoising)
-    counts = [len(sample["instances"]) for sample in samples if "instances" in sample]
-    # counted here: a picture of one process's batch must not wait for the other processes
-    counted = ObjectCount(mean=float(sum(counts)), most=max(counts, default=0), shares=1)
-    batch = [{**sample, OBJECT_COUNT: counted} for sample in samples]
-    targets = make_targets(batch, model.num_classes, model.device)
+    targets = make_targets(samples, model.num_classes, model.device)
     if not targets.max_objects:
         return [_nothing() for _ in samples]
     made = maker(targets)[0]

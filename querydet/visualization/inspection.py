@@ -99,9 +99,9 @@ def inspect_image(model: nn.Module, sample: dict[str, Any]) -> Inspection:
         raise TypeError(f"only a querydet detector has queries to look at, not a {type(model).__name__}")
     recorder = WithQueries(model).train(model.training)
     with ExitStack() as stack:
-        encoded = stack.enter_context(listen(model.encoder))
-        decoded = stack.enter_context(listen(model.decoder))
-        sampled = [stack.enter_context(listen_sampling(each)) for each in _attentions(model.decoder)]
+        encoded = stack.enter_context(listen(model.get_submodule("encoder")))
+        decoded = stack.enter_context(listen(model.get_submodule("decoder")))
+        sampled = [stack.enter_context(listen_sampling(each)) for each in _attentions(model.get_submodule("decoder"))]
         (output,) = run_model(recorder, [sample])
     (memory,), (layers,) = encoded, decoded
     record = output[QUERIES].cpu()

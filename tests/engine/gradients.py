@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from querydet.engine.accumulation import exchanging, split_batch
+from querydet.engine.accumulation import count_objects, exchanging, split_batch
 from tests.models import make_inputs, tiny_detector
 
 # Objects of every image: an image without any; a process, of two, without any and fewer objects than shares.
@@ -35,11 +35,11 @@ def gradients(name: str, micro_batches: int = 1) -> list[dict[str, Tensor]]:
     found = []
     for counts in COUNTS:
         batch = make_inputs(sizes_of(name), counts)[comm.get_rank() :: comm.get_world_size()]
-        parts = split_batch(batch, micro_batches)
+        parts, count = split_batch(batch, micro_batches), count_objects(batch, micro_batches)
         wrapped.zero_grad()
         for number, part in enumerate(parts, start=1):
             with exchanging(wrapped, last=number == len(parts)):
-                (sum(wrapped(part).values()) / len(parts)).backward()
+                (sum(wrapped(part, count).values()) / len(parts)).backward()
         found.append({key: copy.copy(value.grad) for key, value in model.named_parameters()})
     return found
 

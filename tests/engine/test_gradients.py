@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from querydet.engine.accumulation import check_micro_batches, split_batch
-from querydet.modeling.targets import OBJECT_COUNT
+from querydet.engine.accumulation import check_micro_batches, count_objects, split_batch
+from querydet.structures import ObjectCount
 from tests.engine.gradients import gradients, in_processes
 from tests.models import COMPOSITIONS, make_inputs
 
@@ -66,14 +66,12 @@ def test_processes_with_different_numbers_of_images_equal_one_process(tmp_path):
 
 
 @pytest.mark.parametrize(("images", "parts", "wanted"), [(4, 2, [2, 2]), (5, 3, [1, 2, 2]), (3, 3, [1, 1, 1])])
-def test_parts_hold_all_images_and_the_objects_of_all_parts(images, parts, wanted):
+def test_parts_hold_all_images_and_their_objects_are_counted_together(images, parts, wanted):
     batch = make_inputs([(32, 32)] * images, [2] * images)
     split = split_batch(batch, parts)
     assert [len(part) for part in split] == wanted
     assert [item["image"] for part in split for item in part] == [item["image"] for item in batch]
-    counts = [part[0][OBJECT_COUNT] for part in split]
-    assert {(count.mean, count.most, count.shares) for count in counts} == {(2 * images / parts, 2, parts)}
-    assert all(OBJECT_COUNT not in item for item in batch)
+    assert count_objects(batch, parts) == ObjectCount(2 * images / parts, 2, parts)
 
 
 def test_one_part_is_the_batch_itself():

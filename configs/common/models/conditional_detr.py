@@ -6,8 +6,8 @@ The constants are those of the released code that Group DETR's is a branch of.
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.modeling.decoder import ConditionalDecoder, ConditionalDecoderLayer
-from querydet.modeling.encoder import DenseEncoder, DenseEncoderLayer
+from querydet.modeling.decoder import ConditionalDecoder, conditional_decoder_layer
+from querydet.modeling.encoder import DenseEncoder, dense_encoder_layer
 from querydet.modeling.layers import SinePositionEmbedding
 from querydet.modeling.neck import SingleMapNeck
 from querydet.modeling.selection import LearnedQueriesWithPoints
@@ -23,13 +23,13 @@ model.neck = L(SingleMapNeck)(
 model.encoder = L(DenseEncoder)(
     num_layers=6,
     activation_checkpointing=False,
-    layer=L(DenseEncoderLayer)(embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.1),
+    layer=L(dense_encoder_layer)(embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.1),
 )
 model.selection = L(LearnedQueriesWithPoints)(num_queries=300, embed_dim="${..neck.embed_dim}", repeats=1)
 model.decoder = L(ConditionalDecoder)(
     num_layers=6,
     activation_checkpointing=False,
-    layer=L(ConditionalDecoderLayer)(embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.1),
+    layer=L(conditional_decoder_layer)(embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.1),
 )
 model.heads.share_layers = True
 model.heads.initial_size_logit = 0.0

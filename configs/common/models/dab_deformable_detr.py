@@ -23,7 +23,6 @@ for _layer in (model.encoder.layer, model.decoder.layer):
     _layer.dropout = 0.0
     _layer.ffn_dim = 2048
 model.heads.inverse_sigmoid_eps = 1e-3
-(_rule,) = model.criterion.rules
-_class, _l1, _giou = _rule.losses
-_class.weight = 1.0
-_giou.eps = _rule.assigner.giou_eps = 1e-6
+_rule = model.criterion.rules.decoder
+_rule.losses["class"].weight = 1.0
+_rule.losses.giou.eps = _rule.assigner.giou_eps = 1e-6

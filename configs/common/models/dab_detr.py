@@ -6,8 +6,8 @@ The constants are those of the released code.
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.modeling.decoder import BoxPosition, ConditionalDecoderLayer, DabDecoder
-from querydet.modeling.encoder import DenseEncoderLayer, ScaledDenseEncoder
+from querydet.modeling.decoder import BoxPosition, DabDecoder, conditional_decoder_layer
+from querydet.modeling.encoder import ScaledDenseEncoder, dense_encoder_layer
 from querydet.modeling.selection import LearnedBoxesWithPatterns
 
 _deformable = get_config("common/models/dab_deformable_detr.py").model
@@ -17,7 +17,7 @@ model.neck.position_embedding.temperature = 20.0
 model.encoder = L(ScaledDenseEncoder)(
     num_layers=6,
     activation_checkpointing=False,
-    layer=L(DenseEncoderLayer)(
+    layer=L(dense_encoder_layer)(
         embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.0, activation="prelu"
     ),
 )
@@ -30,7 +30,7 @@ model.decoder = L(DabDecoder)(
     refine_boxes=True,
     look_forward_twice=True,
     activation_checkpointing=False,
-    layer=L(ConditionalDecoderLayer)(
+    layer=L(conditional_decoder_layer)(
         embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.0, activation="prelu"
     ),
 )

@@ -9,9 +9,9 @@ from detectron2.config import LazyCall as L
 from querydet.config import get_config
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.criterion import Criterion, SupervisionRule
-from querydet.modeling.decoder.deformable import DecoderLayer, DeformableDecoder
+from querydet.modeling.decoder import DeformableDecoder, deformable_decoder_layer
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.encoder.deformable import DeformableEncoder, EncoderLayer
+from querydet.modeling.encoder import DeformableEncoder, deformable_encoder_layer
 from querydet.modeling.heads import PredictionHeads
 from querydet.modeling.layers import SinePositionEmbedding
 from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
@@ -20,11 +20,11 @@ from querydet.modeling.postprocess import TopKPostprocess
 from querydet.modeling.selection import BoxEmbedding, ProposalHead, TopKSelection
 
 _assigner = L(HungarianAssigner)(class_weight=2.0, l1_weight=5.0, giou_weight=2.0, alpha=0.25, gamma=2.0, giou_eps=0.0)
-_losses = [
-    L(FocalLoss)(weight=2.0, alpha=0.25, gamma=2.0),
-    L(L1Loss)(weight=5.0),
-    L(GIoULoss)(weight=2.0, eps=0.0),
-]
+_losses = {
+    "class": L(FocalLoss)(weight=2.0, alpha=0.25, gamma=2.0),
+    "l1": L(L1Loss)(weight=5.0),
+    "giou": L(GIoULoss)(weight=2.0, eps=0.0),
+}
 
 model = L(QueryDetector)(
     num_classes=80,
@@ -39,7 +39,7 @@ model = L(QueryDetector)(
     encoder=L(DeformableEncoder)(
         num_layers=6,
         activation_checkpointing=False,
-        layer=L(EncoderLayer)(
+        layer=L(deformable_encoder_layer)(
             embed_dim="${...neck.embed_dim}",
             num_heads=8,
             ffn_dim=1024,
@@ -64,7 +64,7 @@ model = L(QueryDetector)(
         refine_boxes=True,
         look_forward_twice=False,
         activation_checkpointing=False,
-        layer=L(DecoderLayer)(
+        layer=L(deformable_decoder_layer)(
             embed_dim="${...neck.embed_dim}",
             num_heads=8,
             ffn_dim=1024,
@@ -82,10 +82,10 @@ model = L(QueryDetector)(
         initial_size_logit=0.0,
     ),
     criterion=L(Criterion)(
-        rules=[
-            L(SupervisionRule)(stage="decoder", assigner=_assigner, losses=_losses),
-            L(SupervisionRule)(stage="encoder", assigner=_assigner, losses=_losses, class_agnostic=True),
-        ]
+        rules={
+            "decoder": L(SupervisionRule)(stage="decoder", assigner=_assigner, losses=_losses),
+            "encoder": L(SupervisionRule)(stage="encoder", assigner=_assigner, losses=_losses, class_agnostic=True),
+        }
     ),
     postprocess=L(TopKPostprocess)(num_detections=100, clip=True),
     pixel_mean=[123.675, 116.28, 103.53],

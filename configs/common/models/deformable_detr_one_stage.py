@@ -12,4 +12,4 @@ from querydet.modeling.selection import LearnedPoints
 model = get_config("common/models/deformable_detr.py").model
 model.selection = L(LearnedPoints)(num_queries=300, embed_dim="${..neck.embed_dim}")
 model.heads.initial_size_logit = -2.0
-model.criterion.rules = [model.criterion.rules[0]]
+del model.criterion.rules.encoder

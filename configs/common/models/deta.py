@@ -22,7 +22,7 @@ model.selection.iou_threshold = 0.9
 model.selection.max_candidates = 1000
 model.selection.level_share = None
 
-_decoder, _encoder = model.criterion.rules
+_decoder, _encoder = model.criterion.rules.decoder, model.criterion.rules.encoder
 _decoder.assigner = L(IoUAssigner)(
     matcher=L(OverlapMatcher)(thresholds=[0.6], labels=[0, 1], allow_low_quality_matches=True),
     max_queries=4,

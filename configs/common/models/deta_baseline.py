@@ -15,5 +15,5 @@ model.selection.content = L(ProjectedFeatures)(embed_dim="${...neck.embed_dim}")
 for _layer in (model.encoder.layer, model.decoder.layer):
     _layer.dropout = 0.0
     _layer.ffn_dim = 2048
-for _rule in model.criterion.rules:
-    _rule.losses[0].weight = 1.0
+for _rule in model.criterion.rules.values():
+    _rule.losses["class"].weight = 1.0

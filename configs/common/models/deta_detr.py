@@ -8,7 +8,7 @@ best tokens of the dense encoder, assigned one to one there, and their classes h
 from detectron2.config import LazyCall as L
 
 from querydet.config import get_config
-from querydet.modeling.decoder import DetrDecoder, DetrDecoderLayer
+from querydet.modeling.decoder import DetrDecoder, detr_decoder_layer
 
 _deta = get_config("common/models/deta.py").model
 _two_stage = get_config("common/models/deformable_detr.py").model
@@ -21,9 +21,9 @@ model.encoder = _dense.encoder
 model.decoder = L(DetrDecoder)(
     num_layers=6,
     activation_checkpointing=False,
-    layer=L(DetrDecoderLayer)(embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.1),
+    layer=L(detr_decoder_layer)(embed_dim="${...neck.embed_dim}", num_heads=8, ffn_dim=2048, dropout=0.1),
 )
 model.heads.share_layers = True
-model.criterion.rules[0].assigner = _deta.criterion.rules[0].assigner
-model.criterion.rules[0].assign_once = True
+model.criterion.rules.decoder.assigner = _deta.criterion.rules.decoder.assigner
+model.criterion.rules.decoder.assign_once = True
 model.postprocess = _deta.postprocess

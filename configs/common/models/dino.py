@@ -16,11 +16,11 @@ from querydet.modeling.queries import ContrastiveDenoising
 from querydet.modeling.selection import LearnedContent
 
 _assigner = L(HungarianAssigner)(class_weight=2.0, l1_weight=5.0, giou_weight=2.0, alpha=0.25, gamma=2.0, giou_eps=1e-6)
-_losses = [
-    L(FocalLoss)(weight=1.0, alpha=0.25, gamma=2.0),
-    L(L1Loss)(weight=5.0),
-    L(GIoULoss)(weight=2.0, eps=1e-6),
-]
+_losses = {
+    "class": L(FocalLoss)(weight=1.0, alpha=0.25, gamma=2.0),
+    "l1": L(L1Loss)(weight=5.0),
+    "giou": L(GIoULoss)(weight=2.0, eps=1e-6),
+}
 
 model = get_config("common/models/deformable_detr.py").model
 model._target_ = DINO
@@ -52,10 +52,10 @@ for _layer in (model.encoder.layer, model.decoder.layer):
 model.heads.share_layers = True
 model.heads.inverse_sigmoid_eps = 1e-3
 model.criterion = L(Criterion)(
-    rules=[
-        L(SupervisionRule)(stage="decoder", assigner=_assigner, losses=_losses),
-        L(SupervisionRule)(stage="encoder", assigner=_assigner, losses=_losses),
-        L(SupervisionRule)(stage="decoder", role="denoising", assigner=L(KnownAssigner)(), losses=_losses),
-    ]
+    rules={
+        "decoder": L(SupervisionRule)(stage="decoder", assigner=_assigner, losses=_losses),
+        "encoder": L(SupervisionRule)(stage="encoder", assigner=_assigner, losses=_losses),
+        "denoising": L(SupervisionRule)(stage="decoder", role="denoising", assigner=L(KnownAssigner)(), losses=_losses),
+    }
 )
 model.postprocess.num_detections = 300

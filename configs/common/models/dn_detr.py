@@ -25,11 +25,6 @@ model.denoising = L(Denoising)(
     indicator="${..selection.indicator}",
     inverse_sigmoid_eps="${..heads.inverse_sigmoid_eps}",
 )
-model.criterion.rules.append(
-    L(SupervisionRule)(
-        stage="decoder",
-        role="denoising",
-        assigner=L(KnownAssigner)(),
-        losses=model.criterion.rules[0].losses,
-    )
+model.criterion.rules.denoising = L(SupervisionRule)(
+    stage="decoder", role="denoising", assigner=L(KnownAssigner)(), losses=model.criterion.rules.decoder.losses
 )

@@ -2,14 +2,12 @@
 
 from detectron2.config import LazyCall as L
 
-from querydet.config import get_config
+from querydet.config import deeper, get_config
 from querydet.modeling.meta_arch import GroupDETR
 from querydet.modeling.normalizers import MeanRepeatedObjects
-from querydet.modeling.selection import GroupedPositionalQueries
+from querydet.modeling.selection import GroupedSelection
 
 model = get_config("common/models/conditional_detr.py").model
 model._target_ = GroupDETR
-model.selection._target_ = GroupedPositionalQueries
-model.selection.num_groups = 11
-model.selection.separate = True
-model.criterion.rules[0].normalizer = L(MeanRepeatedObjects)()
+model.selection = L(GroupedSelection)(selection=deeper(model.selection), num_groups=11, source="per_set", separate=True)
+model.criterion.rules.decoder.normalizer = L(MeanRepeatedObjects)()

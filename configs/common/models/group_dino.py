@@ -6,17 +6,12 @@ DINO's own denoising part instead, only the primary group has them.
 
 from detectron2.config import LazyCall as L
 
-from querydet.config import get_config
+from querydet.config import deeper, get_config
 from querydet.modeling.meta_arch import GroupDETR
 from querydet.modeling.queries import GroupedDenoising
-from querydet.modeling.selection import GroupedTopKSelection
+from querydet.modeling.selection import GroupedSelection
 
 model = get_config("common/models/dino.py").model
 model._target_ = GroupDETR
-model.selection._target_ = GroupedTopKSelection
-model.selection.num_groups = 11
-model.selection.source = "per_set"
-_denoising = model.denoising
-_denoising.update(num_classes="${...num_classes}", embed_dim="${...neck.embed_dim}")
-_denoising.inverse_sigmoid_eps = "${...heads.inverse_sigmoid_eps}"
-model.denoising = L(GroupedDenoising)(denoising=_denoising, num_groups="${..selection.num_groups}")
+model.selection = L(GroupedSelection)(selection=deeper(model.selection), num_groups=11, source="per_set", separate=True)
+model.denoising = L(GroupedDenoising)(denoising=deeper(model.denoising), num_groups="${..selection.num_groups}")

@@ -4,13 +4,14 @@ The paper has "dynamic denoising groups with 100 denoising queries" (arXiv 2207.
 groups of queries have them.
 """
 
-from querydet.config import get_config
+from detectron2.config import LazyCall as L
+
+from querydet.config import deeper, get_config
 from querydet.modeling.meta_arch import GroupDETR
-from querydet.modeling.selection import GroupedPatternAnchors
+from querydet.modeling.selection import GroupedSelection
 
 model = get_config("common/models/dn_dab_detr.py").model
 model._target_ = GroupDETR
-model.selection._target_ = GroupedPatternAnchors
-model.selection.num_groups = 11
+model.selection = L(GroupedSelection)(selection=deeper(model.selection), num_groups=11, source="per_set", separate=True)
 model.denoising = get_config("common/models/group_dn_detr.py").model.denoising
 model.denoising.denoising.num_embeddings = "${...num_classes}"

@@ -6,22 +6,14 @@ groups of queries have them; with DN-DETR's own denoising part instead, only the
 
 from detectron2.config import LazyCall as L
 
-from querydet.config import get_config
+from querydet.config import deeper, get_config
 from querydet.modeling.meta_arch import GroupDETR
 from querydet.modeling.queries import GroupedDenoising
-from querydet.modeling.selection import GroupedLearnedAnchors
+from querydet.modeling.selection import GroupedSelection
 
 model = get_config("common/models/dn_detr.py").model
 model._target_ = GroupDETR
-model.selection._target_ = GroupedLearnedAnchors
-model.selection.num_groups = 11
-_denoising = model.denoising
-_denoising.update(
-    num_groups=None,
-    num_queries=100,
-    num_classes="${...num_classes}",
-    embed_dim="${...neck.embed_dim}",
-    indicator="${...selection.indicator}",
-    inverse_sigmoid_eps="${...heads.inverse_sigmoid_eps}",
-)
-model.denoising = L(GroupedDenoising)(denoising=_denoising, num_groups="${..selection.num_groups}")
+model.selection = L(GroupedSelection)(selection=deeper(model.selection), num_groups=11, source="per_set", separate=True)
+model.denoising.update(num_groups=None, num_queries=100)
+model.denoising.indicator = "${..selection.selection.indicator}"
+model.denoising = L(GroupedDenoising)(denoising=deeper(model.denoising), num_groups="${..selection.num_groups}")

@@ -2,16 +2,16 @@
 
 from detectron2.config import LazyCall as L
 
-from querydet.config import get_config
+from querydet.config import deeper, get_config
 from querydet.modeling.normalizers import MeanRepeatedObjects
-from querydet.modeling.selection import HybridTopKSelection, LearnedContent
+from querydet.modeling.selection import HybridSelection, LearnedContent
 
 model = get_config("common/models/deformable_detr_pp.py").model
-model.selection._target_ = HybridTopKSelection
-model.selection.extra_queries = 1500
-model.selection.extra_content = L(LearnedContent)(
-    num_queries="${..extra_queries}", embed_dim="${...neck.embed_dim}", init="normal"
+model.selection = L(HybridSelection)(
+    selection=deeper(model.selection),
+    extra_queries=1500,
+    extra_content=L(LearnedContent)(num_queries="${..extra_queries}", embed_dim="${...neck.embed_dim}", init="normal"),
+    repeats=6,
+    extra_weight=1.0,
 )
-model.selection.repeats = 6
-model.selection.extra_weight = 1.0
-model.criterion.rules[0].normalizer = L(MeanRepeatedObjects)()
+model.criterion.rules.decoder.normalizer = L(MeanRepeatedObjects)()

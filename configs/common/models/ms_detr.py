@@ -16,11 +16,11 @@ from querydet.modeling.meta_arch import MSDETR
 
 
 def _losses(class_weight):
-    return [
-        L(FocalLoss)(weight=class_weight, alpha=0.25, gamma=2.0),
-        L(L1Loss)(weight=5.0),
-        L(GIoULoss)(weight=2.0, eps=0.0),
-    ]
+    return {
+        "class": L(FocalLoss)(weight=class_weight, alpha=0.25, gamma=2.0),
+        "l1": L(L1Loss)(weight=5.0),
+        "giou": L(GIoULoss)(weight=2.0, eps=0.0),
+    }
 
 
 _hungarian = L(HungarianAssigner)(class_weight=2.0, l1_weight=5.0, giou_weight=2.0, alpha=0.25, gamma=2.0, giou_eps=0.0)
@@ -32,16 +32,18 @@ _one_to_many = L(OneToManyAssigner)(
 model = get_config("common/models/deformable_detr_pp.py").model
 model._target_ = MSDETR
 model.decoder.layer.order = ["cross_attention", "self_attention", "ffn"]
-model.decoder.layer.read_out = L(OneToManyBranch)(
+model.decoder.layer.one_to_many = L(OneToManyBranch)(
     after="cross_attention",
     ffn=L(FeedForward)(embed_dim="${...embed_dim}", ffn_dim="${...ffn_dim}", dropout="${...dropout}"),
     extra_groups=False,
 )
 model.heads.separate_one_to_many = []
 model.criterion = L(Criterion)(
-    rules=[
-        L(SupervisionRule)(stage="decoder", assigner=_hungarian, losses=_losses(1.0)),
-        L(SupervisionRule)(stage="decoder", branch="one_to_many", assigner=_one_to_many, losses=_losses(2.0)),
-        L(SupervisionRule)(stage="encoder", assigner=_by_anchors, losses=_losses(2.0), class_agnostic=True),
-    ]
+    rules={
+        "decoder": L(SupervisionRule)(stage="decoder", assigner=_hungarian, losses=_losses(1.0)),
+        "one_to_many": L(SupervisionRule)(
+            stage="decoder", branch="one_to_many", assigner=_one_to_many, losses=_losses(2.0)
+        ),
+        "encoder": L(SupervisionRule)(stage="encoder", assigner=_by_anchors, losses=_losses(2.0), class_agnostic=True),
+    }
 )

@@ -11,5 +11,5 @@ _ms_detr = get_config("common/models/ms_detr.py").model
 model = get_config("common/models/dab_deformable_detr.py").model
 model._target_ = MSDETR
 model.decoder.layer.order = _ms_detr.decoder.layer.order
-model.decoder.layer.read_out = _ms_detr.decoder.layer.read_out
-model.criterion.rules.append(_ms_detr.criterion.rules[1])
+model.decoder.layer.one_to_many = _ms_detr.decoder.layer.one_to_many
+model.criterion.rules.one_to_many = _ms_detr.criterion.rules.one_to_many

@@ -13,9 +13,7 @@ from querydet.modeling.criterion import SupervisionRule
 model = get_config("common/models/ms_detr.py").model
 model.selection.num_queries = 900
 model.denoising = get_config("common/models/dino.py").model.denoising
-model.criterion.rules.append(
-    L(SupervisionRule)(
-        stage="decoder", role="denoising", assigner=L(KnownAssigner)(), losses=model.criterion.rules[0].losses
-    )
+model.criterion.rules.denoising = L(SupervisionRule)(
+    stage="decoder", role="denoising", assigner=L(KnownAssigner)(), losses=model.criterion.rules.decoder.losses
 )
 model.postprocess.num_detections = 300

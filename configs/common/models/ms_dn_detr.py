@@ -11,5 +11,5 @@ _ms = get_config("common/models/ms_detr.py").model
 model = get_config("common/models/dn_detr.py").model
 model._target_ = MSDETR
 model.decoder.layer.order = _ms.decoder.layer.order
-model.decoder.layer.read_out = _ms.decoder.layer.read_out
-model.criterion.rules.append(_ms.criterion.rules[1])
+model.decoder.layer.one_to_many = _ms.decoder.layer.one_to_many
+model.criterion.rules.one_to_many = _ms.criterion.rules.one_to_many

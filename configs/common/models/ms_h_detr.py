@@ -8,4 +8,4 @@ _hybrid = get_config("common/models/h_detr.py").model
 
 model = get_config("common/models/ms_detr.py").model
 model.selection = _hybrid.selection
-model.criterion.rules[0].normalizer = _hybrid.criterion.rules[0].normalizer
+model.criterion.rules.decoder.normalizer = _hybrid.criterion.rules.decoder.normalizer

@@ -6,5 +6,5 @@ from .deta_baseline_r50_12ep import dataloader, lr_multiplier, model, optimizer,
 
 _deta = get_config("common/models/deta.py").model
 model.selection = _deta.selection
-model.criterion.rules[1].assigner = _deta.criterion.rules[1].assigner
+model.criterion.rules.encoder.assigner = _deta.criterion.rules.encoder.assigner
 train.output_dir = "output/deta_r50_first_stage_12ep"

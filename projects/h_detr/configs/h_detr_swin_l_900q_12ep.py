@@ -2,5 +2,5 @@
 
 from .h_detr_swin_l_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-model.selection.num_queries = 900
+model.selection.selection.num_queries = 900
 train.output_dir = "output/h_detr_swin_l_900q_12ep"

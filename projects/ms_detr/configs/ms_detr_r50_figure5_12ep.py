@@ -2,7 +2,7 @@
 
 from .ms_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-_assigner = model.criterion.rules[1].assigner
+_assigner = model.criterion.rules.one_to_many.assigner
 _assigner.alpha = 0.4
 _assigner.threshold = 0.4
 _assigner.max_queries = 6

@@ -2,5 +2,5 @@
 
 from .ms_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-model.decoder.layer.read_out.ffn = None
+model.decoder.layer.one_to_many.ffn = None
 train.output_dir = "output/ms_detr_r50_no_aux_ffn_12ep"

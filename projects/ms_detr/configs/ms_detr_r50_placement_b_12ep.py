@@ -2,7 +2,7 @@
 
 from .ms_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-model.decoder.layer.read_out.after = "ffn"
-model.decoder.layer.read_out.ffn = None
+model.decoder.layer.one_to_many.after = "ffn"
+model.decoder.layer.one_to_many.ffn = None
 model.heads.separate_one_to_many = ["class"]
 train.output_dir = "output/ms_detr_r50_placement_b_12ep"

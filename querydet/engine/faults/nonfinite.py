@@ -10,8 +10,8 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
+from querydet.engine.accumulation import count_objects
 from querydet.engine.distributed.shared_tensors import collected, local
-from querydet.modeling.targets import count_objects
 from querydet.utils.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class NonFiniteSteps:
 
     def _dump(self, trainer: "Trainer", batch: Batch, what: str, report: str) -> list[str]:
         """Writes the step of every process in which something is wrong; returns the files of all processes."""
-        count = count_objects([len(item.get("instances", ())) for item in batch], trainer.micro_batches)
+        count = count_objects(batch, trainer.micro_batches)
         path = os.path.join(self.folder, f"nonfinite_{trainer.iter:07d}_rank{comm.get_rank()}.pt")
         written = ""
         weights = collected(_unwrapped(trainer.model).state_dict(), keep=bool(what))
@@ -104,7 +104,7 @@ class NonFiniteSteps:
                 "seed": trainer.seed,
                 "micro_batches": trainer.micro_batches,
                 "amp": str(trainer.amp_dtype).removeprefix("torch.") if trainer.amp_dtype else "",
-                "objects": [count.mean, count.most, count.shares],
+                "objects": [count.mean_per_micro_batch, count.max_in_image, count.num_micro_batches],
                 "batch": [_plain(item) for item in batch],
                 "model": weights,
             }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from querydet.engine.accumulation import split_batch
 from querydet.engine.run.setup import seed_everything
-from querydet.modeling.targets import OBJECT_COUNT, ObjectCount
+from querydet.structures import ObjectCount
 
 KEYS = ("report", "iteration", "rank", "seed", "micro_batches", "amp", "objects", "batch", "model")
 
@@ -52,9 +52,9 @@ def replay(model: nn.Module, dump: dict[str, Any]) -> list[str]:
         if name
     ]
     try:
-        for part in _parts(dump):
+        for part in split_batch([_input(item) for item in dump["batch"]], dump["micro_batches"]):
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                losses = model(part)
+                losses = model(part, *_object_count(model, dump))
             for name, value in losses.items():
                 lines.append(("" if value.isfinite() else "NaN or infinite: ") + f"{name} = {value.item():.6g}")
             sum(losses.values(), torch.zeros((), device=device)).backward()
@@ -66,12 +66,9 @@ def replay(model: nn.Module, dump: dict[str, Any]) -> list[str]:
     return lines + _gradient_lines(model)
 
 
-def _parts(dump: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    batch = [_input(item) for item in dump["batch"]]
-    parts = split_batch(batch, dump["micro_batches"])
-    mean, most, shares = dump["objects"]
-    count = ObjectCount(mean=mean, most=most, shares=shares)  # of all processes, the others of which are not here
-    return [[{**part[0], OBJECT_COUNT: count}, *part[1:]] for part in parts]
+def _object_count(model: nn.Module, dump: dict[str, Any]) -> tuple[ObjectCount, ...]:
+    """The objects of the step over all processes, the others of which are not here, for a model that takes them."""
+    return (ObjectCount(*dump["objects"]),) if getattr(model, "takes_object_count", False) else ()
 
 
 def _input(item: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Assigners decide which queries are responsible for which objects."""
 
-from querydet.modeling.assigners.host import Assigner, HostAssigner
+from querydet.modeling.assigners.host import HostAssigner
 from querydet.modeling.assigners.hungarian import HungarianAssigner
 from querydet.modeling.assigners.iou import IoUAssigner
 from querydet.modeling.assigners.known import KnownAssigner
 from querydet.modeling.assigners.one_to_many import OneToManyAssigner
 
-__all__ = ["Assigner", "HostAssigner", "HungarianAssigner", "IoUAssigner", "KnownAssigner", "OneToManyAssigner"]
+__all__ = ["HostAssigner", "HungarianAssigner", "IoUAssigner", "KnownAssigner", "OneToManyAssigner"]

@@ -1,8 +1,8 @@
 """Assigners that decide on the host, and how a training step waits for the device once for all of them.
 
-The device *measures*: costs of pairs, best queries, whatever has a shape that is known beforehand. Everything computed
-in a step, for all rules, layers, groups and images, is copied to the host together. There the assigners *decide*, and
-the pairs of all of them go back together, which nobody waits for.
+The device *computes*: costs of pairs, best queries, whatever has a shape that is known beforehand. The results of a
+step, for all rules, layers, groups and images, are copied to the host together. There the assigners *assign*, and the
+pairs of all of them go back together, which nobody waits for.
 """
 
 from abc import ABC, abstractmethod
@@ -12,43 +12,46 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from querydet.parts import Assigner, BatchedAssigner
 from querydet.structures import Assignment, PredictionSet, Targets
 from querydet.utils.transfer import send, to_host
 
-Assigner = Callable[[PredictionSet, Targets], tuple[Assignment, ...]]
-
 
 class HostAssigner(ABC):
-    """An assigner in two steps. Called, it takes both for one prediction set."""
+    """An assigner in two steps (`querydet.parts.BatchedAssigner`). Called, it takes both for one prediction set."""
 
     @abstractmethod
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
-        """What deciding needs, on the device and without waiting for it: tensors of any number, shapes and types."""
+        """Compute what the assignment needs, on the device and without waiting for it.
+
+        Returns:
+            Any number of tensors of any shapes and types.
+        """
 
     @abstractmethod
     def assign(
         self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
-        """The assignments of every prediction set and image, on the host.
+        """Return the assignments of every prediction set and image, on the host.
 
         Args:
-            computed: what :meth:`compute` returned for the same predictions, on the host.
-            predictions: sets whose numbers are not to be read here, only what is known of them.
-            targets: objects of which the same is true.
+            computed: the result of `compute` for the same predictions, on the host.
+            predictions: sets on the device, whose shapes and groups may be read here and whose numbers may not.
+            targets: objects, to which the same applies.
         """
 
     @torch.no_grad()
     def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
         """Assign the queries of each image of one set."""
-        (found,) = assign_all([Request(self, (predictions,), targets)])[0]
-        return found
+        (assignments,) = assign_all([Request(self, (predictions,), targets)])[0]
+        return assignments
 
 
 def group_by_shape(predictions: Sequence[PredictionSet]) -> list[list[int]]:
-    """Places of the sets to be computed together: with equally many queries, and repeating objects as often."""
+    """Group the indices of sets that can be computed together: as many queries, and as many target repeats."""
     runs: dict[tuple[int, int], list[int]] = {}
-    for number, each in enumerate(predictions):
-        runs.setdefault((each.boxes.shape[1], each.group.target_repeats), []).append(number)
+    for index, prediction_set in enumerate(predictions):
+        runs.setdefault((prediction_set.boxes.shape[1], prediction_set.group.target_repeats), []).append(index)
     return list(runs.values())
 
 
@@ -61,16 +64,16 @@ class Request:
     targets: Targets
 
     def compute(self) -> tuple[Tensor, ...]:
-        """What is to be copied to the host; nothing for an assigner that does all by itself."""
-        if not isinstance(self.assigner, HostAssigner):
-            return ()
-        return self.assigner.compute(self.predictions, self.targets)
+        """Return what is to be copied to the host; nothing for an assigner in one step."""
+        if isinstance(self.assigner, BatchedAssigner):
+            return self.assigner.compute(self.predictions, self.targets)
+        return ()
 
     def assign(self, computed: Sequence[Tensor]) -> list[tuple[Assignment, ...]]:
-        """The assignments of every prediction set and image, wherever they are."""
-        if not isinstance(self.assigner, HostAssigner):
-            return [self.assigner(each, self.targets) for each in self.predictions]
-        return self.assigner.assign(computed, self.predictions, self.targets)
+        """Return the assignments of every prediction set and image, on any device."""
+        if isinstance(self.assigner, BatchedAssigner):
+            return self.assigner.assign(computed, self.predictions, self.targets)
+        return [self.assigner(prediction_set, self.targets) for prediction_set in self.predictions]
 
 
 @torch.no_grad()
@@ -80,9 +83,9 @@ def assign_all(
     """Assign all prediction sets of a step.
 
     Args:
-        requests: which ones, and by whom.
-        extra: something else that the host wants to read, copied with the rest.
-        check: called with it, before anything is decided.
+        requests: the sets and their assigners.
+        extra: a further tensor that the host reads, copied with the rest.
+        check: called with it, before anything is assigned.
 
     Returns:
         For each request, and each of its sets, the assignment of each image, on the device of the predictions.
@@ -94,11 +97,11 @@ def assign_all(
         checked, *host = host
         if check is not None:
             check(checked)
-    left = iter(host)
-    decided = [
-        request.assign([next(left) for _ in tensors]) for request, tensors in zip(requests, computed, strict=True)
+    remaining = iter(host)
+    assigned = [
+        request.assign([next(remaining) for _ in tensors]) for request, tensors in zip(requests, computed, strict=True)
     ]
-    return _to_device(decided, requests[0].predictions[0].logits.device) if requests else []
+    return _to_device(assigned, requests[0].predictions[0].logits.device) if requests else []
 
 
 def _to_device(
@@ -109,19 +112,19 @@ def _to_device(
         vector
         for sets in assigned
         for images in sets
-        for each in images
-        for vector in (each.queries, each.objects)
+        for pairs in images
+        for vector in (pairs.queries, pairs.objects)
         if vector.device != device
     ]
     if not vectors:
         return assigned
     moved = iter(send(torch.cat(vectors), device).split([len(vector) for vector in vectors]))
 
-    def move(each: Assignment) -> Assignment:
+    def move(pairs: Assignment) -> Assignment:
         queries, objects = (
-            vector if vector.device == device else next(moved) for vector in (each.queries, each.objects)
+            vector if vector.device == device else next(moved) for vector in (pairs.queries, pairs.objects)
         )
-        ignored = None if each.ignored is None else each.ignored.to(device)
+        ignored = None if pairs.ignored is None else pairs.ignored.to(device)
         return Assignment(queries=queries, objects=objects, ignored=ignored)
 
-    return [[tuple(move(each) for each in images) for images in sets] for sets in assigned]
+    return [[tuple(map(move, images)) for images in sets] for sets in assigned]

@@ -31,6 +31,10 @@ class HungarianAssigner(HostAssigner):
         ValueError: for another kind of boxes.
     """
 
+    one_to_one = True
+    repeats_targets = True
+    score_function = "sigmoid"
+
     def __init__(
         self,
         *,
@@ -48,6 +52,11 @@ class HungarianAssigner(HostAssigner):
         self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
         self.alpha, self.gamma = alpha, gamma
         self.giou_eps = giou_eps
+
+    @property
+    def compares_start_boxes(self) -> bool:
+        """True where the boxes that queries start from are compared."""
+        return self.boxes == "start"
 
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
         """The costs of all sets: of sets of the same size together, image by image, (sets, T, Q) each, flat."""

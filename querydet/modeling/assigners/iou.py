@@ -44,6 +44,9 @@ class IoUAssigner(HostAssigner):
         ValueError: for a number out of its range.
     """
 
+    one_to_one = False
+    compares_start_boxes = True
+
     def __init__(
         self,
         *,

@@ -17,6 +17,7 @@ from querydet.modeling.assigners.host import HostAssigner, group_by_shape
 from querydet.modeling.assigners.ranking import Ranking, ThresholdMatcher, keep_random
 from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
 from querydet.structures import Assignment, PredictionSet, Targets
+from querydet.traits import trait
 
 
 class OneToManyAssigner(HostAssigner):
@@ -40,6 +41,8 @@ class OneToManyAssigner(HostAssigner):
         ValueError: when a number is out of its range.
     """
 
+    one_to_one = False
+
     def __init__(
         self,
         *,
@@ -59,6 +62,16 @@ class OneToManyAssigner(HostAssigner):
         self.max_queries = max_queries
         self.positive_fraction = positive_fraction
         self.merge_with = merge_with
+
+    @property
+    def needs_one_to_one_branch(self) -> bool:
+        """True with ``merge_with``."""
+        return self.merge_with is not None
+
+    @property
+    def compares_start_boxes(self) -> bool:
+        """True where ``merge_with`` compares the boxes that queries start from."""
+        return trait(self.merge_with, "compares_start_boxes")
 
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
         """The rankings of all sets: of sets of the same size together, image by image; then what the union measures.

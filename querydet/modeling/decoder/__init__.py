@@ -1,25 +1,27 @@
 """Decoders: queries attend to each other and to the image, and refine their boxes layer by layer."""
 
 from querydet.modeling.decoder.box_position import BoxPosition, ScaledBoxPosition
-from querydet.modeling.decoder.deformable import DecoderLayer, DeformableDecoder
+from querydet.modeling.decoder.deformable import DeformableDecoder, deformable_decoder_layer
 from querydet.modeling.decoder.dense import (
     ConditionalDecoder,
-    ConditionalDecoderLayer,
     DabDecoder,
     DetrDecoder,
-    DetrDecoderLayer,
+    conditional_decoder_layer,
+    detr_decoder_layer,
 )
+from querydet.modeling.decoder.layer import DecoderLayer
 from querydet.modeling.decoder.one_to_many import OneToManyBranch
 
 __all__ = [
     "BoxPosition",
     "ConditionalDecoder",
-    "ConditionalDecoderLayer",
     "DabDecoder",
     "DecoderLayer",
     "DeformableDecoder",
     "DetrDecoder",
-    "DetrDecoderLayer",
     "OneToManyBranch",
     "ScaledBoxPosition",
+    "conditional_decoder_layer",
+    "deformable_decoder_layer",
+    "detr_decoder_layer",
 ]

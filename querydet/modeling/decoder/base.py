@@ -1,32 +1,35 @@
-"""What all decoders have in common: a stack of layers, and references that may move from layer to layer."""
+"""The stack of layers that all decoders share, and references that may move from layer to layer.
+
+Sources: DAB-DETR (arXiv 2201.12329: positional queries from boxes), Deformable DETR (arXiv 2010.04159, appendix A.4:
+box refinement) and DINO (arXiv 2203.03605, section 3.5: look forward twice).
+"""
 
 from torch import Tensor, nn
 
 from querydet.modeling.decoder.group_attention import plan_attention
-from querydet.modeling.decoder.layer import QueryLayer
-from querydet.modeling.heads import PredictionHeads
+from querydet.modeling.decoder.layer import DecoderLayer
 from querydet.modeling.layers.stack import run_layer, stack_layers
+from querydet.parts import Heads
 from querydet.structures import BranchInput, DecoderLayerOutput, QueryBatch, QueryGroup, TokenPyramid
 
 
 class QueryDecoder(nn.Module):
     """A stack of decoder layers, with iterative box refinement or without.
 
-    A kind of attention is a subclass, which says what its layers are told of the queries' places: :meth:`look`.
+    A kind of attention is a subclass, which makes the positional inputs of its layers: `positional_inputs`.
 
-    Between layers the references are detached, so that each layer learns its own step. What a layer's *prediction*
-    refines is a separate choice: the detached reference, or with ``look_forward_twice`` the same box with its
-    gradient, so that the loss of a layer also reaches the step before it (DINO, section 3.5).
+    Between layers the references are detached, so that each layer learns its own step. A layer's *prediction* refines
+    the detached reference, or with ``look_forward_twice`` the same box with its gradient, so that the loss of a layer
+    also reaches the step before it (DINO, section 3.5).
 
     Args:
         layer: the first layer; the others are made like it.
-        num_layers: number of layers D.
-        query_position: makes positional queries before every layer, as :class:`querydet.modeling.decoder.BoxPosition`
-            does;
+        num_layers: number of layers.
+        query_position: makes positional queries before every layer, such as `querydet.modeling.decoder.BoxPosition`;
             None: the queries bring fixed ones.
-        output_norm: apply a layer norm, shared by all layers, to what the heads read. The references are refined from
-            the hidden state before it (released code of DINO and DAB-DETR).
-        refine_boxes: move the references after each layer; otherwise all layers keep the first ones.
+        output_norm: apply a layer norm, shared by all layers, to the input of the heads. The references are refined
+            from the hidden state before it (released code of DINO and DAB-DETR).
+        refine_boxes: move the references after each layer; False: all layers keep the first ones.
         look_forward_twice: see above.
         activation_checkpointing: recompute each layer in the backward pass instead of keeping its activations.
 
@@ -37,7 +40,7 @@ class QueryDecoder(nn.Module):
     def __init__(
         self,
         *,
-        layer: QueryLayer,
+        layer: DecoderLayer,
         num_layers: int = 6,
         query_position: nn.Module | None = None,
         output_norm: bool = False,
@@ -55,33 +58,60 @@ class QueryDecoder(nn.Module):
         self.look_forward_twice = look_forward_twice
         self.activation_checkpointing = activation_checkpointing
 
+    @property
+    def first_layer(self) -> DecoderLayer:
+        """The layer that the others were made like."""
+        layer = self.layers[0]
+        assert isinstance(layer, DecoderLayer)
+        return layer
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+    @property
+    def embed_dim(self) -> int:
+        """C."""
+        return self.first_layer.embed_dim
+
+    @property
+    def embeds_boxes(self) -> bool:
+        """True where positional queries are made from the current boxes."""
+        return self.query_position is not None
+
+    @property
+    def has_one_to_many(self) -> bool:
+        """True where the layers have a one-to-many branch."""
+        return self.first_layer.read_out is not None
+
     def forward(
-        self, queries: QueryBatch, memory: TokenPyramid, heads: PredictionHeads, read_out: bool = False
+        self, queries: QueryBatch, memory: TokenPyramid, heads: Heads, one_to_many: bool = False
     ) -> tuple[DecoderLayerOutput, ...]:
-        """Run all layers and return what the heads read after each.
+        """Run all layers and return the output of each.
 
         Args:
             queries: initial queries.
             memory: encoded image features.
             heads: move the references between layers.
-            read_out: also read what one-to-many heads read, where the layers are made for it.
+            one_to_many: also compute the one-to-many branch, where the layers have one.
         """
         content, boxes, base = queries.content, queries.boxes, queries.boxes
         plan = plan_attention(queries.groups, boxes.device)
-        read = self._read_groups(queries.groups) if read_out else ()
-        rows = tuple(group.rows for group in read)
+        branch_groups = self._branch_groups(queries.groups) if one_to_many else ()
+        branch_rows = tuple(group.rows for group in branch_groups)
         outputs: list[DecoderLayerOutput] = []
         for index, layer in enumerate(self.layers):
-            position, place = self.look(queries, boxes, memory, content, index)
+            position, reference = self.positional_inputs(queries, boxes, memory, content, index)
             content, hidden = run_layer(
-                layer, self.activation_checkpointing, content, position, place, memory, plan, rows
+                layer, self.activation_checkpointing, content, position, reference, memory, plan, branch_rows
             )
             outputs.append(
                 DecoderLayerOutput(
                     hidden=self.norm(content),
                     reference_boxes=boxes,
                     base_boxes=base,
-                    one_to_many=None if hidden is None else BranchInput(self.norm(hidden), read),
+                    one_to_many=None if hidden is None else BranchInput(self.norm(hidden), branch_groups),
                 )
             )
             if self.refine_boxes and index + 1 < len(self.layers):
@@ -90,26 +120,28 @@ class QueryDecoder(nn.Module):
                 base = refined if self.look_forward_twice else boxes
         return tuple(outputs)
 
-    def _read_groups(self, groups: tuple[QueryGroup, ...]) -> tuple[QueryGroup, ...]:
-        read_out = self.layers[0].read_out
-        return () if read_out is None else read_out.reads(groups)  # type: ignore[union-attr, operator]
+    def _branch_groups(self, groups: tuple[QueryGroup, ...]) -> tuple[QueryGroup, ...]:
+        branch = self.first_layer.read_out
+        return () if branch is None else branch.groups_of(groups)
 
-    def look(
+    def positional_inputs(
         self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
-        """What a layer is told: positional queries (B, Q, C), and where in the image its cross-attention looks.
+        """Return the positional queries (B, Q, C) of a layer, and the reference of its cross-attention.
 
         Args:
             queries: the initial queries.
-            boxes: (B, Q, 4 or 2), the references now.
+            boxes: (B, Q, 4 or 2), the current references.
             memory: encoded image features.
-            content: (B, Q, C), now.
-            layer: its number.
+            content: (B, Q, C), the current content.
+            layer: index of the layer.
         """
         raise NotImplementedError
 
     def position(self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int) -> Tensor:
-        """Positional queries (B, Q, C): those that the queries bring, or made of the boxes; arguments of :meth:`look`.
+        """Return positional queries (B, Q, C): those that the queries bring, or made from the boxes.
+
+        The arguments are those of `positional_inputs`.
 
         Raises:
             ValueError: nothing makes them.

@@ -1,24 +1,27 @@
-"""The decoders of the dense family: DETR's, Conditional DETR's and DAB-DETR's.
+"""The decoders with standard attention over one map: DETR's, Conditional DETR's and DAB-DETR's.
 
-They are the shared stack of layers (:mod:`querydet.modeling.decoder.deformable`); what differs is what a query tells
-the cross-attention of its place. DETR (arXiv 2005.12872, section 3.2): its learned position, added to the content.
+They share the stack of layers (`querydet.modeling.decoder.base`) and differ in the reference that a query gives to the
+cross-attention. DETR (arXiv 2005.12872, section 3.2): none beside its learned position, added to the content.
 Conditional DETR (arXiv 2108.06152, section 3): beside the content, the sine embedding of its reference point. DAB-DETR
 (arXiv 2201.12329, section 4): that of its box's centre, sharpened by width and height (section 4.4), and the box is
 refined.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
 from querydet.modeling.boxes import full_precision
+from querydet.modeling.decoder.attention import (
+    ConditionalQueryAttention,
+    ConditionalTokenAttention,
+    CrossAttention,
+    SelfAttention,
+)
 from querydet.modeling.decoder.base import QueryDecoder
-from querydet.modeling.decoder.group_attention import AttentionPlan
-from querydet.modeling.decoder.layer import AddedPositionLayer, QueryLayer
+from querydet.modeling.decoder.layer import DecoderLayer
 from querydet.modeling.decoder.one_to_many import STEPS, OneToManyBranch
-from querydet.modeling.layers import make_feed_forward, multi_head_attention, xavier_mlp
-from querydet.modeling.layers.conditional_attention import ConditionalCrossAttention, ConditionalSelfAttention
+from querydet.modeling.layers import make_feed_forward, xavier_mlp
 from querydet.modeling.layers.position_embedding import BOX_TEMPERATURE, sine_embedding
 from querydet.structures import QueryBatch, TokenPyramid
 
@@ -26,144 +29,139 @@ TWO_PI = 6.283185307179586
 MIN_SIZE = 1e-6  # of a box that the attention is divided by; ours: the released code divides by what it finds
 
 
-class DetrDecoderLayer(AddedPositionLayer):
-    """DETR's layer: positions are added to contents, of queries and of tokens.
+def detr_decoder_layer(
+    *,
+    embed_dim: int = 256,
+    num_heads: int = 8,
+    ffn_dim: int = 2048,
+    dropout: float = 0.0,
+    activation: str = "relu",
+    order: Sequence[str] = STEPS,
+    one_to_many: OneToManyBranch | None = None,
+) -> DecoderLayer:
+    """Make DETR's layer: positions are added to contents, of queries and of tokens.
 
     Args:
         embed_dim: width C.
-        num_heads: of both attentions.
+        num_heads: M, of both attentions.
         ffn_dim: hidden width of the feed-forward block.
-        dropout: of the attention weights and of every update.
+        dropout: probability after each sub-layer, in the feed-forward block, and of attention weights.
         activation: of the feed-forward block, "relu" or "prelu".
-        order, read_out: see :class:`querydet.modeling.decoder.layer.QueryLayer`.
+        order, one_to_many: see `DecoderLayer`.
 
     Raises:
-        ValueError: C is not a multiple of the heads, or for an order or an activation that does not exist.
+        ValueError: C is not a multiple of M, or for an order or an activation that does not exist.
     """
-
-    def __init__(
-        self,
-        *,
-        embed_dim: int = 256,
-        num_heads: int = 8,
-        ffn_dim: int = 2048,
-        dropout: float = 0.0,
-        activation: str = "relu",
-        order: Sequence[str] = STEPS,
-        read_out: OneToManyBranch | None = None,
-    ) -> None:
-        super().__init__(
-            embed_dim=embed_dim,
-            self_attention=multi_head_attention(embed_dim, num_heads, dropout),
-            cross_attention=multi_head_attention(embed_dim, num_heads, dropout),
-            ffn=make_feed_forward(embed_dim, ffn_dim, dropout, activation),
-            dropout=dropout,
-            order=order,
-            read_out=read_out,
-        )
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Xavier weights, as the released code gives every matrix of its transformers."""
-        super().reset_parameters()
-        assert isinstance(self.cross_attention, nn.MultiheadAttention)
-        nn.init.xavier_uniform_(self.cross_attention.out_proj.weight)
-
-    def attend_to_tokens(self, content: Tensor, position: Tensor, place: Tensor | None, memory: TokenPyramid) -> Tensor:
-        """The update (B, Q, C); ``place`` is not looked at."""
-        query, key = content + position, memory.tokens + memory.position
-        return self.cross_attention(query, key, memory.tokens, key_padding_mask=memory.padding, need_weights=False)[0]
+    return DecoderLayer(
+        embed_dim=embed_dim,
+        self_attention=SelfAttention(embed_dim, num_heads, dropout),
+        cross_attention=CrossAttention(embed_dim, num_heads, dropout),
+        ffn=make_feed_forward(embed_dim, ffn_dim, dropout, activation),
+        dropout=dropout,
+        order=order,
+        one_to_many=one_to_many,
+    )
 
 
-class ConditionalDecoderLayer(QueryLayer):
-    """The layer of Conditional DETR and DAB-DETR: contents and positions have projections of their own.
+def conditional_decoder_layer(
+    *,
+    embed_dim: int = 256,
+    num_heads: int = 8,
+    ffn_dim: int = 2048,
+    dropout: float = 0.0,
+    activation: str = "relu",
+    order: Sequence[str] = STEPS,
+    one_to_many: OneToManyBranch | None = None,
+) -> DecoderLayer:
+    """Make the layer of Conditional DETR and DAB-DETR: contents and positions have projections of their own.
 
     Args:
-        embed_dim: width C.
-        num_heads: of both attentions.
-        ffn_dim: hidden width of the feed-forward block.
-        dropout: of the attention weights and of every update.
+        embed_dim, num_heads, ffn_dim, dropout: see `detr_decoder_layer`.
         activation: of the feed-forward block, "relu" or "prelu" (released code of DAB-DETR).
-        order, read_out: see :class:`querydet.modeling.decoder.layer.QueryLayer`.
+        order, one_to_many: see `DecoderLayer`.
 
     Raises:
-        ValueError: C is not a multiple of the heads, or for an order or an activation that does not exist.
+        ValueError: C is not a multiple of M, or for an order or an activation that does not exist.
     """
+    return DecoderLayer(
+        embed_dim=embed_dim,
+        self_attention=ConditionalQueryAttention(embed_dim, num_heads, dropout),
+        cross_attention=ConditionalTokenAttention(embed_dim, num_heads, dropout),
+        ffn=make_feed_forward(embed_dim, ffn_dim, dropout, activation),
+        dropout=dropout,
+        order=order,
+        one_to_many=one_to_many,
+    )
+
+
+class DenseDecoder(QueryDecoder):
+    """A decoder whose queries attend to every token of one map; without box refinement by default.
+
+    Args:
+        layer, num_layers, query_position, output_norm, refine_boxes, look_forward_twice, activation_checkpointing: see
+            `querydet.modeling.decoder.base.QueryDecoder`.
+    """
+
+    num_levels = 1
 
     def __init__(
         self,
         *,
-        embed_dim: int = 256,
-        num_heads: int = 8,
-        ffn_dim: int = 2048,
-        dropout: float = 0.0,
-        activation: str = "relu",
-        order: Sequence[str] = STEPS,
-        read_out: OneToManyBranch | None = None,
+        layer: DecoderLayer,
+        num_layers: int = 6,
+        query_position: nn.Module | None = None,
+        output_norm: bool = True,
+        refine_boxes: bool = False,
+        look_forward_twice: bool = False,
+        activation_checkpointing: bool = False,
     ) -> None:
         super().__init__(
-            embed_dim=embed_dim,
-            self_attention=ConditionalSelfAttention(embed_dim, num_heads, dropout),
-            cross_attention=ConditionalCrossAttention(embed_dim, num_heads, dropout),
-            ffn=make_feed_forward(embed_dim, ffn_dim, dropout, activation),
-            dropout=dropout,
-            order=order,
-            read_out=read_out,
+            layer=layer,
+            num_layers=num_layers,
+            query_position=query_position,
+            output_norm=output_norm,
+            refine_boxes=refine_boxes,
+            look_forward_twice=look_forward_twice,
+            activation_checkpointing=activation_checkpointing,
         )
+        self.add_parts(layer.embed_dim)
 
-    def attend_to_queries(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
-        """The update (B, Q, C) by self-attention."""
-        return plan.apply(self.self_attention, position, content)
+    def add_parts(self, embed_dim: int) -> None:
+        """Add the parts that a kind of decoder has beside its layers."""
 
-    def attend_to_tokens(self, content: Tensor, position: Tensor, place: Tensor | None, memory: TokenPyramid) -> Tensor:
-        """The update (B, Q, C); ``place`` (B, Q, C) is the embedded reference."""
-        return self.cross_attention(content, position, place, memory)
+    def attention_rows(self, tokens: int, queries: int) -> int:
+        """Return the rows of attention maps over all tokens that a training step keeps for an image."""
+        layers = 1 if self.activation_checkpointing else self.num_layers
+        heads = self.first_layer.cross_attention.num_heads  # type: ignore[attr-defined]
+        return layers * heads * queries
 
 
-class DetrDecoder(QueryDecoder):
-    """DETR's decoder: every layer predicts anew from the position that the queries bring.
+class DetrDecoder(DenseDecoder):
+    """DETR's decoder: every layer predicts boxes directly, from the position that the queries bring."""
 
-    Args:
-        output_norm, refine_boxes, others: see :class:`querydet.modeling.decoder.base.QueryDecoder`.
-    """
-
-    def __init__(self, *, output_norm: bool = True, refine_boxes: bool = False, **others: Any) -> None:
-        super().__init__(output_norm=output_norm, refine_boxes=refine_boxes, **others)
-
-    def look(
+    def positional_inputs(
         self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Positional queries alone."""
+        """Return positional queries, and no reference."""
         return self.position(queries, boxes, memory, content, layer), None
 
 
-class ConditionalDecoder(QueryDecoder):
+class ConditionalDecoder(DenseDecoder):
     """The decoder of Conditional DETR: the content scales the embedded reference point, from the second layer on.
 
     Its second and later layers lose their projection of positional queries to the cross-attention, as released.
-
-    Args:
-        layer, output_norm, refine_boxes, others: see :class:`querydet.modeling.decoder.base.QueryDecoder`.
     """
 
-    def __init__(
-        self,
-        *,
-        layer: ConditionalDecoderLayer,
-        output_norm: bool = True,
-        refine_boxes: bool = False,
-        **others: Any,
-    ) -> None:
-        super().__init__(layer=layer, output_norm=output_norm, refine_boxes=refine_boxes, **others)
-        for other in self.layers[1:]:
-            other.cross_attention.query_position = None  # type: ignore[union-attr]
-        self.embed_dim = layer.embed_dim
-        self.query_scale = xavier_mlp(self.embed_dim, self.embed_dim, self.embed_dim, num_layers=2)
+    def add_parts(self, embed_dim: int) -> None:
+        """Add the scale of the embedded references."""
+        for layer in self.layers[1:]:
+            layer.cross_attention.query_position = None  # type: ignore[union-attr]
+        self.query_scale = xavier_mlp(embed_dim, embed_dim, embed_dim, num_layers=2)
 
-    def look(
+    def positional_inputs(
         self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Positional queries, and the scaled embedding (B, Q, C) of the points or of the boxes' centres."""
+        """Return positional queries, and the scaled embedding (B, Q, C) of the points or of the boxes' centres."""
         angles = full_precision(boxes[..., :2]).flip(-1) * TWO_PI  # y first
         sine = sine_embedding(angles, self.embed_dim // 2, BOX_TEMPERATURE).flatten(-2).to(content.dtype)
         scaled = sine if layer == 0 else sine * self.query_scale(content)
@@ -175,11 +173,12 @@ class DabDecoder(ConditionalDecoder):
 
     The embedding of x is multiplied by a predicted width over the box's, that of y by a predicted height over the
     box's (section 4.4, equation 6). A prediction refines the box of the layer before with its gradient, as released
-    (what DINO calls looking forward twice).
+    (DINO calls that looking forward twice).
 
     Args:
-        query_position: makes positional queries of boxes, :class:`querydet.modeling.decoder.BoxPosition`.
-        refine_boxes, look_forward_twice, others: see :class:`querydet.modeling.decoder.base.QueryDecoder`.
+        query_position: makes positional queries from boxes, such as `querydet.modeling.decoder.BoxPosition`.
+        layer, num_layers, output_norm, refine_boxes, look_forward_twice, activation_checkpointing: see
+            `querydet.modeling.decoder.base.QueryDecoder`.
 
     Raises:
         ValueError: without a ``query_position``: then the queries would not be boxes.
@@ -188,10 +187,13 @@ class DabDecoder(ConditionalDecoder):
     def __init__(
         self,
         *,
+        layer: DecoderLayer,
         query_position: nn.Module | None,
+        num_layers: int = 6,
+        output_norm: bool = True,
         refine_boxes: bool = True,
         look_forward_twice: bool = True,
-        **others: Any,
+        activation_checkpointing: bool = False,
     ) -> None:
         if query_position is None:
             raise ValueError(
@@ -199,19 +201,26 @@ class DabDecoder(ConditionalDecoder):
                 "(querydet.modeling.decoder.BoxPosition) and select boxes, or use ConditionalDecoder"
             )
         super().__init__(
+            layer=layer,
+            num_layers=num_layers,
             query_position=query_position,
+            output_norm=output_norm,
             refine_boxes=refine_boxes,
             look_forward_twice=look_forward_twice,
-            **others,
+            activation_checkpointing=activation_checkpointing,
         )
-        self.size_head = xavier_mlp(self.embed_dim, self.embed_dim, 2, num_layers=2)
 
-    def look(
+    def add_parts(self, embed_dim: int) -> None:
+        """Add the scale of the embedded references, and the head for their sizes."""
+        super().add_parts(embed_dim)
+        self.size_head = xavier_mlp(embed_dim, embed_dim, 2, num_layers=2)
+
+    def positional_inputs(
         self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Positional queries, and the scaled and modulated embedding (B, Q, C) of the boxes' centres."""
-        position, sine = super().look(queries, boxes, memory, content, layer)
+        """Return positional queries, and the scaled and modulated embedding (B, Q, C) of the boxes' centres."""
+        position, sine = super().positional_inputs(queries, boxes, memory, content, layer)
         assert sine is not None
-        wanted = full_precision(self.size_head(content)).sigmoid()  # as (w, h)
-        ratio = (wanted / boxes[..., 2:].clamp(min=MIN_SIZE)).flip(-1).to(sine.dtype)  # y first
+        size = full_precision(self.size_head(content)).sigmoid()  # as (w, h)
+        ratio = (size / boxes[..., 2:].clamp(min=MIN_SIZE)).flip(-1).to(sine.dtype)  # y first
         return position, (sine.unflatten(-1, (2, -1)) * ratio[..., None]).flatten(-2)

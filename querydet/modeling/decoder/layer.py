@@ -1,9 +1,10 @@
-"""What the layers of all decoders share: self-attention, cross-attention and feed-forward block, and read-outs.
+"""The decoder layer of every method: self-attention, cross-attention and a feed-forward block in some order.
 
-Shapes: B images, Q queries, C width.
+The attentions are passed in. Shapes: B images, Q queries, C width.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +15,34 @@ from querydet.modeling.layers import Dropout, FeedForward
 from querydet.structures import TokenPyramid
 
 
-class QueryLayer(nn.Module):
-    """What all decoder layers have in common: three steps in some order, each followed by its norm, and read-outs.
+class QueryAttention(Protocol):
+    """Attention among queries."""
 
-    A kind of attention is a subclass, which makes the steps and says how its attentions are called.
+    def attend(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
+        """Return the update (B, Q, C) of contents at positions, both (B, Q, C), within what the plan lets them see."""
+
+
+class TokenAttention(Protocol):
+    """Attention of queries to tokens."""
+
+    def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
+        """Return the update (B, Q, C) of contents at positions, both (B, Q, C).
+
+        The reference says where in the image the queries look, in the form that the decoder makes for this attention.
+        """
+
+
+class DecoderLayer(nn.Module):
+    """Two attentions and a feed-forward block, each with a residual connection and followed by its norm.
 
     Args:
         embed_dim: width C.
         self_attention: among queries.
-        cross_attention: of queries to tokens.
+        cross_attention: from queries to tokens.
         ffn: the feed-forward block.
-        dropout: of every update.
+        dropout: probability with which elements of the attentions' updates are dropped.
         order: the three steps in the order in which they run; MS-DETR puts the cross-attention first.
-        read_out: where one-to-many predictions are read in training; None: nowhere.
+        one_to_many: a branch for one-to-many predictions, in training; None: none.
 
     Raises:
         ValueError: when ``order`` is not an order of the three steps.
@@ -38,12 +54,12 @@ class QueryLayer(nn.Module):
         self,
         *,
         embed_dim: int,
-        self_attention: nn.Module,
-        cross_attention: nn.Module,
+        self_attention: QueryAttention,
+        cross_attention: TokenAttention,
         ffn: FeedForward,
-        dropout: float,
+        dropout: float = 0.0,
         order: Sequence[str] = STEPS,
-        read_out: OneToManyBranch | None = None,
+        one_to_many: OneToManyBranch | None = None,
     ) -> None:
         super().__init__()
         if sorted(order) != sorted(STEPS):
@@ -54,69 +70,49 @@ class QueryLayer(nn.Module):
         self.cross_attention = cross_attention
         self.cross_attention_norm = nn.LayerNorm(embed_dim)
         self.ffn = ffn
-        self.read_out = read_out
+        self.read_out = one_to_many  # the name that its weights have in checkpoints
         self.dropout = Dropout(dropout)
         self.embed_dim = embed_dim
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Give output projections Xavier weights, as the released code gives every matrix of its transformers."""
+        for attention in (self.self_attention, self.cross_attention):
+            if isinstance(attention, nn.MultiheadAttention):
+                nn.init.xavier_uniform_(attention.out_proj.weight)
 
     def forward(
         self,
         content: Tensor,
         position: Tensor,
-        place: Tensor | None,
+        reference: Tensor | None,
         memory: TokenPyramid,
         plan: AttentionPlan,
-        read: tuple[slice, ...] = (),
+        branch_rows: tuple[slice, ...] = (),
     ) -> tuple[Tensor, Tensor | None]:
         """Update the content of the queries.
 
         Args:
             content: (B, Q, C).
             position: (B, Q, C), positional queries.
-            place: where in the image the queries look, as the cross-attention wants it.
+            reference: where in the image the queries look, see `TokenAttention`.
             memory: encoded image features.
             plan: which queries may attend to which.
-            read: the queries of the one-to-many read-out.
+            branch_rows: the queries of the one-to-many branch; none: the branch is not computed.
 
         Returns:
-            The new content, and what the one-to-many heads read (B, n, C), None when nothing is read.
+            The new content, and the input (B, n, C) of the one-to-many heads; None where the branch is not computed.
         """
         hidden = None
         for step in self.order:
             if step == "self_attention":
-                update = self.attend_to_queries(content, position, plan)
+                update = self.self_attention.attend(content, position, plan)
                 content = self.self_attention_norm(content + self.dropout(update))
             elif step == "cross_attention":
-                update = self.attend_to_tokens(content, position, place, memory)
+                update = self.cross_attention.attend(content, position, reference, memory)
                 content = self.cross_attention_norm(content + self.dropout(update))
             else:
                 content = self.ffn(content)
-            if read and self.read_out is not None and self.read_out.after == step:
-                hidden = self.read_out(torch.cat([content[:, rows] for rows in read], dim=1))
+            if branch_rows and self.read_out is not None and self.read_out.after == step:
+                hidden = self.read_out(torch.cat([content[:, rows] for rows in branch_rows], dim=1))
         return content, hidden
-
-    def attend_to_queries(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
-        """The update (B, Q, C) by self-attention."""
-        raise NotImplementedError
-
-    def attend_to_tokens(self, content: Tensor, position: Tensor, place: Tensor | None, memory: TokenPyramid) -> Tensor:
-        """The update (B, Q, C) by cross-attention."""
-        raise NotImplementedError
-
-
-class AddedPositionLayer(QueryLayer):
-    """A decoder layer whose self-attention adds positions to contents, as DETR's and all deformable ones do.
-
-    ``self_attention`` is an ``nn.MultiheadAttention``.
-    """
-
-    def reset_parameters(self) -> None:
-        """Xavier weights, as the released code gives every matrix of its transformers."""
-        assert isinstance(self.self_attention, nn.MultiheadAttention)
-        nn.init.xavier_uniform_(self.self_attention.out_proj.weight)
-
-    def attend_to_queries(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
-        """The update (B, Q, C) by self-attention."""
-        return plan.apply(self._attend, content + position, content)
-
-    def _attend(self, query: Tensor, value: Tensor, blocked: Tensor | None) -> Tensor:
-        return self.self_attention(query, query, value, attn_mask=blocked, need_weights=False)[0]

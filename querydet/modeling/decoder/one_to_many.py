@@ -1,4 +1,4 @@
-"""The one-to-many read-out inside a decoder layer (MS-DETR, arXiv 2401.03989, section 3.2 and figure 4)."""
+"""The one-to-many branch inside a decoder layer (MS-DETR, arXiv 2401.03989, section 3.2 and figure 4)."""
 
 from dataclasses import replace
 
@@ -11,17 +11,17 @@ STEPS = ("self_attention", "cross_attention", "ffn")  # of a decoder layer
 
 
 class OneToManyBranch(nn.Module):
-    """Where in a decoder layer the one-to-many predictions are read, and for which queries.
+    """The place in a decoder layer where one-to-many predictions branch off, and the queries that have them.
 
-    Together with the order of the layer's steps this is the choice among the four placements of figure 4: (a) and (b)
-    read after the feed-forward block, with self-attention or cross-attention first; (c), the released one, reads after
-    the cross-attention that comes first; (d) reads after the self-attention that comes first.
+    Together with the order of the layer's steps this chooses among the four placements of figure 4: (a) and (b) branch
+    off after the feed-forward block, with self-attention or cross-attention first; (c), the released one, after the
+    cross-attention that comes first; (d) after the self-attention that comes first.
 
     Args:
-        after: step of the layer after which to read: "self_attention", "cross_attention" or "ffn".
-        ffn: a feed-forward block that only this read-out passes (the "auxiliary FFN"); None: read as it is. It feeds
-            nothing else, so that inference does without it.
-        extra_groups: read extra groups of matching queries too, and not the primary one alone.
+        after: step of the layer after which the branch starts: "self_attention", "cross_attention" or "ffn".
+        ffn: a feed-forward block of the branch (the "auxiliary FFN"); None: none. Nothing else depends on it, so that
+            inference does without it.
+        extra_groups: the branch has extra groups of matching queries too; False: the primary group only.
 
     Raises:
         ValueError: for an unknown step.
@@ -35,14 +35,14 @@ class OneToManyBranch(nn.Module):
         self.ffn = nn.Identity() if ffn is None else ffn
         self.extra_groups = extra_groups
 
-    def reads(self, groups: tuple[QueryGroup, ...]) -> tuple[QueryGroup, ...]:
-        """Which groups of a batch are read: never denoising queries.
+    def groups_of(self, groups: tuple[QueryGroup, ...]) -> tuple[QueryGroup, ...]:
+        """Select the groups of a batch that have the branch: never denoising queries.
 
-        Where the primary group is the only one, its losses are not shared out among groups.
+        Where that is the primary group only, its losses are not divided by the number of groups.
         """
         matching = tuple(group for group in groups if group.role is Role.MATCHING)
         return matching if self.extra_groups else (replace(matching[0], loss_divisor=1),)
 
     def forward(self, content: Tensor) -> Tensor:
-        """What the heads read, (B, n, C), of the queries' content (B, n, C)."""
+        """Return the input of the heads (B, n, C) from the content (B, n, C) of the branch's queries."""
         return self.ffn(content)

@@ -2,43 +2,61 @@
 
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from querydet.modeling.encoder.base import EncoderStack
+from querydet.modeling.encoder.base import EncoderLayer, EncoderStack
 from querydet.modeling.geometry import pixel_centres, valid_sizes
-from querydet.modeling.layers import Dropout, FeedForward, MultiScaleDeformableAttention
+from querydet.modeling.layers import FeedForward, MultiScaleDeformableAttention
 from querydet.modeling.layers.stack import run_layer
 from querydet.structures import TokenPyramid
 
 
-class EncoderLayer(nn.Module):
-    """Deformable self-attention and a feed-forward block, each followed by its norm."""
+class DeformableTokenAttention(MultiScaleDeformableAttention):
+    """Attention of tokens to a few points around them, on every level."""
 
-    def __init__(
-        self,
-        *,
-        embed_dim: int = 256,
-        num_heads: int = 8,
-        ffn_dim: int = 2048,
-        dropout: float = 0.0,
-        num_levels: int = 4,
-        num_points: int = 4,
-    ) -> None:
-        super().__init__()
-        self.embed_dim = embed_dim
-        self.attention = MultiScaleDeformableAttention(embed_dim, num_heads, num_levels, num_points)
-        self.norm = nn.LayerNorm(embed_dim)
-        self.dropout = Dropout(dropout)
-        self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
+    def attend(self, tokens: Tensor, features: TokenPyramid, reference: Tensor | None) -> Tensor:
+        """Return the update (B, S, C) of tokens (B, S, C), which sample around reference points (B, S, L, 2)."""
+        assert reference is not None
+        return self(tokens + features.position, reference, tokens, features.shapes, features.padding)
 
-    def forward(self, tokens: Tensor, reference_points: Tensor, features: TokenPyramid) -> Tensor:
-        """Update the tokens (B, S, C), which sample around reference_points (B, S, L, 2)."""
-        update = self.attention(tokens + features.position, reference_points, tokens, features.shapes, features.padding)
-        return self.ffn(self.norm(tokens + self.dropout(update)))
+
+def deformable_encoder_layer(
+    *,
+    embed_dim: int = 256,
+    num_heads: int = 8,
+    ffn_dim: int = 2048,
+    dropout: float = 0.0,
+    num_levels: int = 4,
+    num_points: int = 4,
+) -> EncoderLayer:
+    """Make a layer with deformable self-attention.
+
+    Args:
+        embed_dim: width C.
+        num_heads: M.
+        ffn_dim: hidden width of the feed-forward block.
+        dropout: probability after the attention and in the feed-forward block.
+        num_levels: L.
+        num_points: P, sampling points of a head on each level.
+
+    Raises:
+        ValueError: C is not a multiple of M.
+    """
+    return EncoderLayer(
+        embed_dim=embed_dim,
+        attention=DeformableTokenAttention(embed_dim, num_heads, num_levels, num_points),
+        ffn=FeedForward(embed_dim, ffn_dim, dropout),
+        dropout=dropout,
+    )
 
 
 class DeformableEncoder(EncoderStack):
-    """A stack of :class:`EncoderLayer`."""
+    """A stack of layers with deformable attention."""
+
+    @property
+    def num_levels(self) -> int | None:
+        """L."""
+        return getattr(self.first_layer.attention, "num_levels", None)
 
     def forward(self, features: TokenPyramid) -> TokenPyramid:
         """Return the features with encoded tokens."""
@@ -46,5 +64,5 @@ class DeformableEncoder(EncoderStack):
         reference_points = centres[:, :, None] * features.valid_ratios[:, None]
         tokens = features.tokens
         for layer in self.layers:
-            tokens = run_layer(layer, self.activation_checkpointing, tokens, reference_points, features)
+            tokens = run_layer(layer, self.activation_checkpointing, tokens, features, reference_points)
         return replace(features, tokens=tokens)

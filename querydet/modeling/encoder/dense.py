@@ -1,84 +1,85 @@
-"""The dense encoder: every token attends to every other one (DETR, arXiv 2005.12872, appendix A.3)."""
+"""Encoders with standard attention: every token attends to every other one (DETR, arXiv 2005.12872, appendix A.3)."""
 
 from dataclasses import replace
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from querydet.modeling.encoder.base import EncoderStack
-from querydet.modeling.layers import Dropout, make_feed_forward, multi_head_attention, xavier_mlp
+from querydet.modeling.encoder.base import EncoderLayer, EncoderStack
+from querydet.modeling.layers import MultiHeadAttention, make_feed_forward, xavier_mlp
 from querydet.modeling.layers.stack import run_layer
 from querydet.structures import TokenPyramid
 
 
-class DenseEncoderLayer(nn.Module):
-    """Self-attention of all tokens and a feed-forward block, each followed by its norm.
+class DenseTokenAttention(MultiHeadAttention):
+    """Attention of tokens to all tokens."""
+
+    def attend(self, tokens: Tensor, features: TokenPyramid, reference: Tensor | None) -> Tensor:
+        """Return the update (B, S, C) of tokens (B, S, C); nothing attends to padding."""
+        query = tokens + features.position
+        return self(query, query, tokens, key_padding_mask=features.padding, need_weights=False)[0]
+
+
+def dense_encoder_layer(
+    *,
+    embed_dim: int = 256,
+    num_heads: int = 8,
+    ffn_dim: int = 2048,
+    dropout: float = 0.0,
+    activation: str = "relu",
+) -> EncoderLayer:
+    """Make a layer with standard self-attention.
 
     Args:
         embed_dim: width C.
-        num_heads: of the attention.
+        num_heads: M.
         ffn_dim: hidden width of the feed-forward block.
-        dropout: of the attention weights and of every update.
+        dropout: probability after the attention, in the feed-forward block, and of attention weights.
         activation: of the feed-forward block, "relu" or "prelu" (released code of DAB-DETR).
 
     Raises:
-        ValueError: C is not a multiple of the heads, or for another activation.
+        ValueError: C is not a multiple of M, or for another activation.
     """
-
-    def __init__(
-        self,
-        *,
-        embed_dim: int = 256,
-        num_heads: int = 8,
-        ffn_dim: int = 2048,
-        dropout: float = 0.0,
-        activation: str = "relu",
-    ) -> None:
-        super().__init__()
-        self.embed_dim = embed_dim
-        self.attention = multi_head_attention(embed_dim, num_heads, dropout)
-        self.norm = nn.LayerNorm(embed_dim)
-        self.dropout = Dropout(dropout)
-        self.ffn = make_feed_forward(embed_dim, ffn_dim, dropout, activation)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Xavier weights, as the released code gives every matrix of its transformers."""
-        nn.init.xavier_uniform_(self.attention.out_proj.weight)
-
-    def forward(self, tokens: Tensor, features: TokenPyramid) -> Tensor:
-        """Update the tokens (B, S, C); padding is attended to by none."""
-        query = tokens + features.position
-        update = self.attention(query, query, tokens, key_padding_mask=features.padding, need_weights=False)[0]
-        return self.ffn(self.norm(tokens + self.dropout(update)))
+    return EncoderLayer(
+        embed_dim=embed_dim,
+        attention=DenseTokenAttention(embed_dim, num_heads, dropout),
+        ffn=make_feed_forward(embed_dim, ffn_dim, dropout, activation),
+        dropout=dropout,
+    )
 
 
 class DenseEncoder(EncoderStack):
-    """A stack of :class:`DenseEncoderLayer`."""
+    """A stack of layers with standard attention over one map."""
+
+    num_levels = 1
 
     def forward(self, features: TokenPyramid) -> TokenPyramid:
         """Return the features with encoded tokens."""
         tokens = features.tokens
         for layer in self.layers:
-            tokens = run_layer(layer, self.activation_checkpointing, tokens, self.placed(tokens, features))
+            tokens = run_layer(layer, self.activation_checkpointing, tokens, self.with_positions(tokens, features))
         return replace(features, tokens=tokens)
 
-    def placed(self, tokens: Tensor, features: TokenPyramid) -> TokenPyramid:
-        """The features with the positions that the next layer adds to tokens (B, S, C): always the same."""
+    def with_positions(self, tokens: Tensor, features: TokenPyramid) -> TokenPyramid:
+        """Return the features with the positions that the next layer adds to tokens (B, S, C): the same for all."""
         return features
+
+    def attention_rows(self, tokens: int, queries: int) -> int:
+        """Return the rows of attention maps over all tokens that a training step keeps for an image."""
+        layers = 1 if self.activation_checkpointing else len(self.layers)
+        return layers * self.first_layer.attention.num_heads * tokens  # type: ignore[attr-defined]
 
 
 class ScaledDenseEncoder(DenseEncoder):
-    """A dense encoder whose tokens scale their positions before every layer (released code of DAB-DETR).
+    """An encoder whose tokens scale their positions before every layer (released code of DAB-DETR).
 
     Args:
-        layer, stack: see :class:`querydet.modeling.encoder.base.EncoderStack`.
+        layer, num_layers, activation_checkpointing: see `querydet.modeling.encoder.base.EncoderStack`.
     """
 
-    def __init__(self, *, layer: DenseEncoderLayer, **stack: Any) -> None:
-        super().__init__(layer=layer, **stack)
+    def __init__(self, *, layer: EncoderLayer, num_layers: int = 6, activation_checkpointing: bool = False) -> None:
+        super().__init__(layer=layer, num_layers=num_layers, activation_checkpointing=activation_checkpointing)
         self.query_scale = xavier_mlp(layer.embed_dim, layer.embed_dim, layer.embed_dim, num_layers=2)
 
-    def placed(self, tokens: Tensor, features: TokenPyramid) -> TokenPyramid:
-        """The features with scaled positions."""
+    def with_positions(self, tokens: Tensor, features: TokenPyramid) -> TokenPyramid:
+        """Return the features with scaled positions."""
         return replace(features, position=features.position * self.query_scale(tokens))

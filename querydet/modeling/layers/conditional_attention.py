@@ -12,12 +12,12 @@ from querydet.structures import TokenPyramid
 
 
 class _Heads(nn.Module):
-    """What both attentions share.
+    """Projections and attention that both kinds share.
 
     Args:
         embed_dim: width C, a multiple of ``num_heads``.
         num_heads: M.
-        dropout: of the attention weights.
+        dropout: probability with which attention weights are dropped.
 
     Raises:
         ValueError: C is not a multiple of M.
@@ -32,17 +32,17 @@ class _Heads(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Xavier weights, as the released code gives every matrix of its transformers."""
+        """Draw Xavier weights, as the released code does for every matrix of its transformers."""
         for child in self.children():
             assert isinstance(child, nn.Linear)
             nn.init.xavier_uniform_(child.weight)
         nn.init.zeros_(self.output.bias)
 
     def split(self, values: Tensor) -> Tensor:
-        """(B, n, C) as (B, M, n, C / M)."""
+        """Split (B, n, C) into heads, (B, M, n, D)."""
         return values.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
         """Mix values (B, M, n, d) by queries and keys (B, M, n, e), and project: (B, n, C)."""
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
@@ -50,7 +50,7 @@ class _Heads(nn.Module):
 
 
 class ConditionalSelfAttention(_Heads):
-    """Attention among queries: projected contents and projected positions are added."""
+    """Attention among queries that adds projected positions to projected contents."""
 
     def __init__(self, embed_dim: int = 256, num_heads: int = 8, dropout: float = 0.0) -> None:
         super().__init__(embed_dim, num_heads, dropout)
@@ -58,7 +58,7 @@ class ConditionalSelfAttention(_Heads):
         self.reset_parameters()
 
     def forward(self, position: Tensor, content: Tensor, blocked: Tensor | None = None) -> Tensor:
-        """The update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C).
+        """Return the update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C).
 
         Args:
             position: of the queries.
@@ -68,7 +68,7 @@ class ConditionalSelfAttention(_Heads):
         query = self.query_content(content) + self.query_position(position)
         key = self.key_content(content) + self.key_position(position)
         visible = None if blocked is None else ~blocked
-        return self.attend(self.split(query), self.split(key), self.split(self.value(content)), visible)
+        return self.mix(self.split(query), self.split(key), self.split(self.value(content)), visible)
 
 
 class ConditionalCrossAttention(_Heads):
@@ -77,8 +77,8 @@ class ConditionalCrossAttention(_Heads):
     Args:
         embed_dim: width C.
         num_heads: M.
-        dropout: of the attention weights.
-        first: of the first layer, where contents know nothing yet, and positions are added to them too.
+        dropout: probability with which attention weights are dropped.
+        first: add positions to the contents too, as in the first layer, whose contents know nothing of the image.
     """
 
     def __init__(self, embed_dim: int = 256, num_heads: int = 8, dropout: float = 0.0, first: bool = True) -> None:
@@ -88,12 +88,12 @@ class ConditionalCrossAttention(_Heads):
         self.reset_parameters()
 
     def forward(self, content: Tensor, position: Tensor, sine: Tensor, memory: TokenPyramid) -> Tensor:
-        """The update (B, Q, C).
+        """Return the update (B, Q, C).
 
         Args:
             content: (B, Q, C).
-            position: (B, Q, C), of the queries; read by the first layer alone.
-            sine: (B, Q, C), embedded reference points, scaled by what the content asks for.
+            position: (B, Q, C), of the queries; used in the first layer.
+            sine: (B, Q, C), embedded reference points, scaled by a function of the content.
             memory: encoded tokens.
         """
         key_position = self.key_position(memory.position)
@@ -102,4 +102,4 @@ class ConditionalCrossAttention(_Heads):
             query, key = query + self.query_position(position), key + key_position
         queries = torch.cat([self.split(query), self.split(self.query_sine(sine))], dim=-1)
         keys = torch.cat([self.split(key), self.split(key_position)], dim=-1)
-        return self.attend(queries, keys, self.split(self.value(memory.tokens)), ~memory.padding[:, None, None])
+        return self.mix(queries, keys, self.split(self.value(memory.tokens)), ~memory.padding[:, None, None])

@@ -1,4 +1,4 @@
-"""Multi-head attention by PyTorch's module, which says what is wrong with its heads only by an assertion."""
+"""Multi-head attention by PyTorch's module, which reports unfitting heads only by an assertion."""
 
 from torch import nn
 
@@ -9,16 +9,18 @@ def check_heads(embed_dim: int, num_heads: int) -> None:
         raise ValueError(f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}")
 
 
-def multi_head_attention(embed_dim: int, num_heads: int, dropout: float = 0.0) -> nn.MultiheadAttention:
+class MultiHeadAttention(nn.MultiheadAttention):
     """Attention of batch-first tensors.
 
     Args:
         embed_dim: width C.
         num_heads: M; divides C.
-        dropout: of the attention weights.
+        dropout: probability with which attention weights are dropped.
 
     Raises:
         ValueError: C is not a multiple of M.
     """
-    check_heads(embed_dim, num_heads)
-    return nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        check_heads(embed_dim, num_heads)
+        super().__init__(embed_dim, num_heads, dropout, batch_first=True)

@@ -16,14 +16,23 @@ def stack_layers(layer: nn.Module, num_layers: int) -> nn.ModuleList:
     """
     if num_layers < 1:
         raise ValueError(f"num_layers must be at least 1, found {num_layers}")
-    return nn.ModuleList([layer] + [_fresh_copy(layer) for _ in range(num_layers - 1)])
+    return nn.ModuleList([layer] + [redrawn(layer) for _ in range(num_layers - 1)])
 
 
-def _fresh_copy(layer: nn.Module) -> nn.Module:
-    copied = copy.deepcopy(layer)
-    # children first: a module's own initialisation overrides that of the torch layers inside it
-    for module in reversed(list(copied.modules())):
-        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+def redrawn(module: nn.Module) -> nn.Module:
+    """Copy a module and draw the initial weights of the copy.
+
+    A module that has ``another``, a function without arguments, makes the copy itself. Any other is copied, and every
+    module in it that can reset its parameters does so, children first: an initialisation of one's own overrides that of
+    the torch layers inside.
+    """
+    another = getattr(module, "another", None)
+    if another is not None:
+        made: nn.Module = another()
+        return made
+    copied = copy.deepcopy(module)
+    for child in reversed(list(copied.modules())):
+        reset = getattr(child, "reset_parameters", None) or getattr(child, "_reset_parameters", None)
         if reset is not None:
             reset()
     return copied

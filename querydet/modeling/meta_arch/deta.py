@@ -1,15 +1,13 @@
 """DETA: DEtection Transformers with Assignment ("NMS Strikes Back", arXiv 2212.06137)."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from querydet.modeling.assigners import IoUAssigner
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.meta_arch.requirements import require_parts
-from querydet.modeling.postprocess import NMSPostprocess
-from querydet.modeling.selection import NMSSelection
+from querydet.parts import Assigner
 from querydet.structures import Role, Stage
+from querydet.traits import trait
 
 
 @META_ARCH_REGISTRY.register()
@@ -28,20 +26,21 @@ class DETA(QueryDetector):
     baseline (``configs/common/models/deta_baseline.py``), and none of it is overridden here.
     """
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
-        rules = {rule.stage: rule for rule in self.criterion.rules if rule.role is Role.MATCHING}
-        overlap = {stage: stage in rules and isinstance(rules[stage].assigner, IoUAssigner) for stage in Stage}
+    def method_parts(self) -> Mapping[str, bool]:
+        """Return the ideas of the paper, and whether each is there."""
+        rules = {rule.stage: rule for rule in trait(self.criterion, "rules").values() if rule.role is Role.MATCHING}
+        overlap = {stage: stage in rules and _by_overlap(rules[stage].assigner) for stage in Stage}
         once = Stage.DECODER in rules and rules[Stage.DECODER].assign_once
-        require_parts(
-            self,
-            {
-                **{
-                    f"assignment by overlap of the {stage.value}'s predictions (model.criterion.rules)": overlap[stage]
-                    for stage in Stage
-                },
-                "one assignment for all decoder layers (assign_once of model.criterion.rules)": once,
-                "suppression of proposals (model.selection)": isinstance(self.selection, NMSSelection),
-                "suppression of detections (model.postprocess)": isinstance(self.postprocess, NMSPostprocess),
+        return {
+            **{
+                f"assignment by overlap of the {stage.value}'s predictions (model.criterion.rules)": overlap[stage]
+                for stage in Stage
             },
-        )
+            "one assignment for all decoder layers (assign_once of model.criterion.rules)": once,
+            "suppression of proposals (model.selection)": trait(self.selection, "suppresses"),
+            "suppression of detections (model.postprocess)": trait(self.postprocess, "suppresses"),
+        }
+
+
+def _by_overlap(assigner: Assigner) -> bool:
+    return trait(assigner, "one_to_one") is False and trait(assigner, "compares_start_boxes")

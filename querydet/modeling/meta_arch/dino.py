@@ -1,13 +1,11 @@
 """DINO: DETR with Improved deNoising anchOr boxes (arXiv 2203.03605)."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.meta_arch.requirements import require_parts
-from querydet.modeling.queries import ContrastiveDenoising
-from querydet.modeling.selection import LearnedContent, TopKSelection
+from querydet.traits import trait
 
 
 @META_ARCH_REGISTRY.register()
@@ -24,15 +22,12 @@ class DINO(QueryDetector):
     Everything else is shared with the other methods, and none of it is overridden here.
     """
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
-        require_parts(
-            self,
-            {
-                "contrastive denoising (model.denoising)": isinstance(self.denoising, ContrastiveDenoising),
-                "mixed query selection (model.selection with a learned content)": (
-                    isinstance(self.selection, TopKSelection) and isinstance(self.selection.content, LearnedContent)
-                ),
-                "looking forward twice (model.decoder.look_forward_twice)": self.decoder.look_forward_twice,
-            },
-        )
+    def method_parts(self) -> Mapping[str, bool]:
+        """Return the ideas of the paper, and whether each is there."""
+        return {
+            "contrastive denoising (model.denoising)": trait(self.denoising, "contrastive"),
+            "mixed query selection (model.selection with a learned content)": (
+                trait(self.selection, "has_encoder_predictions") and trait(self.selection, "learned_content")
+            ),
+            "looking forward twice (model.decoder.look_forward_twice)": trait(self.decoder, "look_forward_twice"),
+        }

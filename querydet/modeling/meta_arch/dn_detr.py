@@ -1,13 +1,11 @@
 """DN-DETR: Accelerate DETR Training by Introducing Query DeNoising (arXiv 2203.01305)."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.meta_arch.requirements import require_parts
-from querydet.modeling.queries import Denoising
-from querydet.modeling.selection import LearnedBoxes
+from querydet.traits import trait
 
 
 @META_ARCH_REGISTRY.register()
@@ -24,14 +22,11 @@ class DNDETR(QueryDetector):
     Everything else is shared with the other methods, and none of it is overridden here.
     """
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
-        anchors = isinstance(self.selection, LearnedBoxes)
-        require_parts(
-            self,
-            {
-                "denoising (model.denoising)": isinstance(self.denoising, Denoising),
-                "queries that start from learned boxes (model.selection, LearnedBoxes)": anchors,
-                "the indicator (model.selection.indicator)": getattr(self.selection, "indicator", False),
-            },
-        )
+    def method_parts(self) -> Mapping[str, bool]:
+        """Return the ideas of the paper, and whether each is there."""
+        boxes = self.selection.reference_dim == 4 and not trait(self.selection, "has_encoder_predictions")
+        return {
+            "denoising (model.denoising)": self.denoising is not None and not trait(self.denoising, "contrastive"),
+            "queries that start from learned boxes (model.selection, LearnedBoxes)": boxes,
+            "the indicator (model.selection.indicator)": trait(self.selection, "indicator"),
+        }

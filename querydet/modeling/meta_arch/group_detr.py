@@ -1,12 +1,11 @@
 """Group DETR: fast DETR training with group-wise one-to-many assignment (arXiv 2207.13085)."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.meta_arch.requirements import require_parts
-from querydet.modeling.selection import GroupedAnchors, GroupedPositions, GroupedTopKSelection
+from querydet.traits import trait
 
 
 @META_ARCH_REGISTRY.register()
@@ -26,8 +25,7 @@ class GroupDETR(QueryDetector):
     methods, and none of it is overridden here.
     """
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
-        kinds = GroupedTopKSelection | GroupedAnchors | GroupedPositions
-        several = isinstance(self.selection, kinds) and self.selection.num_groups > 1
-        require_parts(self, {"groups of queries (model.selection with num_groups of at least 2)": several})
+    def method_parts(self) -> Mapping[str, bool]:
+        """Return the ideas of the paper, and whether each is there."""
+        several = trait(self.selection, "num_groups") > 1
+        return {"groups of queries (model.selection=GroupedSelection with num_groups of at least 2)": several}

@@ -1,13 +1,12 @@
 """MS-DETR: efficient DETR training with mixed supervision (arXiv 2401.03989)."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from querydet.modeling.assigners import OneToManyAssigner
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.meta_arch.requirements import require_parts
 from querydet.structures import Branch
+from querydet.traits import trait
 
 
 @META_ARCH_REGISTRY.register()
@@ -26,15 +25,13 @@ class MSDETR(QueryDetector):
     is shared with the other methods, and none of it is overridden here.
     """
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
-        rules = [rule for rule in self.criterion.rules if rule.branch is Branch.ONE_TO_MANY]
-        require_parts(
-            self,
-            {
-                "a one-to-many read-out (model.decoder.layer.read_out)": self.decoder.layers[0].read_out is not None,
-                "one-to-many assignment (a rule with branch='one_to_many' and a OneToManyAssigner)": any(
-                    isinstance(rule.assigner, OneToManyAssigner) for rule in rules
-                ),
-            },
-        )
+    def method_parts(self) -> Mapping[str, bool]:
+        """Return the ideas of the paper, and whether each is there."""
+        rules = trait(self.criterion, "rules").values()
+        one_to_many = [rule for rule in rules if rule.branch is Branch.ONE_TO_MANY]
+        return {
+            "a one-to-many branch (model.decoder.layer.one_to_many)": trait(self.decoder, "has_one_to_many"),
+            "one-to-many assignment (a rule with branch='one_to_many' and a OneToManyAssigner)": any(
+                trait(rule.assigner, "one_to_one") is False for rule in one_to_many
+            ),
+        }

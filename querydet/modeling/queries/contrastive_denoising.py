@@ -41,6 +41,8 @@ class ContrastiveDenoising(nn.Module):
         ValueError: when a number is out of its range.
     """
 
+    contrastive = True
+
     def __init__(
         self,
         *,
@@ -67,7 +69,7 @@ class ContrastiveDenoising(nn.Module):
         self.inverse_sigmoid_eps = inverse_sigmoid_eps
         self.label_embed = make_label_table(num_classes, num_embeddings, embed_dim)
 
-    def num_groups(self, max_objects: int) -> int:
+    def groups_for(self, max_objects: int) -> int:
         """How often each object is repeated as a pair, when the most crowded image has ``max_objects``."""
         rows = 2 * self.num_queries
         if max_objects == 0:
@@ -86,7 +88,7 @@ class ContrastiveDenoising(nn.Module):
             ``r * max_objects + j``; even repetitions are positive, odd ones negative. Images with fewer objects leave
             slots with zero content and a box of half the image, which stay visible within their group.
         """
-        groups = self.num_groups(targets.max_objects)
+        groups = self.groups_for(targets.max_objects)
         if draws is None:
             draws = self.draw(targets, 2 * groups)
         slots = ObjectSlots.arrange(targets, 2 * groups)

@@ -76,7 +76,7 @@ class Denoising(nn.Module):
         self.inverse_sigmoid_eps = inverse_sigmoid_eps
         self.label_embed = make_label_table(num_classes, num_embeddings, embed_dim - indicator)
 
-    def num_groups(self, max_objects: int) -> int:
+    def groups_for(self, max_objects: int) -> int:
         """How often each object is repeated, when the most crowded image has ``max_objects``."""
         if self.num_queries is None:
             assert self.fixed_groups is not None
@@ -95,7 +95,7 @@ class Denoising(nn.Module):
             Images with fewer objects leave slots with zero content and a box of half the image, which stay visible
             within their group and have no loss.
         """
-        groups = self.num_groups(targets.max_objects)
+        groups = self.groups_for(targets.max_objects)
         if draws is None:
             draws = self.draw(targets, groups)
         slots = ObjectSlots.arrange(targets, groups)

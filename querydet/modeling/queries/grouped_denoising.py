@@ -1,88 +1,85 @@
 """Denoising queries for every group of matching queries (Group DETR, arXiv 2207.13085)."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from torch import nn
 
-from querydet.modeling.queries.contrastive_denoising import ContrastiveDenoising
-from querydet.modeling.queries.denoising import Denoising
+from querydet.modeling.layers.stack import redrawn
 from querydet.modeling.selection.grouped import check_num_groups, group_name
+from querydet.parts import Denoising
 from querydet.structures import InitialQueries, Targets
+from querydet.traits import trait
 
 
 class GroupedDenoising(nn.Module):
     """Denoising queries for every group of matching queries, each with a label table and noise of its own.
 
-    Baidu's Group DETR with DINO. A plain denoising part instead makes them for the primary group alone.
+    Baidu's Group DETR with DINO. A plain denoising part makes them for the primary group only.
 
     Args:
-        denoising: makes those of the primary group; those of the others are made by parts like it, with label tables
-            drawn anew.
-        num_groups: K, that of the selection.
+        denoising: makes those of the primary group; the others get copies of it, whose label tables are drawn again.
+        num_groups: G, that of the selection.
 
     Raises:
         ValueError: for less than one group.
     """
 
-    def __init__(self, *, denoising: ContrastiveDenoising | Denoising, num_groups: int = 11) -> None:
+    def __init__(self, *, denoising: Denoising, num_groups: int = 11) -> None:
         super().__init__()
         check_num_groups(num_groups)
-        self.members = nn.ModuleList([denoising] + [_redrawn(denoising) for _ in range(num_groups - 1)])
+        assert isinstance(denoising, nn.Module)
+        self.members = nn.ModuleList([denoising] + [redrawn(denoising) for _ in range(num_groups - 1)])
 
     @property
     def num_groups(self) -> int:
-        """K."""
+        """G."""
         return len(self.members)
 
     @property
     def num_classes(self) -> int:
-        """Classes that labels are drawn from."""
+        """K."""
         return self.members[0].num_classes  # type: ignore[return-value]
 
     @property
-    def embed_dim(self) -> int:
-        """Width C."""
-        return self.members[0].embed_dim  # type: ignore[return-value]
+    def embed_dim(self) -> int | None:
+        """C."""
+        return trait(self.members[0], "embed_dim")
 
     @property
     def indicator(self) -> bool:
-        """Whether the last channel of the content tells denoising from matching queries."""
-        return getattr(self.members[0], "indicator", False)
+        """True where the last channel of the content tells denoising from matching queries."""
+        return trait(self.members[0], "indicator")
+
+    @property
+    def contrastive(self) -> bool:
+        """True where there are negative queries too."""
+        return trait(self.members[0], "contrastive")
 
     def forward(self, targets: Targets) -> tuple[InitialQueries, ...]:
         """Make the denoising queries of a batch, for each group in turn.
 
         The noise of the primary group is that of the plain part; the seeds of the others follow from the image's.
         """
-        made = []
-        for number, member in enumerate(self.members):
-            (queries,) = member(replace(targets, seeds=group_seeds(targets.seeds, number)))
+        groups = []
+        for index, member in enumerate(self.members):
+            (queries,) = member(replace(targets, seeds=group_seeds(targets.seeds, index)))
             group = replace(
                 queries.group,
-                name=f"{group_name(number)} {queries.group.name}" if number else queries.group.name,
-                visible_groups=(group_name(number),),
+                name=f"{group_name(index)} {queries.group.name}" if index else queries.group.name,
+                visible_groups=(group_name(index),),
                 loss_divisor=queries.group.loss_divisor * self.num_groups,
             )
-            made.append(replace(queries, group=group))
-        return tuple(made)
+            groups.append(replace(queries, group=group))
+        return tuple(groups)
 
 
-def _redrawn(denoising: nn.Module) -> nn.Module:
-    copied = copy.deepcopy(denoising)
-    for module in copied.modules():
-        if isinstance(module, nn.Embedding):
-            module.reset_parameters()
-    return copied
-
-
-def group_seeds(seeds: Sequence[int | None], number: int) -> tuple[int | None, ...]:
-    """Seeds of the images' noise in group ``number``: independent of each other, fixed by the images' own seeds."""
-    if number == 0:
+def group_seeds(seeds: Sequence[int | None], index: int) -> tuple[int | None, ...]:
+    """Return the seeds of the images' noise in a group: independent of each other, fixed by the images' own seeds."""
+    if index == 0:
         return tuple(seeds)
     return tuple(
-        None if seed is None else int(np.random.SeedSequence([seed % 2**64, number]).generate_state(1, np.uint64)[0])
+        None if seed is None else int(np.random.SeedSequence([seed % 2**64, index]).generate_state(1, np.uint64)[0])
         for seed in seeds
     )

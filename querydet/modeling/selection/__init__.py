@@ -1,32 +1,23 @@
-"""Where the queries of the decoder come from: learned tables, or the best tokens of the image."""
+"""Selections: the queries of the decoder come from learned tables or from the best tokens of the image."""
 
 from querydet.modeling.selection.content import BoxEmbedding, LearnedContent, ProjectedFeatures, SelectedFeatures
-from querydet.modeling.selection.dense_learned import (
-    GroupedLearnedPositions,
-    GroupedPatternAnchors,
-    GroupedPositionalQueries,
-    GroupedPositions,
+from querydet.modeling.selection.grouped import GroupedSelection
+from querydet.modeling.selection.hybrid import HybridSelection
+from querydet.modeling.selection.learned import (
+    LearnedBoxes,
     LearnedBoxesWithPatterns,
+    LearnedPoints,
     LearnedQueries,
     LearnedQueriesWithPoints,
 )
-from querydet.modeling.selection.grouped import GroupedAnchors, GroupedLearnedAnchors, GroupedTopKSelection
-from querydet.modeling.selection.hybrid import HybridTopKSelection
-from querydet.modeling.selection.learned import LearnedBoxes, LearnedPoints
 from querydet.modeling.selection.nms import NMSSelection
 from querydet.modeling.selection.proposals import ProposalHead, anchor_tokens
 from querydet.modeling.selection.topk import TopKSelection
 
 __all__ = [
     "BoxEmbedding",
-    "GroupedAnchors",
-    "GroupedLearnedAnchors",
-    "GroupedLearnedPositions",
-    "GroupedPatternAnchors",
-    "GroupedPositionalQueries",
-    "GroupedPositions",
-    "GroupedTopKSelection",
-    "HybridTopKSelection",
+    "GroupedSelection",
+    "HybridSelection",
     "LearnedBoxes",
     "LearnedBoxesWithPatterns",
     "LearnedContent",

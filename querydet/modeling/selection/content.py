@@ -1,4 +1,4 @@
-"""What selected queries start from besides their box."""
+"""The content of selected queries: learned, that of their tokens, or made from their boxes."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from querydet.modeling.layers.position_embedding import BOX_TEMPERATURE, box_sin
 
 
 class LearnedContent(nn.Embedding):
-    """A learned content for each rank: row k always goes with the k-th best proposal.
+    """A learned content for each rank: row k belongs to the k-th best proposal.
 
     "Mixed query selection" (DINO, arXiv 2203.03605, section 3.4).
 
@@ -20,26 +20,33 @@ class LearnedContent(nn.Embedding):
         ValueError: for an unknown init.
     """
 
+    needs_box_content = False
+
     def __init__(self, *, num_queries: int, embed_dim: int = 256, init: str = "xavier") -> None:
         if init not in ("xavier", "normal"):
             raise ValueError(f"init must be 'xavier' or 'normal', found {init!r}")
         self.init = init
         super().__init__(num_queries, embed_dim)
 
+    @property
+    def num_rows(self) -> int:
+        """Q."""
+        return self.num_embeddings
+
     def reset_parameters(self) -> None:
-        """Draw the table anew."""
+        """Draw the table again."""
         if self.init == "xavier":
             nn.init.xavier_uniform_(self.weight)
         else:
             nn.init.normal_(self.weight)
 
     def forward(self, box_content: Tensor | None, features: Tensor) -> Tensor:  # type: ignore[override]
-        """The table for each image, (B, Q, C), whatever the boxes and the features (B, Q, C) of the tokens are."""
+        """Return the table for each image, (B, Q, C); features (B, Q, C) of the tokens give the number of images."""
         return self.weight.expand(features.shape[0], -1, -1)
 
 
 class ProjectedFeatures(nn.Module):
-    """The features of the selected tokens, projected and added to the content from the boxes.
+    """The features of the selected tokens, projected and added to the content from their boxes.
 
     DETA and its improved baseline (arXiv 2212.06137), detached as in the released code.
 
@@ -54,7 +61,7 @@ class ProjectedFeatures(nn.Module):
         nn.init.xavier_uniform_(self.linear.weight)
 
     def forward(self, box_content: Tensor | None, features: Tensor) -> Tensor:
-        """Content (B, Q, C) from that of the boxes (B, Q, C) and the features (B, Q, C) of the tokens."""
+        """Return the content (B, Q, C) from that of the boxes (B, Q, C) and the features (B, Q, C) of the tokens."""
         assert box_content is not None
         return box_content + self.norm(self.linear(features.detach()))
 
@@ -65,8 +72,10 @@ class SelectedFeatures(nn.Module):
     Detached, as in the released code; mixed query selection learns the content instead.
     """
 
+    needs_box_content = False
+
     def forward(self, box_content: Tensor | None, features: Tensor) -> Tensor:
-        """The features (B, Q, C), whatever the boxes say."""
+        """Return the features (B, Q, C) of the tokens."""
         return features.detach()
 
 

@@ -1,167 +1,150 @@
 """Group DETR: several groups of queries in training, each trained like the primary one (arXiv 2207.13085, section 3).
 
-K groups share the decoder and its heads and nothing else: each starts from its own queries, attends to itself, is
-matched one to one, and carries 1/K of the loss (equation 7). Inference builds the primary group alone, so that a group
-costs nothing there. Over a first stage every group selects its queries by a proposal head of its own, and denoising
-queries can be made for every group anew; the paper does not say so, the authors' and Baidu's later code does.
+G groups share the decoder and its heads: each starts from its own queries, attends to itself, is matched one to one,
+and carries 1/G of the loss (equation 7). Inference builds the primary group only, so that groups cost nothing there.
+Over a first stage every group selects its queries by a proposal head of its own; the paper does not say so, the
+authors' and Baidu's later code does.
 """
 
-import copy
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from torch import nn
 
-from querydet.modeling.selection.content import LearnedContent
-from querydet.modeling.selection.learned import LearnedBoxes
-from querydet.modeling.selection.proposals import ProposalHead, anchor_tokens
-from querydet.modeling.selection.topk import TopKSelection
+from querydet.modeling.layers.stack import redrawn
+from querydet.modeling.selection.topk import copy_contents
+from querydet.modeling.selection.wrapper import SelectionWrapper
+from querydet.parts import ProposalSelection, Selection, SharedGroups
 from querydet.structures import PRIMARY, InitialQueries, QueryGroup, TokenPyramid
+from querydet.traits import trait
 
 SOURCES = ("per_set", "shared", "ranked")
 
 
-def group_name(number: int) -> str:
-    """What group ``number`` is called; number 0 is the primary one."""
-    return PRIMARY if number == 0 else f"group{number}"
+def group_name(index: int) -> str:
+    """Return the name of group ``index``; number 0 is the primary one."""
+    return PRIMARY if index == 0 else f"group{index}"
 
 
 def check_num_groups(num_groups: int) -> None:
     """Raise ValueError for less than one group, and for no whole number of them."""
     if not isinstance(num_groups, int) or num_groups < 1:
         raise ValueError(
-            f"num_groups must be at least 1, the primary group alone, and a whole number; found {num_groups!r}"
+            f"num_groups must be at least 1, which is the primary group, and a whole number; found {num_groups!r}"
         )
 
 
-def copy_head(head: ProposalHead) -> ProposalHead:
-    """A proposal head for another group: its class and box heads start equal, its projection is drawn anew.
+class GroupedSelection(SelectionWrapper):
+    """G groups of any selection in training; the primary one at inference.
 
-    Heads that were equal throughout would stay so: they learn from the encoder's loss alone, which would be the same
-    for all, and all groups would select the same tokens for ever.
-    """
-    copied = copy.deepcopy(head)
-    copied.reset_projection()
-    return copied
-
-
-def copy_content(content: nn.Module) -> nn.Module:
-    """The same part for another group: a learned table is drawn anew, other weights start equal."""
-    copied = copy.deepcopy(content)
-    if isinstance(copied, LearnedContent):
-        copied.reset_parameters()
-    return copied
-
-
-class GroupedTopKSelection(TopKSelection):
-    """K groups of queries in training, the best proposals for each.
+    The further groups have weights of their own. A selection with `querydet.parts.SharedGroups` says which, and shares
+    the others; of any other selection all weights are copied and drawn again.
 
     Args:
-        num_groups: K, with the primary group; 11 in the paper, which finds more of no use (figure 9).
-        source: where the boxes of the other groups come from. "per_set": each group has a proposal head of its own,
-            which is supervised with its group and has its own best tokens. "shared": all groups start from the same
-            boxes, with a learned content of their own. "ranked": group g starts from ranks g*Q to (g+1)*Q of one
-            selection.
-        primary: see :class:`TopKSelection`; of the primary group. The other groups have contents of their own, and the
-            ``box_embedding`` serves all.
+        selection: of the primary group.
+        num_groups: G, with the primary group; 11 in the paper, which finds more of no use (figure 9).
+        source: where the further groups come from. "per_set": each selects for itself, with its own weights. Of a
+            selection from proposals also "shared": all groups start from the same boxes, with a learned content of
+            their own; and "ranked": group g starts from ranks g*Q to (g+1)*Q of one selection.
+        separate: groups do not see each other. False is the joint self-attention of table 7, which the paper compares
+            with: the primary group then learns among all queries, and inference runs it by itself.
 
     Raises:
-        ValueError: for an unknown source, less than one group, groups that nothing tells apart, or when nothing gives
-            the queries their content.
+        ValueError: for an unknown source, less than one group, a source that the selection does not have, or groups
+            that nothing tells apart.
     """
 
-    training_only = ("extra_proposals", "extra_contents")
-
-    def __init__(self, *, num_groups: int = 11, source: str = "per_set", **primary: Any) -> None:
-        super().__init__(**primary)
+    def __init__(
+        self, *, selection: Selection, num_groups: int = 11, source: str = "per_set", separate: bool = True
+    ) -> None:
         check_num_groups(num_groups)
-        if source not in SOURCES:
-            raise ValueError(f"source must be one of {SOURCES}, found {source!r}")
-        if source == "shared" and not isinstance(self.content, LearnedContent):
-            raise ValueError(
-                "source='shared' gives all groups the same boxes, and without a learned content nothing would tell the "
-                "groups apart: set content to a LearnedContent, or source='per_set'"
-            )
-        self.num_groups = num_groups
-        self.source = source
-        own_heads = num_groups - 1 if source == "per_set" else 0
-        self.extra_proposals = nn.ModuleList(copy_head(self.proposals) for _ in range(own_heads))
-        contents = [] if self.content is None else [self.content] * (num_groups - 1)
-        self.extra_contents = nn.ModuleList(map(copy_content, contents))
+        _check_source(selection, source)
+        weights = _group_weights(selection, num_groups - 1, source)
+        super().__init__(selection)
+        self.num_groups, self.source, self.separate = num_groups, source, separate
+        self.training_only = tuple(weights)
+        for name, modules in weights.items():
+            self.add_module(name, modules)
 
     def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
-        """The primary group; in training, followed by the others.
+        """Return the primary group; in training, followed by the others.
 
         Raises:
-            ValueError: when the images have fewer tokens than the queries to select from one set of proposals.
+            ValueError: the selection makes several groups already, or the images have too few tokens.
         """
         if not training:
-            return super().forward(memory, training)
-        return self._own_proposals(memory) if self.source == "per_set" else self._one_set_of_proposals(memory)
+            return self.selection(memory, training)
+        groups = self._select_groups(memory)
+        return tuple(self._as_group(queries, index) for index, queries in enumerate(groups))
 
-    def _own_proposals(self, memory: TokenPyramid) -> tuple[InitialQueries, ...]:
-        groups = []
-        candidates = anchor_tokens(memory)
-        for number, head in enumerate([self.proposals, *self.extra_proposals]):
-            proposals = head(candidates)
-            index = self.select(proposals, self.num_queries)
-            supervised = replace(self.supervised(proposals, index), loss_divisor=self.num_groups)
-            groups.append(self.make_queries(proposals, index, self._content(number), self._group(number), supervised))
-        return tuple(groups)
-
-    def _one_set_of_proposals(self, memory: TokenPyramid) -> tuple[InitialQueries, ...]:
-        proposals = self.proposals(anchor_tokens(memory))
-        if self.source == "ranked":
-            slices = self.select(proposals, self.num_groups * self.num_queries).split(self.num_queries, dim=1)
-        else:
-            slices = (self.select(proposals, self.num_queries),) * self.num_groups
-        supervised = self.supervised(proposals, slices[0])
-        return tuple(
-            self.make_queries(
-                proposals, index, self._content(number), self._group(number), None if number else supervised
+    def _select_groups(self, memory: TokenPyramid) -> tuple[InitialQueries, ...]:
+        if self.source != "per_set":
+            return self._from_one_selection(memory)
+        weights = {name: self.get_submodule(name) for name in self.training_only}
+        if isinstance(self.selection, SharedGroups):
+            return self.selection.select_groups(memory, weights)
+        groups = self.selection(memory, True)
+        for member in weights["extra_groups"].children():
+            groups += member(memory, True)
+        if len(groups) != self.num_groups:
+            raise ValueError(
+                f"{type(self.selection).__name__} makes {len(groups) // self.num_groups} groups itself, and groups of "
+                "groups are not supported: group a selection that makes one"
             )
-            for number, index in enumerate(slices)
-        )
+        return groups
 
-    def _content(self, number: int) -> nn.Module | None:
-        return self.content if number == 0 or self.content is None else self.extra_contents[number - 1]
-
-    def _group(self, number: int) -> QueryGroup:
-        return QueryGroup(group_name(number), 0, self.num_queries, loss_divisor=self.num_groups)
-
-
-class GroupedAnchors(nn.Module):
-    """K groups of queries in training, learned boxes and contents for each; to be mixed into the part for one group.
-
-    Args:
-        num_groups: K, with the primary group.
-        primary: of ``member``; the tables of the other groups are like the primary's, drawn anew.
-
-    Raises:
-        ValueError: for less than one group.
-    """
-
-    training_only = ("extra_groups",)
-    member: type[nn.Module]  # the part for one group
-
-    def __init__(self, *, num_groups: int = 11, **primary: Any) -> None:
-        super().__init__(**primary)
-        check_num_groups(num_groups)
-        self.num_groups = num_groups
-        self.extra_groups = nn.ModuleList(self.member(**primary) for _ in range(num_groups - 1))
-
-    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
-        """The primary group; in training, followed by the others."""
-        made = super().forward(memory, training)
-        for each in self.extra_groups if training else ():
-            made += each(memory, training)
+    def _from_one_selection(self, memory: TokenPyramid) -> tuple[InitialQueries, ...]:
+        selection, num_queries = self.selection, self.num_queries
+        assert isinstance(selection, ProposalSelection)
+        proposals = selection.propose(memory)
+        if self.source == "ranked":
+            slices = selection.select(proposals, self.num_groups * num_queries).split(num_queries, dim=1)
+        else:
+            slices = (selection.select(proposals, num_queries),) * self.num_groups
+        contents: list[nn.Module | None] = list(self.get_submodule("extra_contents").children())
+        extra = contents or [None] * (self.num_groups - 1)
+        group = QueryGroup(PRIMARY, 0, num_queries)
+        supervised = [selection.supervised(proposals, slices[0])] + [None] * len(extra)
         return tuple(
-            replace(each, group=replace(each.group, name=group_name(number), loss_divisor=self.num_groups))
-            for number, each in enumerate(made)
+            selection.make_queries(proposals, index, content, group, predictions)
+            for index, content, predictions in zip(slices, [selection.content, *extra], supervised, strict=True)
+        )
+
+    def _as_group(self, queries: InitialQueries, index: int) -> InitialQueries:
+        others = () if self.separate else range(self.num_groups)
+        group = replace(
+            queries.group,
+            name=group_name(index),
+            visible_groups=tuple(group_name(other) for other in others if other != index),
+            loss_divisor=queries.group.loss_divisor * self.num_groups,
+        )
+        predictions = queries.predictions
+        if predictions is not None and self.source == "per_set":  # each group has some
+            predictions = replace(predictions, loss_divisor=predictions.loss_divisor * self.num_groups)
+        return replace(queries, group=group, predictions=predictions)
+
+
+def _check_source(selection: Selection, source: str) -> None:
+    if source not in SOURCES:
+        raise ValueError(f"source must be one of {SOURCES}, found {source!r}")
+    if source != "per_set" and not isinstance(selection, ProposalSelection):
+        raise ValueError(
+            f"source={source!r} takes groups from one set of proposals, and {type(selection).__name__} makes none: "
+            "set source='per_set', or select from proposals (TopKSelection)"
+        )
+    if source == "shared" and not trait(selection, "learned_content"):
+        raise ValueError(
+            "source='shared' gives all groups the same boxes, and without a learned content nothing would tell the "
+            "groups apart: set content to a LearnedContent, or source='per_set'"
         )
 
 
-class GroupedLearnedAnchors(GroupedAnchors, LearnedBoxes):
-    """K groups of :class:`LearnedBoxes`; an unknown initialisation is a ValueError, as there."""
-
-    member = LearnedBoxes
+def _group_weights(selection: Selection, count: int, source: str) -> Mapping[str, nn.Module]:
+    """Make the weights that further groups have of their own, by their name in a checkpoint."""
+    if source != "per_set":
+        assert isinstance(selection, ProposalSelection)
+        return {"extra_contents": copy_contents(selection.content, count)}
+    if isinstance(selection, SharedGroups):
+        return selection.group_weights(count)
+    assert isinstance(selection, nn.Module)
+    return {"extra_groups": nn.ModuleList(redrawn(selection) for _ in range(count))}

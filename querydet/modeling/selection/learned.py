@@ -1,14 +1,21 @@
-"""Initial queries that are the same for every image: learned content, and a learned point or box to start from.
+"""Initial queries that are the same for every image: learned positions, points or boxes, and learned contents.
 
-Points: Deformable DETR without its second stage (arXiv 2010.04159, section 4.1). Boxes: DAB-DETR (arXiv 2201.12329).
+Positions: DETR (arXiv 2005.12872, section 3.2). Points: Conditional DETR (arXiv 2108.06152, section 3.3) and Deformable
+DETR without its second stage (arXiv 2010.04159, section 4.1). Boxes: DAB-DETR (arXiv 2201.12329, section 4.2), and
+DN-DETR with its indicator (arXiv 2203.01305, section 4.5).
 """
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from querydet.modeling.boxes import full_precision, inverse_sigmoid
+from querydet.modeling.layers import xavier_mlp
 from querydet.structures import PRIMARY, InitialQueries, QueryGroup, TokenPyramid
+
+CENTRE = 0.5  # of the image, where a prediction without a reference starts: its logit is 0
 
 
 def check_num_queries(num_queries: int) -> None:
@@ -17,8 +24,89 @@ def check_num_queries(num_queries: int) -> None:
         raise ValueError(f"num_queries must be a whole number and at least 1, found {num_queries!r}")
 
 
+class LearnedQueries(nn.Module):
+    """A table of positions; contents start at zero, and predictions at the centre of the image (DETR).
+
+    A box is then the sigmoid of the head's output, as in the released code.
+
+    Args:
+        num_queries: Q.
+        embed_dim: width C.
+        repeats: number of times that each object is offered to the queries; more than once is the naive one-to-many
+            assignment that Group DETR compares with (arXiv 2207.13085, table 7).
+
+    Raises:
+        ValueError: less than one query, or ``repeats`` is less than one or more than there are queries.
+    """
+
+    reference_dim = 2  # points
+    fixed_positions = True
+
+    def __init__(self, *, num_queries: int, embed_dim: int = 256, repeats: int = 1) -> None:
+        super().__init__()
+        check_num_queries(num_queries)
+        if not isinstance(repeats, int) or not 1 <= repeats <= num_queries:
+            raise ValueError(
+                f"repeats={repeats} does not fit: each object is offered to {num_queries} queries at least once, and "
+                "to no more queries than there are, a whole number of times; change repeats or num_queries"
+            )
+        self.target_repeats, self.embed_dim = repeats, embed_dim
+        self.embedding = nn.Embedding(num_queries, embed_dim)
+
+    @property
+    def num_queries(self) -> int:
+        """Q."""
+        return self.embedding.num_embeddings
+
+    def points(self, position: Tensor) -> Tensor:
+        """Return normalised reference points (B, Q, 2) for positions (B, Q, C)."""
+        return full_precision(torch.full_like(position[..., :2], CENTRE))
+
+    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
+        """Repeat the table for each image, in training and inference alike."""
+        return (self._queries_of(self.embedding, memory),)
+
+    def group_weights(self, count: int) -> dict[str, nn.Module]:
+        """Make a table of positions for each further group; see `querydet.parts.SharedGroups`."""
+        shape = self.embedding.weight.shape
+        return {"extra_groups": nn.ModuleList(nn.Embedding(*shape) for _ in range(count))}
+
+    def select_groups(self, memory: TokenPyramid, weights: Mapping[str, nn.Module]) -> tuple[InitialQueries, ...]:
+        """Repeat all tables for each image; the groups share everything else."""
+        tables: list[nn.Module] = [self.embedding, *weights["extra_groups"].children()]
+        return tuple(self._queries_of(table, memory) for table in tables)
+
+    def _queries_of(self, table: nn.Module, memory: TokenPyramid) -> InitialQueries:
+        assert isinstance(table, nn.Embedding)
+        images = memory.tokens.shape[0]  # not len(), which would fix it in exported programs
+        position = table.weight.expand(images, -1, -1)
+        repeats = self.target_repeats
+        group = QueryGroup(PRIMARY, 0, table.num_embeddings, target_repeats=repeats, loss_divisor=repeats)
+        content = torch.zeros_like(position)
+        return InitialQueries(group=group, content=content, boxes=self.points(position), position=position)
+
+    def embed_boxes(self, boxes: Tensor) -> None:
+        """Return None: the positions are a table, and there is no map from a box to one."""
+
+
+class LearnedQueriesWithPoints(LearnedQueries):
+    """A table of positions, each of which predicts its reference point by an MLP (Conditional DETR).
+
+    Args:
+        num_queries, embed_dim, repeats: see `LearnedQueries`.
+    """
+
+    def __init__(self, *, num_queries: int, embed_dim: int = 256, repeats: int = 1) -> None:
+        super().__init__(num_queries=num_queries, embed_dim=embed_dim, repeats=repeats)
+        self.point_head = xavier_mlp(embed_dim, embed_dim, 2, num_layers=2)
+
+    def points(self, position: Tensor) -> Tensor:
+        """Return normalised reference points (B, Q, 2) for positions (B, Q, C)."""
+        return full_precision(self.point_head(position)).sigmoid()
+
+
 class LearnedPoints(nn.Module):
-    """A table of positional queries and contents; each position predicts its reference point.
+    """A table of positions and contents; each position predicts its reference point (Deformable DETR, one stage).
 
     Args:
         num_queries: Q.
@@ -29,7 +117,7 @@ class LearnedPoints(nn.Module):
     """
 
     reference_dim = 2  # points
-    fixed_positions = True  # the queries bring their positional part
+    fixed_positions = True
 
     def __init__(self, *, num_queries: int, embed_dim: int = 256) -> None:
         super().__init__()
@@ -53,18 +141,16 @@ class LearnedPoints(nn.Module):
         return (InitialQueries(group=group, content=content, boxes=points, position=position),)
 
     def embed_boxes(self, boxes: Tensor) -> None:
-        """Nothing: the positions are a table, and there is no map from a box to one."""
+        """Return None: the positions are a table, and there is no map from a box to one."""
 
 
 class LearnedBoxes(nn.Module):
-    """A table of boxes and a table of contents; positions are left to the decoder.
-
-    DAB-DETR (arXiv 2201.12329, section 4.2), and DN-DETR with its indicator (arXiv 2203.01305, section 4.5).
+    """A table of boxes and a table of contents; the decoder makes the positions (DAB-DETR, DN-DETR).
 
     Args:
         num_queries: Q.
         embed_dim: width C.
-        indicator: the last channel of the content is not learned but 0, where denoising queries have 1.
+        indicator: keep the last channel of the content at 0, where denoising queries have 1.
         content_init: "normal" (N(0, 1), released code of DAB-DETR and DN-DETR) or "zeros" (detrex).
         box_init: "normal" (logits from N(0, 1), released code) or "uniform" (coordinates from U(0, 1), their logits
             clipped to [-3, 3]; detrex).
@@ -75,6 +161,7 @@ class LearnedBoxes(nn.Module):
 
     reference_dim = 4  # boxes
     fixed_positions = False
+    content: nn.Embedding | None
 
     def __init__(
         self,
@@ -92,6 +179,7 @@ class LearnedBoxes(nn.Module):
             raise ValueError(f"box_init must be 'normal' or 'uniform', found {box_init!r}")
         check_num_queries(num_queries)
         self.indicator, self.embed_dim = indicator, embed_dim
+        self.content_init, self.box_init = content_init, box_init
         self.content = nn.Embedding(num_queries, embed_dim - indicator)
         self.anchors = nn.Embedding(num_queries, 4)  # in logit space
         if content_init == "zeros":
@@ -101,6 +189,16 @@ class LearnedBoxes(nn.Module):
                 uniform = torch.rand_like(self.anchors.weight)
                 self.anchors.weight.copy_(inverse_sigmoid(uniform, 1e-3).clamp(-3, 3))
 
+    def another(self) -> "LearnedBoxes":
+        """Make tables like these, with newly drawn values, for another group."""
+        return LearnedBoxes(
+            num_queries=self.num_queries,
+            embed_dim=self.embed_dim,
+            indicator=self.indicator,
+            content_init=self.content_init,
+            box_init=self.box_init,
+        )
+
     @property
     def num_queries(self) -> int:
         """Q."""
@@ -108,6 +206,7 @@ class LearnedBoxes(nn.Module):
 
     def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Repeat the tables for each image, in training and inference alike."""
+        assert self.content is not None
         content = F.pad(self.content.weight, (0, 1)) if self.indicator else self.content.weight
         boxes = full_precision(self.anchors.weight).sigmoid()
         images = memory.tokens.shape[0]  # len() would fix it in an exported model
@@ -120,4 +219,63 @@ class LearnedBoxes(nn.Module):
         )
 
     def embed_boxes(self, boxes: Tensor) -> None:
-        """Nothing: the decoder makes the positions of all boxes."""
+        """Return None: the decoder makes the positions of all boxes."""
+
+
+class LearnedBoxesWithPatterns(LearnedBoxes):
+    """A table of boxes, and a few contents that each of them is combined with.
+
+    Without patterns, contents start at zero (DAB-DETR). DN-DETR's dense model has one for all boxes: in its released
+    code the row "unknown" of the label table, which no noised label uses, so that here it belongs to the queries. With
+    p patterns there are p queries for each box, the boxes of the first pattern first (released code, after Anchor
+    DETR).
+
+    Args:
+        num_queries: number of boxes; there are as many queries for each pattern.
+        num_patterns: p; 0: the contents are zeros, which are not learned.
+        embed_dim: width C.
+        indicator: keep the last channel of the content at 0, where denoising queries have 1.
+
+    Raises:
+        ValueError: for a negative number of patterns, or less than one query.
+    """
+
+    def __init__(
+        self, *, num_queries: int, num_patterns: int = 0, embed_dim: int = 256, indicator: bool = False
+    ) -> None:
+        if num_patterns < 0:
+            raise ValueError(f"num_patterns must not be negative, found {num_patterns}")
+        super().__init__(num_queries=num_queries, embed_dim=embed_dim, indicator=indicator)
+        self.num_patterns = num_patterns
+        self.content = nn.Embedding(num_patterns, embed_dim - indicator) if num_patterns else None
+
+    def another(self) -> "LearnedBoxesWithPatterns":
+        """Make tables like these, with newly drawn values, for another group."""
+        return LearnedBoxesWithPatterns(
+            num_queries=self.anchors.num_embeddings,
+            num_patterns=self.num_patterns,
+            embed_dim=self.embed_dim,
+            indicator=self.indicator,
+        )
+
+    @property
+    def num_queries(self) -> int:
+        """Boxes times patterns."""
+        return self.anchors.num_embeddings * max(1, self.num_patterns)
+
+    def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
+        """Repeat boxes and patterns for each image, in training and inference alike."""
+        boxes = full_precision(self.anchors.weight).sigmoid()
+        if self.content is None:
+            content = self.anchors.weight.new_zeros(1, self.embed_dim)
+        else:
+            content = F.pad(self.content.weight, (0, int(self.indicator)))
+        images, patterns = memory.tokens.shape[0], len(content)
+        content = content.repeat_interleave(len(boxes), dim=0)
+        return (
+            InitialQueries(
+                group=QueryGroup(PRIMARY, 0, self.num_queries),
+                content=content.expand(images, -1, -1),
+                boxes=boxes.repeat(patterns, 1).expand(images, -1, -1),
+            ),
+        )

@@ -7,11 +7,11 @@ the best of them alone would be many copies of a few boxes.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from querydet.modeling.boxes import cxcywh_to_xyxy
-from querydet.modeling.selection.content import BoxEmbedding, LearnedContent, ProjectedFeatures
+from querydet.modeling.selection.content import BoxEmbedding
 from querydet.modeling.selection.proposals import ProposalHead
 from querydet.modeling.selection.topk import TopKSelection
 from querydet.ops.suppression import suppress
@@ -21,11 +21,11 @@ from querydet.structures import Proposals
 class NMSSelection(TopKSelection):
     """The best proposals that are left after suppression in their level, with room for every level.
 
-    Everything but :meth:`select` is that of :class:`TopKSelection`. Where fewer proposals are left than queries are
-    wanted, as on small images, the best-scored ones are taken without suppression.
+    It differs from `TopKSelection` in `select`. Where fewer proposals are left than there are queries, as on small
+    images, the best-scored ones are taken without suppression.
 
     Args:
-        num_queries, proposals, content, box_embedding, objectness, usable_only: see :class:`TopKSelection`.
+        num_queries, proposals, content, box_embedding, objectness, usable_only: see `TopKSelection`.
         iou_threshold: a proposal is dropped when it overlaps a better one of its level by more.
         max_candidates: only that many best proposals of a level take part, or all of a smaller level. The released code
             fills up smaller levels with arbitrary tokens of others instead, and cannot run on fewer tokens than that.
@@ -36,12 +36,14 @@ class NMSSelection(TopKSelection):
         ValueError: for a threshold outside [0, 1], no candidates, or a negative share.
     """
 
+    suppresses = True
+
     def __init__(
         self,
         *,
         num_queries: int,
         proposals: ProposalHead,
-        content: LearnedContent | ProjectedFeatures | None = None,
+        content: nn.Module | None = None,
         box_embedding: BoxEmbedding | None = None,
         objectness: bool = False,
         usable_only: bool = True,
@@ -69,7 +71,7 @@ class NMSSelection(TopKSelection):
         self.level_share = level_share
 
     def select(self, proposals: Proposals, num_queries: int) -> Tensor:
-        """Indices (B, num_queries) of the selected tokens, best first.
+        """Return the indices (B, num_queries) of the selected tokens, best first.
 
         Raises:
             ValueError: when there are fewer tokens than queries.
@@ -96,7 +98,7 @@ def select_by_level(
     max_candidates: int,
     iou_threshold: float,
 ) -> Tensor:
-    """Select tokens by level-wise suppression, see :class:`NMSSelection`.
+    """Select tokens by level-wise suppression, see `NMSSelection`.
 
     Args:
         scores: (B, S); tokens of minus infinity take no place from others.
@@ -119,7 +121,7 @@ def select_by_level(
     level = numbers[:, None].expand(batch, -1, tokens.shape[2]).flatten(1).gather(1, order)
     by_level = (level[:, None] == numbers[:, None]) & left.flatten(1).gather(1, order)[:, None]  # (B, L, L * n)
     places = _share_places(by_level, num_queries, share)
-    # ranked like this the wanted tokens come first, and their number is known without asking the device
+    # ranked like this the marked tokens come first, and their number is known without waiting for the device
     first = places.int().argsort(dim=1, descending=True, stable=True)[:, :num_queries]
     shared = tokens.flatten(1).gather(1, order.gather(1, first))
     missing = scores.new_zeros(batch, num_queries - shared.shape[1], dtype=torch.int64)
@@ -129,7 +131,7 @@ def select_by_level(
 
 
 def _candidates(scores: Tensor, level_sizes: Sequence[int], max_candidates: int) -> tuple[Tensor, Tensor]:
-    """The best tokens of each level, all levels at once.
+    """Find the best tokens of each level, all levels at once.
 
     Args:
         scores: (B, S).
@@ -149,7 +151,7 @@ def _candidates(scores: Tensor, level_sizes: Sequence[int], max_candidates: int)
 
 
 def _share_places(kept: Tensor, num_queries: int, share: int) -> Tensor:
-    """The first candidates of each level up to its share, and the first others, in the order in which they come.
+    """Mark the first candidates of each level up to its share, and then the first others, in their order.
 
     Args:
         kept: (B, L, n) bool, of which level a candidate is left; of none or one.

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from querydet.modeling.boxes import in_full_precision
 from querydet.modeling.geometry import pixel_centres, repeat_levels, valid_sizes
-from querydet.modeling.heads import PredictionHeads, make_box_head, make_class_head
+from querydet.modeling.heads import make_box_head, make_class_head
+from querydet.parts import Heads
 from querydet.structures import Proposals, TokenPyramid
+from querydet.traits import trait
 
 BASE_SIZE = 0.05  # side of the anchors of the finest level, of the image's side (released code)
 MARGIN = 0.01  # anchors with a coordinate nearer than this to 0 or 1 are not used (released code)
 
 
 def make_anchors(features: TokenPyramid) -> tuple[Tensor, Tensor]:
-    """Anchors of all tokens, and which of them are usable.
+    """Make the anchors of all tokens, and find out which are usable.
 
     Returns:
         anchors (B, S, 4), relative to the image without padding, and usable (B, S) bool: not padding, and all four
@@ -35,7 +37,7 @@ def make_anchors(features: TokenPyramid) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class AnchoredTokens:
-    """What every proposal head starts from; heads of several groups share it."""
+    """The input of the proposal heads; those of several groups share it."""
 
     tokens: Tensor  # (B, S, C); zero where not usable
     anchors_unsigmoid: Tensor  # (B, S, 4); +inf where not usable
@@ -45,7 +47,7 @@ class AnchoredTokens:
 
 
 def anchor_tokens(memory: TokenPyramid) -> AnchoredTokens:
-    """Give every encoded token its anchor, and blank those that are of no use.
+    """Give every encoded token its anchor, and blank the tokens whose anchor is not usable.
 
     Blanked before a head projects them: they share one feature that is not zero, as in the released code.
     """
@@ -81,14 +83,17 @@ class ProposalHead(nn.Module):
         nn.init.xavier_uniform_(self.linear.weight)
 
     def reset_projection(self) -> None:
-        """Draw the projection of the tokens anew."""
+        """Draw the projection of the tokens again."""
         self.linear.reset_parameters()
         nn.init.xavier_uniform_(self.linear.weight)
 
-    def start_from(self, heads: PredictionHeads) -> None:
-        """Let the heads start as copies of the decoder's, as in all released code."""
-        self.class_head.load_state_dict(heads.class_heads[-1].state_dict())
-        self.box_head.load_state_dict(heads.box_heads[-1].state_dict())
+    def start_from(self, heads: Heads) -> None:
+        """Let the heads start as copies of the decoder's last ones, as in all released code, where it has such."""
+        first_heads = trait(heads, "first_heads")
+        if first_heads is not None:
+            class_head, box_head = first_heads()
+            self.class_head.load_state_dict(class_head.state_dict())
+            self.box_head.load_state_dict(box_head.state_dict())
 
     def forward(self, candidates: AnchoredTokens) -> Proposals:
         """Predict from anchored tokens; boxes and logits are at least float32."""

@@ -4,12 +4,17 @@ The content of a query comes from its box (Deformable DETR, arXiv 2010.04159, ap
 while only its box comes from the image ("mixed query selection", DINO, arXiv 2203.03605, section 3.4).
 """
 
+import copy
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
-from querydet.modeling.selection.content import BoxEmbedding, LearnedContent, ProjectedFeatures, SelectedFeatures
+from querydet.modeling.selection.content import BoxEmbedding
 from querydet.modeling.selection.proposals import ProposalHead, anchor_tokens
+from querydet.parts import Heads
 from querydet.structures import PRIMARY, InitialQueries, ProposalPredictions, Proposals, QueryGroup, TokenPyramid
+from querydet.traits import trait
 
 
 class TopKSelection(nn.Module):
@@ -18,40 +23,41 @@ class TopKSelection(nn.Module):
     Args:
         num_queries: Q.
         proposals: predicts a class and a box for each token.
-        content: the queries' content, where it is not that of ``box_embedding`` alone; None: it is.
-        box_embedding: fixed positional queries (and content) from the boxes; None: the decoder makes positions itself.
-        objectness: score proposals by the first class logit alone, and supervise all tokens as object or not
-            (Deformable DETR); otherwise score by the best class, and supervise the selected tokens with their classes
-            (DINO). The supervision rule of the encoder must agree: other columns would be selected by, untrained.
-
+        content: makes the content of the queries; None: ``box_embedding`` does.
+        box_embedding: makes fixed positional queries and content from the boxes; None: the decoder makes positions.
+        objectness: score proposals by the first class logit, and supervise all tokens as object or not (Deformable
+            DETR); otherwise score by the best class, and supervise the selected tokens with their classes (DINO). The
+            encoder's supervision rule must agree, or queries are selected by untrained columns.
         usable_only: never prefer a token that is padding, or whose anchor leaves the image, to one that is neither.
             Such tokens all have one score; the released codes rank them by it, so that in a padded batch they may take
             queries from the image. An image with fewer usable tokens than queries gets the rest in any case, as boxes
             (1, 1, 1, 1).
 
     Raises:
-        ValueError: when nothing gives the queries their content, or the rows of ``content`` are not ``num_queries``.
+        ValueError: when nothing makes the content of the queries, or ``content`` has another number of rows.
     """
 
     reference_dim = 4  # boxes
+    has_encoder_predictions = True
 
     def __init__(
         self,
         *,
         num_queries: int,
         proposals: ProposalHead,
-        content: LearnedContent | ProjectedFeatures | SelectedFeatures | None = None,
+        content: nn.Module | None = None,
         box_embedding: BoxEmbedding | None = None,
         objectness: bool = False,
         usable_only: bool = True,
     ) -> None:
         super().__init__()
-        if box_embedding is None and not isinstance(content, LearnedContent | SelectedFeatures):
+        if box_embedding is None and (content is None or trait(content, "needs_box_content")):
             raise ValueError(
                 f"{type(self).__name__} needs a learned content, or a box_embedding to make content from boxes"
             )
-        if isinstance(content, LearnedContent) and content.num_embeddings != num_queries:
-            raise ValueError(f"content has {content.num_embeddings} rows for num_queries={num_queries}")
+        rows = trait(content, "num_rows")
+        if rows not in (None, num_queries):
+            raise ValueError(f"content has {rows} rows for num_queries={num_queries}")
         self.num_queries = num_queries
         self.proposals = proposals
         self.content = content
@@ -61,8 +67,34 @@ class TopKSelection(nn.Module):
 
     @property
     def fixed_positions(self) -> bool:
-        """Whether the queries bring their positional part."""
+        """True where the queries bring their positional part."""
         return self.box_embedding is not None
+
+    @property
+    def embed_dim(self) -> int:
+        """C."""
+        return self.proposals.embed_dim
+
+    @property
+    def num_classes(self) -> int:
+        """K of the proposals."""
+        return self.proposals.class_head.out_features
+
+    @property
+    def class_agnostic(self) -> bool:
+        """True where the proposals tell objects from background only."""
+        return self.objectness
+
+    @property
+    def learned_content(self) -> bool:
+        """True for mixed query selection."""
+        return trait(self.content, "num_rows") is not None
+
+    def start_from(self, heads: Heads) -> None:
+        """Let the proposal heads of all groups start as copies of the decoder's heads."""
+        for module in self.modules():
+            if isinstance(module, ProposalHead):
+                module.start_from(heads)
 
     def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Select the queries of each image, best first; in training and inference alike.
@@ -70,13 +102,38 @@ class TopKSelection(nn.Module):
         Raises:
             ValueError: when the images have fewer tokens than there are queries.
         """
-        proposals = self.proposals(anchor_tokens(memory))
+        return (self._select_group(self.propose(memory), self.content),)
+
+    def propose(self, memory: TokenPyramid) -> Proposals:
+        """Predict a class and a box for each token."""
+        return self.proposals(anchor_tokens(memory))
+
+    def group_weights(self, count: int) -> dict[str, nn.Module]:
+        """Make proposal heads and contents for further groups; see `querydet.parts.SharedGroups`."""
+        heads = nn.ModuleList(copy_head(self.proposals) for _ in range(count))
+        return {"extra_proposals": heads, "extra_contents": copy_contents(self.content, count)}
+
+    def select_groups(self, memory: TokenPyramid, weights: Mapping[str, nn.Module]) -> tuple[InitialQueries, ...]:
+        """Select the best proposals of each group's own head; the anchors of the tokens are computed once.
+
+        Raises:
+            ValueError: when the images have fewer tokens than a group has queries.
+        """
+        candidates = anchor_tokens(memory)
+        heads = [self.proposals, *weights["extra_proposals"].children()]
+        further: list[nn.Module | None] = list(weights["extra_contents"].children())
+        contents = [self.content, *(further or [None] * (len(heads) - 1))]
+        return tuple(
+            self._select_group(head(candidates), content) for head, content in zip(heads, contents, strict=True)
+        )
+
+    def _select_group(self, proposals: Proposals, content: nn.Module | None) -> InitialQueries:
         index = self.select(proposals, self.num_queries)
         group = QueryGroup(PRIMARY, 0, self.num_queries)
-        return (self.make_queries(proposals, index, self.content, group, self.supervised(proposals, index)),)
+        return self.make_queries(proposals, index, content, group, self.supervised(proposals, index))
 
     def select(self, proposals: Proposals, num_queries: int) -> Tensor:
-        """Indices (B, num_queries) of the best tokens, best first.
+        """Return the indices (B, num_queries) of the best tokens, best first.
 
         Raises:
             ValueError: when there are fewer tokens than queries.
@@ -85,7 +142,7 @@ class TopKSelection(nn.Module):
         return self.scores(proposals).topk(num_queries, dim=1).indices
 
     def scores(self, proposals: Proposals) -> Tensor:
-        """What tokens are selected by, (B, S)."""
+        """Return the scores (B, S) that tokens are selected by."""
         scores = proposals.logits[..., 0] if self.objectness else proposals.logits.max(-1).values
         return scores.masked_fill(~proposals.usable, -torch.inf) if self.usable_only else scores
 
@@ -95,7 +152,7 @@ class TopKSelection(nn.Module):
         if tokens < num_queries:
             raise ValueError(
                 f"the images give {tokens} tokens, fewer than the {num_queries} queries to select: use larger "
-                "images, more levels, or fewer queries (model.selection.num_queries)"
+                "images, more levels, or fewer queries (num_queries of model.selection)"
             )
 
     def make_queries(
@@ -106,14 +163,14 @@ class TopKSelection(nn.Module):
         group: QueryGroup,
         predictions: ProposalPredictions | None,
     ) -> InitialQueries:
-        """The queries of one group.
+        """Make the queries of one group.
 
         Args:
             proposals: of all tokens.
             index: (B, Q), the selected tokens, best first.
-            content: gives the queries their content; None: ``box_embedding`` does.
-            group: what the queries are to be called.
-            predictions: what of the first stage is supervised with this group.
+            content: makes the content of the queries; None: ``box_embedding`` does.
+            group: the group that the queries form.
+            predictions: encoder predictions that are supervised with this group.
         """
         boxes = gather_tokens(proposals.boxes_unsigmoid, index).detach().sigmoid()
         position, box_content = (None, None) if self.box_embedding is None else self.box_embedding(boxes)
@@ -124,17 +181,38 @@ class TopKSelection(nn.Module):
         )
 
     def supervised(self, proposals: Proposals, index: Tensor) -> ProposalPredictions:
-        """The predictions of the first stage that are trained: all tokens as object or not, or the selected ones."""
+        """Return the proposals that are trained: those of all tokens as object or not, or the selected ones."""
         logits, boxes, anchors = proposals.logits, proposals.boxes_unsigmoid, proposals.anchors
         if not self.objectness:
             logits, boxes, anchors = (gather_tokens(values, index) for values in (logits, boxes, anchors))
         return ProposalPredictions(logits=logits, boxes=boxes.sigmoid(), anchors=anchors)
 
     def embed_boxes(self, boxes: Tensor) -> Tensor | None:
-        """Fixed positional queries (B, Q, C) of other boxes (B, Q, 4); None where the decoder makes them."""
+        """Return fixed positional queries (B, n, C) of other boxes (B, n, 4); None where the decoder makes them."""
         return None if self.box_embedding is None else self.box_embedding(boxes)[0]
 
 
 def gather_tokens(values: Tensor, index: Tensor) -> Tensor:
-    """The rows (B, Q, n) of values (B, S, n) that index (B, Q) names."""
+    """Return the rows (B, Q, n) of values (B, S, n) at an index (B, Q)."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def copy_head(head: ProposalHead) -> ProposalHead:
+    """Copy a proposal head for another group: class and box heads start equal, the projection is drawn again.
+
+    Heads that were equal throughout would stay so: they learn from the encoder's loss, which would be the same for all,
+    and all groups would select the same tokens for ever.
+    """
+    copied = copy.deepcopy(head)
+    copied.reset_projection()
+    return copied
+
+
+def copy_contents(content: nn.Module | None, count: int) -> nn.ModuleList:
+    """Copy a content for further groups: a learned table is drawn again, other weights start equal."""
+    copies = nn.ModuleList() if content is None else nn.ModuleList(copy.deepcopy(content) for _ in range(count))
+    for copied in copies:
+        reset = getattr(copied, "reset_parameters", None)
+        if reset is not None:
+            reset()
+    return copies

@@ -24,11 +24,11 @@ def make(**arguments: object) -> ContrastiveDenoising:
 )
 def test_number_of_groups(num_queries: int, wanted: dict[int, int]) -> None:
     denoising = make(num_queries=num_queries)
-    assert {objects: denoising.num_groups(objects) for objects in wanted} == wanted
+    assert {objects: denoising.groups_for(objects) for objects in wanted} == wanted
 
 
 def test_number_of_groups_may_always_depend_on_the_crowd() -> None:
-    assert make(num_queries=49, min_dynamic=0).num_groups(7) == 7
+    assert make(num_queries=49, min_dynamic=0).groups_for(7) == 7
 
 
 def test_slots_and_known_pairs_by_hand() -> None:

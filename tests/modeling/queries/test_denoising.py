@@ -163,9 +163,9 @@ def test_the_stated_ratio_of_labels_is_replaced() -> None:
 
 
 def test_number_of_groups() -> None:
-    assert [make(num_groups=10).num_groups(objects) for objects in (0, 1, 80)] == [10, 10, 10]
+    assert [make(num_groups=10).groups_for(objects) for objects in (0, 1, 80)] == [10, 10, 10]
     dynamic = make(num_groups=None, num_queries=100)
-    assert [dynamic.num_groups(objects) for objects in (0, 1, 3, 30, 101)] == [100, 100, 33, 3, 1]
+    assert [dynamic.groups_for(objects) for objects in (0, 1, 3, 30, 101)] == [100, 100, 33, 3, 1]
     (extra,) = dynamic(make_targets([7, 3]))
     assert (len(extra.group), extra.group.loss_divisor) == (98, 14)
 

@@ -207,7 +207,7 @@ def test_denoising_may_live_in_the_primary_group_alone() -> None:
     hosts = {
         each.group.visible_groups: each.group.loss_divisor for each in predictions if each.group.role is Role.DENOISING
     }
-    assert hosts == {("primary",): detector.denoising.num_groups(3)}
+    assert hosts == {("primary",): detector.denoising.groups_for(3)}
     assert sum(losses_of(detector, make_inputs(SIZES, [2, 0])).values()).isfinite()
 
 

@@ -1,0 +1,65 @@
+"""The attentions of decoder layers: among queries, and from queries to tokens.
+
+Every class is the layer that its name says, with one more method, ``attend``, through which a
+`querydet.modeling.decoder.layer.DecoderLayer` calls it. Shapes: B images, Q queries, L levels, C width.
+"""
+
+from torch import Tensor
+
+from querydet.modeling.decoder.group_attention import AttentionPlan
+from querydet.modeling.layers import MultiHeadAttention, MultiScaleDeformableAttention
+from querydet.modeling.layers.conditional_attention import ConditionalCrossAttention, ConditionalSelfAttention
+from querydet.structures import TokenPyramid
+
+
+class SelfAttention(MultiHeadAttention):
+    """Attention among queries that adds positions to contents (DETR, and all deformable decoders)."""
+
+    def attend(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
+        """Return the update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C)."""
+        return plan.apply(self._attend, content + position, content)
+
+    def _attend(self, query: Tensor, value: Tensor, blocked: Tensor | None) -> Tensor:
+        return self(query, query, value, attn_mask=blocked, need_weights=False)[0]
+
+
+class CrossAttention(MultiHeadAttention):
+    """Attention of queries to all tokens of one map that adds positions on both sides (DETR)."""
+
+    def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
+        """Return the update (B, Q, C); it does not depend on the reference."""
+        query, key = content + position, memory.tokens + memory.position
+        return self(query, key, memory.tokens, key_padding_mask=memory.padding, need_weights=False)[0]
+
+
+class DeformableCrossAttention(MultiScaleDeformableAttention):
+    """Attention of queries to a few points of every level (Deformable DETR)."""
+
+    def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
+        """Return the update (B, Q, C).
+
+        Args:
+            content: (B, Q, C).
+            position: (B, Q, C).
+            reference: (B, Q, L, 4) boxes or (B, Q, L, 2) points, relative to each padded level.
+            memory: encoded image features.
+        """
+        assert reference is not None
+        return self(content + position, reference, memory.tokens, memory.shapes, memory.padding)
+
+
+class ConditionalQueryAttention(ConditionalSelfAttention):
+    """Attention among queries whose contents and positions have projections of their own (Conditional DETR)."""
+
+    def attend(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
+        """Return the update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C)."""
+        return plan.apply(self, position, content)
+
+
+class ConditionalTokenAttention(ConditionalCrossAttention):
+    """Attention of queries to all tokens of one map that compares contents and positions side by side."""
+
+    def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
+        """Return the update (B, Q, C); the reference (B, Q, C) is the embedded point or centre of each query."""
+        assert reference is not None
+        return self(content, position, reference, memory)

@@ -1,0 +1,59 @@
+"""Selections that extend another selection by composition."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from querydet.parts import Selection
+
+
+class SelectionWrapper(nn.Module):
+    """A selection around another one, whose weights keep their names.
+
+    Both share one registry of children, parameters and buffers. A checkpoint of the wrapped selection so fits the
+    wrapper, and inference, which needs no extra groups, can do without the wrapper. Everything that the wrapper does
+    not define, such as traits, is that of the wrapped selection.
+
+    Args:
+        selection: the wrapped one, of the primary group.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__()
+        self.__dict__["selection"] = selection  # not as a child, whose weights would have longer names
+        for registry in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
+            self.__dict__[registry] = vars(selection).get(registry, self.__dict__[registry])
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if "selection" not in vars(self):  # while it is being copied or unpickled
+                raise
+            return getattr(self.selection, name)
+
+    @property
+    def num_queries(self) -> int:
+        """Q, of the primary group."""
+        return self.selection.num_queries
+
+    @property
+    def reference_dim(self) -> int:
+        """4 for boxes, 2 for points."""
+        return self.selection.reference_dim
+
+    @property
+    def fixed_positions(self) -> bool:
+        """True where the queries bring their positional part."""
+        return self.selection.fixed_positions
+
+    def embed_boxes(self, boxes: Tensor) -> Tensor | None:
+        """Return fixed positional queries (B, n, C) of other boxes (B, n, 4), or None."""
+        return self.selection.embed_boxes(boxes)
+
+    def train(self, mode: bool = True) -> "SelectionWrapper":
+        """Set the mode of the wrapped selection too."""
+        if isinstance(self.selection, nn.Module):
+            self.selection.training = mode
+        super().train(mode)
+        return self

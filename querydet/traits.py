@@ -1,0 +1,75 @@
+"""Traits: optional attributes by which the parts of a detector tell others about themselves.
+
+Each is declared here once, with the value that counts where a part does not have it. Which slot reads which trait
+stands beside the Protocols of `querydet.parts`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """An optional attribute of a part: its value where a part does not have it, and its meaning."""
+
+    default: Any
+    meaning: str
+
+
+TRAITS: Mapping[str, Trait] = {
+    # of every part with weights
+    "embed_dim": Trait(None, "C, the width of its input; None: any"),
+    "training_only": Trait((), "names of children that inference never calls; their weights are left out of exports"),
+    "indicator": Trait(False, "the last channel of the content tells denoising from matching queries"),
+    "num_groups": Trait(1, "G, the number of matching groups that it makes queries for in training"),
+    # of encoder and decoder
+    "num_levels": Trait(None, "L, the number of levels that it attends to; None: any"),
+    "attention_rows": Trait(
+        None,
+        "function (tokens, queries) -> rows of attention maps over all tokens that a training step keeps for an image, "
+        "of all heads and layers; None: its attention keeps no maps over all tokens",
+    ),
+    # of the selection
+    "num_classes": Trait(None, "K of its encoder predictions, or of the labels that it reads; None: no such number"),
+    "has_encoder_predictions": Trait(False, "its queries bring predictions of the encoder, which a rule supervises"),
+    "class_agnostic": Trait(False, "its encoder predictions tell objects from background by the first class"),
+    "target_repeats": Trait(1, "R, the most repeats of each object that it offers to a group of queries"),
+    "learned_content": Trait(False, "the content of its queries is a learned table (mixed query selection)"),
+    "num_rows": Trait(None, "of a content: the number of queries that its table is for; None: it has none"),
+    "needs_box_content": Trait(True, "of a content: it is added to the content that a box embedding makes"),
+    "start_from": Trait(None, "function (heads), called once when the detector is built, to start as the heads do"),
+    # of the denoising
+    "contrastive": Trait(False, "makes negative queries too, which have to be rejected"),
+    # of the decoder
+    "embeds_boxes": Trait(False, "makes positional queries from the current boxes before every layer"),
+    "has_one_to_many": Trait(False, "returns the input of a one-to-many branch in training"),
+    "look_forward_twice": Trait(False, "the loss of a layer also trains the box refinement of the layer before it"),
+    # of the heads
+    "separate_one_to_many": Trait((), "kinds of heads that the one-to-many branch has of its own"),
+    "first_heads": Trait(None, "function () -> class and box head whose initial weights proposal heads start from"),
+    # of everything that reads or writes class logits
+    "score_function": Trait(
+        None, 'how class logits become scores, "sigmoid" or "softmax"; None: does not depend on it'
+    ),
+    # of an assigner
+    "one_to_one": Trait(None, "gives each object at most one query (True), or several (False); None: unknown"),
+    "repeats_targets": Trait(False, "honours the group's ``target_repeats``"),
+    "compares_start_boxes": Trait(False, "compares the boxes that queries start from, so that they must be boxes"),
+    "needs_one_to_one_branch": Trait(False, "reads the one-to-one predictions of the same queries"),
+    # of a loss term
+    "normalizer": Trait(None, "divides this term in place of the rule's normalizer"),
+    # of the criterion
+    "rules": Trait({}, "supervision rules by name; checks compare them with the parts"),
+    # of selection and postprocess
+    "suppresses": Trait(False, "drops boxes that overlap a better one"),
+}
+
+
+def trait(part: object, name: str) -> Any:
+    """Return a trait of a part, or the trait's default where the part does not declare it.
+
+    Raises:
+        KeyError: no trait has this name.
+    """
+    return getattr(part, name, TRAITS[name].default)
