@@ -1,4 +1,4 @@
-"""What a detector needs of memory: the most of it, and the activations that a training step keeps."""
+"""Memory use of a detector: its peak, and the activations that a training step saves for the backward pass."""
 
 import contextlib
 import copy
@@ -22,7 +22,7 @@ _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Lets :func:`peak_memory` start from now; on a CPU where the system allows it (Linux)."""
+    """Reset the peak that `peak_memory` reports; on a CPU only where the system allows it (Linux)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -31,9 +31,9 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes since :func:`reset_peak_memory`: allocated by torch on a GPU, else resident memory of the process.
+    """Return the peak memory in bytes since `reset_peak_memory`: allocated on a GPU, else resident in the process.
 
-    The weights are in both; resident memory also has the libraries, several hundred MB.
+    Both include the weights; resident memory also includes the loaded libraries, several hundred MB.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -46,57 +46,58 @@ def peak_memory(device: torch.device) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Tensors that the backward pass needs."""
+    """Tensors that autograd saves for the backward pass."""
 
     bytes_by_part: dict[str, int]
-    tensors: int  # different ones
+    tensors: int  # number of distinct storages
 
     @property
     def bytes(self) -> int:
-        """All of them."""
+        """Sum the bytes over all parts."""
         return sum(self.bytes_by_part.values())
 
 
 class KeptActivations:
-    """Counts what autograd keeps for the backward pass: each piece of memory once, without parameters and buffers.
+    """Measures the activations that autograd saves for the backward pass.
 
-    What activation checkpointing computes again is not kept, and not counted.
+    Each storage is counted once; parameters and buffers are left out. Activations that activation checkpointing
+    recomputes are not saved, and not counted.
 
     Args:
-        model: whose parameters and buffers do not count.
+        model: its parameters and buffers are left out.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._own = {_place(each) for each in (*model.parameters(), *model.buffers())}
-        self._found: dict[Any, tuple[str, int]] = {}
-        self._alive: list[Tensor] = []  # or another tensor might take the place of one that is gone
+        self._own = {_place(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        self._saved: dict[Any, tuple[str, int]] = {}
+        self._alive: list[Tensor] = []  # keeps a freed storage's address from being reused
         self._parts = [""]
 
     def enter(self, part: str) -> None:
-        """What is kept from now on is this part's."""
+        """Attribute what is saved from now on to this part."""
         self._parts.append(part)
 
     def leave(self, part: str) -> None:
-        """The part that began last ends."""
+        """End the part that was entered last."""
         assert self._parts[-1] == part
         self._parts.pop()
 
     def count(self, forward: Callable[[], Any]) -> Kept:
-        """Runs a forward pass and counts; its result is dropped."""
+        """Run a forward pass and count what it saves; its result is dropped."""
         with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
             result = forward()
         del result
         by_part: dict[str, int] = {}
-        for part, size in self._found.values():
+        for part, size in self._saved.values():
             by_part[part] = by_part.get(part, 0) + size
-        kept = Kept(by_part, len(self._found))
-        self._found, self._alive = {}, []
+        kept = Kept(by_part, len(self._saved))
+        self._saved, self._alive = {}, []
         return kept
 
     def _keep(self, tensor: Tensor) -> Tensor:
         place = _place(tensor)
-        if place not in self._own and place not in self._found:
-            self._found[place] = (self._parts[-1], tensor.untyped_storage().nbytes())
+        if place not in self._own and place not in self._saved:
+            self._saved[place] = (self._parts[-1], tensor.untyped_storage().nbytes())
             self._alive.append(tensor.detach())
         return tensor
 
@@ -106,13 +107,14 @@ def _place(tensor: Tensor) -> Any:
 
 
 def count_activations(model: QueryDetector, height: int, width: int) -> dict[str, int]:
-    """Elements that convolutions, linear layers and matrix products put out for one image, by part.
+    """Count the output elements of convolutions, linear layers and matrix products for one image, by part.
 
-    As fvcore counts activations, in inference; from shapes alone, on a copy without contents.
+    This is fvcore's count of activations, in inference. It needs shapes only: a copy on the meta device is run.
 
     Args:
         model: a detector, on any device.
-        height, width: of the image, in pixels.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
 
     Raises:
         ValueError: height or width is not positive, or the image has fewer tokens than the model selects queries.
@@ -124,13 +126,13 @@ def count_activations(model: QueryDetector, height: int, width: int) -> dict[str
     with torch.device("meta"), torch.no_grad(), watch_parts(shadow, counter.enter, counter.leave), counter:
         padding = torch.empty(1, height, width, dtype=torch.bool)
         shadow.predict(shadow.backbone(torch.empty(1, 3, height, width)), padding)
-    return counter.found
+    return counter.elements
 
 
 class _OutputCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
-        self.found: dict[str, int] = {}
+        self.elements: dict[str, int] = {}
         self._parts = [""]
 
     def enter(self, part: str) -> None:
@@ -142,5 +144,5 @@ class _OutputCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         if func.overloadpacket in _COUNTED:
-            self.found[self._parts[-1]] = self.found.get(self._parts[-1], 0) + output.numel()
+            self.elements[self._parts[-1]] = self.elements.get(self._parts[-1], 0) + output.numel()
         return output

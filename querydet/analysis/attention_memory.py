@@ -1,10 +1,9 @@
-"""How much memory standard attention takes: every token attends to every other one, so that it grows with the image's
-area squared.
+"""Memory of standard attention, whose maps grow with the square of the image's area.
 
-Only the maps of attention weights are estimated, (B, M, rows, S) numbers for each layer: rows are tokens in the encoder
-and queries in the decoder. A training step keeps them for the backward pass where PyTorch computes
-``scaled_dot_product_attention`` by its plain formula (with dropout on the CPU, or when no other kernel takes the
-mask); its fused kernels keep none of them. With activation checkpointing only one layer's are there at a time.
+Only the maps of attention weights are estimated, (B, M, rows, S) numbers for each layer: rows are tokens in the
+encoder and queries in the decoder. A training step keeps them for the backward pass where PyTorch computes
+`scaled_dot_product_attention` by its plain formula (with dropout on the CPU, or when no other kernel takes the
+mask); its fused kernels keep none of them. With activation checkpointing only the maps of one layer exist at a time.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import nn
 from querydet.modeling.detector import QueryDetector
 from querydet.traits import trait
 
-BYTES = 4  # of a number in float32
+BYTES = 4  # per float32 number
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +23,29 @@ class AttentionMemory:
     tokens: int  # S, of the largest image
     queries: int  # of all groups, without denoising ones, whose number depends on the objects
     encoder: int
-    decoder: int  # the cross-attention alone: maps among queries do not grow with the image
+    decoder: int  # cross-attention only: self-attention maps do not grow with the image
 
     @property
     def total(self) -> int:
-        """Of encoder and decoder."""
+        """Sum encoder and decoder."""
         return self.encoder + self.decoder
 
 
 def is_dense(model: nn.Module) -> bool:
-    """Return whether a model is a detector that keeps attention maps over all tokens (trait ``attention_rows``)."""
+    """Return whether a model is a detector that keeps attention maps over all tokens (trait `attention_rows`)."""
     if not isinstance(model, QueryDetector):
         return False
     return any(trait(part, "attention_rows") is not None for part in (model.encoder, model.decoder))
 
 
 def attention_memory(model: QueryDetector, height: int, width: int, batch_size: int) -> AttentionMemory:
-    """Estimate the attention maps of a training step.
+    """Estimate the bytes of the attention maps of a training step.
 
     Args:
-        model: a detector; parts that attend to a few points count nothing.
-        height, width: of the padded batch, in pixels.
-        batch_size: images of it, in one process.
+        model: a detector; deformable attention counts as zero.
+        height: of the padded batch, in pixels.
+        width: of the padded batch, in pixels.
+        batch_size: images per process.
 
     Raises:
         ValueError: a size or the batch is not positive.
@@ -66,7 +66,7 @@ def attention_memory(model: QueryDetector, height: int, width: int, batch_size: 
 
 
 def describe_memory(found: AttentionMemory, height: int, width: int, batch_size: int) -> str:
-    """The estimate in words."""
+    """Describe the estimate in one sentence for a log."""
     mib = 2**20
     return (
         f"Dense attention: images of up to {height}x{width} pixels have {found.tokens} tokens; the attention maps of a "

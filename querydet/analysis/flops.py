@@ -1,17 +1,17 @@
-"""What a detector costs on paper: its parameters, and the arithmetic of one image.
+"""Parameters of a detector, and floating-point operations of one image.
 
 Nothing is computed: models are copied to the meta device, where tensors have shapes and no contents, so that Swin-L is
-counted in seconds on a laptop. Two ways of counting are offered, because published numbers use both:
+counted in seconds on a laptop. Two conventions are offered, because published numbers use both:
 
-* ``FlopCounterMode`` of PyTorch: 2 per multiply-add of convolutions, linear layers and matrix products, nothing else.
+* `FlopCounterMode` of PyTorch: 2 per multiply-add of convolutions, linear layers and matrix products, nothing else.
 * The benchmark of DINO's released code (after that of DETR): 1 per multiply-add of the same, and some element-wise
-  work, see :data:`ELEMENTWISE_RULES`.
+  work, see `ELEMENTWISE_RULES`.
 
-Neither knows the sampling core of deformable attention. Here it has a formula of its own (:func:`sampling_flops`),
-registered with PyTorch as soon as this module is imported, and is always reported apart.
+Neither includes the sampling of deformable attention. It has a formula here (`sampling_flops`), registered with PyTorch
+when this module is imported, and is always reported separately.
 
-What is counted is inference, which reads out the last decoder layer alone. The released code also predicts from the
-layers before it, whose results it needs only in training: 0.1 to 0.4 % more.
+The count is for inference, which applies the heads to the last decoder layer only. The released code also applies them
+to the earlier layers, whose predictions only training needs: 0.1 to 0.4 % more.
 """
 
 import copy
@@ -33,7 +33,7 @@ from querydet.ops.native import separate_operators
 
 OPERATOR = f"querydet.{SAMPLING.name}"  # as PyTorch prints it
 
-# Of one sample of one channel: the interpolation of four pixels, and the attention weight.
+# For one sample of one channel: the interpolation of four pixels, and the attention weight.
 _MULTIPLY_ADDS_PER_SAMPLE = 4 + 1
 
 _aten = torch.ops.aten
@@ -72,15 +72,15 @@ def sampling_flops(
     attention_weights: Sequence[int],
     **_: Any,
 ) -> int:
-    """Arithmetic of the deformable attention operator, 2 per multiply-add.
+    """Count the floating-point operations of the deformable attention operator, 2 per multiply-add.
 
-    For each sampled point and channel 4 multiply-adds of bilinear interpolation and 1 of the attention weight. The
-    coordinates, one calculation for all channels of a head, are not counted, nor are the projections around the
+    Each sampled point and channel costs 4 multiply-adds of bilinear interpolation and 1 of the attention weight. The
+    coordinates, computed once for all channels of a head, are not counted, nor are the projections around the
     operator, which are linear layers.
 
     Args:
         value: the shape (B, S, M, D).
-        spatial_shapes: sizes of the levels; they do not matter.
+        spatial_shapes: sizes of the levels; unused.
         sampling_locations: the shape (B, Q, M, L, P, 2).
         attention_weights: the shape (B, Q, M, L, P).
     """
@@ -89,7 +89,7 @@ def sampling_flops(
 
 @dataclass(frozen=True, slots=True)
 class ParameterCount:
-    """Numbers of parameters; one that is shared counts once, where it appears first."""
+    """Numbers of parameters; a shared parameter counts once, in the part where it appears first."""
 
     total: int
     trainable: int
@@ -97,41 +97,41 @@ class ParameterCount:
 
     @property
     def frozen(self) -> int:
-        """Parameters that training leaves alone, such as those of a backbone's first stages."""
+        """Return the number of parameters that training leaves unchanged, such as the first stages of a backbone."""
         return self.total - self.trainable
 
 
 @dataclass(frozen=True, slots=True)
 class FlopCount:
-    """Arithmetic of one forward pass; what an operator or a module is not listed with is zero."""
+    """Floating-point operations of one forward pass; an operator or module that is not listed has none."""
 
     by_op: dict[str, int]  # 2 per multiply-add, with the sampling operator under OPERATOR
-    by_module: dict[str, dict[str, int]]  # the same for each module's forward, by its dotted name
+    by_module: dict[str, dict[str, int]]  # the same for the forward pass of each module, by its dotted name
     elementwise: dict[str, int]  # by ELEMENTWISE_RULES, 1 per operation
 
     @property
     def total(self) -> int:
-        """2 per multiply-add, sampling operator included."""
+        """Sum all operators, the sampling operator included, with 2 per multiply-add."""
         return sum(self.by_op.values())
 
     @property
     def operator(self) -> int:
-        """The sampling operator alone, 2 per multiply-add."""
+        """Return the count of the sampling operator, with 2 per multiply-add."""
         return self.by_op.get(OPERATOR, 0)
 
     @property
     def without_operator(self) -> int:
-        """What PyTorch's FlopCounterMode gives by itself: 2 per multiply-add."""
+        """Return the count of PyTorch's `FlopCounterMode` without our formula: 2 per multiply-add."""
         return self.total - self.operator
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds without the sampling operator."""
+        """Return the multiply-adds without the sampling operator."""
         return self.without_operator // 2
 
     @property
     def dino_benchmark(self) -> int:
-        """As DINO's benchmark counts: multiply-adds and element-wise work, without the sampling operator."""
+        """Return the count of DINO's benchmark: multiply-adds and element-wise work, without the sampling operator."""
         return self.multiply_adds + sum(self.elementwise.values())
 
 
@@ -153,14 +153,15 @@ def count_parameters(model: nn.Module) -> ParameterCount:
 
 
 def count_flops(model: QueryDetector, height: int, width: int) -> FlopCount:
-    """Count the arithmetic of inference on one image, from its pixels to logits and boxes.
+    """Count the floating-point operations of inference on one image, from its pixels to logits and boxes.
 
-    The model is left as it is and may be on any device. Normalising the image and picking the best detections are not
+    The model is not changed and may be on any device. Normalising the image and selecting the best detections are not
     counted.
 
     Args:
         model: a detector.
-        height, width: of the image, in pixels.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
 
     Raises:
         ValueError: height or width is not positive, or the image has fewer tokens than the model selects queries.
@@ -176,18 +177,18 @@ def count_flops(model: QueryDetector, height: int, width: int) -> FlopCount:
 
 
 def count_module_flops(module: nn.Module, *inputs: Tensor) -> FlopCount:
-    """Count the arithmetic of a module's forward pass in evaluation mode.
+    """Count the floating-point operations of a module's forward pass in evaluation mode.
 
     Args:
-        module: anything that runs on the meta device, that is, does not look at the contents of tensors. It is left as
-            it is: a copy is counted.
+        module: any module that runs on the meta device, that is, never reads the contents of tensors. It is not
+            changed: a copy is counted.
         inputs: tensors of the right shapes and dtypes, on any device.
     """
     module = copy.deepcopy(module).to("meta").eval()
     module.requires_grad_(False)  # FlopCounterMode follows gradients of module inputs, and fails under no_grad
     rules: dict[Any, Callable[..., int]] = {packet: _per_element(cost) for packet, cost in ELEMENTWISE_RULES.items()}
     counter = FlopCounterMode(display=False, custom_mapping=rules)
-    # The arithmetic around the operator is counted as what it is, element-wise work.
+    # Locations and weights are then computed by operators of PyTorch, which count as element-wise work.
     with torch.device("meta"), torch.no_grad(), separate_operators(), counter:
         module(*(tensor.to("meta") for tensor in inputs))
     counts = counter.get_flop_counts()
@@ -205,24 +206,24 @@ def count_module_flops(module: nn.Module, *inputs: Tensor) -> FlopCount:
 
 
 def build_on_meta(model_config: DictConfig) -> nn.Module:
-    """Build a model without memory for its weights, to be counted and not to be run.
+    """Build a model without memory for its weights, for counting only.
 
     Args:
-        model_config: the ``model`` of a config. It is left as it is.
+        model_config: the `model` node of a config; it is not changed.
 
     Raises:
-        RuntimeError: a part looks at the contents of its tensors while it is built.
+        RuntimeError: a part reads the contents of a tensor while it is built.
     """
     config = copy.deepcopy(model_config)
     if config.get("backbone") is not None and "drop_path_rate" in config.backbone:
-        # It has no parameters and no part in inference, but Detectron2's Swin needs timm for it.
+        # Stochastic depth has no parameters and is off in inference, but Detectron2's Swin needs timm for it.
         config.backbone.drop_path_rate = 0.0
     with torch.device("meta"), _RealRanges():
         return instantiate(config)
 
 
 class _RealRanges(TorchFunctionMode):
-    """Keeps ``torch.linspace`` off the meta device: Detectron2's Swin reads numbers from one while it is built."""
+    """Keeps `torch.linspace` off the meta device: Detectron2's Swin reads its values while it is built."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -232,7 +233,7 @@ class _RealRanges(TorchFunctionMode):
 
 
 class _Inference(nn.Module):
-    """A detector between its pre- and postprocessing; a module, so that the counter sees the names of its parts."""
+    """A detector between pre- and postprocessing; a module, so that the counter sees the names of its parts."""
 
     def __init__(self, detector: QueryDetector) -> None:
         super().__init__()
@@ -244,7 +245,7 @@ class _Inference(nn.Module):
 
 
 def _per_element(cost: int) -> Callable[..., int]:
-    """A flop formula: ``cost`` for each element of the (first) result."""
+    """Make a formula that counts `cost` for each element of the (first) result."""
 
     def formula(*_: Any, out_shape: Any, **__: Any) -> int:
         return cost * math.prod(out_shape if isinstance(out_shape, torch.Size) else out_shape[0])

@@ -1,4 +1,4 @@
-"""Running a config's model on noise to see what it takes: times by part, memory, and what a training step keeps."""
+"""Cost of running a config's model on noise: time by part, memory, and the activations that a training step saves."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,25 +18,26 @@ from querydet.modeling.detector import QueryDetector
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What running a model took; None is what was not asked for."""
+    """Measurements of one model; None for what was not measured."""
 
     device: str
     inference: Timing | None
     training: Timing | None
-    kept: Kept | None  # of a training step
+    kept: Kept | None  # activations saved by a training step
 
 
 def noise_inputs(
     batch_size: int, height: int, width: int, num_classes: int, objects: int = 10, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Inputs of a detector whose pixels are noise, with objects anywhere.
+    """Make inputs of a detector: noise images with random objects.
 
     Args:
-        batch_size: how many images.
-        height, width: of each, in pixels.
-        num_classes: labels are drawn from so many.
-        objects: of each image.
-        seed: of all random numbers.
+        batch_size: number of images.
+        height: of each image, in pixels.
+        width: of each image, in pixels.
+        num_classes: labels are drawn uniformly from this many classes.
+        objects: number of objects of each image.
+        seed: of the random generator.
     """
     generator = torch.Generator().manual_seed(seed)
     scale = torch.tensor([width, height, width, height])
@@ -63,19 +64,21 @@ def measure(
     repeats: int = 10,
     warmup: int = 2,
 ) -> Measured:
-    """Builds the model of a config on ``train.device`` and runs it; a bar shows the time left.
+    """Build the model of a config on `train.device` and run it; a progress bar shows the time left.
 
-    With ``train.amp.enabled`` forward passes run in its precision. A training step has one optimizer step on float32
+    With `train.amp.enabled` forward passes run in its precision. A training step has one optimizer step on float32
     gradients, without scaling or clipping.
 
     Args:
-        cfg: a complete config.
+        cfg: complete config.
         size: (height, width) of the images.
-        weights: a checkpoint; None: random weights.
-        inference, training: what to run.
-        batch_size: images.
-        objects: of each image, in training.
-        repeats, warmup: as of `querydet.analysis.timing.time_inference`.
+        weights: path of a checkpoint; None for random weights.
+        inference: whether to time detection.
+        training: whether to time training steps and count what they save.
+        batch_size: number of images.
+        objects: number of objects of each image.
+        repeats: number of timed runs.
+        warmup: number of runs before the timed ones.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
@@ -91,23 +94,23 @@ def measure(
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     precision = amp_dtype(cfg.train.amp, device)
-    found: dict[str, Any] = {"inference": None, "training": None, "kept": None}
+    results: dict[str, Any] = {"inference": None, "training": None, "kept": None}
     with torch.autocast(device.type, precision, enabled=precision is not None):
         if inference:
-            found["inference"] = time_inference(model, inputs, repeats=repeats, warmup=warmup, progress=True)
+            results["inference"] = time_inference(model, inputs, repeats=repeats, warmup=warmup, progress=True)
         if training:
-            found["kept"] = count_kept(model.train(), inputs)
+            results["kept"] = count_kept(model.train(), inputs)
             optimizer = build_optimizer(cfg, model)
-            found["training"] = time_training(model, inputs, optimizer, repeats=repeats, warmup=warmup, progress=True)
-    return Measured(device=name, **found)
+            results["training"] = time_training(model, inputs, optimizer, repeats=repeats, warmup=warmup, progress=True)
+    return Measured(device=name, **results)
 
 
 def count_kept(model: QueryDetector, inputs: list[dict[str, Any]]) -> Kept:
-    """What a training step keeps for the backward pass, by part.
+    """Measure the activations that a training step saves for the backward pass, by part.
 
     Args:
         model: in training mode.
-        inputs: with objects.
+        inputs: images with objects.
     """
     counter = KeptActivations(model)
     with watch_parts(model, counter.enter, counter.leave):

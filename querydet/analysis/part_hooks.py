@@ -1,4 +1,4 @@
-"""Being told when a part of a detector begins and ends: what timing and counting by part is made of."""
+"""Callbacks around the parts of a detector, on which timing and counting by part are built."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,10 +14,15 @@ MODULES = ("backbone", "neck", "encoder", "selection", "denoising", "decoder", "
 
 @contextmanager
 def watch_parts(model: QueryDetector, enter: Callable[[str], None], leave: Callable[[str], None]) -> Iterator[None]:
-    """Calls functions when a part of a detector begins and ends, also when it fails.
+    """Call `enter` and `leave` around every part of a detector, also when the part fails.
 
-    Parts are the modules of `MODULES`, ``preprocess``, ``postprocess``, and in training ``losses`` (all of the
-    criterion) with ``assignment`` inside of it. What a decoder does with the heads between its layers is the decoder's.
+    Parts are the modules of `MODULES`, `preprocess`, `postprocess`, and in training `losses` (the whole criterion) with
+    `assignment` inside of it. Heads that the decoder applies between its layers count as part of the decoder.
+
+    Args:
+        model: a detector.
+        enter: called with the name of a part before it runs.
+        leave: called with the same name afterwards.
     """
     with ExitStack() as stack:
         for name in MODULES:

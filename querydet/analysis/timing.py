@@ -1,13 +1,13 @@
-"""How long each part of a detector takes, in inference and in training steps, on a CPU or a GPU.
+"""Time of each part of a detector, in inference and in training steps, on a CPU or a GPU.
 
-The rows are those of DETA (arXiv 2212.06137), table 2, and the rest, so that they add up to the whole::
+The rows are those of DETA (arXiv 2212.06137), table 2, and the remaining parts, so that they add up to the total::
 
     timing = time_inference(model, inputs, repeats=20)
     timing.milliseconds  # {"preprocess": ..., "backbone": ..., "encoder": ..., ..., "total": ...}, medians
 
-On a GPU, events are recorded in the stream between the parts, and waited for after the last one: nothing that runs
-overlapped otherwise is serialised, and a part's time is from its begin to its end on the device, waits for the host
-included. On a CPU it is the clock.
+On a GPU, events are recorded in the stream between the parts, and the host waits for them after the last one: work that
+overlaps is not serialised. The time of a part is from its begin to its end on the device, including the time that the
+device waits for the host. On a CPU it is wall-clock time.
 """
 
 import statistics
@@ -33,49 +33,49 @@ Inputs = Sequence[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Times of a detector by part, over repeats."""
+    """Times of a detector by part, over several repeats."""
 
     samples: dict[str, list[float]]  # milliseconds of each repeat by part, then "other" and "total"
-    peak_memory: int  # most bytes: allocated on the GPU, or resident memory of the process
+    peak_memory: int  # bytes: allocated on the GPU, or resident in the process
 
     @property
     def milliseconds(self) -> dict[str, float]:
-        """Medians. That of the total is not exactly the sum of the others."""
+        """Return the medians by part. The median of the total is not exactly the sum of the others."""
         return {part: statistics.median(values) for part, values in self.samples.items()}
 
     @property
     def repeats(self) -> int:
-        """How many repeats."""
+        """Return the number of repeats."""
         return len(self.samples[TOTAL])
 
 
 class PartTimer:
-    """Adds up the time between begins and ends of named parts; a part inside of another one counts for itself alone.
+    """Measures the time spent in named parts; a part inside of another one is not counted in the outer one.
 
     Args:
-        device: whose time it is.
+        device: the device that runs the parts.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
         self._device = device
         self._open: list[str] = []
-        self._marks: list[tuple[str, Any]] = []  # which part runs from here on, "" for none
+        self._marks: list[tuple[str, Any]] = []  # the part that runs from this mark on, "" for none
 
     def enter(self, part: str) -> None:
-        """A part begins."""
+        """Begin a part."""
         self._open.append(part)
         self._mark(part)
 
     def leave(self, part: str) -> None:
-        """The part that began last ends."""
+        """End the part that was entered last."""
         ended = self._open.pop()
         assert ended == part
         self._mark(self._open[-1] if self._open else "")
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Between `enter` and `leave`."""
+        """Time a block: `enter` at its begin, `leave` at its end."""
         self.enter(name)
         try:
             yield
@@ -83,15 +83,15 @@ class PartTimer:
             self.leave(name)
 
     def collect(self) -> dict[str, float]:
-        """Milliseconds of each part since the last time, waiting for the device; "" is what was between parts."""
+        """Wait for the device and return the milliseconds of each part since the last call; "": between parts."""
         if self._on_gpu:
             torch.cuda.synchronize(self._device)
-        found: dict[str, float] = {}
+        totals: dict[str, float] = {}
         for (part, start), (_, stop) in zip(self._marks, self._marks[1:], strict=False):
-            passed = start.elapsed_time(stop) if self._on_gpu else 1000 * (stop - start)
-            found[part] = found.get(part, 0.0) + passed
+            elapsed = start.elapsed_time(stop) if self._on_gpu else 1000 * (stop - start)
+            totals[part] = totals.get(part, 0.0) + elapsed
         self._open, self._marks = [], []
-        return found
+        return totals
 
     def _mark(self, part: str) -> None:
         if self._on_gpu:
@@ -105,13 +105,13 @@ class PartTimer:
 def time_inference(
     model: QueryDetector, inputs: Inputs, *, repeats: int = 10, warmup: int = 2, progress: bool = False
 ) -> Timing:
-    """Times detection on a batch by part.
+    """Time detection on a batch, by part.
 
     Args:
         model: a detector, on any device; its mode is restored.
-        inputs: of the model.
-        repeats: how often; the results are medians.
-        warmup: runs before, which do not count.
+        inputs: batch to detect on.
+        repeats: number of timed runs.
+        warmup: number of runs before the timed ones.
         progress: show a bar with the time left.
 
     Raises:
@@ -135,16 +135,16 @@ def time_training(
     warmup: int = 2,
     progress: bool = False,
 ) -> Timing:
-    """Times training steps on the same batch by part: forward, assignment, losses, backward, optimizer.
+    """Time training steps on one batch, by part: forward, assignment, losses, backward, optimizer.
 
-    The weights change.
+    The weights are updated.
 
     Args:
         model: a detector, on any device; its mode is restored.
-        inputs: of the model, with objects.
-        optimizer: of the model.
-        repeats: how often; the results are medians.
-        warmup: steps before, which do not count.
+        inputs: batch with objects.
+        optimizer: of the model's parameters.
+        repeats: number of timed steps.
+        warmup: number of steps before the timed ones.
         progress: show a bar with the time left.
 
     Raises:
@@ -183,12 +183,12 @@ def _measure(
     samples: dict[str, list[float]] = {part: [] for part in (*parts, OTHER, TOTAL)}
     reset_peak_memory(model.device)
     with watch_parts(model, timer.enter, timer.leave):
-        for number in tqdm(range(warmup + repeats), desc="timing", disable=not progress, leave=False):
+        for index in tqdm(range(warmup + repeats), desc="timing", disable=not progress, leave=False):
             with timer.part(OTHER):
                 run(timer)
-            found = timer.collect()
-            if number >= warmup:
+            times = timer.collect()
+            if index >= warmup:
                 for part in (*parts, OTHER):
-                    samples[part].append(found.get(part, 0.0))
-                samples[TOTAL].append(sum(found.values()))
+                    samples[part].append(times.get(part, 0.0))
+                samples[TOTAL].append(sum(times.values()))
     return Timing({part: values for part, values in samples.items() if any(values)}, peak_memory(model.device))

@@ -1,4 +1,4 @@
-"""Configs: LazyConfig files, overrides that cannot be misspelt, and YAML that runs nothing."""
+"""Configs: LazyConfig files, overrides that are checked, and YAML that runs no code."""
 
 from querydet.config.files import (
     TOP_LEVEL,

@@ -18,7 +18,7 @@ TOP_LEVEL = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 
 
 def config_root() -> Path:
-    """Folder that holds ``configs/`` and ``projects/``: the source checkout, else the copies inside the package.
+    """Return the folder that holds `configs/` and `projects/`: the source checkout, else the copies inside the package.
 
     The checkout comes first so that an edited config is never shadowed by the copy of an earlier build.
 
@@ -33,18 +33,18 @@ def config_root() -> Path:
 
 
 def shipped_configs() -> list[str]:
-    """Names of all shipped config files, relative to `config_root`, such as ``configs/common/train.py``."""
+    """List the shipped config files, relative to `config_root`, such as `configs/common/train.py`."""
     root = config_root()
     files = [*root.glob("configs/**/*.py"), *root.glob("projects/*/configs/**/*.py")]
     return sorted(path.relative_to(root).as_posix() for path in files)
 
 
 def find_config(name: str) -> str:
-    """Path of a config file.
+    """Return the path of a config file.
 
     Args:
-        name: a path, or the name of a shipped file: ``projects/dino/configs/x.py``, ``configs/quick/x.py``,
-            or short ``common/train.py`` (in ``configs/``) and ``dino/configs/x.py`` (in ``projects/``).
+        name: a path, or the name of a shipped file: `projects/dino/configs/x.py`, `configs/quick/x.py`,
+            or short `common/train.py` (in `configs/`) and `dino/configs/x.py` (in `projects/`).
 
     Raises:
         FileNotFoundError: there is no such file; the message names the nearest shipped one.
@@ -65,31 +65,31 @@ def find_config(name: str) -> str:
 
 
 def get_config(name: str) -> DictConfig:
-    """Loads a shipped config for use in another one: ``get_config("common/train.py").train``.
+    """Load a shipped config for use in another one: `get_config("common/train.py").train`.
 
-    Every call reads the file again, so that the caller may change what it gets. A config in Python is run; one in YAML
-    can only build known parts, see `querydet.config.safe_yaml`.
+    Every call reads the file again, so that the caller may change the result. A config in Python is executed; one in
+    YAML can only name known parts, see `config.safe_yaml`.
 
     Args:
-        name: see `find_config`.
+        name: a path or the name of a shipped file, see `find_config`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a YAML file that names anything else.
+        ValueError: a YAML file names a target that is not allowed.
     """
     return _load(find_config(name))
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Loads a complete config and applies overrides strictly.
+    """Load a complete config and apply overrides to keys that exist.
 
     Args:
         name: a path or the name of a shipped file, see `find_config`.
-        overrides: ``key=value`` in Hydra's grammar, such as ``train.max_iter=20`` or ``optimizer.betas=[0.9,0.98]``.
+        overrides: `key=value` in Hydra's grammar, such as `train.max_iter=20` or `optimizer.betas=[0.9,0.98]`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: top-level names that are not exactly those of `TOP_LEVEL`, or an override that is refused.
+        ValueError: the top-level names are not exactly those of `TOP_LEVEL`, or an override is refused.
     """
     cfg = _load(find_config(name))
     extra = sorted(set(cfg) - set(TOP_LEVEL))
@@ -105,10 +105,14 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def save_config(cfg: DictConfig, path: str) -> None:
-    """Writes a config as yaml, with overrides applied, and makes sure that it loads again.
+    """Write a config as YAML and check that it loads again.
+
+    Args:
+        cfg: a config with overrides applied.
+        path: of the file to write.
 
     Raises:
-        ValueError: the config holds something that yaml cannot carry, such as a lambda or a module object.
+        ValueError: the config holds something that YAML cannot represent, such as a lambda or a module object.
     """
     LazyConfig.save(cfg, path)
     try:
@@ -116,7 +120,7 @@ def save_config(cfg: DictConfig, path: str) -> None:
     except Exception as error:
         raise ValueError(f"the config saved as {path} does not load again, use named functions: {error}") from error
     finally:
-        # Detectron2 falls back to a pickle, which nobody should load.
+        # Detectron2 falls back to a pickle, which is unsafe to load.
         leftover = path + ".pkl"
         if os.path.exists(leftover):
             os.remove(leftover)
@@ -131,5 +135,5 @@ def _load(path: str) -> Any:
     try:
         return LazyConfig.load(path)
     finally:
-        # LazyConfig replaces the import statement while it reads and does not put it back when the file fails.
+        # LazyConfig patches the import statement while it reads and does not restore it when the file fails.
         builtins.__import__ = importer

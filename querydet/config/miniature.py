@@ -1,4 +1,4 @@
-"""Compositions in miniature: every part of the real one, small enough to learn from scratch on a CPU in minutes."""
+"""Miniature compositions: every part of the real one, small enough to train from scratch on a CPU in minutes."""
 
 from detectron2.config import LazyCall as L
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, ResNet
@@ -7,18 +7,18 @@ from omegaconf import DictConfig
 EMBED_DIM = 96
 CHANNELS = {"res3": 64, "res4": 128, "res5": 256}
 NUM_LEVELS = 3
-ONE_MAP = "res3"  # of stride 8, for dense attention: the pictures are small
+ONE_MAP = "res3"  # stride 8, for standard attention: the images are small
 NUM_QUERIES = 40
 
 
 def shrink(model: DictConfig) -> DictConfig:
-    """Change the sizes of a composition, and nothing else.
+    """Reduce the sizes of a composition and keep everything else.
 
     Args:
-        model: a detector of ``configs/common/models``; it is changed in place.
+        model: a detector of `configs/common/models`; it is changed in place.
 
     Returns:
-        The same node.
+        `model` itself.
     """
     one_map = model.neck.num_levels == 1
     model.neck.in_channels = {ONE_MAP: CHANNELS[ONE_MAP]} if one_map else dict(CHANNELS)
@@ -36,7 +36,7 @@ def shrink(model: DictConfig) -> DictConfig:
     if "extra_queries" in model.selection:
         model.selection.extra_queries = 3 * NUM_QUERIES
     denoising = model.denoising or {}
-    denoising = denoising.get("denoising", denoising)  # one for each group of queries
+    denoising = denoising.get("denoising", denoising)  # `GroupedDenoising` wraps the one of each group
     if "min_dynamic" in denoising:
         denoising.num_queries = 25
         denoising.min_dynamic = 0
@@ -44,7 +44,7 @@ def shrink(model: DictConfig) -> DictConfig:
 
 
 def _narrow_resnet(maps: list[str]) -> DictConfig:
-    """Stages of one basic block each, up to the last map, with group norm, which needs no large batch."""
+    """Configure a ResNet of one basic block per stage, up to the last map; its group norm needs no large batch."""
     stages = [(32, 32, 1), (32, 64, 2), (64, 128, 2), (128, 256, 2)]  # res2 to res5: channels in and out, stride
     return L(ResNet)(
         stem=L(BasicStem)(in_channels=3, out_channels=32, norm="GN"),

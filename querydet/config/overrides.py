@@ -1,8 +1,7 @@
-"""Overrides that cannot be misspelt.
+"""Overrides that refuse misspelt keys.
 
-Detectron2's ``LazyConfig`` accepts any ``key=value`` and silently creates the key when it was not there. Here an
-override has to name something that exists: a key of the config, or an argument of the class or function that the
-surrounding ``LazyCall`` node builds.
+Detectron2's `LazyConfig` accepts any `key=value` and silently creates a key that did not exist. Here an override has to
+name an existing key of the config, or an argument of the class or function that the surrounding `LazyCall` node builds.
 """
 
 import difflib
@@ -18,16 +17,23 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Changes ``cfg`` in place by ``key=value`` strings; every key has to exist.
+    """Change `cfg` in place by `key=value` strings; every key has to exist.
 
-    A key also exists when the ``LazyCall`` node above it calls something that has an argument of this name, so
-    ``dataloader.train.dataset.check_files=False`` works although the config leaves the default unspoken. A value has to
-    be of the kind of the one that it replaces; None may replace anything and be replaced by anything.
+    A key also exists if the `LazyCall` node above it calls something that has an argument of this name:
+    `dataloader.train.dataset.check_files=False` works although the config does not list this argument. The new value
+    has to be of the same kind as the old one; None may replace anything and be replaced by anything.
+
+    Args:
+        cfg: the config to change.
+        overrides: `key=value` in Hydra's grammar.
+
+    Returns:
+        `cfg` itself.
 
     Raises:
-        ValueError: not of the form ``key=value``, an unknown key (the message names the nearest one), a key below
-            something that is not set or that is taken from another key, a value of another kind, or a ``_target_`` that
-            cannot be imported.
+        ValueError: an override is not of the form `key=value`, its key is unknown (the message names the nearest one)
+            or lies below a node that is None or interpolated from another key, its value is of another kind, or its
+            `_target_` cannot be imported.
     """
     for text in overrides:
         key, value = _parse(text)
@@ -47,7 +53,7 @@ def _parse(text: str) -> tuple[str, Any]:
     if "=" not in text:
         raise ValueError(f"override '{text}' is not of the form key=value")
     key, _, value = text.partition("=")
-    if not value.isascii() and value[0] not in "'\"[{":  # Hydra's grammar has no letters but ASCII's outside of quotes
+    if not value.isascii() and value[0] not in "'\"[{":  # Hydra's grammar allows only ASCII letters outside of quotes
         text = f"{key}={json.dumps(value, ensure_ascii=False)}"
     try:
         override = OverridesParser.create().parse_override(text)
@@ -63,7 +69,7 @@ def _parse(text: str) -> tuple[str, Any]:
 
 
 def _leaves(cfg: DictConfig, key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Splits a dict value that is going to be merged into an existing node; anything else is one leaf."""
+    """Split a dict that will be merged into an existing node into its leaves; any other value is one leaf."""
     if isinstance(value, dict) and value and isinstance(OmegaConf.select(cfg, key), DictConfig):
         for name, part in value.items():
             yield from _leaves(cfg, f"{key}.{name}", part)
@@ -72,7 +78,7 @@ def _leaves(cfg: DictConfig, key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _check_key(cfg: DictConfig, key: str, text: str) -> Any:
-    """The value that a key has now, or the default of the argument that it names."""
+    """Return the current value of a key, or the default of the argument that it names."""
     node: Any = cfg
     parts = key.split(".")
     for depth, part in enumerate(parts):
@@ -86,7 +92,7 @@ def _check_key(cfg: DictConfig, key: str, text: str) -> Any:
             node = node[int(part)]
         elif part in node:
             if depth < len(parts) - 1 and OmegaConf.is_interpolation(node, part):
-                # OmegaConf would put a node of this one key in its place
+                # OmegaConf would replace the interpolation by a node with this one key
                 same = ".".join([node[part]._get_full_key(""), *parts[depth + 1 :]])
                 raise ValueError(f"override '{text}': '{path}.{part}' is taken from another key, change '{same}'")
             node = node[part]
@@ -114,7 +120,7 @@ def _check_kind(key: str, old: Any, new: Any, text: str) -> None:
 
 
 def _kind(value: Any) -> str | None:
-    """What a value is in messages; None for what may be replaced by anything."""
+    """Name the kind of a value for messages; None if anything may replace it."""
     kinds: tuple[tuple[Any, str], ...] = (
         (bool, "a boolean (true or false)"),
         ((int, float), "a number"),
@@ -149,7 +155,7 @@ def _all_keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _arguments(node: DictConfig) -> dict[str, Any]:
-    """Arguments of what a ``LazyCall`` node calls, with their defaults; empty for any other node."""
+    """Return the arguments of the callable of a `LazyCall` node with their defaults; empty for any other node."""
     target = node.get("_target_") if "_target_" in node else None
     if isinstance(target, str):
         target = locate(target)
@@ -165,8 +171,8 @@ def _arguments(node: DictConfig) -> dict[str, Any]:
 
 def _check_target(target: Any, text: str) -> None:
     try:
-        found = locate(target) if isinstance(target, str) else target
+        resolved = locate(target) if isinstance(target, str) else target
     except ImportError as error:
         raise ValueError(f"override '{text}': '{target}' cannot be imported") from error
-    if not callable(found):
+    if not callable(resolved):
         raise ValueError(f"override '{text}': '{target}' is not something that can be called")

@@ -1,4 +1,4 @@
-"""Data sets, augmentation and loaders."""
+"""Data sets, augmentation and data loaders."""
 
 from querydet.data.augmentation import ResizeShortSide, detr_test_augmentations, detr_train_augmentations
 from querydet.data.build import build_test_loader, build_train_loader

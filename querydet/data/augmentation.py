@@ -1,7 +1,7 @@
 """The augmentation of the DETR family, as lists of Detectron2 augmentations.
 
-Source: the official ``make_coco_transforms`` (DETR, kept by Deformable DETR and DINO): a flip, then one resize to
-a random scale, before which half of the images are resized and cropped.
+Source: the official `make_coco_transforms` (DETR, kept by Deformable DETR and DINO): a flip, then a resize to a random
+scale; half of the images are resized and cropped in between.
 """
 
 import sys
@@ -13,7 +13,7 @@ from detectron2.data import transforms as T
 SHORT_SIDES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)  # pixels; official code, `scales`
 MAX_SIDE = 1333  # pixels; official code
 TEST_SHORT_SIDE = 800  # pixels; official code
-CROP_SHORT_SIDES = (400, 500, 600)  # pixels; official code, without a maximum of the long side
+CROP_SHORT_SIDES = (400, 500, 600)  # pixels; official code, with no limit of the long side
 CROP_SIDES = (384, 600)  # pixels; official code, `RandomSizeCrop(384, 600)`
 ROUNDINGS = ("floor", "nearest")
 
@@ -28,14 +28,14 @@ def detr_train_augmentations(
     crop_sides: Sequence[int] = CROP_SIDES,
     rounding: str = "floor",
 ) -> list[T.Augmentation]:
-    """Flip, then resize, or resize, crop and resize.
+    """Build the training augmentation: flip, optional resize and crop, resize.
 
     Args:
         flip_prob: probability of a horizontal flip.
-        short_sides: the lengths in pixels that the short side is resized to, one of them at random.
+        short_sides: lengths of the short side in pixels after the last resize; one is drawn for each image.
         max_side: largest long side in pixels after the last resize.
-        crop_prob: probability of the crop; 0 leaves it out.
-        crop_short_sides: as ``short_sides``, for the resize before the crop, which has no largest side.
+        crop_prob: probability of the resize and crop before the last resize.
+        crop_short_sides: lengths of the short side in pixels before the crop; the long side is not limited.
         crop_sides: (smallest, largest) side of the crop in pixels; both are limited by the image's side.
         rounding: see `ResizeShortSide`.
 
@@ -43,7 +43,8 @@ def detr_train_augmentations(
         Augmentations to apply in this order.
 
     Raises:
-        ValueError: a size that is not positive, an empty list, a crop range in the wrong order, an unknown rounding.
+        ValueError: a size is not positive, a list is empty, `crop_sides` are in the wrong order, or the rounding is
+            unknown.
     """
     smallest, largest = crop_sides
     if not 0 < smallest <= largest:
@@ -64,7 +65,7 @@ def detr_train_augmentations(
 def detr_test_augmentations(
     *, short_side: int = TEST_SHORT_SIDE, max_side: int = MAX_SIDE, rounding: str = "floor"
 ) -> list[T.Augmentation]:
-    """One resize to a fixed scale; arguments as for `detr_train_augmentations`."""
+    """Build the test augmentation: one resize to a fixed scale; arguments as for `detr_train_augmentations`."""
     return [ResizeShortSide((short_side,), max_side, rounding)]
 
 
@@ -72,14 +73,14 @@ class ResizeShortSide(T.Augmentation):
     """Resizes the short side to a random one of several lengths, keeping the aspect ratio.
 
     Args:
-        short_sides: lengths in pixels.
-        max_side: largest long side in pixels; the short side shrinks to respect it (to within a pixel or two for
+        short_sides: lengths of the short side in pixels; one is drawn for each image.
+        max_side: largest long side in pixels; the short side shrinks to keep to it (to within a pixel or two for
             "floor": the official code rounds the short side and derives the long one).
         rounding: "floor" truncates the long side as the official code does, 640x480 -> 1066x800; "nearest" is
-            Detectron2's ``ResizeShortestEdge``, 1067x800.
+            Detectron2's `ResizeShortestEdge`, 1067x800.
 
     Raises:
-        ValueError: a length that is not positive, no length at all, or an unknown rounding.
+        ValueError: a length is not positive, there is none, or the rounding is unknown.
     """
 
     def __init__(self, short_sides: Sequence[int], max_side: int = sys.maxsize, rounding: str = "floor") -> None:
@@ -93,14 +94,14 @@ class ResizeShortSide(T.Augmentation):
             raise ValueError(f"rounding must be one of {ROUNDINGS}, got '{rounding}'")
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """The resize of an image (H, W, C) or (H, W)."""
+        """Draw a length and return the resize of an image (H, W, C) or (H, W)."""
         height, width = image.shape[:2]
         short_side = self.short_sides[np.random.randint(len(self.short_sides))]  # noqa: NPY002 (as Detectron2 does)
         new_height, new_width = self.output_size(height, width, short_side)
         return T.ResizeTransform(height, width, new_height, new_width)
 
     def output_size(self, height: int, width: int, short_side: int) -> tuple[int, int]:
-        """Size (height, width) in pixels of an image resized to one length."""
+        """Compute the size (height, width) in pixels after a resize of the short side to `short_side`."""
         if self.rounding == "nearest":
             sides = T.ResizeShortestEdge.get_output_shape(height, width, short_side, self.max_side)
             return max(sides[0], 1), max(sides[1], 1)

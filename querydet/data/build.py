@@ -1,8 +1,8 @@
-"""Data loaders for training and testing, as Detectron2's engine and ``inference_on_dataset`` want them.
+"""Data loaders for training and testing, compatible with Detectron2's engine and `inference_on_dataset`.
 
-Both give lists of dicts, and survive worker processes that die or hang (`querydet.data.workers`). Neither draws from
-the global random generators of the process: torch's loader takes its workers' base seed from there by default, which
-would make a resumed run differ from an uninterrupted one.
+Both yield lists of dicts, and survive worker processes that die or hang (`data.workers`). Neither draws from the global
+random generators of the process: by default torch's loader takes its workers' base seed from there, which would make a
+resumed run differ from an uninterrupted one.
 """
 
 import logging
@@ -21,7 +21,7 @@ from querydet.data.workers import WatchedLoader
 
 logger = logging.getLogger(__name__)
 
-WORKER_TIMEOUT = 300.0  # seconds; ours: storage that takes longer for a batch is as good as broken
+WORKER_TIMEOUT = 300.0  # seconds; ours: storage that needs longer for a batch counts as broken
 WORKER_RESTARTS = 3
 Mapper = Callable[[dict[str, Any]], dict[str, Any] | None]
 
@@ -37,26 +37,26 @@ def build_train_loader(
     worker_timeout: float = WORKER_TIMEOUT,
     worker_restarts: int = WORKER_RESTARTS,
 ) -> WatchedLoader:
-    """An infinite loader of this process' share of every batch, addressed by position (`querydet.data.stream`).
+    """Build an infinite loader of this process's share of every batch, addressed by position (`data.stream`).
 
     Args:
         dataset: Detectron2 dataset dicts.
-        mapper: dict -> sample dict, or None for an image to be replaced.
+        mapper: maps a dataset dict to a sample dict, or to None for an image that has to be replaced.
         total_batch_size: images of one iteration over all processes.
         num_workers: worker processes of this process; 0 loads in the process itself, with the same result.
-        seed: decides order, augmentation and the ``seed`` entry of every sample.
-        start_iteration: where to start, for resuming. Every ``iter()`` starts here.
+        seed: determines order, augmentation and the `seed` entry of every sample.
+        start_iteration: first iteration, for resuming. Every `iter()` starts here.
         worker_timeout: seconds that a batch may take before the workers count as stuck.
-        worker_restarts: how often workers that died or are stuck are replaced, in a run; 0: the first time ends it.
+        worker_restarts: how often dead or stuck workers are replaced during a run; 0 ends the run at the first failure.
 
     Returns:
-        A loader of lists of dicts; ``len(loader.dataset)`` is the number of images.
+        A loader of lists of dicts; `len(loader.dataset)` is the number of images.
 
     Raises:
-        ValueError: an empty data set, a negative seed or a batch with fewer images than processes.
+        ValueError: the data set is empty, the seed is negative, or a batch has fewer images than there are processes.
     """
     rank, world_size = comm.get_rank(), comm.get_world_size()
-    PositionSampler(total_batch_size, rank, world_size, start_iteration)  # wrong numbers come to light here
+    PositionSampler(total_batch_size, rank, world_size, start_iteration)  # checks the numbers early
     return WatchedLoader(
         PositionStream(dataset, mapper, seed),
         partial(_positions, total_batch_size, rank, world_size, start_iteration),
@@ -79,14 +79,16 @@ def build_test_loader(
     worker_timeout: float = WORKER_TIMEOUT,
     worker_restarts: int = WORKER_RESTARTS,
 ) -> "TestLoader":
-    """A loader of every image once, in order, shared among the processes.
+    """Build a loader that yields every image once, in order, divided among the processes.
 
     Args:
         dataset: Detectron2 dataset dicts.
-        mapper: dict -> input dict, or None to leave an unreadable image out (it then counts as not detected).
-        batch_size: images of one call of the model in this process.
+        mapper: maps a dataset dict to an input dict, or to None to leave out an unreadable image (it then has no
+            detections).
+        batch_size: images of a forward pass in this process.
         num_workers: worker processes; 0 loads in the process itself.
-        worker_timeout, worker_restarts: as for `build_train_loader`.
+        worker_timeout: see `build_train_loader`.
+        worker_restarts: see `build_train_loader`.
 
     Raises:
         ValueError: the data set is empty.
@@ -96,7 +98,7 @@ def build_test_loader(
     batches = list(BatchSampler(InferenceSampler(len(dataset)), batch_size, drop_last=False))
     loader = WatchedLoader(
         _MappedDicts(dataset, mapper),
-        partial(_rest, batches),
+        partial(_batches_after, batches),
         num_workers=num_workers,
         timeout=worker_timeout,
         restarts=worker_restarts,
@@ -104,7 +106,7 @@ def build_test_loader(
     return TestLoader(loader, len(batches))
 
 
-def _rest(batches: list[list[int]], done: int) -> list[list[int]]:
+def _batches_after(batches: list[list[int]], done: int) -> list[list[int]]:
     return list(islice(batches, done, None))
 
 
@@ -113,10 +115,10 @@ class TestLoader:
 
     Args:
         loader: yields lists of dicts and None.
-        num_batches: how many.
+        num_batches: number of batches.
     """
 
-    __test__ = False  # no test class, whatever its name says to pytest
+    __test__ = False  # keeps pytest from collecting it by its name
 
     def __init__(self, loader: WatchedLoader, num_batches: int) -> None:
         self._loader = loader
@@ -124,11 +126,11 @@ class TestLoader:
 
     @property
     def dataset(self) -> Any:
-        """The mapped data set over all processes."""
+        """Return the mapped data set of all processes."""
         return self._loader.dataset
 
     def __len__(self) -> int:
-        """Batches of this process, at most."""
+        """Return the number of batches of this process; batches without usable images are not yielded."""
         return self._num_batches
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
@@ -143,7 +145,7 @@ class TestLoader:
 
 
 class _MappedDicts(Dataset):
-    """Dataset dicts through a mapper."""
+    """A data set of dataset dicts that are mapped on access."""
 
     def __init__(self, dataset: list[dict[str, Any]], mapper: Mapper) -> None:
         self.name = getattr(dataset, "name", "")
@@ -154,12 +156,12 @@ class _MappedDicts(Dataset):
         return len(self._dicts)
 
     def record(self, index: int) -> dict[str, Any]:
-        """The dataset dict of an image, not mapped."""
+        """Return the dataset dict of an image, not mapped."""
         return self._dicts[index]
 
     def __getitem__(self, index: int) -> dict[str, Any] | None:
         return self._mapper(self._dicts[index])
 
     def file_name(self, index: int) -> str:
-        """For messages."""
+        """Return the file of an image, for messages."""
         return str(self._dicts[index].get("file_name"))

@@ -1,8 +1,8 @@
-"""Named data sets: a list of Detectron2 dicts that knows its class names.
+"""Named data sets: lists of Detectron2 dicts that carry the name of their metadata.
 
-Detectron2 keeps class names in its ``MetadataCatalog`` under the name of the data set, apart from the list of dicts
-that a loader reads. Here the list carries that name, so that a config node which loads a data set is all that the
-loaders, the evaluator and the pictures need.
+Detectron2 keeps class names in its `MetadataCatalog` under the name of the data set, separate from the list of dicts
+that a loader reads. Here the list carries that name, so that the config node of a data set is all that the loaders, the
+evaluator and the visualization need.
 """
 
 import functools
@@ -22,8 +22,8 @@ class DetectionDataset(list[dict[str, Any]]):
     """Detectron2 dataset dicts together with the name under which their metadata is registered.
 
     Args:
-        dicts: one dict an image, as in Detectron2's "standard dataset dicts".
-        name: the key in Detectron2's ``MetadataCatalog``.
+        dicts: one dict per image, as in Detectron2's "standard dataset dicts".
+        name: the key in Detectron2's `MetadataCatalog`.
     """
 
     def __init__(self, dicts: Iterable[dict[str, Any]] = (), name: str = "") -> None:
@@ -32,10 +32,10 @@ class DetectionDataset(list[dict[str, Any]]):
 
 
 def class_names(dataset: Any) -> list[str]:
-    """Class names in the order of the contiguous class indices.
+    """Return the class names in the order of the contiguous class indices.
 
     Args:
-        dataset: a `DetectionDataset`, anything else with a ``name`` (``loader.dataset``), or the name itself.
+        dataset: a `DetectionDataset`, any object with a `name` (such as `loader.dataset`), or the name itself.
 
     Raises:
         ValueError: the data set has no name or no registered class names.
@@ -51,12 +51,12 @@ def class_names(dataset: Any) -> list[str]:
 
 
 def check_num_classes(num_classes: int, dataset: Any, option: str = "model.num_classes") -> None:
-    """Compares a model's class count with the data set's.
+    """Check that a model and a data set have the same number of classes.
 
     Args:
-        num_classes: classes that the model predicts.
-        dataset: as for `class_names`.
-        option: the config key to name in the message.
+        num_classes: number of classes of the model.
+        dataset: see `class_names`.
+        option: config key that the message names.
 
     Raises:
         ValueError: the counts differ.
@@ -70,14 +70,14 @@ def check_num_classes(num_classes: int, dataset: Any, option: str = "model.num_c
 
 
 def check_same_classes(trained: Sequence[str], tested: Sequence[str]) -> None:
-    """Compares the classes that a model was trained on with those of the data it is evaluated on.
+    """Check that a model is evaluated on the classes that it was trained on.
 
     Args:
-        trained: names by class index, from `class_names`.
-        tested: the same of the test data.
+        trained: class names of the training data, from `class_names`.
+        tested: class names of the test data.
 
     Raises:
-        ValueError: they differ, with the first difference.
+        ValueError: they differ; the message has the first difference.
     """
     for index, (first, second) in enumerate(itertools.zip_longest(trained, tested)):
         if first != second:
@@ -88,7 +88,7 @@ def check_same_classes(trained: Sequence[str], tested: Sequence[str]) -> None:
 
 
 def default_name(annotations: str, images: str) -> str:
-    """A readable name that differs for different files: the annotation file's stem and a digest of both paths."""
+    """Derive a readable name that is unique to both paths: the annotation file's stem and a digest of the paths."""
     paths = f"{os.path.abspath(annotations)}\n{os.path.abspath(images)}"
     stem = os.path.splitext(os.path.basename(annotations))[0]
     return f"{stem}_{hashlib.sha256(paths.encode()).hexdigest()[:8]}"
@@ -101,14 +101,14 @@ def register(
     category_ids: Mapping[int, int],
     **paths: str,
 ) -> None:
-    """Registers a data set in Detectron2's catalogs; a second time with the same paths replaces the first.
+    """Register a data set in Detectron2's catalogs; registering it again with the same paths replaces the first.
 
     Args:
-        name: the data set's name.
-        load: returns the dataset dicts; called by ``DatasetCatalog.get(name)``.
+        name: name of the data set.
+        load: returns the dataset dicts; called by `DatasetCatalog.get(name)`.
         classes: class names in the order of the contiguous class indices.
-        category_ids: category id in the json -> contiguous class index.
-        paths: the ``json_file`` and ``image_root`` that Detectron2's own tools look for.
+        category_ids: maps category ids of the json to contiguous class indices.
+        paths: `json_file` and `image_root`, which Detectron2's own tools read.
 
     Raises:
         ValueError: the name is taken by a data set with other files.

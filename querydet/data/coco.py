@@ -1,8 +1,8 @@
-"""Any COCO-format data set from two paths: the annotation json and the image folder.
+"""COCO-format data sets from two paths: the annotation json and the image folder.
 
-Differs from Detectron2's ``load_coco_json``: the json is checked before anything else, with one report of all problems
-(`querydet.data.coco_checks`); class names come from the json; gaps in the category ids need no table; images
-without objects stay; bad boxes are repaired and counted. Masks and keypoints are not read.
+Differs from Detectron2's `load_coco_json`: the json is checked first, and all problems are reported together
+(`data.coco_checks`); class names come from the json; gaps in the category ids need no mapping by hand; images without
+objects are kept; bad boxes are repaired and counted. Masks and keypoints are not read.
 """
 
 import collections
@@ -28,25 +28,24 @@ REPAIRS = {
 
 
 def load_coco(annotations: str, images: str, name: str | None = None, check_files: bool = True) -> DetectionDataset:
-    """Loads, checks and registers a COCO-format data set.
+    """Load, check and register a COCO-format data set.
 
-    Boxes are repaired: NaN, infinite, empty and outside boxes are dropped, boxes that leave the image by more than a
-    pixel are clipped; the counts are logged once. Crowd regions stay in the dicts, for the evaluation.
+    Boxes are repaired: NaN, infinite and empty boxes and those outside of the image are dropped, boxes that leave the
+    image by more than a pixel are clipped; the counts are logged once. Crowd regions are kept for the evaluation.
 
     Args:
         annotations: path of the annotation json.
         images: path of the image folder that the json's file names are relative to.
         name: name in Detectron2's catalogs; derived from both paths if None.
-        check_files: stop when image files are missing. Switch it off to leave missing images to the mapper's
-            ``on_bad_image``.
+        check_files: raise when image files are missing; False leaves missing images to the mapper's `on_bad_image`.
 
     Returns:
-        One dict an image in the order of the json: ``file_name, height, width, image_id, annotations`` with
-        ``bbox`` (x, y, w, h), ``bbox_mode``, contiguous ``category_id``, ``iscrowd``, ``area`` and ``id``.
+        One dict per image in the order of the json: `file_name, height, width, image_id, annotations` with
+        `bbox` (x, y, w, h), `bbox_mode`, contiguous `category_id`, `iscrowd`, `area` and `id`.
 
     Raises:
-        FileNotFoundError: the annotation file, the image folder or, with ``check_files``, image files are missing.
-        ValueError: the json is malformed (see `querydet.data.coco_checks.check_coco`), or ``name`` is taken.
+        FileNotFoundError: the annotation file, the image folder or, with `check_files`, image files are missing.
+        ValueError: the json is malformed (see `coco_checks.check_coco`), or `name` is taken.
     """
     annotations, images = os.fspath(annotations), os.fspath(images)
     stamp = _file_stamp(annotations)
@@ -60,7 +59,7 @@ def load_coco(annotations: str, images: str, name: str | None = None, check_file
 
 
 def _file_stamp(path: str) -> tuple[int, int]:
-    """Changes when the file changes; a missing file is reported by the reader."""
+    """Return a stamp that changes when the file changes; a missing file is reported by the reader."""
     try:
         status = os.stat(path)
     except OSError:
@@ -68,7 +67,7 @@ def _file_stamp(path: str) -> tuple[int, int]:
     return (status.st_mtime_ns, status.st_size)
 
 
-@functools.lru_cache(maxsize=4)  # train and val, each wanted by its loader, the evaluator and the pictures
+@functools.lru_cache(maxsize=4)  # train and val, each loaded by its loader, the evaluator and the visualization
 def _parse(
     annotations: str, images: str, stamp: tuple[int, int]
 ) -> tuple[list[dict[str, Any]], list[str], dict[int, int]]:
@@ -105,7 +104,7 @@ def _by_id(category: dict[str, Any]) -> int:
 
 
 def _object(annotation: dict[str, Any], box: list[float], repair: str, category_ids: dict[int, int]) -> dict[str, Any]:
-    """A Detectron2 annotation. COCO's area is the mask's; without one, or after a repair, it is the box's."""
+    """Convert to a Detectron2 annotation; its area is COCO's, or that of the box if absent or repaired."""
     area = annotation.get("area")
     if repair or not isinstance(area, int | float) or not 0 < area < MAX_AREA:
         area = box[2] * box[3]

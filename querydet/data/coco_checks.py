@@ -1,7 +1,7 @@
-"""Checks of a COCO json before training: every problem in one report, with ids.
+"""Validation of a COCO json before training: all problems in one report, with ids.
 
-Structure (what cannot be guessed) is an error; single bad boxes are repaired by `repair_box`, which
-``querydet.data.coco`` counts and logs.
+Errors are problems of structure that cannot be repaired; single bad boxes are repaired by `repair_box`, and `data.coco`
+counts and logs the repairs.
 
 Format: https://cocodataset.org/#format-data (object detection).
 """
@@ -13,16 +13,16 @@ import reprlib
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeGuard
 
-MAX_SHOWN = 20  # ids listed per kind of problem; a broken exporter otherwise prints one line an annotation
-ROUNDING_PX = 1.0  # COCO's own boxes leave the image by the rounding of two decimals; such boxes stay as they are
-MAX_SIDE_PX = 2**31  # what fits an image library's size field; rejects nonsense that would overflow later
+MAX_SHOWN = 20  # ids listed per kind of problem; a broken exporter would otherwise fill the screen
+ROUNDING_PX = 1.0  # COCO's own boxes leave the image by rounding to two decimals; such boxes are not changed
+MAX_SIDE_PX = 2**31  # limit of image libraries; rejects sizes that would overflow later
 
 
 class ProblemReport:
     """Collects problems by kind and raises them all at once.
 
     Args:
-        source: the file that the problems are in, for the message.
+        source: name of the file with the problems, for the message.
     """
 
     def __init__(self, source: str) -> None:
@@ -30,17 +30,24 @@ class ProblemReport:
         self._kinds: dict[str, list[str]] = {}
 
     def add(self, kind: str, where: str) -> None:
-        """Notes one problem: ``kind`` is the group's heading, ``where`` names the entry."""
+        """Add one problem.
+
+        Args:
+            kind: heading of the group of problems.
+            where: names the entry that has the problem.
+        """
         self._kinds.setdefault(kind, []).append(where)
 
     @property
     def kinds(self) -> dict[str, list[str]]:
-        """All problems: places by kind."""
+        """Return the places of all problems by kind."""
         return dict(self._kinds)
 
     def raise_if_any(self) -> None:
-        """Raises:
-        ValueError: at least one problem was noted; the message lists all kinds.
+        """Raise all problems in one message.
+
+        Raises:
+            ValueError: at least one problem was added; the message lists all kinds.
         """
         if not self._kinds:
             return
@@ -53,10 +60,10 @@ class ProblemReport:
 
 
 def read_json(path: str) -> Any:
-    """Parses a json file.
+    """Parse a json file.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file cannot be read or is not json.
     """
     if not os.path.isfile(path):
@@ -74,22 +81,22 @@ def read_json(path: str) -> Any:
 
 
 def check_coco(content: Any, source: str) -> None:
-    """Checks the structure of a parsed COCO json.
+    """Check the structure of a parsed COCO json.
 
     Args:
         content: the parsed file.
         source: its path, for messages.
 
     Raises:
-        ValueError: with every problem found: missing lists, ids that are missing, no integers or used twice,
-            missing sizes or file names, file names that leave the image folder, unknown image or category ids,
-            boxes that are not four numbers.
+        ValueError: there are problems, all of which the message lists: missing lists, ids that are missing, no integers
+            or used twice, missing sizes or file names, file names that leave the image folder, unknown image or
+            category ids, boxes that are not four numbers.
     """
     find_problems(content, source).raise_if_any()
 
 
 def find_problems(content: Any, source: str) -> ProblemReport:
-    """Finds what `check_coco` raises, without raising it."""
+    """Collect the problems that `check_coco` raises, without raising them."""
     report = ProblemReport(source)
     if not isinstance(content, dict):
         report.add("not a COCO json, the top level must be an object", f"found {type(content).__name__}")
@@ -109,7 +116,7 @@ def find_problems(content: Any, source: str) -> ProblemReport:
 
 
 def repair_box(box: Iterable[float], width: int, height: int) -> tuple[list[float] | None, str]:
-    """Repairs one annotated box.
+    """Repair one annotated box.
 
     Args:
         box: (x, y, w, h) in pixels.
@@ -117,8 +124,8 @@ def repair_box(box: Iterable[float], width: int, height: int) -> tuple[list[floa
         height: image height in pixels.
 
     Returns:
-        The box to use, or None when it has to be dropped, and what was done: "" (nothing), "clipped" (it left the
-        image by more than `ROUNDING_PX`), "outside", "empty" (zero or negative size) or "nonfinite".
+        The box to use, or None if it has to be dropped, and the repair: "" (none), "clipped" (the box left the image by
+        more than `ROUNDING_PX`), "outside", "empty" (zero or negative size) or "nonfinite".
     """
     try:
         x, y, w, h = (float(value) for value in box)
@@ -137,12 +144,12 @@ def repair_box(box: Iterable[float], width: int, height: int) -> tuple[list[floa
 
 
 def is_id(value: Any) -> bool:
-    """Whether a value can be an id: an integer (``true`` in a json is none)."""
+    """Return whether a value can be an id: an integer (in a json, `true` is none)."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def leaves_folder(file_name: str) -> bool:
-    """Whether a file name of the json points outside the image folder: absolute or with a ``..`` part."""
+    """Return whether a file name of the json points outside of the image folder: absolute or with a `..` part."""
     parts = file_name.replace("\\", "/").split("/")
     return parts[0] == "" or ".." in parts or "\0" in file_name or (len(parts[0]) == 2 and parts[0][1] == ":")
 
@@ -152,12 +159,12 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _entries(entries: list[Any], kind: str, report: ProblemReport) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (label for messages, entry) for every entry with a good id that was not seen before."""
+    """Yield (label for messages, entry) for every entry with a valid id that was not seen before."""
     seen = set()
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict) or not is_id(entry.get("id")):
-            found = entry.get("id", "no id") if isinstance(entry, dict) else type(entry).__name__
-            report.add(f"{kind} id is not an integer", f"entry {position} ({reprlib.repr(found)})")
+            value = entry.get("id", "no id") if isinstance(entry, dict) else type(entry).__name__
+            report.add(f"{kind} id is not an integer", f"entry {position} ({reprlib.repr(value)})")
             continue
         if entry["id"] in seen:
             report.add(f"{kind} id is used twice", str(entry["id"]))

@@ -1,4 +1,4 @@
-"""Says which data a run has read, so that another machine's copy can be compared with it."""
+"""Fingerprint of the data that a run has read, to compare it with the copy on another machine."""
 
 import hashlib
 import os
@@ -6,36 +6,36 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
-MAX_FILES = 64  # image files that are hashed, evenly spread: enough to notice another release, or another compression
+MAX_FILES = 64  # evenly spread image files that are hashed: enough to notice another release or compression
 
 
 def fingerprint(dataset: Any) -> dict[str, Any]:
-    """Describes a data set by its content.
+    """Describe a data set by its content.
 
     Args:
-        dataset: of a loader: sized, with the ``name`` of the data set in Detectron2's catalog, and, for the images,
-            a method ``record(index)`` that gives Detectron2's dict of one.
+        dataset: data set of a loader, with `len()` and the `name` of the data set in Detectron2's catalog; images are
+            hashed if it has a method `record(index)` that returns the Detectron2 dict of an image.
 
     Returns:
-        ``name`` and ``images`` (their number); for data sets of a json also ``annotations`` (its path) and
-        ``annotations_sha256``; where images are files, ``hashed_files`` and ``files_sha256`` of that many of them.
+        `name` and `images` (their number); for data sets with a json also `annotations` (its path) and
+        `annotations_sha256`; if images are files, `hashed_files` (how many were hashed) and `files_sha256`.
     """
-    found: dict[str, Any] = {"name": getattr(dataset, "name", ""), "images": len(dataset)}
-    path = MetadataCatalog.get(found["name"]).get("json_file") if found["name"] else None
+    result: dict[str, Any] = {"name": getattr(dataset, "name", ""), "images": len(dataset)}
+    path = MetadataCatalog.get(result["name"]).get("json_file") if result["name"] else None
     if path and os.path.isfile(path):
-        found["annotations"] = os.path.abspath(path)
+        result["annotations"] = os.path.abspath(path)
         with open(path, "rb") as file:
-            found["annotations_sha256"] = _digest(file)
+            result["annotations_sha256"] = _digest(file)
     if hasattr(dataset, "record"):
-        found |= _files(dataset)
-    return found
+        result |= _files(dataset)
+    return result
 
 
 def _files(dataset: Any) -> dict[str, Any]:
     count = min(MAX_FILES, len(dataset))
     digest = hashlib.sha256()
-    for number in range(count):
-        name = str(dataset.record(number * len(dataset) // count).get("file_name", ""))
+    for index in range(count):
+        name = str(dataset.record(index * len(dataset) // count).get("file_name", ""))
         digest.update(os.path.basename(name).encode())
         if os.path.isfile(name):
             with open(name, "rb") as file:

@@ -1,7 +1,7 @@
-"""From a Detectron2 dataset dict to a model input.
+"""Mapping of a Detectron2 dataset dict to a model input.
 
-Differs from Detectron2's ``DatasetMapper``: images without objects stay, and an image that cannot be read is named, or
-skipped and counted, by a switch.
+Differs from Detectron2's `DatasetMapper`: images without objects are kept, and an image that cannot be read either
+stops the run with an error that names it, or is skipped and counted.
 """
 
 import copy
@@ -20,15 +20,15 @@ from PIL import Image
 logger = logging.getLogger(__name__)
 
 KEPT_KEYS = ("file_name", "height", "width", "image_id")
-FIRST_WAIT = 0.5  # seconds before a file is tried again; doubled every time
+FIRST_WAIT = 0.5  # seconds before the first retry of a file; doubled for every further one
 BAD_IMAGE_POLICIES = ("raise", "skip")
-# What PIL and Detectron2's reader raise for missing, truncated, foreign and oversized files and for sizes that differ
+# Errors of PIL and Detectron2's reader for missing, truncated, foreign and oversized files and for sizes that differ
 # from the annotation.
 READ_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 class BadImageError(ValueError):
-    """An image file that is missing, unreadable or not the annotated one."""
+    """An image file is missing, unreadable or not the annotated one."""
 
 
 class DetrDatasetMapper:
@@ -38,15 +38,15 @@ class DetrDatasetMapper:
         is_train: whether annotations are mapped as well.
         augmentations: Detectron2 augmentations, applied in this order.
         image_format: channel order of the image tensor, "RGB" or "BGR".
-        on_bad_image: "raise" stops with a `BadImageError`; "skip" returns None, counts the image in ``bad_images`` and
-            logs it once (each worker process counts for itself).
-        read_retries: how often a file that the storage cannot deliver is tried again, after 0.5, 1, 2, ... seconds.
-            Files that are missing, or can be read but not decoded, are not tried again.
-        max_objects: of a training image that has more objects, so many are drawn, anew every time: every object costs
-            denoising queries, whose attention grows with the square of their number. None: no limit.
+        on_bad_image: "raise" stops with a `BadImageError`; "skip" returns None, counts the image in `bad_images` and
+            logs it once (each worker process counts separately).
+        read_retries: number of retries of a file after an error of the storage, after 0.5, 1, 2, ... seconds. Files
+            that are missing, or can be read but not decoded, are not tried again.
+        max_objects: a training image with more objects keeps a random subset of this size, drawn every time: each
+            object costs denoising queries, whose attention grows with the square of their number. None: no limit.
 
     Raises:
-        ValueError: an unknown ``on_bad_image``, or ``max_objects`` below 1.
+        ValueError: `on_bad_image` is unknown, or `max_objects` is below 1.
     """
 
     def __init__(
@@ -72,19 +72,19 @@ class DetrDatasetMapper:
         self._augmentations = T.AugmentationList(list(augmentations))
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """Maps one image.
+        """Map one image.
 
         Args:
-            record: ``file_name, height, width, image_id`` and, for training, ``annotations``. Not changed.
+            record: `file_name, height, width, image_id` and, for training, `annotations`. Not changed.
 
         Returns:
-            ``image`` (3, H, W) uint8 after augmentation, ``height`` and ``width`` of the file, ``image_id``,
-            ``file_name``, and in training ``instances`` with ``gt_boxes`` (XYXY, pixels of the augmented image) and
-            ``gt_classes``: no crowd regions, clipped to the image, none empty, maybe none at all. None for an image
-            that "skip" leaves out.
+            `image` (3, H, W) uint8 after augmentation, `height` and `width` of the file, `image_id`,
+            `file_name`, and in training `instances` with `gt_boxes` (XYXY, pixels of the augmented image) and
+            `gt_classes`: clipped to the image, without crowd regions and empty boxes; possibly no objects. None for an
+            image that "skip" leaves out.
 
         Raises:
-            BadImageError: naming the file, when it cannot be used and ``on_bad_image`` is "raise".
+            BadImageError: the file cannot be used, and `on_bad_image` is "raise"; the message names it.
         """
         try:
             image = self._read(record["file_name"])
@@ -101,12 +101,12 @@ class DetrDatasetMapper:
         return sample
 
     def _read(self, file_name: str) -> np.ndarray:
-        """The image (H, W, 3). Storage over a network may fail for a moment; a missing file it does not have at all."""
+        """Read an image (H, W, 3), retrying errors of network storage but not missing or damaged files."""
         for attempt in range(self.read_retries):
             try:
                 return utils.read_image(file_name, format=self.image_format)
             except OSError as error:
-                # PIL's errors about content have no number, those of the system do
+                # errors of the system have an errno, PIL's errors about content have none
                 if error.errno is None or isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
                     raise
                 logger.warning("image %s cannot be read now, trying again: %s", file_name, error)

@@ -1,4 +1,4 @@
-"""Image and video files to run a detector on."""
+"""Image and video files as input of a detector."""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
-FALLBACK_FPS = 25.0  # frames per second where a video does not say
+FALLBACK_FPS = 25.0  # frames per second of a video that does not specify it
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,8 @@ class MediaFile:
     """One input file.
 
     Args:
-        path: where it is.
-        name: its path relative to the folder that was given, or its file name; no two inputs share one.
+        path: path of the file.
+        name: unique name: the path relative to the input folder, or the file name.
     """
 
     path: str
@@ -26,46 +26,46 @@ class MediaFile:
 
     @property
     def is_video(self) -> bool:
-        """Whether the suffix is a video's."""
+        """Return whether the suffix is that of a video."""
         return self.path.lower().endswith(VIDEO_SUFFIXES)
 
 
 def find_media(inputs: Sequence[str]) -> list[MediaFile]:
-    """Images and videos among files and, recursively, folders; other files in folders are passed over.
+    """Collect images and videos from files and, recursively, folders; other files in folders are skipped.
 
     Args:
-        inputs: paths.
+        inputs: paths of files and folders.
 
     Returns:
-        The files, sorted within every folder.
+        The files, sorted within each folder.
 
     Raises:
         FileNotFoundError: a path does not exist, or a folder has neither images nor videos.
-        ValueError: a file that is neither an image nor a video by its suffix.
+        ValueError: the suffix of a source file is neither that of an image nor that of a video.
     """
-    found: list[MediaFile] = []
+    files: list[MediaFile] = []
     names: set[str] = set()
-    for given in inputs:
-        if os.path.isdir(given):
-            paths = sorted(_walk(given))
+    for source in inputs:
+        if os.path.isdir(source):
+            paths = sorted(_walk(source))
             if not paths:
-                raise FileNotFoundError(f"no images or videos in folder {given}")
-        elif not os.path.exists(given):
-            raise FileNotFoundError(f"input {given} does not exist")
-        elif not given.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES):
-            raise ValueError(f"input {given} is neither an image {IMAGE_SUFFIXES} nor a video {VIDEO_SUFFIXES}")
+                raise FileNotFoundError(f"no images or videos in folder {source}")
+        elif not os.path.exists(source):
+            raise FileNotFoundError(f"input {source} does not exist")
+        elif not source.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES):
+            raise ValueError(f"input {source} is neither an image {IMAGE_SUFFIXES} nor a video {VIDEO_SUFFIXES}")
         else:
-            paths = [given]
+            paths = [source]
         for path in paths:
-            name = os.path.relpath(path, given) if path != given else os.path.basename(path)
+            name = os.path.relpath(path, source) if path != source else os.path.basename(path)
             name = unused_name(name, names)
             names.add(name)
-            found.append(MediaFile(path, name))
-    return found
+            files.append(MediaFile(path, name))
+    return files
 
 
 def read_video(path: str) -> Iterator[np.ndarray]:
-    """Yields the frames (H, W, 3), RGB, uint8 of a video.
+    """Yield the frames (H, W, 3), RGB, uint8 of a video.
 
     Raises:
         ImportError: OpenCV is not installed.
@@ -83,7 +83,7 @@ def read_video(path: str) -> Iterator[np.ndarray]:
 
 
 def video_fps(path: str) -> float:
-    """Frames per second of a video, `FALLBACK_FPS` where it does not say; raises as `read_video`."""
+    """Return the frames per second of a video, `FALLBACK_FPS` if unspecified; raises like `read_video`."""
     capture = _open_capture(path)
     fps = float(capture.get(_opencv().CAP_PROP_FPS))
     capture.release()
@@ -108,10 +108,10 @@ class VideoSink:
         self._writer: Any = None
 
     def write(self, frame: np.ndarray) -> None:
-        """Adds a frame (H, W, 3), RGB, uint8.
+        """Append a frame (H, W, 3), RGB, uint8.
 
         Raises:
-            ValueError: OpenCV cannot write such a file here.
+            ValueError: OpenCV cannot write the file.
         """
         if self._writer is None:
             codec = self._cv2.VideoWriter_fourcc(*"mp4v")
@@ -121,7 +121,7 @@ class VideoSink:
         self._writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
 
     def close(self) -> None:
-        """Completes the file."""
+        """Finish the file."""
         if self._writer is not None:
             self._writer.release()
 
@@ -134,7 +134,7 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def unused_name(name: str, taken: Collection[str]) -> str:
-    """The name, with a number before its suffix if it is taken."""
+    """Return the name, with a number before its suffix if it is taken."""
     stem, suffix = os.path.splitext(name)
     count = 1
     while name in taken:

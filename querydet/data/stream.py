@@ -1,12 +1,12 @@
-"""The training stream: what a sample is depends on its position alone.
+"""The training stream: every sample is a function of its position.
 
 Position p = iteration * total_batch_size + k counts the samples of the whole run. The image at p, its augmentation and
 the seed of its denoising noise are functions of (seed, p), so that stopping and resuming, the number of data workers
-and the number of processes do not change what the model sees. Rank r of W takes k = r, r + W, ... of every batch; when
-W does not divide the batch, the first ranks have an image more.
+and the number of processes do not change the samples. Rank r of W loads k = r, r + W, ... of every batch; if W does not
+divide the batch size, the first ranks have an image more.
 
-Detectron2's ``TrainingSampler`` instead walks one infinite stream from its start and leaves the augmentation to
-whatever state the worker's generators are in.
+Detectron2's `TrainingSampler`, in contrast, walks one infinite stream from its start, and the augmentation depends on
+the state of the worker's generators.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from torch.utils.data import Dataset, Sampler
 
 logger = logging.getLogger(__name__)
 
-# First words of the keys below, so that the three uses of one seed are independent.
+# First element of the keys below: makes the three uses of one seed independent.
 _ORDER, _AUGMENTATION, _MODEL = 0, 1, 2
-REPLACED = "replaced"  # key of a sample: names of the unusable files that it was taken instead of
-MAX_REPLACEMENTS = 16  # unreadable images in a row before the run stops: by then the data set is broken, not an image
+REPLACED = "replaced"  # key of a sample: names of the unusable files that it replaces
+MAX_REPLACEMENTS = 16  # consecutive unreadable images before the run stops: then the data set is broken, not an image
 
 
 @functools.lru_cache(maxsize=2)  # a batch can span the end of an epoch
 def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
-    """The order of the images in one epoch, shape (num_images,).
+    """Return the order of the images in one epoch, shape (num_images,).
 
     Uses numpy's legacy generator, whose streams are frozen across numpy versions, so that a run can be resumed after an
     upgrade.
@@ -40,23 +40,30 @@ def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
 
 
 def image_index(seed: int, position: int, num_images: int, attempt: int = 0) -> int:
-    """Index of the image at a position; ``attempt`` > 0 gives the replacements, the images that follow in the epoch."""
-    epoch, place = divmod(position, num_images)
-    return int(epoch_order(seed, epoch, num_images)[(place + attempt) % num_images])
+    """Return the index of the image at a position.
+
+    Args:
+        seed: of the stream.
+        position: of the sample.
+        num_images: number of images of the data set.
+        attempt: 0 for the image itself; n > 0 for its n-th replacement, the n-th image after it in the epoch.
+    """
+    epoch, offset = divmod(position, num_images)
+    return int(epoch_order(seed, epoch, num_images)[(offset + attempt) % num_images])
 
 
 def model_seed(seed: int, position: int) -> int:
-    """Seed in [0, 2**62) for the random draws that the model makes for the sample at a position."""
+    """Return the seed, in [0, 2**62), of the random draws that the model makes for the sample at a position."""
     high, low = _words(seed, _MODEL, position)[:2]
     return (int(high) << 32 | int(low)) >> 2
 
 
 @contextlib.contextmanager
 def augmentation_rng(seed: int, position: int) -> Iterator[None]:
-    """Seeds Python's, numpy's and torch's global CPU generators for one sample and restores them afterwards.
+    """Seed the global CPU generators of Python, numpy and torch for one sample and restore them afterwards.
 
-    Detectron2's augmentations draw from numpy's global generator; restoring keeps the caller undisturbed when there are
-    no data workers.
+    Detectron2's augmentations draw from numpy's global generator; restoring matters without data workers, where the
+    caller uses the same generators.
     """
     states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()  # noqa: NPY002
     words = _words(seed, _AUGMENTATION, position)
@@ -72,17 +79,18 @@ def augmentation_rng(seed: int, position: int) -> Iterator[None]:
 
 
 def _words(seed: int, *key: int) -> np.ndarray:
-    """Four well mixed 32-bit words from a seed and a key."""
+    """Mix a seed and a key into four 32-bit words."""
     return np.random.SeedSequence(seed, spawn_key=key).generate_state(4)
 
 
 class PositionStream(Dataset):
-    """Maps positions of the stream to samples; ``len()`` is the number of images.
+    """A map-style data set from positions of the stream to samples; `len()` is the number of images.
 
     Args:
         dataset: Detectron2 dataset dicts.
-        mapper: dict -> sample dict, or None for an image that it could not use (see ``on_bad_image`` of the mapper).
-        seed: seed of order, augmentation and model noise, >= 0.
+        mapper: maps a dataset dict to a sample dict, or to None for an unusable image (see the mapper's
+            `on_bad_image`).
+        seed: of order, augmentation and model noise, >= 0.
 
     Raises:
         ValueError: the data set is empty, or the seed is negative.
@@ -102,11 +110,11 @@ class PositionStream(Dataset):
         return len(self._dicts)
 
     def record(self, index: int) -> dict[str, Any]:
-        """The dataset dict of an image, by its place in the data set."""
+        """Return the dataset dict of an image, by its index in the data set."""
         return self._dicts[index]
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        """The sample at a position, with ``seed``: int added, and `REPLACED` when it stands in for unusable images.
+        """Return the sample at a position, with an integer `seed` and, if it replaces unusable images, `REPLACED`.
 
         Raises:
             ValueError: the image and `MAX_REPLACEMENTS` replacements were all unusable.
@@ -126,21 +134,21 @@ class PositionStream(Dataset):
         raise ValueError(f"{attempts} images in a row could not be used, the data set is broken: {', '.join(tried)}")
 
     def file_name(self, position: int) -> str:
-        """The file that is read at a position, for messages."""
+        """Return the file that is read at a position, for messages."""
         return str(self._dicts[image_index(self._seed, position, len(self))].get("file_name"))
 
 
 class PositionSampler(Sampler[list[int]]):
-    """Yields, without end, the positions of this rank's share of every iteration's batch.
+    """Yields, without end, the positions of this rank's share of each iteration's batch.
 
     Args:
         total_batch_size: samples of one iteration over all ranks.
-        rank: this process.
+        rank: of this process.
         world_size: number of processes.
         start_iteration: the first iteration to yield.
 
     Raises:
-        ValueError: fewer images than processes, or the start is negative.
+        ValueError: a batch has fewer images than there are processes, or the start is negative.
     """
 
     def __init__(self, total_batch_size: int, rank: int, world_size: int, start_iteration: int = 0) -> None:

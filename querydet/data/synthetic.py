@@ -1,7 +1,7 @@
-"""A COCO-format data set that needs no download: coloured shapes, drawn by a seed.
+"""A synthetic COCO-format data set that needs no download: coloured shapes, drawn from a seed.
 
-The same arguments give the same bytes (with the same versions of numpy and PIL). What makes it easy or hard are the
-arguments of `SceneStyle`.
+The same arguments give the same bytes (with the same versions of numpy and PIL). `SceneStyle` controls how difficult it
+is.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from querydet.data.coco import load_coco
 from querydet.data.synthetic_scene import CLASS_NAMES, Scene, SceneStyle
 
 SPLITS = ("train", "val", "test")
-MIN_IMAGE_SIZE = 32  # pixels; below it the smallest objects have no shape left
-_VERSION = 1  # increase when the drawing changes, so that old folders are not taken for new ones
+MIN_IMAGE_SIZE = 32  # pixels; in smaller images the smallest objects lose their shape
+_VERSION = 1  # increase when the drawing changes, so that old folders are not reused
 
 
 def load_synthetic(
@@ -35,10 +35,10 @@ def load_synthetic(
     seed: int = 0,
     style: SceneStyle | None = None,
 ) -> DetectionDataset:
-    """Loads one split, after writing it if it is not there; arguments as for `generate_synthetic`.
+    """Load one split, generating it first if it does not exist; arguments as for `generate_synthetic`.
 
     Returns:
-        What `querydet.data.load_coco` returns.
+        The data set of `coco.load_coco`.
     """
     folder = generate_synthetic(root, split, num_images, image_size, seed, style)
     return load_coco(os.path.join(folder, "annotations.json"), os.path.join(folder, "images"))
@@ -52,25 +52,26 @@ def generate_synthetic(
     seed: int = 0,
     style: SceneStyle | None = None,
 ) -> str:
-    """Writes one split in COCO format unless it is there already.
+    """Write one split in COCO format unless it exists already.
 
-    A split appears under its final name when it is complete, so a killed run leaves nothing that could be taken for a
-    data set. Several processes may call this at once: one writes, the others wait.
+    A split gets its final name when it is complete, so a killed run leaves no incomplete data set. Several processes
+    may call this at once: one writes, the others wait.
 
     Args:
         root: folder that the split's folder is written into. Its name holds a digest of the other arguments, so that
             different data sets can share a root.
         split: "train", "val" or "test"; their images differ.
-        num_images: number of images. More images begin with the same ones.
+        num_images: number of images; a larger set begins with the images of a smaller one.
         image_size: side of the square images in pixels.
-        seed: decides everything random, >= 0.
-        style: difficulty; the default is easy.
+        seed: of all random choices, >= 0.
+        style: difficulty of the scenes; None: the easy default.
 
     Returns:
-        The split's folder, with ``annotations.json`` and ``images/``.
+        The split's folder, with `annotations.json` and `images/`.
 
     Raises:
-        ValueError: an unknown split, a negative seed, no images, or an image size below `MIN_IMAGE_SIZE`.
+        ValueError: the split is unknown, the seed is negative, there are no images, or the image size is below
+            `MIN_IMAGE_SIZE`.
     """
     style = style or SceneStyle()
     if split not in SPLITS:
@@ -101,10 +102,10 @@ def generate_synthetic(
 
 @contextlib.contextmanager
 def _complete_or_nothing(folder: str) -> Iterator[str]:
-    """Gives a draft folder that becomes ``folder`` at the end; call it under the folder's lock."""
+    """Yield a draft folder that is renamed to `folder` at the end; call it under the folder's lock."""
     parent, name = os.path.split(folder)
     prefix = f".{name}.draft."
-    for left_over in os.listdir(parent or "."):  # of a killed run: nobody else writes while we hold the lock
+    for left_over in os.listdir(parent or "."):  # from a killed run: nobody else writes while we hold the lock
         if left_over.startswith(prefix):
             shutil.rmtree(os.path.join(parent, left_over), ignore_errors=True)
     draft = tempfile.mkdtemp(prefix=prefix, dir=parent or ".")

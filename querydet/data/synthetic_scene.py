@@ -1,4 +1,4 @@
-"""Draws one synthetic image: rotated shapes that may hide each other, on a cluttered, noisy background.
+"""Drawing of one synthetic image: rotated shapes that may occlude each other, on a cluttered, noisy background.
 
 All shapes are polygons, drawn at `SUPERSAMPLING` times the resolution and averaged, so edges are antialiased. Random
 numbers come from numpy's legacy generator, whose streams are frozen across numpy versions.
@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SUPERSAMPLING = 4
-PLACEMENT_TRIES = 30  # proposals for one object before the scene goes without it
+PLACEMENT_TRIES = 30  # proposals for one object before it is left out
 
 
 @dataclass(frozen=True, slots=True)
 class SceneStyle:
-    """What makes the scenes easy or hard. The defaults are ours: easy enough for minutes of training on a CPU.
+    """Difficulty of the scenes. The defaults are ours: easy enough for minutes of training on a CPU.
 
     Args:
         min_objects: fewest objects of an image that is not empty.
@@ -23,12 +23,12 @@ class SceneStyle:
         min_size: smallest diameter of an object, as a fraction of the image's side.
         max_size: largest diameter.
         max_stretch: largest ratio between an object's two axes.
-        max_overlap: largest fraction of an object that later objects and the image's border may hide.
+        max_overlap: largest fraction of an object that later objects and the image border may hide.
         empty_fraction: fraction of images without objects.
         clutter: lines and specks in the background of an image.
         lookalikes: unlabelled shapes of other kinds (half discs, pentagons, wedges) in an image.
         noise: standard deviation of the pixel noise in grey levels of 255.
-        min_contrast: smallest distance in RGB between an object and what is behind it, in grey levels.
+        min_contrast: smallest RGB distance between an object and the background behind it, in grey levels.
     """
 
     min_objects: int = 1
@@ -65,8 +65,8 @@ class SceneObject:
 
     Args:
         label: index into `CLASS_NAMES`.
-        box: what is visible of it: (x, y, w, h) in pixels.
-        area: visible pixels.
+        box: (x, y, w, h) of its visible part, in pixels.
+        area: of its visible part, in square pixels.
     """
 
     label: int
@@ -75,7 +75,7 @@ class SceneObject:
 
 
 def _regular(corners: int, phase: float = 0.0) -> np.ndarray:
-    """Corners (n, 2) of a regular polygon on the unit circle."""
+    """Return the corners (n, 2) of a regular polygon on the unit circle."""
     angles = phase + 2 * np.pi * np.arange(corners) / corners
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
@@ -95,7 +95,7 @@ def _cross() -> np.ndarray:
 
 
 _DISC = _regular(64)
-# Contours in a unit circle: the outline, then a hole if there is one.
+# Contours in the unit circle: the outline, then the hole, if any.
 SHAPES: dict[str, tuple[np.ndarray, ...]] = {
     "circle": (_DISC,),
     "square": (_regular(4, np.pi / 4),),
@@ -109,7 +109,7 @@ _LOOKALIKES = ((_DISC[:33],), (_regular(5),), (np.concatenate([_DISC[:49], np.ze
 
 
 class Scene:
-    """A canvas that shapes are added to, one in front of the other.
+    """A canvas to which shapes are added, each in front of the previous ones.
 
     Args:
         size: side of the square image in pixels.
@@ -129,7 +129,7 @@ class Scene:
         self._bounds: list[np.ndarray] = []
 
     def draw(self) -> tuple[np.ndarray, list[SceneObject]]:
-        """Fills the scene.
+        """Draw the scene.
 
         Returns:
             The image (size, size, 3), RGB uint8, and its objects.
@@ -147,14 +147,14 @@ class Scene:
         return noisy.round().clip(0, 255).astype(np.uint8), self._objects()
 
     def _background(self) -> np.ndarray:
-        """Smooth patches of colour, (size, size, 3)."""
+        """Generate smooth patches of colour, (size, size, 3)."""
         coarse = self._rng.uniform(-25, 25, (4, 4, 3)) + self._rng.uniform(50, 205, 3)
         planes = [Image.fromarray(coarse[..., c].astype(np.float32)) for c in range(3)]
         shape = (self._size, self._size)
         return np.stack([np.asarray(plane.resize(shape, Image.Resampling.BICUBIC)) for plane in planes], axis=-1)
 
     def _add_clutter(self) -> None:
-        """A thin line or a speck, much smaller than any object, in a colour near the background's."""
+        """Add a thin line or a speck, much smaller than any object, in a colour close to that of the background."""
         rng, size = self._rng, self._size
         x, y = rng.uniform(0, size, 2)
         if rng.uniform() < 0.5:
@@ -168,7 +168,7 @@ class Scene:
         self._paint(self._coverage((outline,)), self._tone + rng.uniform(-60, 60, 3))
 
     def _place(self, shape: tuple[np.ndarray, ...], label: int | None) -> None:
-        """Adds a shape where it hides no labelled object too much; leaves it out if there is no room."""
+        """Add a shape where it does not hide too much of any labelled object; leave it out if there is no room."""
         limit = 1.0 - self._style.max_overlap
         for _ in range(PLACEMENT_TRIES):
             contours = self._random_pose(shape)
@@ -176,11 +176,11 @@ class Scene:
             full = _polygon_area(contours)
             if coverage.sum() < limit * full:
                 continue
-            left = [visible * (1.0 - coverage) for visible in self._visible]
-            if any(mask.sum() < limit * area for mask, area in zip(left, self._full_area, strict=True)):
+            still_visible = [visible * (1.0 - coverage) for visible in self._visible]
+            if any(mask.sum() < limit * area for mask, area in zip(still_visible, self._full_area, strict=True)):
                 continue
             self._paint(coverage, self._object_color(coverage))
-            self._visible = left
+            self._visible = still_visible
             if label is not None:
                 self._labels.append(label)
                 self._visible.append(coverage)
@@ -198,7 +198,7 @@ class Scene:
         return tuple((contour * (radius * stretch, radius / stretch)) @ turn + center for contour in shape)
 
     def _coverage(self, contours: tuple[np.ndarray, ...]) -> np.ndarray:
-        """Covered fraction of every pixel, (size, size) in [0, 1]."""
+        """Rasterise contours to the covered fraction of every pixel, (size, size) in [0, 1]."""
         coverage = np.zeros((self._size, self._size), dtype=np.float32)
         low = np.floor(contours[0].min(axis=0)).clip(0, self._size - 1).astype(int)
         high = np.ceil(contours[0].max(axis=0)).clip(low + 1, self._size).astype(int)
@@ -231,7 +231,7 @@ class Scene:
         ):
             ys, xs = np.nonzero(visible >= 0.5)
             x0, y0, x1, y1 = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
-            if visible.sum() >= 0.99 * full:  # nothing hides it: the outline is more exact than whole pixels
+            if visible.sum() >= 0.99 * full:  # not occluded: the outline is more exact than whole pixels
                 x0, y0, x1, y1 = bounds.clip(0, self._size)
             x, y, w, h = (round(float(value), 2) for value in (x0, y0, x1 - x0, y1 - y0))
             objects.append(SceneObject(label, (x, y, w, h), round(float(visible.sum()), 1)))
@@ -239,7 +239,7 @@ class Scene:
 
 
 def _polygon_area(contours: tuple[np.ndarray, ...]) -> float:
-    """Area of the outline less its hole (shoelace formula)."""
+    """Compute the area of the outline minus its holes (shoelace formula)."""
     areas = []
     for contour in contours:
         x, y = contour[:, 0], contour[:, 1]

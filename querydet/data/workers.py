@@ -1,10 +1,10 @@
-"""A torch ``DataLoader`` whose worker processes may die or hang.
+"""A torch `DataLoader` that survives worker processes which die or hang.
 
-Differences from torch's: a dead worker is noticed within `POLL` seconds, when a batch is asked for, and never in the
-middle of anything else (torch raises from a signal handler); one that does not answer is noticed after a time that the
-config says; either way the workers are started anew at the batch that is missing, or the run ends with the cause. What
-a batch is depends on its number alone, so that nothing is lost or repeated. Signals that are meant for the run, as a
-terminal and Slurm send them to all of its processes, do not reach the workers, and no worker outlives the run.
+Differences from torch's: a dead worker is noticed within `POLL` seconds, when a batch is requested, and never in the
+middle of other work (torch raises from a signal handler); a worker that does not answer is noticed after a configured
+time. In both cases the workers are restarted at the missing batch, or the run ends with the cause. A batch depends only
+on its index, so that nothing is lost or repeated. Signals for the run, which a terminal and Slurm send to all of its
+processes, do not reach the workers, and no worker outlives the run.
 """
 
 import atexit
@@ -26,39 +26,39 @@ from querydet.utils.system import die_with_parent
 
 logger = logging.getLogger(__name__)
 
-POLL = 2  # seconds between looks at the workers while a batch is late
-_RUNS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+POLL = 2  # seconds between checks of the workers while a batch is late
+_SIGNALS_OF_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _RUNNING: set[BaseProcess] = set()
-_ABANDONED: list[Any] = []  # iterators of killed workers: their shutdown would wait for locks that those held
+_ABANDONED: list[Any] = []  # iterators of killed workers: shutting them down would wait for locks that the workers held
 
 
 class WorkerError(RuntimeError):
-    """Worker processes died or hung, more often than they may."""
+    """Worker processes died or hung more often than `worker_restarts` allows."""
 
 
 class NamedSamples(Protocol):
-    """A data set that can say which file a sample is read from."""
+    """A data set that knows the file of each sample."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Any: ...
 
     def file_name(self, index: int) -> str:
-        """The file of a sample."""
+        """Return the file of a sample."""
 
 
 class WatchedLoader:
-    """Batches as lists of samples, loaded by worker processes that are replaced when they fail.
+    """Loads batches as lists of samples in worker processes that are replaced when they fail.
 
     Args:
-        dataset: index -> sample.
-        batches: the indices of every batch, from the one of the given number on.
+        dataset: maps an index to a sample.
+        batches: returns the indices of every batch, starting with the batch of the given index.
         num_workers: worker processes; 0 loads in the process itself.
         timeout: seconds that a batch may take.
-        restarts: how often the workers may be replaced; one failure more ends the run.
+        restarts: how often the workers may be replaced; one further failure ends the run.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number is out of its range.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class WatchedLoader:
         self._restarts = restarts
 
     def __iter__(self) -> Iterator[list[Any]]:
-        """Batches from the first one.
+        """Yield the batches from the first one.
 
         Raises:
             WorkerError: the workers failed too often.
@@ -104,7 +104,7 @@ class WatchedLoader:
             batch_sampler=self._batches(done),
             num_workers=self._num_workers,
             collate_fn=_as_list,
-            generator=torch.Generator().manual_seed(0),  # own, so that the global one is left alone
+            generator=torch.Generator().manual_seed(0),  # keeps the global generator unused
             timeout=POLL if self._num_workers else 0,
             worker_init_fn=_start_worker,
             multiprocessing_context=self.multiprocessing_context if self._num_workers else None,
@@ -121,7 +121,7 @@ class WatchedLoader:
         finally:
             if not healthy:
                 _ABANDONED.append(iterator)
-            del iterator  # asks workers to end, and waits
+            del iterator  # asks workers to end and waits for them
             _kill(workers)
 
     def _next(self, iterator: Iterator[list[Any]], workers: set[BaseProcess]) -> list[Any] | None:
@@ -130,14 +130,14 @@ class WatchedLoader:
             try:
                 return next(iterator, None)
             except Exception as error:
-                # A killed worker's connections break some moments before it has ended.
+                # The connections of a killed worker break shortly before it has ended.
                 patience = POLL if workers and isinstance(error, (OSError, EOFError)) else 0
                 ended = multiprocessing.connection.wait([worker.sentinel for worker in workers], patience)
                 dead = [worker for worker in workers if worker.sentinel in ended]
                 if dead:
                     raise _WorkersFailed(", ".join(map(_describe, dead))) from error
                 if not (isinstance(error, RuntimeError) and str(error).startswith("DataLoader timed out")):
-                    raise  # the data set's own
+                    raise  # an error of the data set
                 if time.monotonic() > deadline:
                     raise _WorkersFailed(f"no batch for {self._timeout:g} seconds (worker_timeout)") from error
 
@@ -155,22 +155,26 @@ class WatchedLoader:
 
 
 class _WorkersFailed(Exception):
-    """They have to be replaced."""
+    """The workers have to be replaced."""
 
 
 def _start(loader: DataLoader) -> tuple[Iterator[list[Any]], set[BaseProcess]]:
-    """An iterator and its worker processes; without the signal handler that torch installs to report dead workers.
+    """Start an iterator and its worker processes without the signal handler that torch installs to report dead workers.
 
-    It raises wherever the program is at that moment, in the middle of an optimizer's step or of a checkpoint.
+    The handler would raise wherever the program is at that moment, in the middle of an optimizer step or of a
+    checkpoint.
+
+    Returns:
+        The iterator and its workers.
     """
     before = set(multiprocessing.active_children())
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGCHLD) if main else None
-    signal.pthread_sigmask(signal.SIG_BLOCK, _RUNS_SIGNALS)  # the workers inherit it, from their first moment on
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS_OF_RUN)  # the workers inherit the mask when they start
     try:
         iterator = iter(loader)
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _RUNS_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS_OF_RUN)
     if main:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
     workers = set(multiprocessing.active_children()) - before if loader.num_workers else set()
@@ -178,14 +182,14 @@ def _start(loader: DataLoader) -> tuple[Iterator[list[Any]], set[BaseProcess]]:
     return iterator, workers
 
 
-def _start_worker(number: int) -> None:
+def _start_worker(worker_id: int) -> None:
     die_with_parent()
-    for each in _RUNS_SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
+    for number in _SIGNALS_OF_RUN:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _kill(workers: Iterable[BaseProcess]) -> None:
-    """Nothing is lost: workers have no state."""
+    """Kill workers; nothing is lost, as they have no state."""
     for worker in workers:
         with contextlib.suppress(ValueError):  # closed already
             worker.kill()
@@ -195,7 +199,7 @@ def _kill(workers: Iterable[BaseProcess]) -> None:
 
 @atexit.register
 def _kill_all() -> None:
-    """Before multiprocessing waits for workers, which ignore its request to end."""
+    """Kill all workers before multiprocessing waits for them, as they ignore its request to end."""
     _kill(list(_RUNNING))
 
 

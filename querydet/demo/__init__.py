@@ -1,4 +1,4 @@
-"""A web page on this machine: drop an image, choose a checkpoint, see what it finds. Started by ``tools/demo.py``."""
+"""A local web page that shows the detections of a checkpoint on an uploaded image; started by `tools/demo.py`."""
 
 from querydet.demo.choices import Choice, find_choices
 from querydet.demo.detection import Detections, Models

@@ -1,4 +1,4 @@
-"""The models that the page offers."""
+"""The models that the demo page offers."""
 
 import os
 from collections.abc import Sequence
@@ -8,18 +8,18 @@ from pathlib import Path
 from querydet.checkpoint import check_exists
 from querydet.config import find_config
 
-CONFIG = "config.yaml"  # in a run's folder
-FIRST = ("model_best.pth", "model_final.pth")  # of its checkpoints
+CONFIG = "config.yaml"  # in the folder of a run
+FIRST = ("model_best.pth", "model_final.pth")  # checkpoints that are listed first
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One model of the list.
+    """One entry of the list of models.
 
     Args:
-        name: what the list shows.
-        config: a config file, or a name of the model zoo.
-        weights: its checkpoint; None: the zoo's.
+        name: label in the list.
+        config: path of a config, or a name of the model zoo.
+        weights: path of a checkpoint; None: that of the zoo.
     """
 
     name: str
@@ -28,29 +28,29 @@ class Choice:
 
 
 def find_choices(items: Sequence[str], config: str | None = None, weights: Sequence[str] = ()) -> list[Choice]:
-    """What the command line offers.
+    """Collect the models that the command line asks for.
 
     Args:
-        items: folders of runs, each of whose checkpoints is offered, and names of the model zoo.
-        config: the config of ``weights``.
-        weights: checkpoints.
+        items: folders of runs, whose checkpoints are all offered, and names of the model zoo.
+        config: config of `weights`.
+        weights: paths of checkpoints.
 
     Raises:
-        FileNotFoundError: there is no such file, or a folder without a config or without checkpoints.
-        KeyError: no such name in the model zoo.
-        ValueError: nothing is offered, or weights without a config or the other way round.
+        FileNotFoundError: a file does not exist, or a folder has no config or no checkpoints.
+        KeyError: the model zoo has no entry of this name.
+        ValueError: there is no model, or only one of `config` and `weights` is given.
     """
     if bool(config) != bool(weights):
         raise ValueError("--config-file and --weights belong together: give both, or a run's folder")
-    found = [choice for item in items for choice in (_of_run(item) if os.path.isdir(item) else [_of_zoo(item)])]
+    choices = [choice for item in items for choice in (_of_run(item) if os.path.isdir(item) else [_of_zoo(item)])]
     for path in weights:
         assert config is not None
         find_config(config)
         check_exists(path)
-        found.append(Choice(f"{os.path.basename(config)}: {os.path.basename(path)}", config, path))
-    if not found:
+        choices.append(Choice(f"{os.path.basename(config)}: {os.path.basename(path)}", config, path))
+    if not choices:
         raise ValueError("there is no model to show: give a run's folder, a name of the model zoo, or a checkpoint")
-    return found
+    return choices
 
 
 def _of_run(folder: str) -> list[Choice]:
@@ -66,7 +66,7 @@ def _of_run(folder: str) -> list[Choice]:
 
 
 def _of_zoo(name: str) -> Choice:
-    from querydet import model_zoo  # needed for its names alone
+    from querydet import model_zoo  # imported late: only needed for names of the zoo
 
     if os.path.splitext(name)[1] in (".py", ".yaml", ".yml", ".pth", ".pkl"):
         raise ValueError(f"'{name}' alone is no model: use --config-file CONFIG --weights CHECKPOINT")

@@ -1,4 +1,4 @@
-"""What the page asks for: the detections of an uploaded image."""
+"""Detection on an uploaded image for the demo page."""
 
 import io
 import threading
@@ -13,43 +13,43 @@ from querydet.demo.choices import Choice
 from querydet.inference.predictor import Predictor
 from querydet.visualization.drawing import class_color
 
-LEAST_SCORE = 0.01  # the page's slider hides what is below its threshold; nobody looks for less than this
+LEAST_SCORE = 0.01  # the page's slider hides detections below its threshold; lower scores are not sent
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What was found on an image."""
+    """The detections on an image."""
 
-    width: int  # pixels, turned as its camera says
+    width: int  # pixels, after the EXIF rotation
     height: int
-    seconds: float  # without loading the model
+    seconds: float  # time of detection, without loading the model
     objects: list[dict[str, Any]]  # label, score, box [x0, y0, x1, y1] in pixels, color "#rrggbb"; best first
 
 
 class Models:
-    """The models that are offered; the one used last stays loaded.
+    """The offered models; the one used last stays in memory.
 
     Args:
-        choices: what is offered.
-        overrides: changes of their configs, ``key=value``.
+        choices: the models to offer.
+        overrides: `key=value` changes of their configs.
     """
 
     def __init__(self, choices: Sequence[Choice], overrides: Sequence[str] = ()) -> None:
         self.choices = list(choices)
         self._overrides = list(overrides)
         self._loaded: tuple[int, Predictor] | None = None
-        self._lock = threading.Lock()  # a server has threads, a model computes one image after the other
+        self._lock = threading.Lock()  # the server has several threads, the model handles one image at a time
 
     def detect(self, data: bytes, index: int) -> Detections:
-        """Detects on an image file.
+        """Detect on an image file.
 
         Args:
-            data: its content.
-            index: of the choice.
+            data: content of the file.
+            index: of the model in `choices`.
 
         Raises:
-            ValueError: this is no image, there is no such choice, or its checkpoint does not fit.
-            FileNotFoundError: the choice's checkpoint or config is gone.
+            ValueError: the data is no image, there is no such model, or its checkpoint does not fit.
+            FileNotFoundError: the checkpoint or config no longer exists.
         """
         image = decode(data)
         if not 0 <= index < len(self.choices):
@@ -57,9 +57,9 @@ class Models:
         with self._lock:
             predictor = self._load(index)
             start = time.perf_counter()
-            found = predictor(image)
+            detections = predictor(image)
             seconds = time.perf_counter() - start
-        height, width = found.image_size
+        height, width = detections.image_size
         objects = [
             {
                 "label": predictor.class_names[label],
@@ -68,14 +68,17 @@ class Models:
                 "color": "#" + "".join(f"{round(255 * part):02x}" for part in class_color(label)),
             }
             for box, score, label in zip(
-                found.pred_boxes.tensor.tolist(), found.scores.tolist(), found.pred_classes.tolist(), strict=True
+                detections.pred_boxes.tensor.tolist(),
+                detections.scores.tolist(),
+                detections.pred_classes.tolist(),
+                strict=True,
             )
         ]
         return Detections(width, height, seconds, objects)
 
     def _load(self, index: int) -> Predictor:
         if self._loaded is None or self._loaded[0] != index:
-            self._loaded = None  # before the next one needs the memory
+            self._loaded = None  # free the memory before the next model is loaded
             choice = self.choices[index]
             predictor = Predictor(choice.config, choice.weights, threshold=LEAST_SCORE, overrides=self._overrides)
             self._loaded = (index, predictor)
@@ -83,10 +86,10 @@ class Models:
 
 
 def decode(data: bytes) -> Image.Image:
-    """An image from the content of a file.
+    """Decode an image from the content of a file.
 
     Raises:
-        ValueError: it is none, is damaged, or has too many pixels.
+        ValueError: the content is no image, is damaged, or has too many pixels.
     """
     try:
         image = Image.open(io.BytesIO(data))

@@ -1,7 +1,7 @@
-"""The page's server: Flask on 127.0.0.1, nothing from elsewhere and nothing to elsewhere.
+"""Server of the demo page: Flask on 127.0.0.1, without any connection to other machines.
 
 It answers only requests that name this machine as their host and do not come from other pages, so that no web site
-can reach it through the browser. The page has no scripts, fonts or pictures from other servers, and forbids them.
+can reach it through the browser. The page loads no scripts, fonts or pictures from other servers, and forbids them.
 """
 
 import logging
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
-MAX_BYTES = 64 * 2**20  # of an upload
+MAX_BYTES = 64 * 2**20  # largest upload
 STATIC = Path(__file__).parent / "static"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'"
 FAILURES = (ValueError, FileNotFoundError, KeyError, ConnectionError, FloatingPointError)
@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(models: Models, threshold: float = 0.3) -> "Flask":
-    """The page as a WSGI application.
+    """Build the page as a WSGI application.
 
     Args:
-        models: what it offers.
-        threshold: where the slider starts, in [0, 1].
+        models: the models to offer.
+        threshold: initial score threshold of the slider, in [0, 1].
 
     Raises:
         ImportError: Flask is not installed.
-        ValueError: a threshold outside [0, 1].
+        ValueError: the threshold is outside of [0, 1].
     """
     try:
         import flask
@@ -71,11 +71,11 @@ def create_app(models: Models, threshold: float = 0.3) -> "Flask":
     @app.post("/detect")
     def detect() -> Any:
         file = flask.request.files.get("image")
-        number = flask.request.form.get("model", "0")
-        if file is None or not number.isdigit():
+        index = flask.request.form.get("model", "0")
+        if file is None or not index.isdigit():
             return flask.jsonify(error="send a file 'image' and the number of a 'model'"), 400
         try:
-            return flask.jsonify(asdict(models.detect(file.read(), int(number))))
+            return flask.jsonify(asdict(models.detect(file.read(), int(index))))
         except FAILURES as error:
             message = str(error.args[0]) if isinstance(error, KeyError) else str(error)
             logger.warning("%s: %s", file.filename, message)
@@ -94,11 +94,11 @@ def create_app(models: Models, threshold: float = 0.3) -> "Flask":
 
 
 def make_server(app: "Flask", port: int) -> "BaseWSGIServer":
-    """A server of the page for this machine alone; ``serve_forever`` runs it.
+    """Make a server of the page for this machine only; its `serve_forever` runs it.
 
     Args:
-        app: from :func:`create_app`.
-        port: 0 for any that is free; see ``server_port``.
+        app: from `create_app`.
+        port: TCP port; 0 for any free one, see `server_port` of the result.
 
     Raises:
         OSError: the port is taken.
@@ -107,5 +107,5 @@ def make_server(app: "Flask", port: int) -> "BaseWSGIServer":
 
     try:
         return make(HOST, port, app, threaded=True)
-    except SystemExit as error:  # werkzeug's way to say so
+    except SystemExit as error:  # raised by werkzeug when the port is taken
         raise OSError(f"port {port} is taken: choose another one, or 0 for any that is free") from error

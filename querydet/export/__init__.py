@@ -1,1 +1,1 @@
-"""Detectors that leave the training code: programs of torch.export, ONNX graphs, and models that run them."""
+"""Export of detectors: programs of `torch.export`, ONNX graphs, and a detector interface to run them."""

@@ -1,4 +1,4 @@
-"""Postprocessing whose results are tensors of fixed shapes, as runtimes without Python need them."""
+"""Postprocessing with results of fixed shapes, as runtimes without Python need them."""
 
 from functools import singledispatch
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess, best_
 
 
 class FixedDetections(NamedTuple):
-    """The detections of a batch, best first; where an image has fewer than N, with score 0 and label -1."""
+    """The detections of a batch, best first; an image with fewer than N is padded with score 0 and label -1."""
 
     boxes: Tensor  # (B, N, 4) as (x0, y0, x1, y1), normalised
     scores: Tensor  # (B, N)
@@ -21,17 +21,17 @@ class FixedDetections(NamedTuple):
 
 @singledispatch
 def fixed_size_detections(postprocess: object, logits: Tensor, boxes: Tensor) -> FixedDetections:
-    """What a postprocess of :mod:`querydet.modeling.postprocess` detects, as tensors.
+    """Apply a postprocess of `modeling.postprocess` with results of fixed shapes.
 
-    For a postprocess of your own, register a function: ``@fixed_size_detections.register``.
+    For a postprocess of your own, register a function: `@fixed_size_detections.register`.
 
     Args:
-        postprocess: chooses the function, and is its configuration.
+        postprocess: selects the function by its type, and is its configuration.
         logits: (B, Q, K).
-        boxes: (B, Q, 4), normalised.
+        boxes: (B, Q, 4), normalised cxcywh.
 
     Raises:
-        TypeError: no function is registered for this kind.
+        TypeError: no function is registered for this type.
     """
     raise TypeError(
         f"{type(postprocess).__name__} has no form with results of a fixed size, which an export needs: register one "
@@ -63,13 +63,13 @@ def _(postprocess: NMSPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetect
 
 
 def _finish(boxes: Tensor, scores: Tensor, labels: Tensor, *, clip: bool) -> FixedDetections:
-    """Clip boxes, and put what is no detection (no area, no score) at the end."""
-    there = scores > -torch.inf
+    """Clip boxes, and move invalid detections (no area, or suppressed) to the end."""
+    valid = scores > -torch.inf
     if clip:
         boxes = boxes.clamp(0, 1)
-        there = there & (boxes[..., 2:] > boxes[..., :2]).all(-1)
+        valid = valid & (boxes[..., 2:] > boxes[..., :2]).all(-1)
     # float: not every runtime sorts integers; stable: the order by score stays
-    order = there.float().argsort(dim=1, descending=True, stable=True)
-    boxes = boxes.masked_fill(~there[..., None], 0).gather(1, order[..., None].expand(-1, -1, 4))
-    scores = scores.masked_fill(~there, 0).gather(1, order)
-    return FixedDetections(boxes, scores, labels.masked_fill(~there, -1).gather(1, order))
+    order = valid.float().argsort(dim=1, descending=True, stable=True)
+    boxes = boxes.masked_fill(~valid[..., None], 0).gather(1, order[..., None].expand(-1, -1, 4))
+    scores = scores.masked_fill(~valid, 0).gather(1, order)
+    return FixedDetections(boxes, scores, labels.masked_fill(~valid, -1).gather(1, order))

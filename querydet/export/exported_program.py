@@ -1,4 +1,4 @@
-"""A detector as a program of ``torch.export``, for batches and images of any size."""
+"""Export of a detector as a program of `torch.export`, for batches and images of any size."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,14 +9,14 @@ from torch.export import Dim, ExportedProgram
 from querydet.export.graph import DetectionGraph, pad_images
 from querydet.modeling.detector import QueryDetector
 
-# Sizes that the trace is made at: unequal and no multiples of anything, so that nothing is taken for a constant.
+# Image sides for tracing: unequal primes, so that no dimension is specialised to a constant.
 _EXAMPLE_SIDES = (229, 283)
 
 
 def min_side(detector: QueryDetector) -> int:
-    """The least height and width of a batch: every level then has at least two rows and columns.
+    """Return the smallest height and width of a batch, for which every level still has at least two rows and columns.
 
-    Tensors of one row follow other rules of broadcasting, so that a traced program cannot stand for both.
+    Tensors of one row follow other rules of broadcasting, so that one traced program cannot represent both cases.
     """
     strides = [detector.backbone.output_shape()[name].stride for name in detector.neck.in_channels]
     coarsest = strides[-1] * 2 ** (detector.neck.num_levels - len(strides))
@@ -29,16 +29,16 @@ def export_program(
     """Trace a detector's inference.
 
     Args:
-        detector: it is left as it is.
-        keep_operators: see :class:`querydet.export.graph.DetectionGraph`.
-        fixed_size: height and width that all batches will have; None: any.
+        detector: a detector in any mode; it is not changed.
+        keep_operators: see `graph.DetectionGraph`.
+        fixed_size: (height, width) of all batches; None: any size.
 
     Returns:
-        A program with the inputs and outputs of :class:`querydet.export.graph.DetectionGraph`. Heights and widths
-        below :func:`min_side` are refused; pad smaller images.
+        A program with the inputs and outputs of `graph.DetectionGraph`. It refuses heights and widths below `min_side`;
+        pad smaller images.
 
     Raises:
-        ValueError: the fixed size is below the least, or gives fewer tokens than there are queries.
+        ValueError: the fixed size is below `min_side`, or gives fewer tokens than there are queries.
     """
     side, batch = min_side(detector), Dim("batch")
     if fixed_size is not None and min(fixed_size) < side:
@@ -60,16 +60,16 @@ def export_program(
 
 
 def _example_inputs(detector: QueryDetector, fixed_size: tuple[int, int] | None) -> tuple[torch.Tensor, ...]:
-    """Two images of unequal sizes that give enough tokens for the queries."""
+    """Make a batch of two images of unequal sizes that has enough tokens for the queries."""
     side = max(min_side(detector), _min_side_for_tokens(detector))
-    height, width = fixed_size or (max(each, side + each % 16) for each in _EXAMPLE_SIDES)
+    height, width = fixed_size or (max(example, side + example % 16) for example in _EXAMPLE_SIDES)
     generator = torch.Generator().manual_seed(0)
     sizes = ((height, width - 31), (height - 17, width))
     images = [torch.randint(0, 256, (3, *size), generator=generator).float() for size in sizes]
-    return tuple(each.to(detector.device) for each in pad_images(images))
+    return tuple(tensor.to(detector.device) for tensor in pad_images(images))
 
 
 def _min_side_for_tokens(detector: QueryDetector) -> int:
-    """A side whose square images give more tokens than there are queries."""
+    """Return a side for which square images have more tokens than there are queries."""
     strides = [detector.backbone.output_shape()[name].stride for name in detector.neck.in_channels]
     return int(detector.selection.num_queries**0.5 + 3) * min(strides)

@@ -1,18 +1,18 @@
-"""The part of a detector that leaves Python: tensors in, tensors out, for batches and images of any size.
+"""The traceable part of a detector: tensors in, tensors out, for batches and images of any size.
 
 B images, N detections that the postprocess keeps, Q queries, K classes. The inputs:
 
-* ``images`` (B, 3, H, W) float32, 0 to 255, in the channel order of the detector's ``input_format``, each in the upper
-  left corner. What lies outside of it does not matter.
-* ``sizes`` (B, 2) int64, height and width of each image in ``images``.
+* `images` (B, 3, H, W) float32, 0 to 255, in the channel order of the detector's `input_format`, each in the upper
+  left corner. Pixels outside of an image are ignored.
+* `sizes` (B, 2) int64, height and width of each image in `images`.
 
 The outputs:
 
-* ``boxes`` (B, N, 4) as (x0, y0, x1, y1), in parts of the image's width and height: multiply by those of whatever
-  image they are wanted for.
-* ``scores`` (B, N), falling.
-* ``labels`` (B, N) int64; -1, with score 0, where there are fewer detections.
-* ``logits`` (B, Q, K) and ``query_boxes`` (B, Q, 4) as (cx, cy, w, h): what all of these were picked from.
+* `boxes` (B, N, 4) as (x0, y0, x1, y1), normalised by the image's width and height: multiply by the width and height
+  of the image to draw on.
+* `scores` (B, N), in descending order.
+* `labels` (B, N) int64; -1, with score 0, where there are fewer detections.
+* `logits` (B, Q, K) and `query_boxes` (B, Q, 4) as (cx, cy, w, h): the predictions that detections are selected from.
 """
 
 from collections.abc import Sequence
@@ -34,9 +34,8 @@ class DetectionGraph(nn.Module):
     """A detector from padded images to detections, without the checks and dictionaries around it.
 
     Args:
-        detector: in evaluation mode when it is called. It is shared, not copied.
-        keep_operators: which of this project's own operators stay in the graph; the others are replaced by their
-            definitions.
+        detector: a detector; it has to be in evaluation mode when the graph is called. It is shared, not copied.
+        keep_operators: operators of this project that stay in the graph; the others are replaced by their definitions.
     """
 
     def __init__(self, detector: QueryDetector, keep_operators: Sequence[Any] = ()) -> None:
@@ -45,27 +44,27 @@ class DetectionGraph(nn.Module):
         self.keep_operators = tuple(keep_operators)
 
     def forward(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
-        """Detect; inputs and outputs are those at the top of this file."""
+        """Detect; see the top of this file for inputs and outputs."""
         detector = self.detector
         with PortableOperators(keep=self.keep_operators):
             padding = mask_padding(sizes, images.shape[-2:])
             normalised = (images - detector.pixel_mean) / detector.pixel_std
             normalised = normalised.masked_fill(padding[:, None], 0)
             last = detector.detect(normalised, padding)
-            found = fixed_size_detections(detector.postprocess, last.logits, last.boxes)
-        values = (found.boxes, found.scores, found.labels, last.logits, last.boxes)
+            detections = fixed_size_detections(detector.postprocess, last.logits, last.boxes)
+        values = (detections.boxes, detections.scores, detections.labels, last.logits, last.boxes)
         return dict(zip(OUTPUTS, values, strict=True))
 
 
 def pad_images(images: Sequence[Tensor], min_size: tuple[int, int] = (1, 1)) -> tuple[Tensor, Tensor]:
-    """Put images (3, H, W) into one batch.
+    """Pad images (3, H, W) to one batch.
 
     Args:
-        images: any number of them and any sizes.
-        min_size: the least height and width of the batch.
+        images: one or more images of any sizes.
+        min_size: smallest height and width of the batch.
 
     Returns:
-        The two inputs of a :class:`DetectionGraph`.
+        The two inputs of a `DetectionGraph`.
     """
     sizes = torch.tensor([tuple(image.shape[-2:]) for image in images], dtype=torch.int64)
     height, width = torch.maximum(sizes.amax(0), torch.tensor(min_size)).tolist()

@@ -1,4 +1,4 @@
-"""Checkpoints for inference alone."""
+"""Checkpoints for inference only."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,12 @@ from querydet.utils.atomic import atomic_write
 
 
 def export_checkpoint(model: nn.Module, path: str, class_names: Sequence[str] = ()) -> None:
-    """Write the weights that inference needs, and nothing else: no optimizer, no heads and groups of training.
+    """Write the weights that inference needs, without the optimizer and the heads and groups of training.
 
     Args:
         model: with the weights to write.
-        path: the file; ``querydet.Predictor`` and ``--eval-only`` load it, and ``train.init_surgery=True`` trains on.
+        path: of the file; `querydet.Predictor` and `--eval-only` load it, and training continues from it with
+            `train.init_surgery=True`.
         class_names: by class index.
     """
     content = {

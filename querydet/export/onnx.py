@@ -1,7 +1,7 @@
-"""A detector as an ONNX graph of standard operators, made by PyTorch's exporter.
+"""Export of a detector as an ONNX graph of standard operators, by PyTorch's exporter.
 
-Deformable attention becomes its definition, whose sampling is ONNX's ``GridSample``; suppression becomes
-``NonMaxSuppression``, which works on batches and classes at once. Everything else is the exporter's work.
+Deformable attention becomes its definition, whose sampling is ONNX's `GridSample`; suppression becomes
+`NonMaxSuppression`, which works on batches and classes at once. The exporter translates everything else.
 """
 
 from typing import Any
@@ -13,16 +13,16 @@ from querydet.export.exported_program import export_program
 from querydet.export.graph import INPUTS, OUTPUTS
 from querydet.modeling.detector import QueryDetector
 
-OPSET = 20  # the first whose GridSample says "linear", and which all exporters of torch since 2.11 write
+OPSET = 20  # the first whose GridSample has the mode "linear"; all exporters of torch since 2.11 write it
 
 
 def export_onnx(detector: QueryDetector, path: str, fixed_size: tuple[int, int] | None = None) -> None:
-    """Write a detector's inference as an ONNX file, with the inputs and outputs of :mod:`querydet.export.graph`.
+    """Write a detector's inference as an ONNX file, with the inputs and outputs of `export.graph`.
 
     Args:
-        detector: it is left as it is.
-        path: the file; weights of more than 2 GB, which the format cannot hold, go beside it.
-        fixed_size: height and width that all batches will have; None: any.
+        detector: a detector in any mode; it is not changed.
+        path: of the file; weights of more than 2 GB, which the format cannot hold, are written beside it.
+        fixed_size: (height, width) of all batches; None: any size.
 
     Raises:
         ModuleNotFoundError: onnx or onnxscript is not installed.
@@ -46,7 +46,7 @@ def export_onnx(detector: QueryDetector, path: str, fixed_size: tuple[int, int] 
 
 
 def require_onnx() -> None:
-    """Refuse to begin what could not be finished.
+    """Check early that the packages for an export are installed.
 
     Raises:
         ModuleNotFoundError: onnx or onnxscript is not installed.
@@ -62,14 +62,14 @@ def require_onnx() -> None:
 
 
 def _operators() -> Any:
-    """ONNX's operators as functions. Imported here: onnxscript is not needed for anything else."""
+    """Return ONNX's operators as functions; imported late, as nothing else needs onnxscript."""
     import onnxscript
 
     return onnxscript.opset20
 
 
 def translate_suppress(boxes_xyxy: Any, scores: Any, iou_threshold: float) -> Any:
-    """``querydet::suppress`` in ONNX: boxes (B, N, 4) and scores (B, G, N) to a mask (B, G, N)."""
+    """Translate `querydet::suppress` to ONNX: boxes (B, N, 4) and scores (B, G, N) to a mask (B, G, N)."""
     op = _operators()
     everything = op.Shape(boxes_xyxy, start=1, end=2)
     threshold = op.Constant(value_floats=[iou_threshold])
@@ -81,18 +81,18 @@ def translate_suppress(boxes_xyxy: Any, scores: Any, iou_threshold: float) -> An
 
 
 def translate_stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
-    """``aten::sort.stable``, which the exporter does not know: ONNX's TopK prefers the first of equal values."""
+    """Translate `aten::sort.stable`, which the exporter lacks, to `TopK`, which prefers the first of equal values."""
     op = _operators()
     size = op.Gather(op.Shape(values), op.Constant(value_ints=[dim]))
     return op.TopK(values, size, axis=dim, largest=int(descending), sorted=1)
 
 
 class OnnxModel:
-    """Runs an exported file by ONNX Runtime on the CPU: the same call as an exported program's.
+    """Runs an exported file with ONNX Runtime on the CPU; called like an exported program.
 
     Args:
-        path: a file of :func:`export_onnx`.
-        threads: for one operator; 0: as ONNX Runtime decides.
+        path: a file of `export_onnx`.
+        threads: number of threads of one operator; 0: chosen by ONNX Runtime.
 
     Raises:
         ModuleNotFoundError: onnxruntime is not installed.
@@ -110,6 +110,6 @@ class OnnxModel:
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
-        """Inputs and outputs are those of :mod:`querydet.export.graph`."""
+        """Detect; see `export.graph` for inputs and outputs."""
         values = self._session.run(list(OUTPUTS), {"images": images.numpy(), "sizes": sizes.numpy()})
         return {name: torch.from_numpy(value) for name, value in zip(OUTPUTS, values, strict=True)}

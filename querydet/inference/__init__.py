@@ -1,0 +1,1 @@
+"""Inference: a predictor for images of any kind, and CUDA graphs."""

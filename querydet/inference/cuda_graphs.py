@@ -1,7 +1,7 @@
-"""Detection by CUDA graphs: what the device does for a batch of one size is recorded once and then replayed.
+"""Detection with CUDA graphs: the kernels of a batch of one size are recorded once and then replayed.
 
 Inference is more than a thousand small kernels, and a fast GPU waits for the host that launches them one by one. A
-recorded graph is launched as a whole (CUDA programming guide, "CUDA Graphs"). Worth it where images have few sizes.
+recorded graph is launched as a whole (CUDA programming guide, "CUDA Graphs"). It pays off where images have few sizes.
 """
 
 from collections import OrderedDict
@@ -16,57 +16,58 @@ from querydet.modeling.detector import QueryDetector
 from querydet.structures import PredictionSet
 
 Detect = Callable[[Tensor, Tensor], PredictionSet]
-WARM_UP = 3  # runs before recording, in which libraries choose their kernels and take their memory
+WARM_UP = 3  # runs before recording, in which libraries choose kernels and allocate workspaces
 
 
 class Recording(Protocol):
-    """A function of tensors that was recorded with its inputs."""
+    """A function of tensors, recorded together with its input buffers."""
 
     def __call__(self, *inputs: Tensor) -> PredictionSet:
-        """What the function returns for other inputs of the same shapes; overwritten by the next call."""
+        """Return the function's result for other inputs of the same shapes; the next call overwrites it."""
 
 
 class CudaRecording:
     """Records a function on the current CUDA device.
 
     Args:
-        function: of tensors on that device; it must neither wait for the device nor take anything from the host.
-        inputs: an example, whose shapes and types all later inputs have.
+        function: of tensors on that device; it must neither synchronise with the device nor copy anything from the
+            host.
+        inputs: example inputs; later inputs have the same shapes and dtypes.
     """
 
     def __init__(self, function: Detect, *inputs: Tensor) -> None:
-        self.inputs = [each.clone() for each in inputs]
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        self.inputs = [tensor.clone() for tensor in inputs]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
                 function(*self.inputs)
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.output = function(*self.inputs)
 
     def __call__(self, *inputs: Tensor) -> PredictionSet:
-        """Replay with other inputs."""
-        for own, given in zip(self.inputs, inputs, strict=True):
-            own.copy_(given)
+        """Copy the inputs to the recorded buffers and replay the graph."""
+        for buffer, tensor in zip(self.inputs, inputs, strict=True):
+            buffer.copy_(tensor)
         self.graph.replay()
         return self.output
 
 
 class GraphedDetection:
-    """Takes the place of :meth:`QueryDetector.detect`: records a size when it first comes, and replays it from then on.
+    """Replaces `QueryDetector.detect`: records a graph for each new input size, and replays it from then on.
 
-    With gradients it is computed as without graphs. Weights may change in place, as by ``load_state_dict``; a detector
-    that was moved to another device or type needs a new one.
+    With gradients enabled, detection runs without graphs. Weights may change in place, as by `load_state_dict`; a
+    detector that was moved to another device or dtype needs a new instance.
 
     Args:
-        detect: of the detector.
-        max_graphs: how many sizes to keep, each with memory of its own; beyond, the one not used for longest goes.
-        record: makes a recording.
+        detect: the method `detect` of a detector.
+        max_graphs: number of sizes to keep, each with memory of its own; the least recently used one is dropped.
+        record: records `detect` for given inputs.
 
     Raises:
-        ValueError: for less than one graph.
+        ValueError: `max_graphs` is less than one.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class GraphedDetection:
         self.recordings: OrderedDict[Hashable, Recording] = OrderedDict()
 
     def __call__(self, images: Tensor, padding: Tensor) -> PredictionSet:
-        """Detect; arguments and result are those of :meth:`QueryDetector.detect`."""
+        """Detect; arguments and result are those of `QueryDetector.detect`."""
         if torch.is_grad_enabled():
             return self.detect(images, padding)
         kind = images.device.type
@@ -89,20 +90,20 @@ class GraphedDetection:
         if key not in self.recordings:
             if len(self.recordings) == self.max_graphs:
                 self.recordings.popitem(last=False)
-            # autocast keeps copies of weights from one operator to the next: they would stay as they were when recorded
+            # autocast caches converted weights: a recorded graph would keep using the copies of that time
             with torch.autocast(kind, dtype=autocast, enabled=autocast is not None, cache_enabled=False):
                 self.recordings[key] = self.record(self.detect, images, padding)
         self.recordings.move_to_end(key)
-        found = self.recordings[key](images, padding)
-        return replace(found, logits=found.logits.clone(), boxes=found.boxes.clone())
+        predictions = self.recordings[key](images, padding)
+        return replace(predictions, logits=predictions.logits.clone(), boxes=predictions.boxes.clone())
 
 
 def use_cuda_graphs(detector: QueryDetector, max_graphs: int = 8) -> None:
-    """Let a detector on a GPU detect by graphs from now on.
+    """Let a detector on a GPU detect with CUDA graphs from now on.
 
     Args:
-        detector: in evaluation mode when it is called without gradients.
-        max_graphs: see :class:`GraphedDetection`.
+        detector: a detector on a CUDA device; put it in evaluation mode before it is called without gradients.
+        max_graphs: number of input sizes to keep graphs for.
 
     Raises:
         ValueError: the detector is not on a CUDA device.

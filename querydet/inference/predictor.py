@@ -1,8 +1,10 @@
-"""From a config and a checkpoint to detections: what Detectron2's ``DefaultPredictor`` is to yacs configs.
+"""Detection from a config and a checkpoint: `DefaultPredictor` of Detectron2 for LazyConfig.
 
-predictor = Predictor("projects/dino/configs/dino_r50_4scale_12ep.py", "model_final.pth")
-found = predictor("street.jpg")  # Detectron2's Instances: pred_boxes, scores, pred_classes
-found = predictor(["street.jpg", array, pil_image])  # a list of them
+Example::
+
+    predictor = Predictor("projects/dino/configs/dino_r50_4scale_12ep.py", "model_final.pth")
+    instances = predictor("street.jpg")  # Detectron2's Instances: pred_boxes, scores, pred_classes
+    several = predictor(["street.jpg", array, pil_image])  # a list of Instances
 """
 
 import importlib
@@ -36,25 +38,26 @@ class Predictor(ArrayPredictor):
     """Detects objects on images of any kind and size.
 
     Args:
-        config: a complete config, the path of one, the name of a shipped one (``querydet.config.find_config``), or a
+        config: a complete config, the path of one, the name of a shipped one (`querydet.config.find_config`), or a
             name of the model zoo.
-        weights: a checkpoint: a path, an address, or None for the one that the model zoo has for ``config``.
-        threshold: smallest score in [0, 1] to keep.
-        class_names: by class index; None: those in the checkpoint, else those of the config's test data, else numbers.
-        batch_size: how many images are computed at once. 1: what is found on an image depends on it alone.
-        device: "cpu", "cuda" ...; None: the config's ``train.device``.
-        cuda_graphs: replay the device's work for sizes that came before: for a GPU, and images of few sizes.
-        overrides: changes of the config, ``key=value``.
+        weights: path or URL of a checkpoint; None for the one that the model zoo has for `config`.
+        threshold: detections with a lower score, in [0, 1], are dropped.
+        class_names: by class index; None: those in the checkpoint, else those of the config's test data, else
+            "class 0", "class 1" ...
+        batch_size: number of images of a forward pass. With 1, the detections on an image depend on no other image.
+        device: "cpu", "cuda" ...; None: the config's `train.device`.
+        cuda_graphs: replay a recorded graph for input sizes that were seen before; for a GPU and images of few sizes.
+        overrides: `key=value` changes of the config.
 
     Attributes:
         model: the detector, in evaluation mode.
         class_names: by class index.
 
     Raises:
-        FileNotFoundError: no such config or checkpoint.
-        KeyError: no such name in the model zoo.
+        FileNotFoundError: the config or checkpoint does not exist.
+        KeyError: the model zoo has no entry of this name.
         ValueError: the checkpoint does not fit the config, class names do not fit the model, a number is out of its
-            range, or CUDA graphs are wanted on another device.
+            range, or CUDA graphs are requested on a device without CUDA.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class Predictor(ArrayPredictor):
 
     @cached_property
     def category_ids(self) -> list[int]:
-        """The classes' ids in the json of the config's test data, where it is there and has these; else 1, 2, 3 ..."""
+        """Return the ids of the classes in the json of the config's test data; 1, 2, 3 ... without that data."""
         try:
             dataset = self.load_test_data()
         except FileNotFoundError:
@@ -101,11 +104,11 @@ class Predictor(ArrayPredictor):
         return category_ids(dataset)
 
     def load_test_data(self) -> DetectionDataset:
-        """The config's test data.
+        """Load the test data of the config.
 
         Raises:
-            FileNotFoundError: it is not there.
-            ValueError: it cannot be used.
+            FileNotFoundError: the data are not on this machine.
+            ValueError: the data cannot be used.
         """
         return instantiate(self._test_data)
 
@@ -114,46 +117,54 @@ class Predictor(ArrayPredictor):
     @overload
     def __call__(self, images: Iterable[Picture]) -> list[Instances]: ...
     def __call__(self, images: Picture | Iterable[Picture]) -> Instances | list[Instances]:
-        """Detect.
+        """Detect objects.
 
         Args:
             images: one image, or several of any sizes: a path, a PIL image, or an array, (H, W, 3) RGB or (H, W) grey,
-                uint8. An array (n, H, W, 3) is several.
+                uint8. An array (n, H, W, 3) is n images.
 
         Returns:
-            Of one image, Detectron2's ``Instances``: ``pred_boxes`` (XYXY, pixels of the image), ``scores`` and
-            ``pred_classes``, best first, on the CPU. Of several, a list of them.
+            For one image, Detectron2's `Instances`: `pred_boxes` (XYXY, pixels of the image), `scores` and
+            `pred_classes`, best first, on the CPU. For several images, a list of them.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: a file that is no image, or an array of another kind.
-            TypeError: something else.
+            FileNotFoundError: a file does not exist.
+            ValueError: a file is no image, or an array has another shape or dtype.
+            TypeError: an image is of another type.
         """
         if isinstance(images, str | os.PathLike | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             return self.detect([read_picture(images)])[0]
         if not isinstance(images, Iterable):
             raise TypeError(f"images must be a path, a PIL image, an array, or several of them; got {type(images)}")
-        found: list[Instances] = []
+        detections: list[Instances] = []
         batch: list[np.ndarray] = []
         for image in images:
             batch.append(read_picture(image))
             if len(batch) == self.batch_size:
-                found += self.detect(batch)
+                detections += self.detect(batch)
                 batch = []
-        return found + (self.detect(batch) if batch else [])
+        return detections + (self.detect(batch) if batch else [])
 
     def draw(self, image: Picture, instances: Instances) -> Image.Image:
-        """The image, enlarged if it is small, with the boxes, names and scores of what was found on it."""
+        """Draw detections on an image: boxes, class names and scores; a small image is enlarged.
+
+        Args:
+            image: one image, as of `__call__`.
+            instances: its detections.
+        """
         return Image.fromarray(draw_instances(read_picture(image), instances, self.class_names))
 
 
 def read_picture(image: Any) -> np.ndarray:
-    """An image of any kind as (H, W, 3), RGB, uint8, turned as its camera says.
+    """Read an image of any kind as (H, W, 3), RGB, uint8, rotated by its EXIF orientation.
+
+    Args:
+        image: a path, a PIL image, or an array, (H, W, 3) RGB or (H, W) grey, uint8.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file that is no image, or an array of another kind.
-        TypeError: something else.
+        FileNotFoundError: the file does not exist.
+        ValueError: a file is no image, or an array has another shape or dtype.
+        TypeError: `image` is of another type.
     """
     if isinstance(image, str | os.PathLike):
         if not os.path.isfile(image):
@@ -176,15 +187,15 @@ def read_picture(image: Any) -> np.ndarray:
 
 
 def find_class_names(cfg: DictConfig, given: Sequence[str] | None, trained: Sequence[str] = ()) -> list[str]:
-    """Class names: those given, else those in the checkpoint, else those of the test data, else numbers.
+    """Choose class names: those given, else those in the checkpoint, else those of the test data, else numbers.
 
     Args:
-        cfg: a complete config.
-        given: names to use in any case.
+        cfg: complete config.
+        given: names that take precedence.
         trained: names in the checkpoint.
 
     Raises:
-        ValueError: the number of names is not the model's.
+        ValueError: the number of names is not the number of classes of the model.
     """
     num_classes = cfg.model.get("num_classes")
     names = list(given or trained)
@@ -208,17 +219,17 @@ def find_class_names(cfg: DictConfig, given: Sequence[str] | None, trained: Sequ
 def find_model(
     config: str | os.PathLike | DictConfig, weights: str | os.PathLike | None, overrides: Sequence[str] = ()
 ) -> tuple[DictConfig, str]:
-    """The complete config of a model and the path of its weights; both may come from the model zoo.
+    """Return the complete config of a model and the path of its weights; both may come from the model zoo.
 
     Args:
-        config: as of :class:`Predictor`.
-        weights: as of :class:`Predictor`.
-        overrides: changes of the config, ``key=value``.
+        config: see `Predictor`.
+        weights: see `Predictor`.
+        overrides: `key=value` changes of the config.
 
     Raises:
-        FileNotFoundError: there is no such config.
-        KeyError: no such name in the model zoo.
-        ValueError: a config in memory without weights.
+        FileNotFoundError: the config does not exist.
+        KeyError: the model zoo has no entry of this name.
+        ValueError: `config` is a `DictConfig` and `weights` is None.
     """
     if isinstance(config, DictConfig):
         if weights is None:
@@ -227,6 +238,6 @@ def find_model(
     name = os.fspath(config)
     if weights is not None and os.path.splitext(name)[1]:
         return load_config(name, overrides), os.fspath(weights)
-    zoo = importlib.import_module("querydet.model_zoo")  # needed for its names alone
+    zoo = importlib.import_module("querydet.model_zoo")  # imported late: only needed for names of the zoo
     cfg = apply_overrides(zoo.get_config(name, trained=weights is None), overrides)
     return cfg, cfg.train.init_checkpoint if weights is None else os.fspath(weights)

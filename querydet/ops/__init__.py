@@ -1,6 +1,6 @@
-"""The Python side of the operators: one file each with its schema, its definition in PyTorch, and its front door.
+"""Python side of the operators: each file has an operator's schema, its definition in PyTorch and its public function.
 
-The native kernels are in the repository's ``ops/csrc``.
+The native kernels are in the repository's `ops/csrc`.
 """
 
 from querydet.ops.fused import fused_deformable_attention

@@ -1,12 +1,12 @@
-"""Deformable attention from what the query predicts: offsets and logits instead of locations and weights.
+"""Deformable attention directly from predicted offsets and logits, without sampling locations and weights in memory.
 
 Source: Deformable DETR (arXiv 2010.04159), section 4.1 and appendix A.3 (boxes as references); DINO (arXiv 2203.03605)
-uses it unchanged. What is different here: reference points, offsets and the softmax enter the operator as they are, so
-that neither (B, Q, M, L, P, 2) locations nor weights are ever written to memory, nor kept for the backward.
+uses it unchanged. Difference to the released code: reference points, offsets and logits enter the operator, so that
+neither (B, Q, M, L, P, 2) locations nor weights are written to memory or kept for the backward pass.
 
-``torch.ops.querydet.ms_deform_attn_fused`` and its backward always exist, as those of ``ms_deform_attn.py`` do.
+`torch.ops.querydet.ms_deform_attn_fused` and its backward always exist, as those of `ops.ms_deform_attn` do.
 
-Letters: B images, S pixels of all levels, M heads, D channels of a head, Q queries, L levels, P points.
+Letters: B images, S tokens (the pixels of all levels), M heads, D channels of a head, Q queries, L levels, P points.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,12 @@ def fused_deformable_attention(
     sampling_offsets: Tensor,
     attention_logits: Tensor,
 ) -> Tensor:
-    """Samples around reference points, with weights that are the softmax of the logits over all levels and points.
+    """Sample around reference points and sum with softmax weights over all levels and points.
 
-    Equal to :func:`multi_scale_deformable_attention` at the locations ``reference + offset / (W, H)`` for points, and
-    ``center + offset / P * size / 2`` for boxes. All tensors but ``value`` may stay float32 while ``value`` is 16 bit;
-    coordinates, the softmax and sums are float32 in any case (float64 for a float64 ``value``).
+    Equal to `multi_scale_deformable_attention` at the locations `reference + offset / (W, H)` for points, and
+    `center + offset / P * size / 2` for boxes, with the softmax of the logits over L and P as weights. All tensors but
+    `value` may stay float32 while `value` is 16 bit; coordinates, the softmax and sums are float32 in any case (float64
+    for a float64 `value`).
 
     Args:
         value: (B, S, M, D), float32, float64, bfloat16 or float16: the pixels of all levels, one level after the
@@ -45,12 +46,12 @@ def fused_deformable_attention(
             costs a device synchronisation; prefer integers.
         reference_points: (B, Q, L, 2) points (x, y) or (B, Q, L, 4) boxes (cx, cy, w, h), normalised by the size of
             each level.
-        sampling_offsets: (B, Q, M, L, P, 2) as (x, y): in pixels of the level for points; for boxes P reaches the
-            border.
-        attention_logits: (B, Q, M, L, P).
+        sampling_offsets: (B, Q, M, L, P, 2) as (x, y): in pixels of the level for points; for boxes an offset of P
+            reaches the border of the box.
+        attention_logits: (B, Q, M, L, P), normalised here.
 
     Returns:
-        (B, Q, M * D) in the dtype of ``value``.
+        (B, Q, M * D) in the dtype of `value`.
 
     Raises:
         ValueError: shapes, dtypes or devices do not fit together; both values are named.
@@ -67,7 +68,7 @@ def fused_deformable_attention(
 def check_fused_arguments(
     value: Tensor, shapes: LevelShapes, reference_points: Tensor, sampling_offsets: Tensor, attention_logits: Tensor
 ) -> None:
-    """Raises ValueError, naming both sides, if the arguments of the operator do not fit together."""
+    """Raise ValueError, naming both sides, if the arguments of the operator do not fit together."""
     check_value(value, shapes)
     if sampling_offsets.dim() != 6 or sampling_offsets.shape[5] != 2:
         raise ValueError(f"sampling_offsets must be (B, Q, M, L, P, 2), but got shape {tuple(sampling_offsets.shape)}")
@@ -83,10 +84,10 @@ def check_fused_arguments(
             f"attention_logits must have the shape {tuple(sampling_offsets.shape[:5])} of sampling_offsets without "
             f"its last dimension, but got {tuple(attention_logits.shape)}"
         )
-    wanted = (batch, queries, levels)
-    if reference_points.shape[:-1] != wanted or reference_points.shape[-1] not in (2, 4):
+    expected = (batch, queries, levels)
+    if reference_points.shape[:-1] != expected or reference_points.shape[-1] not in (2, 4):
         raise ValueError(
-            f"reference_points must be {wanted} + (2,) or (4,), but got shape {tuple(reference_points.shape)}"
+            f"reference_points must be {expected} + (2,) or (4,), but got shape {tuple(reference_points.shape)}"
         )
     check_companions(
         value,

@@ -1,13 +1,13 @@
-"""The multi-scale deformable attention operator: registration and the public function.
+"""Multi-scale deformable attention: registration of the operator, and its public function.
 
-Source: Deformable DETR (arXiv 2010.04159), section 4.1. What the operator computes is written down in
-``ms_deform_attn_reference.py``; ``ops/`` holds the native kernels.
+Source: Deformable DETR (arXiv 2010.04159), section 4.1. The operator is defined in `ops.reference`; the repository's
+`ops/` holds the native kernels.
 
-``torch.ops.querydet.ms_deform_attn`` and ``torch.ops.querydet.ms_deform_attn_backward`` always exist, with the same
-schema. With the compiled extension ``querydet._C`` they run its kernels; on a device for which the extension has no
-kernel, or without the extension, they run the PyTorch definition and say so once.
+`torch.ops.querydet.ms_deform_attn` and `torch.ops.querydet.ms_deform_attn_backward` always exist, with the same
+schema. With the compiled extension `querydet._C` they run its kernels; on a device for which the extension has no
+kernel, or without the extension, they run the PyTorch definition and warn once.
 
-Letters: B images, S pixels of all levels, M heads, D channels of a head, Q queries, L levels, P points.
+Letters: B images, S tokens (the pixels of all levels), M heads, D channels of a head, Q queries, L levels, P points.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ def multi_scale_deformable_attention(
     sampling_locations: Tensor,
     attention_weights: Tensor,
 ) -> Tensor:
-    """Sums bilinear samples of several feature levels, one set of points per query and head.
+    """Sum bilinear samples of several feature levels, one set of points per query and head.
 
-    ``sampling_locations`` and ``attention_weights`` may stay float32 (and should) while ``value`` is 16 bit;
-    coordinates and sums are float32 in any case (float64 for a float64 ``value``). Locations outside of a level, NaN
+    `sampling_locations` and `attention_weights` may stay float32 (and should) while `value` is 16 bit;
+    coordinates and sums are float32 in any case (float64 for a float64 `value`). Locations outside of a level, NaN
     and infinite ones contribute zero and get zero gradient.
 
     Args:
@@ -40,10 +40,10 @@ def multi_scale_deformable_attention(
             costs a device synchronisation; prefer integers.
         sampling_locations: (B, Q, M, L, P, 2) as (x, y), normalised: (0, 0) is the upper left corner of the upper
             left pixel of the level, (1, 1) the lower right corner of its lower right pixel.
-        attention_weights: (B, Q, M, L, P), any real numbers; they are not normalised here.
+        attention_weights: (B, Q, M, L, P), any real numbers; not normalised here.
 
     Returns:
-        (B, Q, M * D) in the dtype of ``value``.
+        (B, Q, M * D) in the dtype of `value`.
 
     Raises:
         ValueError: shapes, dtypes or devices do not fit together; both values are named.
@@ -55,17 +55,17 @@ def multi_scale_deformable_attention(
 
 
 def check_arguments(value: Tensor, shapes: LevelShapes, sampling_locations: Tensor, attention_weights: Tensor) -> None:
-    """Raises ValueError, naming both sides, if the arguments of the operator do not fit together."""
+    """Raise ValueError, naming both sides, if the arguments of the operator do not fit together."""
     check_value(value, shapes)
     batch, _, heads, _ = value.shape
     if sampling_locations.dim() != 6 or sampling_locations.shape[5] != 2:
         raise ValueError(
             f"sampling_locations must be (B, Q, M, L, P, 2), but got shape {tuple(sampling_locations.shape)}"
         )
-    found = (sampling_locations.shape[0], sampling_locations.shape[2], sampling_locations.shape[3])
-    if found != (batch, heads, len(shapes)):
+    dimensions = (sampling_locations.shape[0], sampling_locations.shape[2], sampling_locations.shape[3])
+    if dimensions != (batch, heads, len(shapes)):
         raise ValueError(
-            f"sampling_locations of shape {tuple(sampling_locations.shape)} has (B, M, L) = {found}, but value of "
+            f"sampling_locations of shape {tuple(sampling_locations.shape)} has (B, M, L) = {dimensions}, but value of "
             f"shape {tuple(value.shape)} and {len(shapes)} spatial_shapes need {(batch, heads, len(shapes))}"
         )
     if attention_weights.shape != sampling_locations.shape[:5]:
@@ -77,7 +77,7 @@ def check_arguments(value: Tensor, shapes: LevelShapes, sampling_locations: Tens
 
 
 def check_value(value: Tensor, shapes: LevelShapes) -> None:
-    """Raises ValueError unless ``value`` is (B, S, M, D) with the S pixels of all levels."""
+    """Raise ValueError unless `value` is (B, S, M, D) with S the number of pixels of all levels."""
     if value.dim() != 4:
         raise ValueError(f"value must be (B, S, M, D), but got shape {tuple(value.shape)}")
     expected = sum(height * width for height, width in shapes)
@@ -89,7 +89,7 @@ def check_value(value: Tensor, shapes: LevelShapes) -> None:
 
 
 def check_companions(value: Tensor, **tensors: Tensor) -> None:
-    """Raises ValueError, naming the tensor, unless dtypes and devices of ``tensors`` go with those of ``value``."""
+    """Raise ValueError, naming the tensor, unless dtypes and devices of `tensors` go with those of `value`."""
     if value.dtype not in _VALUE_DTYPES:
         raise ValueError(f"value must be one of {_VALUE_DTYPES}, but got {value.dtype}")
     allowed = (value.dtype, torch.promote_types(value.dtype, torch.float32))

@@ -1,8 +1,8 @@
-"""The compiled extension ``querydet._C``: whether it is there, and what is said where it is not used.
+"""The compiled extension `querydet._C`: loading it, and the fallback where it is missing.
 
-Importing ``querydet._C`` fills ``torch.ops.querydet.*`` with native kernels. Every operator also has a definition in
+Importing `querydet._C` fills `torch.ops.querydet.*` with native kernels. Every operator also has a definition in
 PyTorch's own operators, which runs on devices for which the extension has no kernel, and where it was not built. Set
-``QUERYDET_NO_EXTENSION=1`` to leave the extension aside.
+`QUERYDET_NO_EXTENSION=1` to disable the extension.
 """
 
 import functools
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 def _load_extension() -> str:
-    """Imports ``querydet._C``, which registers the native operators.
+    """Import `querydet._C`, which registers the native operators.
 
     Returns:
-        Why there is no extension, or an empty string if it was loaded.
+        The reason why there is no extension, or an empty string if it was loaded.
     """
     if os.environ.get("QUERYDET_NO_EXTENSION", "0") not in ("", "0"):
         return "QUERYDET_NO_EXTENSION is set"
@@ -38,7 +38,7 @@ MISSING_EXTENSION = _load_extension()
 
 @functools.cache
 def warn_once_fallback(device_type: str) -> None:
-    """Warns, once for each device type, that deformable attention runs the slow definition, and what helps."""
+    """Warn once per device type that deformable attention runs the slow definition, and name the remedy."""
     reason = MISSING_EXTENSION or f"querydet._C was built without kernels for {device_type}"
     remedy = "pip install --no-build-isolation -e ."
     if MISSING_EXTENSION.startswith("QUERYDET_NO_EXTENSION"):
@@ -51,19 +51,19 @@ def warn_once_fallback(device_type: str) -> None:
 
 
 def define_operator(schema: str, definition: Callable[..., Any], fake: Callable[..., Any]) -> torch.library.Library:
-    """Adds to an operator of the extension what Python knows of it; defines one that the extension lacks.
+    """Register the definition and the fake kernel of an operator; define an operator that the extension lacks.
 
     Args:
-        schema: the same words stand in ops/csrc/schema.cpp.
-        definition: for every device without a kernel.
-        fake: for tensors without numbers.
+        schema: equal to the one in ops/csrc/schema.cpp.
+        definition: implementation for every device without a kernel.
+        fake: shape inference on tensors without contents.
 
     Returns:
-        What must be kept as long as the operator is to be there.
+        The library, which must be kept alive as long as the operator is used.
     """
     name = schema.partition("(")[0]
     library = torch.library.Library("querydet", "FRAGMENT")
-    if MISSING_EXTENSION or not hasattr(torch.ops.querydet, name):  # or built before it
+    if MISSING_EXTENSION or not hasattr(torch.ops.querydet, name):  # an older build
         library.define(schema)
     library.impl(name, definition, "CompositeExplicitAutograd")
     torch.library.register_fake(f"querydet::{name}", fake, lib=library)
@@ -71,9 +71,10 @@ def define_operator(schema: str, definition: Callable[..., Any], fake: Callable[
 
 
 def cpu_instruction_set() -> str | None:
-    """Which of the CPU kernels this process runs: "baseline", "avx2" or "avx512"; None without the extension.
+    """Return which CPU kernels this process runs: "baseline", "avx2" or "avx512"; None without the extension.
 
-    The widest that the processor has; the environment variable ``QUERYDET_CPU`` limits it, read at the first call.
+    They are the widest that the processor supports, limited by the environment variable `QUERYDET_CPU`, which is read
+    at the first call.
     """
     return None if MISSING_EXTENSION else torch.ops.querydet.cpu_instruction_set()
 
@@ -83,10 +84,10 @@ _fused = True
 
 @contextmanager
 def separate_operators() -> Iterator[None]:
-    """Inside of this block, deformable attention computes locations and weights by PyTorch's operators first.
+    """Let deformable attention compute locations and weights by PyTorch's operators inside of this block.
 
-    In the whole process. Otherwise one operator goes from offsets and logits to the sum; the results are equal up to
-    rounding. For counting what is computed, and for comparing.
+    Affects the whole process. Otherwise one operator goes from offsets and logits to the sum; results are equal up to
+    rounding. Used to count operations and to compare the two.
     """
     global _fused
     before, _fused = _fused, False
@@ -97,5 +98,5 @@ def separate_operators() -> Iterator[None]:
 
 
 def operators_are_fused() -> bool:
-    """False inside of :func:`separate_operators`."""
+    """Return False inside of `separate_operators`, else True."""
     return _fused

@@ -5,15 +5,15 @@ queries written out as tensor dimensions:
 
     out[b, q, m] = sum over l, p of  attention_weights[b, q, m, l, p] * bilinear(value[b, level l, m], location)
 
-where ``location`` is ``sampling_locations[b, q, m, l, p]``. A location (x, y) in [0, 1] is the pixel coordinate
+where `location` is `sampling_locations[b, q, m, l, p]`. A location (x, y) in [0, 1] is the pixel coordinate
 (x * W - 0.5, y * H - 0.5): pixel centres are integers, and everything outside of a level is zero.
 
-What is different from the paper: a location that is NaN, infinite or far outside is *defined* to contribute zero and
-to get zero gradient (``grid_sample`` alone returns NaN), and levels without pixels contribute nothing.
+Difference to the paper: a location that is NaN, infinite or far outside is *defined* to contribute zero and to get
+zero gradient (`grid_sample` returns NaN), and levels without pixels contribute nothing.
 
-This is the definition that the native kernels are tested against, and what runs where they were not built.
+The native kernels are tested against this definition, which also runs where they were not built.
 
-Letters: B images, S pixels of all levels, M heads, D channels of a head, Q queries, L levels, P points.
+Letters: B images, S tokens (the pixels of all levels), M heads, D channels of a head, Q queries, L levels, P points.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# grid_sample's border is at -1 and 1, and a bilinear footprint ends at most 1 later (a level one pixel wide).
+# The borders of grid_sample are at -1 and 1, and a bilinear footprint ends at most 1 beyond (a level one pixel wide).
 # Everything beyond this limit is therefore outside, for every level size.
 _GRID_LIMIT = 4.0
 
@@ -33,9 +33,9 @@ def ms_deform_attn_reference(
     sampling_locations: Tensor,
     attention_weights: Tensor,
 ) -> Tensor:
-    """Samples every level at the given locations and sums the samples with the attention weights.
+    """Sample every level at the given locations and sum the samples with the attention weights.
 
-    Arguments are not checked here: see :func:`querydet.ops.multi_scale_deformable_attention`.
+    Arguments are not checked here; `ops.multi_scale_deformable_attention` does so.
 
     Args:
         value: (B, S, M, D), the pixels of all levels, one level after the other, row by row.
@@ -44,7 +44,7 @@ def ms_deform_attn_reference(
         attention_weights: (B, Q, M, L, P).
 
     Returns:
-        (B, Q, M * D) in the dtype of ``value``; coordinates and sums are float32 (float64 for a float64 value).
+        (B, Q, M * D) in the dtype of `value`; coordinates and sums are float32 (float64 for a float64 value).
     """
     batch, _, heads, channels = value.shape
     planes, locations, weights = _by_plane(value, sampling_locations, attention_weights)
@@ -56,7 +56,7 @@ def ms_deform_attn_reference(
 
 
 def _by_plane(value: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Brings image and head to the front: (B*M, D, S), (L, B*M, Q, P, 2) and (L, B*M, Q, P), at least float32."""
+    """Move image and head to the front: (B*M, D, S), (L, B*M, Q, P, 2) and (L, B*M, Q, P), at least float32."""
     dtype = torch.promote_types(value.dtype, torch.float32)
     planes = value.to(dtype).permute(0, 2, 3, 1).flatten(0, 1)
     locations = sampling_locations.to(dtype).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)
@@ -65,7 +65,7 @@ def _by_plane(value: Tensor, sampling_locations: Tensor, attention_weights: Tens
 
 
 def _nonempty_levels(spatial_shapes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, slice]]:
-    """The number of each level that has pixels, and where in S they are."""
+    """Yield the index of each level that has pixels, and its slice of S."""
     start = 0
     for level, (height, width) in enumerate(spatial_shapes):
         stop = start + height * width
@@ -75,15 +75,15 @@ def _nonempty_levels(spatial_shapes: Sequence[tuple[int, int]]) -> Iterator[tupl
 
 
 def _grid(locations: Tensor) -> tuple[Tensor, Tensor]:
-    """Locations in the -1 to 1 of ``grid_sample``, and whether each coordinate is a number within its reach."""
+    """Map locations to the range -1 to 1 of `grid_sample`, and mark coordinates that are finite and near the level."""
     grid = 2 * locations - 1
     usable = grid.abs() < _GRID_LIMIT  # NaN compares as false
-    # ``where`` also stops the gradient of what it replaces.
+    # `where` also stops the gradient of what it replaces.
     return torch.where(usable, grid, -_GRID_LIMIT), usable
 
 
 def _sample_level(plane: Tensor, locations: Tensor) -> Tensor:
-    """Bilinear samples (N, D, Q, P) of ``plane`` (N, D, H, W) at ``locations`` (N, Q, P, 2) in [0, 1]."""
+    """Sample `plane` (N, D, H, W) bilinearly at `locations` (N, Q, P, 2) in [0, 1]; returns (N, D, Q, P)."""
     return F.grid_sample(plane, _grid(locations)[0], mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
@@ -94,7 +94,7 @@ def ms_deform_attn_reference_backward(
     attention_weights: Tensor,
     grad_output: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of :func:`ms_deform_attn_reference` for ``value``, ``sampling_locations`` and ``attention_weights``.
+    """Compute gradients of `ms_deform_attn_reference` for `value`, `sampling_locations` and `attention_weights`.
 
     Args:
         value: (B, S, M, D).
@@ -115,7 +115,7 @@ def ms_deform_attn_reference_backward(
         samples = _sample_level(plane, locations[level])
         grad_weights[level] = (samples * grad.unsqueeze(-1)).sum(1)
         grid, usable = _grid(locations[level])
-        # Written out, not by autograd: autograd does not record inside of an operator's kernel.
+        # Written by hand: autograd does not record inside of an operator's kernel.
         grad_plane, grad_grid = torch.ops.aten.grid_sampler_2d_backward(
             grad.unsqueeze(-1) * weights[level].unsqueeze(1), plane, grid, 0, 0, False, [True, True]
         )
@@ -131,12 +131,12 @@ def ms_deform_attn_reference_backward(
 def locate_samples(
     reference_points: Tensor, sampling_offsets: Tensor, spatial_shapes: Sequence[tuple[int, int]]
 ) -> Tensor:
-    """Where each point samples (Deformable DETR, arXiv 2010.04159, section 4.1 and appendix A.3).
+    """Compute the sampling locations (Deformable DETR, arXiv 2010.04159, section 4.1 and appendix A.3).
 
     Args:
         reference_points: (B, Q, L, 2) points (x, y) or (B, Q, L, 4) boxes (cx, cy, w, h), normalised.
-        sampling_offsets: (B, Q, M, L, P, 2) as (x, y): in pixels of the level for points; for boxes P reaches the
-            border.
+        sampling_offsets: (B, Q, M, L, P, 2) as (x, y): in pixels of the level for points; for boxes an offset of P
+            reaches the border of the box.
         spatial_shapes: the (H, W) of each level.
 
     Returns:
@@ -150,14 +150,14 @@ def locate_samples(
 
 
 def _level_sizes(spatial_shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
-    """(L, 1, 2) as (W, H); a level without pixels is never sampled, 1 only keeps its coordinates finite."""
-    # number by number: the sizes of an exported model are symbols, which torch.tensor would take for what they are now
+    """Stack level sizes as (L, 1, 2), (W, H); a level without pixels gets 1, so that its coordinates stay finite."""
+    # one by one: the sizes of an exported model are symbols, which torch.tensor would turn into constants
     sizes = [like.new_full((), size) for height, width in spatial_shapes for size in (width, height)]
     return torch.stack(sizes).clamp(min=1).view(-1, 1, 2)
 
 
 def normalize_logits(attention_logits: Tensor) -> Tensor:
-    """Softmax of (B, Q, M, L, P) over the points of all levels together, at least float32."""
+    """Apply the softmax to (B, Q, M, L, P) over the points of all levels together, in at least float32."""
     logits = attention_logits.to(torch.promote_types(attention_logits.dtype, torch.float32))
     return logits.flatten(3).softmax(-1).view(logits.shape)
 
@@ -169,17 +169,17 @@ def ms_deform_attn_fused_reference(
     sampling_offsets: Tensor,
     attention_logits: Tensor,
 ) -> Tensor:
-    """:func:`ms_deform_attn_reference` at the locations and with the weights that offsets and logits stand for.
+    """Compute `ms_deform_attn_reference` with locations and weights derived from offsets and logits.
 
     Args:
         value: (B, S, M, D).
         spatial_shapes: the (H, W) of each level.
-        reference_points: (B, Q, L, 2) or (B, Q, L, 4), see :func:`locate_samples`.
+        reference_points: (B, Q, L, 2) or (B, Q, L, 4), see `locate_samples`.
         sampling_offsets: (B, Q, M, L, P, 2).
         attention_logits: (B, Q, M, L, P).
 
     Returns:
-        (B, Q, M * D) in the dtype of ``value``.
+        (B, Q, M * D) in the dtype of `value`.
     """
     locations = locate_samples(reference_points, sampling_offsets, spatial_shapes)
     return ms_deform_attn_reference(value, spatial_shapes, locations, normalize_logits(attention_logits))
@@ -193,7 +193,7 @@ def ms_deform_attn_fused_reference_backward(
     attention_logits: Tensor,
     grad_output: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of :func:`ms_deform_attn_fused_reference` for its four tensors.
+    """Compute gradients of `ms_deform_attn_fused_reference` for its four tensors.
 
     Args:
         value: (B, S, M, D).
@@ -222,7 +222,7 @@ def ms_deform_attn_fused_reference_backward(
         extents = reference_points.to(locations.dtype)[:, :, None, :, None, 2:]
         offsets = sampling_offsets.to(locations.dtype)
         part = 0.5 / sampling_offsets.shape[4]
-        # What is outside has no gradient, even beside a reference or an offset that is not a number.
+        # Locations outside have no gradient, even where a reference or an offset is NaN.
         grad_offsets = torch.where(grad_locations == 0, 0.0, grad_locations * extents * part)
         grad_extents = torch.where(grad_locations == 0, 0.0, grad_locations * offsets * part).sum((2, 4))
         grad_reference = torch.cat([grad_centers, grad_extents], dim=-1)

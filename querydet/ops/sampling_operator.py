@@ -1,8 +1,8 @@
-"""What the two deformable attention operators share: how they are registered, and what runs where there is no kernel.
+"""Registration shared by the two deformable attention operators, and their fallback where there is no kernel.
 
-Both take ``(value, spatial_shapes, *points)``: the pixels of all levels, H and W of every level in a row, and tensors
-that say where is sampled and with which weights, the last of which is (B, Q, M, L, P). Their backward is an operator
-too, so that only inputs are saved, and takes ``(grad_output, deterministic, output_mask)`` behind them.
+Both take `(value, spatial_shapes, *points)`: the pixels of all levels, the flat list of H and W of every level, and
+tensors that define sampling locations and weights; the last of them is (B, Q, M, L, P). Their backward is an operator
+too, so that only inputs are saved; it additionally takes `(grad_output, deterministic, output_mask)` at the end.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ LevelShapes = tuple[tuple[int, int], ...]
 
 
 def as_level_shapes(spatial_shapes: Sequence[tuple[int, int]] | Tensor) -> LevelShapes:
-    """Level sizes as a tuple of (H, W) pairs of host integers.
+    """Convert level sizes to a tuple of (H, W) pairs of host integers.
 
     Args:
-        spatial_shapes: a sequence of L pairs (H, W), or an integer tensor (L, 2).
+        spatial_shapes: a sequence of L pairs (H, W), or an int64 tensor (L, 2).
 
     Raises:
         ValueError: the sizes are not L pairs of integers that are zero or greater.
@@ -41,7 +41,7 @@ def as_level_shapes(spatial_shapes: Sequence[tuple[int, int]] | Tensor) -> Level
 
 
 def level_pairs(flat: Sequence[int]) -> LevelShapes:
-    """The (H, W) of each level from H, W of every level in a row, as operators take them.
+    """Group a flat list of sizes, H and W of every level, into (H, W) pairs.
 
     Raises:
         ValueError: the number of sizes is odd, or one is not an integer that is zero or greater.
@@ -56,10 +56,11 @@ class SamplingOperator:
     """One operator and its backward.
 
     Args:
-        schema, backward_schema: the same words stand in ops/csrc/schema.cpp: whoever comes first defines the operator.
+        schema, backward_schema: equal to those in ops/csrc/schema.cpp, which define the operator if the extension is
+            loaded.
         check: raises ValueError unless (value, level shapes, *points) fit together.
         definition, definition_backward: the operator in PyTorch's own operators, of (value, level shapes, *points), and
-            its gradients, of the same and the output's gradient. They run on every device without a kernel.
+            its gradients, of the same arguments and the output's gradient. They run on every device without a kernel.
     """
 
     schema: str
@@ -70,32 +71,35 @@ class SamplingOperator:
 
     @property
     def name(self) -> str:
-        """Without the namespace."""
+        """Return the name without the namespace."""
         return self.schema.partition("(")[0]
 
     @property
     def backward_name(self) -> str:
-        """Without the namespace."""
+        """Return the name of the backward without the namespace."""
         return self.backward_schema.partition("(")[0]
 
     def define(self, value: Tensor, spatial_shapes: Sequence[int], *points: Tensor) -> Tensor:
-        """The definition, with the arguments of the operator."""
+        """Run the definition with the arguments of the operator."""
         shapes = level_pairs(spatial_shapes)
         self.check(value, shapes, *points)
         return self.definition(value, shapes, *points)
 
     def register(self) -> torch.library.Library:
-        """Make ``torch.ops.querydet.<name>`` and its backward complete; keep what is returned.
+        """Register everything that `torch.ops.querydet.<name>` and its backward need besides kernels.
 
-        The extension, where it was loaded, brings kernels; here come the schema without it, the definition for every
+        The extension, if loaded, brings schema and kernels. This adds the schema otherwise, the definition for every
         other device, shape inference and autograd.
+
+        Returns:
+            The library, which must be kept alive as long as the operator is used.
         """
         library = torch.library.Library("querydet", "FRAGMENT")
         if MISSING_EXTENSION:
             library.define(self.schema)
             library.define(self.backward_schema)
         library.impl(self.name, self._forward_fallback, "CompositeExplicitAutograd")
-        library.impl(self.backward_name, self._backward_slowly, "CompositeExplicitAutograd")
+        library.impl(self.backward_name, self._backward_fallback, "CompositeExplicitAutograd")
         forward, backward = f"querydet::{self.name}", f"querydet::{self.backward_name}"
         torch.library.register_fake(forward, self._forward_fake, lib=library)
         torch.library.register_fake(backward, self._backward_fake, lib=library)
@@ -107,7 +111,7 @@ class SamplingOperator:
         warn_once_fallback(value.device.type)
         return self.define(value, spatial_shapes, *points)
 
-    def _backward_slowly(self, value: Tensor, spatial_shapes: Sequence[int], *arguments: Any) -> tuple[Tensor, ...]:
+    def _backward_fallback(self, value: Tensor, spatial_shapes: Sequence[int], *arguments: Any) -> tuple[Tensor, ...]:
         *points, grad_output, _, output_mask = arguments
         shapes = level_pairs(spatial_shapes)
         self.check(value, shapes, *points)
@@ -116,7 +120,7 @@ class SamplingOperator:
             raise ValueError(f"grad_output must be {expected}, but got shape {tuple(grad_output.shape)}")
         warn_once_fallback(value.device.type)
         grads = self.definition_backward(value, shapes, *points, grad_output)
-        return tuple(grad if wanted else grad.new_empty(0) for grad, wanted in zip(grads, output_mask, strict=True))
+        return tuple(grad if needed else grad.new_empty(0) for grad, needed in zip(grads, output_mask, strict=True))
 
     def _forward_fake(self, value: Tensor, spatial_shapes: Sequence[int], *points: Tensor) -> Tensor:
         self.check(value, level_pairs(spatial_shapes), *points)
@@ -126,18 +130,18 @@ class SamplingOperator:
     def _backward_fake(self, value: Tensor, spatial_shapes: Sequence[int], *arguments: Any) -> tuple[Tensor, ...]:
         *points, _, _, output_mask = arguments
         return tuple(
-            tensor.new_empty(tensor.shape if wanted else (0,))
-            for tensor, wanted in zip((value, *points), output_mask, strict=True)
+            tensor.new_empty(tensor.shape if needed else (0,))
+            for tensor, needed in zip((value, *points), output_mask, strict=True)
         )
 
     def _differentiate(self, ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         value, *points = ctx.saved_tensors
-        of_value, _, *of_points = ctx.needs_input_grad
-        mask = [of_value, *of_points]
+        needs_value, _, *needs_points = ctx.needs_input_grad
+        mask = [needs_value, *needs_points]
         backward = getattr(torch.ops.querydet, self.backward_name)
         deterministic = torch.are_deterministic_algorithms_enabled()
         grads = backward(value, ctx.spatial_shapes, *points, grad_output, deterministic, mask)
-        first, *rest = (grad if wanted else None for grad, wanted in zip(grads, mask, strict=True))
+        first, *rest = (grad if needed else None for grad, needed in zip(grads, mask, strict=True))
         return first, None, *rest
 
     def _refuse_second_derivative(self, ctx: Any, *grads: Tensor) -> None:

@@ -1,10 +1,9 @@
-"""Non-maximum suppression of several groups of boxes at once: the operator ``querydet::suppress``.
+"""Non-maximum suppression of several groups of boxes at once: the operator `querydet::suppress`.
 
-What torchvision's ``nms`` returns has as many entries as boxes are left, so that the host waits for the device, and a
-model which calls it can neither be counted on the meta device nor be exported for batches of any size. Here the answer
-is a mask. The kernels of the compiled extension (``suppression_cpu.cpp``, ``suppression.cuh``) wait for nothing; the
-definition, image by image and group by group with torchvision, is what they are tested against, and runs where there is
-none.
+The result of torchvision's `nms` has as many entries as boxes are kept, so that the host waits for the device, and a
+model that calls it can neither be counted on the meta device nor be exported for batches of any size. Here the result
+is a mask. The kernels of the compiled extension (`suppression_cpu.cpp`, `suppression.cuh`) do not synchronise; they are
+tested against the definition, image by image and group by group with torchvision, which runs where there is no kernel.
 """
 
 import torch
@@ -14,34 +13,35 @@ from torchvision.ops import nms
 from querydet.ops import native  # loads the extension, if there is one
 
 OPERATOR = "querydet::suppress"
-# The same words stand in ops/csrc/schema.cpp: the operator is defined here where it was not built.
+# Equal to the schema in ops/csrc/schema.cpp: the operator is defined here if the extension was not built.
 _SCHEMA = "suppress(Tensor boxes_xyxy, Tensor scores, float iou_threshold) -> Tensor"
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def suppress(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Drop boxes that overlap a better one of the same image and group by more than a threshold.
+    """Suppress boxes whose IoU with a better box of the same image and group exceeds a threshold.
 
-    Of equal scores the earlier one is the better. A box that is not finite neither drops others nor is dropped; nothing
-    has a gradient. Overlaps of 16-bit boxes are computed in float32.
+    Of two equal scores the earlier one is better. A box that is not finite neither suppresses others nor is suppressed;
+    no argument gets a gradient. The IoU of 16-bit boxes is computed in float32.
 
     Args:
         boxes_xyxy: (B, N, 4).
-        scores: (B, G, N), of each box in each group; one of minus infinity, or NaN, takes no part.
-        iou_threshold: of the intersection over union, in [0, 1].
+        scores: (B, G, N), of each box in each group; minus infinity or NaN removes a box from the group.
+        iou_threshold: largest IoU of two kept boxes, in [0, 1].
 
     Returns:
-        (B, G, N) bool, True where a box takes part and is left.
+        (B, G, N) bool, True where a box is kept; False for suppressed and removed boxes.
 
     Raises:
-        ValueError: boxes or scores of another shape or type, on different devices, or a threshold outside [0, 1].
+        ValueError: boxes or scores have another shape or dtype or are on different devices, or the threshold is outside
+            of [0, 1].
     """
     check_arguments(boxes_xyxy, scores, iou_threshold)
     return torch.ops.querydet.suppress(boxes_xyxy, scores, iou_threshold)
 
 
 def check_arguments(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> None:
-    """Raises ValueError, naming what was found, unless the arguments of the operator fit together."""
+    """Raise ValueError, naming the offending argument, unless the arguments of the operator fit together."""
     boxes_shape, shape = tuple(boxes_xyxy.shape), tuple(scores.shape)
     if len(boxes_shape) != 3 or boxes_shape[-1] != 4:
         raise ValueError(f"boxes_xyxy must be (B, N, 4), but are of shape {boxes_shape}")
@@ -57,12 +57,12 @@ def check_arguments(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) ->
 
 
 def suppress_reference(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """What the operator computes, by torchvision's ``nms`` for each image and group; see :func:`suppress`."""
+    """Compute the operator with torchvision's `nms` for each image and group; see `suppress`."""
     wide = torch.float64 in (boxes_xyxy.dtype, scores.dtype)
-    boxes, values = (each.to(torch.float64 if wide else torch.float32) for each in (boxes_xyxy, scores))
+    boxes, values = (tensor.to(torch.float64 if wide else torch.float32) for tensor in (boxes_xyxy, scores))
     kept = torch.zeros_like(scores, dtype=torch.bool, memory_format=torch.contiguous_format)
     for image_boxes, image_scores, image_kept in zip(boxes, values, kept, strict=True):
-        # group by group: one call with shifted boxes would round their overlaps
+        # group by group: one call with boxes shifted per group would round their IoU
         for group_scores, group_kept in zip(image_scores, image_kept, strict=True):
             rows = (group_scores > -torch.inf).nonzero()[:, 0]
             group_kept[rows[nms(image_boxes[rows], group_scores[rows], iou_threshold)]] = True

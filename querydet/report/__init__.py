@@ -1,4 +1,4 @@
-"""A report of training runs: one HTML file that needs nothing else."""
+"""A report of training runs as one self-contained HTML file."""
 
 from querydet.report.page import Options, make_report
 

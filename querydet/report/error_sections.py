@@ -1,4 +1,4 @@
-"""The section of a report on what is wrong with detections, for runs with a results file whose data is at hand."""
+"""The report's section on detection errors, for runs that have a results file and whose data is available."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -20,16 +20,16 @@ from querydet.visualization.grids import render_grid
 from querydet.visualization.runs import Run, RunGroup
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
-MOST_RUNS = 8  # whose pictures are drawn; the tables have all
+MOST_RUNS = 8  # runs with figures; the tables list all runs
 
 
 def error_section(groups: Sequence[RunGroup], settings: Settings, progress: Progress) -> Section:
-    """Costs of errors and precision, beside each other; then the pictures of each run.
+    """Build the section: costs of errors and precision of all runs, then the figures of each run.
 
     Args:
-        groups: of runs.
+        groups: groups of runs.
         settings: of the analysis.
-        progress: wraps the images of a run; it is told which run it is.
+        progress: wraps the images of a run for a progress bar; called with the images and the run's label.
     """
     section = Section("errors", "Precision and errors")
     analyses: dict[str, dict[str, Any]] = {}
@@ -43,7 +43,7 @@ def error_section(groups: Sequence[RunGroup], settings: Settings, progress: Prog
             continue
         try:
             analysis, pictures = _analyze(run, path, settings, progress)
-        except (OSError, ValueError, KeyError) as error:  # the data has moved, or is other data
+        except (OSError, ValueError, KeyError) as error:  # the data was moved or has changed
             section.blocks.append(Text(f"{run.label}: {path} could not be analysed: {error}"))
             continue
         analyses[run.label] = analysis
@@ -80,17 +80,17 @@ def _analyze(run: Run, path: str, settings: Settings, progress: Progress) -> tup
 
 
 def _table(analyses: dict[str, dict[str, Any]]) -> Table:
-    every = [analysis["sizes"]["all"] for analysis in analyses.values()]
+    sizes = [analysis["sizes"]["all"] for analysis in analyses.values()]
     threshold = next(iter(analyses.values()))["settings"]["positive"]
-    rows = [[f"AP at IoU {threshold:g}", *(f"{each['AP']:.1f}" for each in every)]]
-    rows += [[f"+ without {name}", *(f"{each['gain'][name]:.2f}" for each in every)] for name in (*ERRORS, *SPECIAL)]
-    rows += [[f"number: {name}", *(str(each["counts"][name]) for each in every)] for name in ERRORS]
-    rows.append(["COCO's measures by", *(" ".join(each["backend"].values()) for each in analyses.values())])
+    rows = [[f"AP at IoU {threshold:g}", *(f"{size['AP']:.1f}" for size in sizes)]]
+    rows += [[f"+ without {name}", *(f"{size['gain'][name]:.2f}" for size in sizes)] for name in (*ERRORS, *SPECIAL)]
+    rows += [[f"number: {name}", *(str(size["counts"][name]) for size in sizes)] for name in ERRORS]
+    rows.append(["COCO's measures by", *(" ".join(analysis["backend"].values()) for analysis in analyses.values())])
     return Table(("", *analyses), rows, "AP, in percent, what it gains without one kind of error (TIDE), and how many")
 
 
 def draw_precisions(analyses: dict[str, dict[str, Any]]) -> Figure:
-    """Precision over recall of several runs, at IoU 0.5 and as the mean over COCO's IoUs."""
+    """Draw precision over recall of several runs, at IoU 0.5 and averaged over COCO's IoU thresholds."""
     figure = new_figure(11, 4.2)
     for axes, name in zip(figure.subplots(1, 2), ("0.50", "0.50:0.95"), strict=True):
         for label, analysis in analyses.items():

@@ -1,4 +1,4 @@
-"""Puts the sections of a report into one HTML file without scripts, links to elsewhere or files beside it."""
+"""Assembly of a report: one HTML file without scripts, external links or files beside it."""
 
 import datetime
 from collections.abc import Iterable, Sequence
@@ -21,11 +21,11 @@ def _silent(items: Iterable[Any], _label: str) -> Iterable[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What goes into a report.
+    """Contents of a report.
 
     Args:
-        title: the heading.
-        errors: analyse results files.
+        title: heading of the page.
+        errors: whether results files are analysed.
         settings: of this analysis.
     """
 
@@ -35,12 +35,12 @@ class Options:
 
 
 def make_report(groups: Sequence[RunGroup], options: Options | None = None, progress: Progress = _silent) -> str:
-    """The HTML of a report.
+    """Render a report as HTML.
 
     Args:
-        groups: of runs, from `querydet.visualization.runs.read_groups`; they are shown beside each other.
-        options: what goes into it.
-        progress: wraps the images that are analysed; it is told of which run they are.
+        groups: groups of runs, from `runs.read_groups`; they are shown side by side.
+        options: contents of the report; None: the defaults.
+        progress: wraps the images that are analysed for a progress bar; called with the images and the run's label.
 
     Raises:
         ValueError: there are no runs.
@@ -48,10 +48,15 @@ def make_report(groups: Sequence[RunGroup], options: Options | None = None, prog
     options = options or Options()
     if not groups:
         raise ValueError("a report needs at least one run")
-    found: list[Section] = [sections.results(groups), sections.curves(groups)]
+    all_sections: list[Section] = [sections.results(groups), sections.curves(groups)]
     if options.errors:
-        found.append(error_section(groups, options.settings, progress))
-    found += [sections.pictures(groups), sections.timing(groups), sections.records(groups), sections.configs(groups)]
+        all_sections.append(error_section(groups, options.settings, progress))
+    all_sections += [
+        sections.pictures(groups),
+        sections.timing(groups),
+        sections.records(groups),
+        sections.configs(groups),
+    ]
     environment = Environment(
         loader=PackageLoader("querydet.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -60,5 +65,5 @@ def make_report(groups: Sequence[RunGroup], options: Options | None = None, prog
         runs=", ".join(group.title() for group in groups),
         made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         version=querydet.__version__,
-        sections=[section for section in found if section.blocks],
+        sections=[section for section in all_sections if section.blocks],
     )

@@ -1,4 +1,4 @@
-"""What a section of a report is made of; ``page.html`` says how each looks."""
+"""Building blocks of a section; `page.html` renders them."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from querydet.visualization.figures import png_of
 from querydet.visualization.runs import Series
 
 WIDTH = 1600  # pixels of a photograph in the report
-QUALITY = 82  # of its JPEG
+QUALITY = 82  # JPEG quality of a photograph
 MISSING = "-"
 
 
@@ -30,7 +30,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image inside of the file."""
+    """An image that is embedded in the file."""
 
     source: str  # a data: URI
     title: str
@@ -47,7 +47,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Text in its lines, folded under its title."""
+    """Preformatted text, folded under its title."""
 
     title: str
     text: str
@@ -59,24 +59,24 @@ Block = Table | Picture | Text | Code
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the report with a heading, left out when it is empty."""
+    """A part of the report with a heading; left out if it has no blocks."""
 
-    name: str  # of the link to it
+    name: str  # anchor for links
     title: str
     blocks: list[Block] = field(default_factory=list)
 
 
 def plot(figure: Figure, title: str) -> Picture:
-    """A figure as a picture."""
+    """Embed a figure as PNG."""
     return Picture(_uri("png", png_of(figure)), title)
 
 
 def photograph(image: Image.Image | np.ndarray, title: str) -> Picture:
-    """An image as a picture of at most `WIDTH` pixels' width.
+    """Embed an image as JPEG, at most `WIDTH` pixels wide.
 
     Args:
         image: of PIL, or (H, W, 3), RGB, uint8.
-        title: what it shows.
+        title: caption.
     """
     shown = (Image.fromarray(image) if isinstance(image, np.ndarray) else image).convert("RGB")
     shown.thumbnail((WIDTH, 4 * WIDTH))
@@ -90,12 +90,12 @@ def _uri(kind: str, content: bytes) -> str:
 
 
 def last_values(series: Iterable[Series]) -> list[float]:
-    """The last value of each series."""
-    return [list(each.values())[-1] for each in series]
+    """Return the last value of each series."""
+    return [list(values.values())[-1] for values in series]
 
 
 def mean_text(values: Sequence[float], digits: int = 1) -> str:
-    """A mean with the standard deviation (of a sample) where the values differ."""
+    """Format the mean, with the sample standard deviation if the values differ."""
     if not values:
         return MISSING
     text = f"{np.mean(values):.{digits}f}"
@@ -103,13 +103,13 @@ def mean_text(values: Sequence[float], digits: int = 1) -> str:
 
 
 def text_of(value: Any) -> str:
-    """A value of a json as a cell of a table."""
+    """Format a value of a json as the cell of a table."""
     if value is None or value == "":
         return MISSING
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return ", ".join(text_of(each) for each in value)
+        return ", ".join(text_of(entry) for entry in value)
     if isinstance(value, dict):
-        return ", ".join(f"{key} {text_of(each)}" for key, each in value.items())
+        return ", ".join(f"{key} {text_of(entry)}" for key, entry in value.items())
     return str(value)

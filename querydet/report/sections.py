@@ -1,4 +1,4 @@
-"""The sections of a report that the metrics and the records of runs make: results, curves, timing, runs, configs."""
+"""The report's sections on metrics and records of runs: results, curves, timing, runs, configs and pictures."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ from querydet.visualization.runs import Run, RunGroup, Series, shared_settings
 
 AP = "bbox/AP"
 MAIN = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-NO_MEASURES = ("grad_norm/", "lr/")  # metrics of the training, under names with a slash
+NO_MEASURES = ("grad_norm/", "lr/")  # training metrics whose names have a slash, like those of evaluations
 DETAILS = ("loss_class", "loss_l1", "loss_giou", "loss_class_enc", "loss_class_dn", "grad_norm", "lr")
 TIMING = {
     "time": "seconds of an iteration",
@@ -38,14 +38,14 @@ TIMING = {
     "memory_mb": "most memory, MB",
 }
 MOST_COLUMNS = 6
-MOST_PICTURES = 8  # of a run
+MOST_PICTURES = 8  # per run
 MOST_DIFFERENCES = 200
 SHOWN_COMMIT = 10  # characters
 LONGEST = 200_000  # characters of a config or a patch
 
 
 def results(groups: Sequence[RunGroup]) -> Section:
-    """The last value of every measure, and the best AP; groups beside each other."""
+    """Build the section of the last value of every metric and the best AP, with groups side by side."""
     names = list(dict.fromkeys(name for group in groups for name in group.names() if _is_measure(name)))
     main = [f"bbox/{name}" for name in MAIN if f"bbox/{name}" in names]
     classes = [name for name in names if name.startswith("bbox/AP-")]
@@ -54,7 +54,9 @@ def results(groups: Sequence[RunGroup]) -> Section:
     rows = [["iterations", *(mean_text(_lengths(group), 0) for group in groups)]]
     rows += [_row(name.removeprefix("bbox/"), name, groups) for name in main]
     if AP in main:
-        rows.append(["best AP", *(mean_text([max(each.values()) for each in group.series(AP)]) for group in groups)])
+        rows.append(
+            ["best AP", *(mean_text([max(values.values()) for values in group.series(AP)]) for group in groups)]
+        )
         rows.append(["at iteration", *(mean_text(_best_places(group.series(AP)), 0) for group in groups)])
     blocks.append(_beside(groups, rows, "COCO's measures of the last evaluation, in percent" if main else ""))
     for chosen, prefix, caption in (
@@ -71,7 +73,7 @@ def results(groups: Sequence[RunGroup]) -> Section:
 
 
 def _beside(groups: Sequence[RunGroup], rows: Sequence[Sequence[str]], caption: str) -> Table:
-    """Groups in columns, or many groups in rows."""
+    """Build a table with one column per group, or with one row per group if there are many groups."""
     titles = [group.title() for group in groups]
     if len(groups) <= MOST_COLUMNS or len(rows) > len(groups):
         return Table(("", *titles), rows, caption)
@@ -88,15 +90,15 @@ def _row(label: str, name: str, groups: Sequence[RunGroup], digits: int = 1) -> 
 
 
 def _lengths(group: RunGroup) -> list[float]:
-    return [1.0 + max(max(each) for each in run.metrics.values()) for run in group.runs if run.metrics]
+    return [1.0 + max(max(values) for values in run.metrics.values()) for run in group.runs if run.metrics]
 
 
 def _best_places(series: Iterable[Series]) -> list[float]:
-    return [1.0 + max(each, key=lambda step, of=each: of[step]) for each in series]  # type: ignore[misc]
+    return [1.0 + max(values, key=lambda step, of=values: of[step]) for values in series]  # type: ignore[misc]
 
 
 def curves(groups: Sequence[RunGroup]) -> Section:
-    """Loss and AP, the parts of the loss, learning rate and gradients."""
+    """Build the section of curves: loss and AP, the terms of the loss, learning rate and gradient norms."""
     known = {name for group in groups for name in group.names()}
     blocks: list[Block] = []
     if known & {LOSS, *AP_METRICS}:
@@ -109,18 +111,18 @@ def curves(groups: Sequence[RunGroup]) -> Section:
 
 
 def timing(groups: Sequence[RunGroup]) -> Section:
-    """Where the time goes, and how long it took."""
+    """Build the section of times: where an iteration spends its time, and how long the run took."""
     rows = []
     for name, label in TIMING.items():
         if any(group.series(name) for group in groups):
-            middle = max if name == "memory_mb" else _median
-            cells = [mean_text([middle(each.values()) for each in group.series(name)], 3) for group in groups]
+            summarize = max if name == "memory_mb" else _median
+            cells = [mean_text([summarize(values.values()) for values in group.series(name)], 3) for group in groups]
             rows.append([label, *cells])
     minutes = [[_minutes(run) for run in group.runs if run.parts] for group in groups]
     if any(minutes):
-        rows.append(["minutes, start to end", *(mean_text(each) for each in minutes)])
+        rows.append(["minutes, start to end", *(mean_text(values) for values in minutes)])
         parts = [[float(len(run.parts)) for run in group.runs if run.parts] for group in groups]
-        rows.append(["times started or resumed", *(mean_text(each, 0) for each in parts)])
+        rows.append(["times started or resumed", *(mean_text(values, 0) for values in parts)])
     if not rows:
         return Section("timing", "Timing")
     return Section("timing", "Timing", [_beside(groups, rows, "medians over the run; memory is the largest value")])
@@ -135,7 +137,7 @@ def _minutes(run: Run) -> float:
 
 
 def records(groups: Sequence[RunGroup]) -> Section:
-    """What run.json says: a line for every time that a run was started or resumed, commands, data, local changes."""
+    """Build the section from `run.json`: one row per start or resumption, commands, data and uncommitted changes."""
     runs = [run for group in groups for run in group.runs]
     folders = [[run.label, os.path.abspath(run.folder)] for run in runs]
     starts, data = [], []
@@ -165,7 +167,7 @@ def _state(git: dict[str, object]) -> str:
 
 
 def configs(groups: Sequence[RunGroup]) -> Section:
-    """Where the configs of the groups differ, and the whole of each."""
+    """Build the section of configs: where those of the groups differ, and each in full."""
     section = Section("config", "Config")
     known = [group for group in groups if group.runs[0].config]
     if len(known) > 1:
@@ -176,9 +178,9 @@ def configs(groups: Sequence[RunGroup]) -> Section:
 
 
 def _differences(groups: Sequence[RunGroup]) -> Block:
-    all_of = [shared_settings(group.runs[0].config) for group in groups]
-    keys = dict.fromkeys(key for each in all_of for key in each)
-    rows = [[key, *(each.get(key, MISSING) for each in all_of)] for key in keys]
+    settings = [shared_settings(group.runs[0].config) for group in groups]
+    keys = dict.fromkeys(key for values in settings for key in values)
+    rows = [[key, *(values.get(key, MISSING) for values in settings)] for key in keys]
     rows = [row for row in rows if len(set(row[1:])) > 1]
     if not rows:
         return Text("The configs differ in nothing but the seed and the output folder.")
@@ -198,7 +200,7 @@ def _file(run: Run, name: str, title: str) -> list[Block]:
 
 
 def pictures(groups: Sequence[RunGroup]) -> Section:
-    """The last pictures of each kind that training drew (train.pictures), and images in the runs' folders."""
+    """Build the section of pictures: the last of each kind that training drew, and images in the folders."""
     section = Section("pictures", "Pictures")
     for group in groups:
         for run in group.runs:

@@ -1,0 +1,1 @@
+"""Utilities without knowledge of detectors: atomic files, provenance, processes and transfers."""

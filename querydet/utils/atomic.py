@@ -1,18 +1,24 @@
-"""Files that are either the old one or the complete new one, whenever the process or the machine stops."""
+"""Atomic file writes: a crash leaves either the old file or the complete new one."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-TEMPORARY = ".tmp"  # suffix of a file that is being written; nothing ever reads one
+TEMPORARY = ".tmp"  # suffix of a file that is being written; never read
 
 
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[BinaryIO]:
-    """Opens a file to write, and read, that appears under its name, complete and on the disk, when the block ends.
+    """Open a file for writing and reading that replaces `path`, complete and synced to disk, when the block ends.
 
     When the block fails, the old file stays and the temporary one is removed.
+
+    Args:
+        path: of the file.
+
+    Yields:
+        The open binary file.
 
     Raises:
         OSError: the file cannot be written.
@@ -32,7 +38,7 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
 
 
 def _sync_folder(folder: str) -> None:
-    """The new name is on the disk only when the folder is."""
+    """Sync a folder: a new file name is on the disk only when its folder is."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

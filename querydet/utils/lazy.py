@@ -7,17 +7,17 @@ from detectron2.config import instantiate
 
 
 def instantiate_values(nodes: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """Build the values of a dict that a LazyConfig node holds; values that are built already stay as they are.
+    """Instantiate the values of a dict in a LazyConfig node; values that are no nodes are kept.
 
-    Detectron2's ``instantiate`` builds nodes in lists and leaves those in dicts to whom it gives the dict. Entries that
-    are None are left out, so that an override can remove one.
+    Detectron2's `instantiate` recurses into lists but not into dicts. Entries that are None are left out, so that an
+    override can remove one.
 
     Args:
-        nodes: by name.
-        owner: of the dict, for the message.
+        nodes: nodes or built objects by name.
+        owner: what the entries are, for the message.
 
     Raises:
-        TypeError: anything else than a mapping.
+        TypeError: `nodes` is no mapping.
     """
     if not isinstance(nodes, Mapping):
         raise TypeError(f"the {owner} have names: give a dict, found {type(nodes).__name__}")

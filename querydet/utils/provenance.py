@@ -1,4 +1,4 @@
-"""Where a published number comes from: the command, commit, machine, versions and date that are stored beside it."""
+"""Provenance of published numbers: the command, commit, machine, versions and date that are stored beside them."""
 
 import contextlib
 import datetime
@@ -28,10 +28,10 @@ def provenance(argv: Sequence[str]) -> dict[str, object]:
     """Describe the running program for a data file of results.
 
     Args:
-        argv: the command line, script first, as in ``sys.argv``.
+        argv: the command line, script first, as in `sys.argv`.
 
     Returns:
-        ``command, commit, date, machine, load_average, versions``.
+        `command, commit, date, machine, load_average, versions`.
     """
     return {
         "command": "python " + shlex.join([_relative(argv[0]), *argv[1:]]),
@@ -51,15 +51,15 @@ def provenance(argv: Sequence[str]) -> dict[str, object]:
 def recorded(
     folder: str, start_iteration: int, started: float, details: Mapping[str, Any] | None = None
 ) -> Iterator[None]:
-    """Writes ``run.json`` beside the results of a training run: what is being run, and at the end how long it took.
+    """Write `run.json` beside the results of a training run: what runs, and at the end how long it took.
 
-    The file is a list with an entry for every time that the run was started or resumed; a part that was killed has no
-    ``minutes``.
+    The file is a list with one entry for every start or resumption of the run; an entry of a killed process has no
+    `minutes`.
 
     Args:
         folder: of the run.
-        start_iteration: first iteration of this part; 0 begins the list anew.
-        started: ``time.time()`` when this part was started.
+        start_iteration: first iteration after this start; 0 begins a new list.
+        started: `time.time()` of this start.
         details: further entries.
     """
     path = Path(folder) / RUN_FILE
@@ -74,13 +74,13 @@ def recorded(
 
 
 def read_parts(folder: str) -> list[dict[str, Any]]:
-    """The entries of a run's ``run.json``; none when the run has no such file."""
+    """Read the entries of a run's `run.json`; empty when the run has no such file."""
     path = Path(folder) / RUN_FILE
     return json.loads(path.read_text()) if path.is_file() else []
 
 
 def _write_parts(path: Path, parts: list[dict[str, Any]]) -> None:
-    """A full disk is no reason to end a training run."""
+    """Write the entries; a full disk only warns, as it is no reason to end a training run."""
     try:
         with atomic_write(str(path)) as file:
             file.write((json.dumps(parts, indent=2) + "\n").encode())
@@ -89,23 +89,23 @@ def _write_parts(path: Path, parts: list[dict[str, Any]]) -> None:
 
 
 def commit() -> str | None:
-    """The commit of the source checkout, with ``-dirty`` when tracked files differ; None outside of a checkout."""
+    """Return the commit of the source checkout, with `-dirty` when tracked files differ; None outside of a checkout."""
     root = Path(querydet.__file__).parents[1]
-    found = _git(root, "rev-parse", "HEAD")
-    if not found:
+    revision = _git(root, "rev-parse", "HEAD")
+    if not revision:
         return None
-    return found + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    return revision + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
 
 
 def git_state() -> dict[str, Any]:
-    """Of the source checkout: ``commit, branch, changed`` and ``untracked`` files; empty outside of a checkout."""
+    """Describe the source checkout: `commit, branch, changed` and `untracked` files; empty outside of a checkout."""
     root = Path(querydet.__file__).parents[1]
-    found = _git(root, "rev-parse", "HEAD")
-    if not found:
+    revision = _git(root, "rev-parse", "HEAD")
+    if not revision:
         return {}
     lines = _git(root, "status", "--porcelain").splitlines()
     return {
-        "commit": found,
+        "commit": revision,
         "branch": _git(root, "rev-parse", "--abbrev-ref", "HEAD"),
         "changed": [line.split(maxsplit=1)[1] for line in lines if not line.startswith("??")],
         "untracked": [line.split(maxsplit=1)[1] for line in lines if line.startswith("??")],
@@ -113,14 +113,14 @@ def git_state() -> dict[str, Any]:
 
 
 def uncommitted() -> str:
-    """Changes of tracked files of the source checkout since its commit, as a patch; "" when there are none."""
+    """Return the changes of tracked files since the commit as a patch; "" when there are none."""
     root = Path(querydet.__file__).parents[1]
     patch = _git(root, "diff", "HEAD", "--binary")
     return patch + "\n" if patch else ""
 
 
 def machine() -> str:
-    """Processor or GPU, and how many of them this process may use."""
+    """Name the GPU, or the processor and its number of cores."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{_processor()}, {os.cpu_count()} cores, no GPU"

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them."""
+"""Child processes that end with their parent."""
 
 import contextlib
 import ctypes
@@ -10,9 +10,9 @@ _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 
 
 def die_with_parent() -> None:
-    """Lets the operating system kill this process when the one that started it ends (Linux; elsewhere nothing)."""
+    """Ask the operating system to kill this process when its parent ends (Linux; no effect elsewhere)."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:  # it ended before that
+    if parent is not None and os.getppid() != parent.pid:  # the parent ended before the call above
         os._exit(1)
