@@ -1,7 +1,17 @@
 """Checkpoints: written atomically, resumed from the last complete one, loaded strictly, adapted on request."""
 
-from querydet.checkpoint.checkpointer import Checkpointer, check_exists, load_weights
+from querydet.checkpoint.addresses import register_published_models
+from querydet.checkpoint.checkpointer import Checkpointer, check_exists, load_adapted, load_weights
 from querydet.checkpoint.folder import last_iteration
-from querydet.checkpoint.surgery import Surgery, adapt, load_adapted
+from querydet.checkpoint.surgery import Surgery, adapt
 
-__all__ = ["Checkpointer", "Surgery", "adapt", "check_exists", "last_iteration", "load_adapted", "load_weights"]
+__all__ = [
+    "Checkpointer",
+    "Surgery",
+    "adapt",
+    "check_exists",
+    "last_iteration",
+    "load_adapted",
+    "load_weights",
+    "register_published_models",
+]

@@ -25,11 +25,9 @@ from querydet.checkpoint.settings import KEY, stored
 from querydet.checkpoint.surgery import Surgery, adapt
 from querydet.checkpoint.training_only import INFERENCE_ONLY, training_only_keys
 from querydet.checkpoint.weights import find_weights
-from querydet.model_zoo.paths import register
 from querydet.utils.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
-register()  # querydet:// in train.init_checkpoint
 
 PYCLS = "model_state"  # where pycls keeps a backbone's weights, whose names have to be matched
 
@@ -253,3 +251,25 @@ def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mi
         model.load_state_dict(state, strict=not allow_mismatch)
         logger.info("Using the moving average of the weights in %s", path)
     return stored(extra, "class_names", [])
+
+
+def load_adapted(model: nn.Module, path: str, class_names: Sequence[str] = ()) -> Surgery:
+    """Load a checkpoint of a similar detector for fine-tuning, and log what was done; see `adapt`.
+
+    Args:
+        model: freshly built.
+        path: a checkpoint of this project, or an address that Detectron2 knows.
+        class_names: names of the model's classes, in order.
+
+    Returns:
+        What was done.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or of another kind of model.
+    """
+    checkpointer = Checkpointer(model, class_names=class_names, allow_backbone_only=False)
+    checkpointer.adapt = True
+    checkpointer.load(path)
+    assert checkpointer.surgery is not None
+    return checkpointer.surgery

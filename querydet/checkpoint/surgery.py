@@ -114,27 +114,6 @@ def adapt(
     return done
 
 
-def load_adapted(model: nn.Module, path: str, class_names: Sequence[str] = ()) -> Surgery:
-    """Load a checkpoint of a similar detector for fine-tuning; see :func:`adapt`. What was done is logged.
-
-    Args:
-        model: freshly built.
-        path: a checkpoint of this project, an address that Detectron2 knows.
-        class_names: of the model's classes, in order.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged, or of another kind of model.
-    """
-    from querydet.checkpoint.checkpointer import Checkpointer  # which knows how to read files, and calls adapt
-
-    checkpointer = Checkpointer(model, class_names=class_names, allow_backbone_only=False)
-    checkpointer.adapt = True
-    checkpointer.load(path)
-    assert checkpointer.surgery is not None
-    return checkpointer.surgery
-
-
 def _fill(key: str, initial: Tensor, done: Surgery, optional: set[str]) -> None:
     """Give a weight that the file does not have its first value."""
     original = _original(key, done.state)

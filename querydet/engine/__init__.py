@@ -1,5 +1,6 @@
 """The training engine: what ``train_net.py`` runs, on Detectron2's trainer, hooks and writers."""
 
+import querydet.model_zoo  # noqa: F401 - makes querydet:// known, for train.init_checkpoint
 from querydet.engine.distributed.launching import argument_parser, launch
 from querydet.engine.evaluation import evaluate, evaluate_only
 from querydet.engine.faults.nonfinite import NonFiniteError

@@ -11,13 +11,13 @@ from omegaconf import DictConfig
 from torch import nn
 
 from querydet.checkpoint import load_weights
+from querydet.checkpoint.addresses import PREFIX
 from querydet.data.catalog import DetectionDataset, check_num_classes, check_same_classes, class_names
 from querydet.engine.hooks.matching_stability import FOLDER, training_assigner
 from querydet.engine.training import build_model
 from querydet.evaluation.instability import InstabilityEvaluator, Matching, as_matching, load_matching
 from querydet.evaluation.prediction import run_model
 from querydet.evaluation.query_predictions import WithQueries
-from querydet.model_zoo.paths import PREFIX
 from querydet.modeling.detector import QueryDetector
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]

@@ -3,19 +3,17 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig
 from torch import nn
 
 from querydet.engine.accumulation import count_objects
 from querydet.engine.distributed.shared_tensors import collected, local
 from querydet.utils.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from querydet.engine.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +37,19 @@ class NonFiniteInStep(Exception):
         self.what = what
 
 
+class FailedStep(Protocol):
+    """What report and dump of a step take from its trainer."""
+
+    iter: int
+    storage: EventStorage
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    seed: int
+    micro_batches: int
+    amp_dtype: torch.dtype | None
+    last_norm: float
+
+
 class NonFiniteSteps:
     """Leaves steps out, or stops the run.
 
@@ -51,7 +62,7 @@ class NonFiniteSteps:
         self.folder = str(train.output_dir) if train.dump_nonfinite else ""
         self.count = 0
 
-    def handle(self, trainer: "Trainer", batch: Batch, what: str) -> None:
+    def handle(self, trainer: FailedStep, batch: Batch, what: str) -> None:
         """Counts a step; all processes call this in the same one.
 
         Args:
@@ -74,7 +85,7 @@ class NonFiniteSteps:
         trainer.storage.put_scalar("nonfinite_steps", self.count, smoothing_hint=False)
 
     @staticmethod
-    def _report(trainer: "Trainer", batch: Batch, what: str) -> str:
+    def _report(trainer: FailedStep, batch: Batch, what: str) -> str:
         gathered = comm.all_gather((what, [str(item.get("file_name", "unknown")) for item in batch]))
         several = len(gathered) > 1
         reasons = "; ".join(
@@ -90,7 +101,7 @@ class NonFiniteSteps:
             "the weights are unchanged"
         )
 
-    def _dump(self, trainer: "Trainer", batch: Batch, what: str, report: str) -> list[str]:
+    def _dump(self, trainer: FailedStep, batch: Batch, what: str, report: str) -> list[str]:
         """Writes the step of every process in which something is wrong; returns the files of all processes."""
         count = count_objects(batch, trainer.micro_batches)
         path = os.path.join(self.folder, f"nonfinite_{trainer.iter:07d}_rank{comm.get_rank()}.pt")
