@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,16 +21,17 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from tabulate import tabulate
 
+from querydet.engine.faults.stopping import stop_requests
 from querydet.engine.run.run_length import RunLength
 from querydet.engine.run.setup import setup_run
-from querydet.engine.training import train
+from querydet.engine.training import prepare_run, run_training
 
 STEPS = 4  # the first is not counted: it allocates memory and starts data workers
 TEST_BATCHES = 1
 
 
 class FirstBatches:
-    """The first batches of a test loader, with the time that is spent on them.
+    """Yields the first batches of a test loader, and measures the time that is spent on them.
 
     Args:
         loader: of the test data.
@@ -42,12 +44,12 @@ class FirstBatches:
 
     @property
     def dataset(self) -> Any:
-        """All of the test data."""
+        """The whole test data."""
         return self._loader.dataset
 
     @property
     def whole_length(self) -> int:
-        """Batches of this process in a real evaluation."""
+        """Number of batches of this process in a real evaluation."""
         return len(self._loader)
 
     def __len__(self) -> int:
@@ -62,7 +64,7 @@ class FirstBatches:
 
 
 def dry_run(cfg: DictConfig, args: argparse.Namespace) -> dict[str, float]:
-    """Tries a run and prints what it would take.
+    """Try a run, and print the time and memory that it would take.
 
     Args:
         cfg: the complete config.
@@ -75,12 +77,6 @@ def dry_run(cfg: DictConfig, args: argparse.Namespace) -> dict[str, float]:
     Raises:
         ValueError: whatever the real run would raise for this config, and so for other errors.
     """
-    tested: list[FirstBatches] = []
-
-    def first_batches(loader: Any) -> FirstBatches:
-        tested.append(FirstBatches(loader))
-        return tested[-1]
-
     with _temporary_folder() as folder:
         trial = copy.deepcopy(cfg)
         trial.train.output_dir = folder
@@ -90,18 +86,22 @@ def dry_run(cfg: DictConfig, args: argparse.Namespace) -> dict[str, float]:
         trial.train.checkpointer.period = 0
         trial.train.wandb.enabled = False
         setup_run(trial, args)
-        length: list[RunLength] = []
-        train(trial, wrap_test=first_batches, on_length=length.append)
+        with stop_requests() as request:
+            parts = prepare_run(trial, resume=False, request=request)
+            tested = None if parts.test is None else FirstBatches(parts.test.loader)
+            if parts.test is not None:
+                parts = replace(parts, test=replace(parts.test, loader=tested))
+            run_training(parts)
         if not comm.is_main_process():
             return {}
-        estimates = _estimate(cfg, folder, tested[0] if tested else None, length[0])
+        estimates = _estimate(cfg, folder, tested, parts.length)
     print(_table(estimates))
     return estimates
 
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[str]:
-    """One folder for all processes, which is removed when they are done."""
+    """Make one folder for all processes, and remove it when they are done."""
     main = comm.is_main_process()
     with tempfile.TemporaryDirectory(prefix="querydet_dry_run_") if main else contextlib.nullcontext("") as own:
         yield comm.all_gather(own)[0]

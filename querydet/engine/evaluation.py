@@ -13,9 +13,9 @@ from torch import nn
 
 from querydet.checkpoint import Checkpointer, load_weights
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names
-from querydet.engine.augmented_evaluation import augment_tests
 from querydet.engine.distributed.shared_evaluation import SharedEvaluation
 from querydet.engine.faults.stopping import StopRequest
+from querydet.evaluation.augmented_views import TestTimeAugmentation
 from querydet.evaluation.query_predictions import record_queries
 
 logger = logging.getLogger(__name__)
@@ -119,3 +119,18 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
     if evaluation and trained:
         check_same_classes(trained, class_names(evaluation.loader.dataset))
     return evaluate(augment_tests(cfg, model), evaluation)
+
+
+def augment_tests(cfg: DictConfig, model: nn.Module) -> nn.Module:
+    """Wrap a model as ``train.test_time_augmentation`` says, or return it where that is not enabled.
+
+    Raises:
+        ValueError: settings that make no sense.
+    """
+    settings = OmegaConf.select(cfg, "train.test_time_augmentation")
+    if settings is None or not settings.enabled:
+        return model
+    ensemble = None if settings.ensemble is None else instantiate(settings.ensemble)
+    wrapper = TestTimeAugmentation(model, scales=list(settings.scales), flip=settings.flip, ensemble=ensemble)
+    logger.info("Test-time augmentation: %d views, %s", len(wrapper.views), type(wrapper.ensemble).__name__)
+    return wrapper

@@ -1,11 +1,9 @@
-"""Builds everything a training run needs from a config, and runs it."""
+"""A training run: its parts are built from a config, then it runs."""
 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sized
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sized
 from typing import Any
 from urllib.error import URLError
 
@@ -27,12 +25,11 @@ from querydet.engine.distributed.sharding import (
 )
 from querydet.engine.evaluation import build_evaluation
 from querydet.engine.faults.stopping import StopRequest, stop_requests
-from querydet.engine.hooks.build import build_hooks, evaluate_weights
-from querydet.engine.hooks.core import build_ema
-from querydet.engine.hooks.matching_stability import track_instability
-from querydet.engine.hooks.pictures import picture_hook
+from querydet.engine.hooks.averaging import build_ema
+from querydet.engine.hooks.build import build_hooks
 from querydet.engine.memory_report import report_attention_memory
 from querydet.engine.run.run_length import RunLength
+from querydet.engine.run.run_parts import RunParts
 from querydet.engine.run.run_record import describe_run
 from querydet.engine.run.setup import check_writable, resolve_device, seed_everything
 from querydet.engine.solver import lr_scale
@@ -43,31 +40,19 @@ from querydet.utils.provenance import recorded
 logger = logging.getLogger(__name__)
 
 
-def unchanged(value: Any) -> Any:
-    """The value itself."""
-    return value
-
-
 def build_model(cfg: DictConfig) -> nn.Module:
-    """Instantiates ``cfg.model`` on its device; all processes draw the same initial weights."""
+    """Instantiate ``cfg.model`` on its device; all processes draw the same initial weights."""
     seed_everything(cfg.train.seed)
     model = instantiate(cfg.model)
     return model.to(resolve_device(cfg.train.device))
 
 
-def train(
-    cfg: DictConfig,
-    resume: bool = False,
-    wrap_test: Callable[[Any], Any] = unchanged,
-    on_length: Callable[[RunLength], None] = unchanged,
-) -> dict[str, Any]:
-    """Trains ``cfg.model`` on ``cfg.dataloader.train``.
+def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
+    """Train ``cfg.model`` on ``cfg.dataloader.train``.
 
     Args:
         cfg: the complete config.
         resume: continue the run in ``train.output_dir`` when it has a checkpoint, else start it.
-        wrap_test: makes another loader of the test loader.
-        on_length: told the length of the run before it starts.
 
     Returns:
         Results of the last evaluation.
@@ -77,19 +62,24 @@ def train(
         FileNotFoundError: ``train.init_checkpoint`` or files of the training or test data do not exist.
         ConnectionError: ``train.init_checkpoint`` cannot be downloaded.
         NonFiniteError: a NaN or infinite loss or gradient.
-        Stopped: the run was asked to stop (`querydet.engine.faults.stopping`).
+        Stopped: a request to stop ended the run (`querydet.engine.faults.stopping`).
     """
     with stop_requests() as request:
-        return _train(cfg, resume, request, wrap_test, on_length)
+        return run_training(prepare_run(cfg, resume, request))
 
 
-def _train(
-    cfg: DictConfig,
-    resume: bool,
-    request: StopRequest,
-    wrap_test: Callable[[Any], Any],
-    on_length: Callable[[RunLength], None],
-) -> dict[str, Any]:
+def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts:
+    """Build everything that a run needs; no checkpoint is loaded yet.
+
+    Args:
+        cfg: the complete config.
+        resume: continue the run in ``train.output_dir`` when it has a checkpoint, else start it.
+        request: requests to stop that this process receives.
+
+    Raises:
+        ValueError: a config that contradicts itself or the data set, or an output folder in use by an earlier run.
+        FileNotFoundError: ``train.init_checkpoint`` or files of the training or test data do not exist.
+    """
     started = time.time()
     check_writable(cfg.train.output_dir)
     start_iter, checkpoint = _find_start(cfg, resume)
@@ -99,8 +89,6 @@ def _train(
     test = build_evaluation(cfg)  # now, so that missing or other data do not come to light after an epoch
     if test and classes:
         check_same_classes(classes, class_names(test.loader.dataset))
-    test = test and replace(test, loader=wrap_test(test.loader))
-    on_length(length)
     logger.info("Run: %d iterations, %d an epoch", length.max_iter, length.iterations_per_epoch)
     model = build_model(cfg)
     logger.info("Model:\n%s", model)
@@ -113,31 +101,56 @@ def _train(
     optimizer = build_optimizer(cfg, model)
     check_micro_batches(cfg.train.micro_batches, cfg.dataloader.train.total_batch_size, comm.get_world_size())
     trainer = Trainer(model if sharded else _wrap(model, cfg.train.ddp), loader, optimizer, cfg.train)
-    parts: dict[str, Any] = {"trainer": trainer} | ({"ema": ema} if ema else {})
+    trainer.request = request
+    saved: dict[str, Any] = {"trainer": trainer} | ({"ema": ema} if ema else {})
     checkpointer = (ShardedCheckpointer if sharded else Checkpointer)(
-        model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **parts
+        model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **saved
     )
     checkpointer.adapt = cfg.train.init_surgery
-    results: dict[str, Any] = {}
-    trainer.request = request
-    evaluation = partial(evaluate_weights, cfg, test, model, ema, results, request)
-    stability = track_instability(cfg, test, model, ema, request)
-    pictures = picture_hook(cfg, model, ema, test, length)
-    trainer.register_hooks(build_hooks(cfg, trainer, checkpointer, length, ema, evaluation, stability, pictures))
-    if checkpoint:
-        checkpointer.resume(checkpoint)
+    return RunParts(
+        cfg=cfg,
+        length=length,
+        start_iter=start_iter,
+        checkpoint=checkpoint,
+        model=model,
+        ema=ema,
+        trainer=trainer,
+        checkpointer=checkpointer,
+        test=test,
+        started=started,
+    )
+
+
+def run_training(parts: RunParts) -> dict[str, Any]:
+    """Load the weights to start from, and train to the end.
+
+    Args:
+        parts: from `prepare_run`.
+
+    Returns:
+        Results of the last evaluation.
+
+    Raises:
+        Exception: as `train`.
+    """
+    cfg, trainer = parts.cfg, parts.trainer
+    built = build_hooks(parts)
+    trainer.register_hooks(built.hooks)
+    trainer.on_failure = built.on_failure
+    if parts.checkpoint:
+        parts.checkpointer.resume(parts.checkpoint)
     else:
-        _load_initial(checkpointer, cfg.train.init_checkpoint)
-        if ema:
-            ema.module.load_state_dict(model.state_dict())
-    datasets = {"train": loader.dataset} | ({"test": test.loader.dataset} if test else {})
-    with _recorded(cfg.train.output_dir, start_iter, started, datasets):
-        trainer.train(start_iter, length.max_iter)
-    return results
+        _load_initial(parts.checkpointer, cfg.train.init_checkpoint)
+        if parts.ema:
+            parts.ema.module.load_state_dict(parts.model.state_dict())
+    datasets = {"train": trainer.data_loader.dataset} | ({"test": parts.test.loader.dataset} if parts.test else {})
+    with _recorded(cfg.train.output_dir, parts.start_iter, parts.started, datasets):
+        trainer.train(parts.start_iter, parts.length.max_iter)
+    return built.evaluation.results
 
 
 def _image_sizes(cfg: DictConfig) -> tuple[list[Any], int]:
-    """What makes the images of a step large: the augmentations, and how many images are computed together."""
+    """Return what decides how large a batch is: the augmentations, and the number of images computed together."""
     found = OmegaConf.select(cfg, "dataloader.train.mapper.augmentations")
     shares = comm.get_world_size() * cfg.train.micro_batches
     return list(instantiate(found) or []), -(-cfg.dataloader.train.total_batch_size // shares)
@@ -152,7 +165,7 @@ def _recorded(
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Builds ``cfg.optimizer`` over a model, with its learning rates scaled as ``train.lr_scaling`` says.
+    """Build ``cfg.optimizer`` over a model, with its learning rates scaled as ``train.lr_scaling`` says.
 
     Raises:
         ValueError: a scaling that does not exist.
@@ -169,11 +182,11 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def build_train_data(cfg: DictConfig, start_iter: int = 0) -> Any:
-    """Builds ``dataloader.train`` at a position of its stream.
+    """Build ``dataloader.train`` at a position of its stream.
 
     Args:
         cfg: the complete config; ``train.seed`` is the seed of the stream too.
-        start_iter: first iteration that is going to be run.
+        start_iter: first iteration to run.
 
     Raises:
         ValueError: the loader shows no data set, or the config sets what the engine decides.
@@ -188,7 +201,7 @@ def build_train_data(cfg: DictConfig, start_iter: int = 0) -> Any:
 
 
 def _class_names(cfg: DictConfig, loader: Any) -> list[str]:
-    """Names of the classes of the training data, as many as the model has; empty for a model that has no such count."""
+    """Return the names of the classes of the training data; empty for a model without a number of classes."""
     num_classes = OmegaConf.select(cfg, "model.num_classes")
     if num_classes is None:
         return []
@@ -197,7 +210,7 @@ def _class_names(cfg: DictConfig, loader: Any) -> list[str]:
 
 
 def _find_start(cfg: DictConfig, resume: bool) -> tuple[int, str]:
-    """First iteration and checkpoint to resume from, 0 and "" for a new run; fails early when neither works."""
+    """Find the first iteration and the checkpoint to resume from, 0 and "" for a new run; fail early otherwise."""
     finder = Checkpointer(nn.Identity(), cfg.train.output_dir)
     found = (False, False, "")
     if comm.is_main_process():  # decides for all: processes may see a shared folder at different times
@@ -231,7 +244,7 @@ def _load_initial(checkpointer: Checkpointer, path: str) -> None:
 
 
 def _wrap(model: nn.Module, ddp: DictConfig) -> nn.Module:
-    """``DistributedDataParallel`` when there are several processes; Detectron2 passes a GPU's number on the CPU too."""
+    """Wrap a model for several processes; unlike Detectron2's function this passes no GPU's number on the CPU."""
     on_gpu = next(model.parameters()).is_cuda
     options = {str(key): value for key, value in ddp.items()}
     return create_ddp_model(model, device_ids=[comm.get_local_rank()] if on_gpu else None, **options)

@@ -9,7 +9,7 @@ import torch
 
 from querydet import Predictor
 from querydet.checkpoint import Checkpointer
-from querydet.engine.hooks.core import build_ema
+from querydet.engine.hooks.averaging import build_ema
 from tests.engine.conftest import DINO_CONFIG
 from tests.models import tiny_detector
 

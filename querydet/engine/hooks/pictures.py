@@ -1,4 +1,4 @@
-"""Pictures during training: what the model is given and what it makes of it, in a folder of the run and in TensorBoard.
+"""Pictures during training: the model's input and its predictions, in a folder of the run and in TensorBoard.
 
 ``train.pictures`` in the config. Each time, with the weights that count:
 
@@ -18,15 +18,12 @@ from typing import Any
 from detectron2.config import instantiate
 from detectron2.engine import HookBase
 from detectron2.utils import comm
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
-from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from querydet.data.catalog import class_names
 from querydet.engine.distributed.sharding import collected_parameters
-from querydet.engine.evaluation import Evaluation
-from querydet.engine.run.run_length import RunLength
+from querydet.engine.run.run_parts import RunParts
 from querydet.modeling.detector import QueryDetector
 from querydet.visualization import batch_panels, prediction_panels, reference_panels, render_grid
 from querydet.visualization.denoising_pictures import LEGEND, denoising_panels
@@ -39,29 +36,28 @@ logger = logging.getLogger(__name__)
 
 
 class PictureHook(HookBase):
-    """Draws periodically and after the last iteration; what cannot be drawn is reported and costs no run.
+    """Draws periodically and after the last iteration; a picture that fails is reported, and training goes on.
 
     All processes have the hook, the first one draws: the parameters of a sharded model are collected for it.
 
     Args:
-        cfg: the complete config.
-        model: the model that is trained, without a wrapper.
-        ema: its moving average, which is drawn in its place.
-        test: the test data; None: no predictions.
+        parts: the run; of a model with a moving average, predictions are the average's.
         period: in iterations, 0 for after the last one only.
+
+    Raises:
+        ValueError: a number of images or a threshold out of its range.
     """
 
-    def __init__(
-        self, cfg: DictConfig, model: nn.Module, ema: AveragedModel | None, test: Evaluation | None, period: int
-    ) -> None:
+    def __init__(self, parts: RunParts, period: int) -> None:
+        cfg, test = parts.cfg, parts.test
         options = cfg.train.pictures
         count = options.num_images
         if not isinstance(count, int) or count < 1:
             raise ValueError(f"train.pictures.num_images has to be an integer of at least 1, got {count!r}")
         if not 0 <= options.threshold <= 1:
             raise ValueError(f"train.pictures.threshold has to be in [0, 1], got {options.threshold!r}")
-        self._model: nn.Module = ema.module if ema else model
-        self._raw, self._period = model, period
+        self._model, self._raw = parts.evaluated_model, parts.model
+        self._period = period
         self._count, self._threshold = count, options.threshold
         self._folder = os.path.join(cfg.train.output_dir, FOLDER)
         self._channels = cfg.dataloader.train.get("mapper", {}).get("image_format", "RGB")
@@ -69,7 +65,7 @@ class PictureHook(HookBase):
         self._test: Any = test.loader.dataset if test else None
 
     def after_step(self) -> None:
-        """Draws when it is time."""
+        """Draw when it is time."""
         done = self.trainer.iter + 1
         if done != self.trainer.max_iter and not (self._period and done % self._period == 0):
             return
@@ -106,10 +102,8 @@ class PictureHook(HookBase):
             logger.error(message, self.trainer.iter, name, error)
 
 
-def picture_hook(
-    cfg: DictConfig, model: nn.Module, ema: AveragedModel | None, test: Evaluation | None, length: RunLength
-) -> PictureHook | None:
-    """The hook, or None where ``train.pictures`` is not enabled."""
-    if not OmegaConf.select(cfg, "train.pictures.enabled"):
+def picture_hook(parts: RunParts) -> PictureHook | None:
+    """Build the hook; None where ``train.pictures`` is not enabled."""
+    if not OmegaConf.select(parts.cfg, "train.pictures.enabled"):
         return None
-    return PictureHook(cfg, model, ema, test, length.period(cfg.train.pictures.period, "train.pictures.period"))
+    return PictureHook(parts, parts.length.period(parts.cfg.train.pictures.period, "train.pictures.period"))

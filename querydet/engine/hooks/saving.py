@@ -11,7 +11,7 @@ from detectron2.utils import comm
 from querydet.checkpoint import Checkpointer
 from querydet.checkpoint.folder import remove_old
 from querydet.engine.faults.stopping import Stopped, StopRequest
-from querydet.engine.hooks.core import after_iteration
+from querydet.engine.hooks.catch_up import after_iteration
 
 logger = logging.getLogger(__name__)
 
