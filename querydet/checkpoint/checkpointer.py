@@ -59,17 +59,17 @@ class Checkpointer(DetectionCheckpointer):
         self.allow_average = False
         self.allow_backbone_only = allow_backbone_only
         self.class_names = list(class_names)
-        self.adapt = False  # also load files of other classes, queries, groups or levels, and say what starts anew
+        self.adapt = False  # also load files of other classes, queries, groups or levels
         self.allow_inference_only = False  # accept files without the weights that only training uses
         self.surgery: Surgery | None = None  # what the last file needed for that
         self._keys: set[str] = set()
 
     def save(self, name: str, tag: bool = True, **extra: Any) -> None:
-        """Writes ``name.pth`` on the main process.
+        """Write ``name.pth`` on the main process.
 
         Args:
             name: file name without extension.
-            tag: make it the checkpoint to resume from.
+            tag: make the file the one to resume from.
             extra: further plain values to save.
 
         Raises:
@@ -87,7 +87,7 @@ class Checkpointer(DetectionCheckpointer):
             self.tag_last_checkpoint(file_name)
 
     def content(self) -> dict[str, Any]:
-        """What a checkpoint holds; nothing in a process that writes none."""
+        """Collect the content of a checkpoint; empty in a process that writes none."""
         if not self.save_to_disk:
             return {}
         data = {"model": self.model.state_dict(), "class_names": self.class_names}
@@ -95,20 +95,20 @@ class Checkpointer(DetectionCheckpointer):
         return data
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Points ``last_checkpoint`` at a file of the folder."""
+        """Point ``last_checkpoint`` at a file of the folder."""
         with atomic_write(os.path.join(self.save_dir, POINTER)) as file:
             file.write(last_filename_basename.encode())
 
     def has_checkpoint(self) -> bool:
-        """Whether there is a file that looks like one to resume from; it may still turn out to be damaged."""
+        """Return whether there is a file to resume from, which may still turn out to be damaged."""
         return bool(candidates(self.save_dir))
 
     def has_best(self) -> bool:
-        """Whether there is a best model, which may be all that a run left that ended before its first checkpoint."""
+        """Return whether there is a best model, which may be all that a run has left behind."""
         return os.path.exists(os.path.join(self.save_dir, BEST))
 
     def get_checkpoint_file(self) -> str:
-        """The newest undamaged checkpoint, the one ``last_checkpoint`` points at first; "" when there is none."""
+        """Return the newest undamaged checkpoint, first the one of ``last_checkpoint``; "" when there is none."""
         for path in candidates(self.save_dir):
             problem = damage(path)
             if problem is None:
@@ -117,7 +117,10 @@ class Checkpointer(DetectionCheckpointer):
         return ""
 
     def resume(self, path: str) -> None:
-        """Loads one of this run's checkpoints with everything in it.
+        """Load one of this run's checkpoints with everything in it.
+
+        Args:
+            path: of the checkpoint.
 
         Raises:
             ValueError: something that this run needs is not in the file, or it belongs to another model.
@@ -133,7 +136,7 @@ class Checkpointer(DetectionCheckpointer):
             raise ValueError(f"checkpoint {path} holds no {', '.join(missing)}: it cannot be resumed with this config")
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """Loads a file; see the class for how strictly.
+        """Load a file; the attributes of this object say how strictly.
 
         Args:
             path: a path or an address that Detectron2 knows, such as ``detectron2://...``; "" loads nothing.
@@ -203,7 +206,7 @@ class Checkpointer(DetectionCheckpointer):
 
 
 def _write(data: dict[str, Any], file: BinaryIO) -> None:
-    """torch hides that the disk is full behind an error of its own, about a position in the file."""
+    """Write and seal a checkpoint; torch hides a full disk behind an error about a position in the file."""
     try:
         torch.save(data, file)
     except RuntimeError as error:
@@ -214,7 +217,7 @@ def _write(data: dict[str, Any], file: BinaryIO) -> None:
 
 
 def check_exists(path: str) -> None:
-    """Refuses a local checkpoint that is not there; "" and addresses pass.
+    """Refuse a local checkpoint that does not exist; "" and addresses pass.
 
     Raises:
         FileNotFoundError: no such file.
@@ -226,16 +229,16 @@ def check_exists(path: str) -> None:
 
 
 def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mismatch: bool = False) -> list[str]:
-    """Loads a trained model for evaluation or prediction.
+    """Load a trained model for evaluation or prediction.
 
     Args:
         model: the model.
         path: a checkpoint of this project.
-        use_ema: take the moving average when the file has one.
-        allow_mismatch: load what fits.
+        use_ema: load the moving average when the file has one.
+        allow_mismatch: load the weights whose names and shapes fit.
 
     Returns:
-        Names of the classes that it was trained on, empty when the file does not say.
+        Names of the classes that it was trained on; empty when the file does not say.
 
     Raises:
         FileNotFoundError: no such file.

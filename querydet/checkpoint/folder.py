@@ -16,7 +16,7 @@ _NUMBERED = re.compile(r"model_(\d{7,})\.pth")
 
 
 def candidates(folder: str) -> list[str]:
-    """Paths of the files that a run may be resumed from, the one to try first at the front. The best model is none.
+    """Return the files that a run may resume from, the first to try at the front. The best model is none of them.
 
     The file that ``last_checkpoint`` names comes first, then the others, latest iteration first. A file of a later
     iteration that was written after the pointer comes before it: the run was killed between the two. The pointer may
@@ -40,10 +40,10 @@ def candidates(folder: str) -> list[str]:
 
 
 def remove_old(folder: str, keep: int, iteration: int) -> None:
-    """Removes numbered checkpoints so that ``keep`` whole ones remain.
+    """Remove numbered checkpoints so that ``keep`` whole ones remain.
 
-    Files are read before older ones go, so that damaged ones do not count; those are left where they are. Files of
-    later iterations are of a part of the run that is being repeated, and are left alone too.
+    Files are read before older ones go, so that damaged ones do not count; those are left where they are. So are files
+    of later iterations, which belong to a part of the run that is being repeated.
 
     Args:
         folder: of the run.
@@ -65,7 +65,7 @@ def remove_old(folder: str, keep: int, iteration: int) -> None:
 
 
 def last_iteration(path: str) -> int:
-    """Iteration after which a checkpoint of a training run was written.
+    """Return the iteration after which a checkpoint of a training run was written.
 
     Raises:
         ValueError: the file holds weights only.
@@ -77,7 +77,7 @@ def last_iteration(path: str) -> int:
 
 
 def _iteration(path: str) -> int:
-    """The iteration in the name or else in the file; -1 for a file that cannot be read, which then is tried last."""
+    """Return the iteration in the name or else in the file; -1 for an unreadable file, which is then tried last."""
     if match := _NUMBERED.fullmatch(os.path.basename(path)):
         return int(match[1])
     try:

@@ -1,4 +1,4 @@
-"""Which differences between a checkpoint and a model are acceptable."""
+"""Differences between a checkpoint and a model: which are acceptable, and how the others are reported."""
 
 import logging
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ BACKBONE = "backbone."
 
 
 def check_compatible(model: nn.Module, incompatible: Any, allow_mismatch: bool) -> None:
-    """Refuses a checkpoint that does not cover the model exactly, or lists what keeps its initial value.
+    """Refuse a checkpoint that does not cover the model exactly, or log which weights keep their initial values.
 
     Args:
         model: the model, the fitting weights already loaded.
@@ -50,11 +50,11 @@ def check_compatible(model: nn.Module, incompatible: Any, allow_mismatch: bool) 
 
 
 def check_settings(model: nn.Module, settings: Mapping[str, Any], allow_mismatch: bool) -> None:
-    """Refuses weights that belong to other settings than the model's, or warns of them.
+    """Refuse weights that belong to other settings than the model's, or warn of them.
 
     Args:
         model: the model.
-        settings: those that belong to the weights; empty where the file does not say.
+        settings: settings of the weights (`querydet.checkpoint.settings`); empty where the file does not say.
         allow_mismatch: only log.
 
     Raises:
@@ -68,7 +68,7 @@ def check_settings(model: nn.Module, settings: Mapping[str, Any], allow_mismatch
 
 
 def check_backbone(model: nn.Module, incompatible: Any) -> bool:
-    """Whether a file brought the whole backbone and nothing else.
+    """Return whether a file brought the whole backbone and nothing else.
 
     Vectors may be missing: Detectron2's Swin Transformer, for one, has norms that no classifier has.
 

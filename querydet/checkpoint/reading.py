@@ -35,11 +35,11 @@ OTHER_KINDS = {
 
 
 def read_checkpoint(path: str, *, trust: bool = False) -> dict[str, Any]:
-    """What a checkpoint file holds.
+    """Read a checkpoint file.
 
     Args:
         path: of a local file.
-        trust: run whatever code the file holds (for old files of one's own).
+        trust: run any code in the file, for old files of one's own.
 
     Returns:
         The file's dict; of safetensors ``{"model": tensors, "metadata": {...}}``; of Detectron's files without
@@ -68,7 +68,7 @@ def read_checkpoint(path: str, *, trust: bool = False) -> dict[str, Any]:
 
 
 def file_kind(path: str) -> str:
-    """``torch``, ``legacy torch``, ``safetensors`` or ``pickle``, by the first bytes.
+    """Return ``torch``, ``legacy torch``, ``safetensors`` or ``pickle``, by the first bytes of a file.
 
     Raises:
         ValueError: for anything else, naming what it is where that is known.
@@ -109,7 +109,7 @@ def _read_torch(path: str, kind: str, trust: bool) -> Any:
 
 
 def _harmless() -> list[Any]:
-    """What official files carry besides tensors: options, and numpy's numbers."""
+    """Return the classes that official files use besides tensors: options, and numpy's numbers."""
     numbers = [type(np.dtype(code)) for code in ("?", "i4", "i8", "f2", "f4", "f8")]
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     return [argparse.Namespace, np.dtype, *numbers, *((_number, name) for name in names)]
@@ -156,7 +156,7 @@ def _refusal(path: str, error: Exception) -> str:
 
 
 def as_tensors(state: Mapping[str, Any], path: str) -> dict[str, Tensor]:
-    """A state dict with numpy arrays made tensors.
+    """Turn the numpy arrays of a state dict into tensors.
 
     Raises:
         ValueError: a value is neither.

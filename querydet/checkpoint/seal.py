@@ -21,7 +21,7 @@ _ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, Runti
 
 
 def seal(file: BinaryIO) -> None:
-    """Appends the checksum to a complete archive.
+    """Append the checksum to a complete archive.
 
     Args:
         file: open for reading and writing, without a comment so far.
@@ -32,7 +32,7 @@ def seal(file: BinaryIO) -> None:
 
 
 def damage(path: str) -> str | None:
-    """What is wrong with a checkpoint file, or None. Reads all of it.
+    """Read a whole checkpoint file and describe its damage; None for a sound one.
 
     A file without the checksum of `seal`, which other programs and earlier versions wrote, is checked by the CRC-32 of
     its parts.
@@ -55,13 +55,13 @@ def damage(path: str) -> str | None:
 
 
 def is_archive(path: str) -> bool:
-    """Whether a file begins as ``torch.save`` begins one."""
+    """Return whether a file begins like one of ``torch.save``."""
     with open(path, "rb") as file:
         return file.read(len(_ZIP)) == _ZIP
 
 
 def _digest(file: BinaryIO, size: int) -> bytes:
-    """SHA-256, in hexadecimal, of the first bytes; leaves the file at their end."""
+    """Return the SHA-256, in hexadecimal, of the first bytes, and leave the file at their end."""
     digest = hashlib.sha256()
     file.seek(0)
     while size and (chunk := file.read(min(size, _CHUNK))):

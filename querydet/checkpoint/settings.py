@@ -1,4 +1,4 @@
-"""Settings that change what a detector computes and no shape: with wrong ones weights load, and AP is lost silently.
+"""Settings that change the results of a detector and no shape: with wrong ones weights load, and AP is lost silently.
 
 Converted files carry the settings that belong to their weights, and loading them into another model is refused.
 """
@@ -23,7 +23,7 @@ SETTINGS = {  # attribute of the detector: key of the config
 
 
 def read_settings(model: nn.Module) -> dict[str, Any]:
-    """The settings of a detector, as plain values; what it does not have is left out."""
+    """Return the settings of a detector as plain values, without those that it does not have."""
     found = {}
     for path in SETTINGS:
         value: Any = model
@@ -37,7 +37,7 @@ def read_settings(model: nn.Module) -> dict[str, Any]:
 
 
 def setting_differences(model: nn.Module, settings: Mapping[str, Any]) -> list[str]:
-    """Where a detector differs from the settings that belong to weights: a line for each, with the remedy."""
+    """Compare a detector with the settings of weights; return a line with the remedy for each difference."""
     own = read_settings(model)
     return [
         f"{SETTINGS[path]} is {own[path]} in the config, but the weights are of {wanted}: set {SETTINGS[path]}={wanted}"
@@ -47,7 +47,7 @@ def setting_differences(model: nn.Module, settings: Mapping[str, Any]) -> list[s
 
 
 def stored(content: Mapping[str, Any], key: str, default: Any) -> Any:
-    """A value that a file holds besides its weights; those of ``.safetensors`` are JSON in the notes of the file."""
+    """Return a value that a file holds besides its weights; in ``.safetensors`` it is JSON in the metadata."""
     if key in content:
         return content[key]
     notes = content.get("metadata", {})

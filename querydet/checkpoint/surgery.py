@@ -1,7 +1,7 @@
 """Weights of one detector for another: other classes, queries, groups of queries, or feature levels.
 
-What means the same in both is taken; what is new starts as the model does, or as a copy of the part that a new one is
-made from. Anything that this does not explain is an error, so that a wrong file does not pass for a fine-tuning.
+Weights that mean the same in both are taken; new ones start as the model's, or as copies of the part that theirs is
+made from. Any other difference is an error, so that a wrong file does not pass for a fine-tuning.
 """
 
 import re
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from querydet.checkpoint.surgery_rules import ClassMap, LevelMap, adapt_rows
 from querydet.checkpoint.training_only import training_only_keys
 
-# Parts that may come and go: groups of queries, denoising, one-to-many read-outs, levels.
+# Parts that may come and go: groups of queries, denoising, one-to-many branches, levels.
 _OPTIONAL = re.compile(
     r"denoising\.|heads\.one_to_many_heads\.|decoder\.layers\.\d+\.read_out\.|neck\.(extra_)?projections\.\d+\."
     r"|selection\.(extra_(proposals|contents|groups)\.\d+|extra_content|content)\."
 )
-# What a new part starts as a copy of: the constructors do the same with untrained weights.
+# Origins of new parts that start as copies: the constructors do the same with untrained weights.
 _COPIED_FROM = (
     (re.compile(r"selection\.extra_proposals\.\d+\.(class_head|box_head|norm)\."), r"selection.proposals.\1."),
     (re.compile(r"selection\.extra_contents\.\d+\.(linear|norm)\."), r"selection.content.\1."),
@@ -28,15 +28,15 @@ _COPIED_FROM = (
 
 @dataclass
 class Surgery:
-    """What was done to a state dict, and its result.
+    """A state dict made to fit a model, and the changes that this took.
 
     Args:
         state: complete and of the model's shapes.
-        summary: the differences of the two models, one a line.
-        fresh: names, or parts of them, that start anew.
+        summary: differences of the two models, one a line.
+        fresh: names, or rows of them, that keep their initial values.
         copied: names that start as copies of others.
-        dropped: names of the file that the model has no place for.
-        problems: differences that are none of surgery's.
+        dropped: names of the file that the model does not have.
+        problems: differences that surgery does not cover.
     """
 
     state: dict[str, Tensor] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Surgery:
     problems: list[str] = field(default_factory=list)
 
     def describe(self) -> str:
-        """All of it in words."""
+        """Describe all changes in words."""
         titles = ("starts anew", "starts as a copy", "not used from the file", "does not fit")
         parts = [*self.summary]
         for title, lines in zip(titles, (self.fresh, self.copied, self.dropped, self.problems), strict=True):
@@ -66,17 +66,18 @@ def adapt(
     """Make weights of a similar detector fit a model.
 
     Classes are found by name where both sides are named (without regard to case and surrounding blanks), else by
-    number if there are equally many, else all start anew. Of ranked or learned queries the first are kept; more of them
-    are drawn as the model draws them. Levels correspond by their resolution, counted from the coarsest backbone map.
+    number if there are equally many, else all keep their initial values. Of ranked or learned queries the first are
+    kept; further ones are drawn as the model draws them. Levels correspond by their resolution, counted from the
+    coarsest backbone map.
 
     Args:
         model: freshly built; it is not changed.
         state: weights of a detector of this project.
-        source_classes: names of the classes that they know, in order.
+        source_classes: names of the classes of these weights, in order.
         target_classes: names of the model's classes, in order.
 
     Returns:
-        A complete state dict of the model's shapes, and what was done; tensors are shared with neither.
+        A complete state dict of the model's shapes, and the changes; tensors are shared with neither side.
 
     Raises:
         ValueError: the weights are of another kind of model, or names and class counts contradict each other.
@@ -115,7 +116,7 @@ def adapt(
 
 
 def _fill(key: str, initial: Tensor, done: Surgery, optional: set[str]) -> None:
-    """Give a weight that the file does not have its first value."""
+    """Set a weight that the file does not have to its first value."""
     original = _original(key, done.state)
     if original is not None:
         done.state[key] = done.state[original].clone()
@@ -129,7 +130,7 @@ def _fill(key: str, initial: Tensor, done: Surgery, optional: set[str]) -> None:
 
 
 def _original(key: str, state: Mapping[str, Tensor]) -> str | None:
-    """The weight that a new one starts as a copy of, if it is there."""
+    """Return the name of the weight that a new one starts as a copy of; None when there is none."""
     for pattern, replacement in _COPIED_FROM:
         original = pattern.sub(replacement, key)
         if original != key and original in state:
@@ -143,7 +144,7 @@ def _original(key: str, state: Mapping[str, Tensor]) -> str | None:
 
 
 def _rename(state: Mapping[str, Tensor], own: Mapping[str, Tensor], levels: LevelMap) -> dict[str, Tensor]:
-    """The file's weights under the names that the model has for the same things."""
+    """Return the file's weights under the model's names for the same parts."""
     grouped = any(key.startswith("denoising.members.") for key in own)
     renamed = {}
     for key, value in state.items():

@@ -1,4 +1,4 @@
-"""Which rows of which weights belong to a class, a query or a feature level, and how to move them."""
+"""Rows of weights that belong to a class, a query or a feature level, and how they move."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,12 @@ _ONE_MAP = "neck.projection.weight"  # of models with dense attention, which hav
 
 @dataclass(frozen=True)
 class Adapted:
-    """A weight in the model's shape, and in words what of it is new ("" when nothing is)."""
+    """A weight in the model's shape.
+
+    Args:
+        value: the weight.
+        fresh: description of its new rows; "" when there are none.
+    """
 
     value: Tensor
     fresh: str = ""
@@ -31,14 +36,23 @@ class Adapted:
 
 @dataclass(frozen=True)
 class ClassMap:
-    """For each class of the model its number in the file, None for a new one."""
+    """The classes of a model as those of a file.
+
+    Args:
+        rows: for each class of the model its number in the file; None for a new one.
+        source_count: number of classes in the file.
+        names: names of the model's classes.
+        objectness: the first column of the proposals' class head means "an object", whatever the classes.
+        summary: lines that describe the difference.
+        no_object: class heads have a last row that belongs to no class.
+    """
 
     rows: tuple[int | None, ...]
     source_count: int
     names: tuple[str, ...] = ()
-    objectness: bool = False  # the first column of the proposals' class head means "an object", whatever the classes
+    objectness: bool = False
     summary: tuple[str, ...] = ()
-    no_object: bool = False  # class heads have a last row that is of no class
+    no_object: bool = False
 
     @classmethod
     def between(
@@ -71,7 +85,7 @@ class ClassMap:
         return cls(rows, before, tuple(target), objectness, summary, no_object)
 
     def move(self, initial: Tensor, source: Tensor) -> Tensor:
-        """Put the file's rows, one a class, where the model wants them."""
+        """Move the file's rows, one a class, to the model's places."""
         value = initial.clone()
         for row, origin in enumerate(self.rows):
             if origin is not None:
@@ -79,7 +93,7 @@ class ClassMap:
         return value
 
     def describe_fresh(self) -> str:
-        """Which rows have no origin."""
+        """Describe the rows that are new; "" when there are none."""
         new = [index for index, origin in enumerate(self.rows) if origin is None]
         if not new:
             return ""
@@ -88,12 +102,21 @@ class ClassMap:
 
 @dataclass(frozen=True)
 class LevelMap:
-    """How the feature levels of a file and of a model correspond."""
+    """The feature levels of a model as those of a file.
+
+    Args:
+        before: number of levels in the file.
+        after: number of levels in the model.
+        shift: level of the model minus the same level of the file.
+        backbone_maps: number of the file's levels that are maps of the backbone.
+        summary: lines that describe the difference.
+        new: levels of the model that the file does not have.
+    """
 
     before: int
     after: int
-    shift: int = 0  # from a level of the file to the model's
-    backbone_maps: int = 0  # of the file
+    shift: int = 0
+    backbone_maps: int = 0
     summary: tuple[str, ...] = ()
     new: tuple[int, ...] = field(default=())
 
@@ -133,7 +156,7 @@ class LevelMap:
         return cls(before, after, shift, len(source), tuple(summary), new)
 
     def rename(self, key: str) -> str:
-        """The model's name of a backbone map's projection."""
+        """Return the model's name for a weight: projections of backbone maps move with the levels."""
         match = re.fullmatch(r"neck\.projections\.(\d+)\.(.*)", key)
         if match is None or not self.shift:
             return key
@@ -143,7 +166,7 @@ class LevelMap:
         )
 
     def move(self, initial: Tensor, source: Tensor, dim: int) -> Tensor:
-        """Put the file's levels, along a dimension, where the model wants them."""
+        """Move the file's levels, along a dimension, to the model's places."""
         value = initial.clone()
         for level in range(self.after):
             if level not in self.new:
@@ -151,24 +174,25 @@ class LevelMap:
         return value
 
     def describe_fresh(self) -> str:
-        """Which levels have no origin."""
+        """Describe the levels that are new; "" when there are none."""
         return f"level {', '.join(map(str, self.new))}" if self.new else ""
 
 
 def adapt_rows(
     key: str, initial: Tensor, source: Tensor, model: nn.Module, classes: ClassMap, levels: LevelMap
 ) -> Adapted | None:
-    """One weight of the file in the model's shape.
+    """Bring one weight of the file into the model's shape.
 
     Args:
-        key: its name.
-        initial: the model's own.
-        source: the file's.
-        model: says what the rows of its deformable attention are.
-        classes, levels: how the two sides correspond.
+        key: name of the weight.
+        initial: the model's weight.
+        source: the file's weight.
+        model: the model, whose deformable attention defines the meaning of its rows.
+        classes: how the classes of both sides correspond.
+        levels: how the levels of both sides correspond.
 
     Returns:
-        None when the shapes differ in a way that no rule explains.
+        The weight; None when the shapes differ in a way that no rule explains.
     """
     if initial.dim() != source.dim():
         return None

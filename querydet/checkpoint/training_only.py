@@ -1,6 +1,6 @@
-"""Which weights of a detector only its training uses.
+"""Weights of a detector that only its training uses.
 
-A part says so itself: its ``training_only`` names those of its children that inference never calls.
+A part declares them: its ``training_only`` names those of its children that inference never calls.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ INFERENCE_ONLY = "inference_only"  # marks a file without these weights
 
 
 def training_only_keys(model: nn.Module) -> set[str]:
-    """Names in the state dict that inference does not need."""
+    """Return the names in the state dict that inference does not need."""
     prefixes = [
         ".".join(filter(None, (name, child))) + "."
         for name, module in model.named_modules()
@@ -21,7 +21,7 @@ def training_only_keys(model: nn.Module) -> set[str]:
 
 
 def inference_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict without those names, on the CPU."""
+    """Copy the state dict without those names to the CPU."""
     left_out = training_only_keys(model)
     state: Mapping[str, Tensor] = model.state_dict()
     return {key: value.detach().cpu().clone() for key, value in state.items() if key not in left_out}

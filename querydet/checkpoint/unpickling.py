@@ -32,7 +32,7 @@ class _Dtype:
         self.byte_order = order.decode("latin1") if isinstance(order, bytes) else order
 
     def real(self) -> np.dtype:
-        """The numpy type that is meant.
+        """Return the numpy type.
 
         Raises:
             Refused: it is not numeric.
@@ -115,7 +115,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def load_arrays(content: bytes) -> Any:
-    """What a pickle of containers, plain values and numeric arrays holds.
+    """Read a pickle of containers, plain values and numeric arrays.
 
     Args:
         content: of the file; pickles of Python 2 are read too.
@@ -129,7 +129,7 @@ def load_arrays(content: bytes) -> Any:
 
 
 def _replace(value: Any) -> Any:
-    """The stand-ins replaced by arrays."""
+    """Replace the stand-ins by arrays."""
     if isinstance(value, _Array):
         if value.value is None:
             raise Refused("an array without content")

@@ -1,4 +1,4 @@
-"""Which of the things in a checkpoint file are the weights, and in what state they are."""
+"""The weights among the contents of a checkpoint file, and the state that they are in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class Weights:
 
     Args:
         state: names and tensors, without the prefix of a wrapper.
-        source: key of the file that they were under, "" when the file is the state dict itself.
+        source: key of the file that held them; "" when the file is the state dict itself.
         is_average: whether they are a moving average.
-        notes: what a user should know about them.
+        notes: sentences for the user about changes made to them.
         other: key of their average, where that was not taken.
     """
 
@@ -35,16 +35,16 @@ class Weights:
 
 
 def find_weights(content: Mapping[str, Any], path: str, *, ema: bool = False) -> Weights:
-    """The weights in the content of a checkpoint file.
+    """Find the weights in the content of a checkpoint file.
 
     Args:
         content: from `querydet.checkpoint.reading.read_checkpoint`.
         path: of the file, for messages.
-        ema: take the moving average. A file that holds nothing else gives it in any case, with a note.
+        ema: take the moving average. From a file that holds nothing else it is taken in any case, with a note.
 
     Raises:
-        ValueError: there are none, there is no average though it was asked for, or the prefix of a wrapper is on some
-            names only.
+        ValueError: there are none, ``ema`` is set and there is no average, or the prefix of a wrapper is on some names
+            only.
     """
     main = [key for key in WEIGHTS if isinstance(content.get(key), Mapping) and content[key]]
     averages = [key for key in AVERAGES if isinstance(content.get(key), Mapping) and content[key]]
@@ -77,7 +77,7 @@ def find_weights(content: Mapping[str, Any], path: str, *, ema: bool = False) ->
 
 
 def strip_wrapper(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
-    """The names without ``module.``, which has to be on all of them or none; and whether it was there.
+    """Remove ``module.`` from all names; return the result, and whether the prefix was there.
 
     Raises:
         ValueError: it is on some names only.
@@ -95,7 +95,7 @@ def strip_wrapper(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]
 
 
 def precisions(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """How many tensors are of less than single precision, by type."""
+    """Count the tensors of less than single precision by type."""
     counts: dict[str, int] = {}
     for value in state.values():
         if value.is_floating_point() and value.element_size() < 4:
@@ -105,7 +105,7 @@ def precisions(state: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def single_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same with all real numbers in at least single precision."""
+    """Bring all real numbers of a state dict to at least single precision."""
     return {
         name: value.float() if value.is_floating_point() and value.element_size() < 4 else value
         for name, value in state.items()

@@ -19,12 +19,12 @@ Batch = list[dict[str, Any]]
 
 
 def check_micro_batches(micro_batches: object, total_batch_size: int, processes: int) -> int:
-    """The number of micro-batches, when every process has at least one image for each.
+    """Return the number of micro-batches, for each of which every process has at least one image.
 
     Args:
         micro_batches: ``train.micro_batches``.
         total_batch_size: images of a step over all processes.
-        processes: how many there are.
+        processes: number of processes.
 
     Raises:
         ValueError: not a number of at least 1, or too few images.
@@ -77,7 +77,7 @@ def count_objects(batch: Batch, micro_batches: int = 1) -> ObjectCount:
 
 
 def exchanging(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[object]:
-    """Exchanges gradients among processes for the last micro-batch alone; around its forward and backward pass.
+    """Let processes exchange gradients for the last micro-batch only; around its forward and backward pass.
 
     Only ``DistributedDataParallel`` can wait: sharded models keep less memory when they exchange every time.
     """

@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model is evaluated on.
+    """The test data of a model, and the measure.
 
     Args:
-        loader: of the test data.
-        evaluator: Detectron2's evaluator; it is reset before every evaluation.
+        loader: yields batches of the test data.
+        evaluator: Detectron2's evaluator; reset before every evaluation.
     """
 
     loader: Any
@@ -35,10 +35,10 @@ class Evaluation:
 
 
 def build_evaluation(cfg: DictConfig) -> Evaluation | None:
-    """Builds ``dataloader.test`` and ``dataloader.evaluator``, one or a list, and checks them against the model.
+    """Build ``dataloader.test`` and ``dataloader.evaluator``, one or a list, and checks them against the model.
 
     Returns:
-        None when the config has no ``dataloader.evaluator``: nothing is evaluated then.
+        Both; None when the config has no ``dataloader.evaluator``: nothing is evaluated then.
 
     Raises:
         FileNotFoundError: files of the test data do not exist.
@@ -55,7 +55,7 @@ def build_evaluation(cfg: DictConfig) -> Evaluation | None:
 
 
 def combine(evaluators: DatasetEvaluator | Sequence[DatasetEvaluator]) -> DatasetEvaluator:
-    """One evaluator of one or several, whose results must have different names.
+    """Combine one or several evaluators, whose results must have different names.
 
     Raises:
         ValueError: there are none.
@@ -68,19 +68,19 @@ def combine(evaluators: DatasetEvaluator | Sequence[DatasetEvaluator]) -> Datase
 
 
 def evaluate(model: nn.Module, evaluation: Evaluation | None, request: StopRequest | None = None) -> dict[str, Any]:
-    """Runs a model over the test data and prints Detectron2's table of results.
+    """Run a model over the test data and print Detectron2's table of results.
 
     Args:
         model: the model, without a wrapper.
         evaluation: from `build_evaluation`.
-        request: to stop, of this process; None: no one asks.
+        request: requests to stop that this process receives; None: there are none.
 
     Returns:
         Results as the evaluator nests them, ``{"bbox": {"AP": ...}}``; empty on other than the main process, and
         without an evaluation.
 
     Raises:
-        EvaluationStopped: a process was asked to stop; in all processes together.
+        EvaluationStopped: a process received a request to stop; in all processes together.
         EvaluationFailedError: it failed in another process.
     """
     if evaluation is None:
@@ -100,7 +100,7 @@ def evaluate(model: nn.Module, evaluation: Evaluation | None, request: StopReque
 
 
 def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, Any]:
-    """``--eval-only``: loads ``train.init_checkpoint``, or with ``--resume`` the run's last checkpoint, and evaluates.
+    """Load ``train.init_checkpoint``, or with ``--resume`` the run's last checkpoint, and evaluate it: ``--eval-only``.
 
     The moving average is evaluated when ``train.ema.enabled`` and the file has one, and several views of each image
     when ``train.test_time_augmentation.enabled``.

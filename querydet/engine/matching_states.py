@@ -24,14 +24,14 @@ Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 
 
 def states_of(path: str) -> list[str]:
-    """The states that a path names, in the order of training.
+    """List the states that a path names, in the order of training.
 
     Args:
-        path: a file, a published model (``querydet://NAME``), or the folder of a run: its kept matchings
+        path: a file, a published model (``querydet://NAME``), or the folder of a run: its matchings
             (``train.instability``), otherwise its checkpoints.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: there is neither.
     """
     if os.path.isfile(path) or path.startswith(PREFIX):
         return [path]
@@ -58,8 +58,8 @@ class CheckpointMatcher:
     """Matches the test data of a config with the queries of one checkpoint after the other.
 
     Args:
-        cfg: of the run.
-        progress: wraps the batches; it is told what they are for.
+        cfg: config of the run.
+        progress: batches and name of the checkpoint -> the same batches, shown as they are used.
 
     Raises:
         ValueError: the model is none of querydet's detectors, or has other classes than the test data.
@@ -77,7 +77,7 @@ class CheckpointMatcher:
             raise ValueError(f"instability needs one of querydet's detectors of queries, and the model is a {kind}")
 
     def __call__(self, path: str) -> Matching:
-        """The matching of a checkpoint.
+        """Match the test data with the queries of a checkpoint.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -95,12 +95,12 @@ class CheckpointMatcher:
         for batch in self._progress(self._loader, os.path.basename(path)):
             evaluator.process(batch, run_model(detector, batch))
         found = evaluator.gather()
-        assert found is not None  # of this process alone
+        assert found is not None  # it is not distributed
         return as_matching(found)
 
 
 def read_or_match(paths: Sequence[str], matcher: Callable[[], CheckpointMatcher]) -> Iterator[tuple[str, Matching]]:
-    """The matchings of states, one after the other; a matcher is made when the first checkpoint needs one."""
+    """Yield path and matching of each state; a matcher is made when the first checkpoint needs one."""
     made: CheckpointMatcher | None = None
     for path in paths:
         if path.endswith(".json"):

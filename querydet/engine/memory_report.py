@@ -1,4 +1,4 @@
-"""Says before the first step how much memory dense attention may take for the largest images of a run."""
+"""An estimate, before the first step, of the memory of dense attention for the largest images of a run."""
 
 import logging
 import os
@@ -22,12 +22,12 @@ REMEDY = (
 
 
 def largest_batch(sizes: Iterable[tuple[int, int]], augmentations: Sequence[Any]) -> tuple[int, int]:
-    """Height and width that a padded batch can have.
+    """Compute the largest height and width that a padded batch can have.
 
     Args:
         sizes: (height, width) of the images of a data set.
-        augmentations: of training; of those that resize to one of several short sides, the last one is followed, with
-            its largest. Others are taken to enlarge nothing.
+        augmentations: augmentations of training; of those that resize to one of several short sides, the last one
+            counts, with its largest. Others are assumed to enlarge nothing.
     """
     resizes = [each for each in augmentations if isinstance(each, ResizeShortSide)]
     height = width = 0
@@ -41,13 +41,13 @@ def report_attention_memory(model: nn.Module, dataset: Any, augmentations: Seque
     """Log the estimate for a training run; a warning where the maps alone exceed the memory of the device.
 
     Args:
-        model: of the run.
-        dataset: with ``record(index)``, Detectron2's dicts with ``height`` and ``width``.
-        augmentations: of training.
-        batch_size: images of a step in one process.
+        model: model of the run.
+        dataset: training data; ``record(index)`` returns Detectron2's dicts with ``height`` and ``width``.
+        augmentations: augmentations of training.
+        batch_size: images of a micro-batch in one process.
 
     Returns:
-        What was logged; "" for a model without dense attention, or images of unknown size.
+        The message; "" for a model without dense attention, or images of unknown size.
     """
     if not is_dense(model) or not hasattr(dataset, "record"):
         return ""
@@ -68,7 +68,7 @@ def report_attention_memory(model: nn.Module, dataset: Any, augmentations: Seque
 
 
 def device_memory(device: torch.device) -> int:
-    """All memory of a device in bytes; 0 where it is not known."""
+    """Return the whole memory of a device in bytes; 0 where it is not known."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     if device.type == "cpu" and hasattr(os, "sysconf"):

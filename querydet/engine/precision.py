@@ -1,11 +1,11 @@
-"""Mixed precision: the 16-bit type that the config asks for."""
+"""Mixed precision: the 16-bit type of the config."""
 
 import torch
 from omegaconf import DictConfig
 
 
 def amp_dtype(amp: DictConfig, device: torch.device) -> torch.dtype | None:
-    """The 16-bit type to compute in, or None.
+    """Return the 16-bit type to compute in; None for single precision.
 
     Raises:
         ValueError: neither bfloat16 nor float16, or float16 without a GPU.

@@ -20,7 +20,7 @@ def build_adamw(
     betas: Sequence[float] = (0.9, 0.999),
     lr_factors: Mapping[str, float] | None = None,
 ) -> torch.optim.AdamW:
-    """Builds AdamW over the trainable parameters of a model; see `parameter_groups` for the arguments.
+    """Build AdamW over the trainable parameters of a model; see `parameter_groups` for the arguments.
 
     Raises:
         ValueError: from `parameter_groups`.
@@ -42,7 +42,7 @@ def parameter_groups(
     weight_decay: float,
     lr_factors: Mapping[str, float] | None = None,
 ) -> list[dict]:
-    """Sorts the trainable parameters into groups of equal learning rate.
+    """Sort the trainable parameters into groups of equal learning rate.
 
     Detectron2's ``get_default_optimizer_params`` neither names its groups nor notices a rule that matches nothing.
 
@@ -126,7 +126,7 @@ class MultiStepEpochs:
         self.warmup_factor = warmup_factor
 
     def factor(self, iteration: int, iterations_per_epoch: int) -> float:
-        """Factor on the learning rate of a step, counted from 0."""
+        """Compute the factor on the learning rate of a step, counted from 0."""
         steps = [round(epoch * iterations_per_epoch) for epoch in self.milestones]
         factor = self.gamma ** bisect_right(steps, iteration)
         warmup = round(self.warmup_epochs * iterations_per_epoch)
@@ -154,19 +154,19 @@ class EpochScheduler(LRScheduler):
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float | torch.Tensor]:
-        """Learning rates of the groups for the coming step."""
+        """Compute the learning rates of the groups for the coming step."""
         factor = self.schedule.factor(self.last_epoch, self.iterations_per_epoch)
         return [base * factor for base in self.base_lrs]
 
     def apply(self) -> None:
-        """Sets the learning rates of the coming step; after a restart the optimizer has those of its checkpoint."""
+        """Set the learning rates of the coming step; after a restart the optimizer has those of its checkpoint."""
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = lr
 
     def state_dict(self) -> dict:
-        """The position only: learning rates and the schedule belong to the config."""
+        """Return only the position: learning rates and the schedule belong to the config."""
         return {"last_epoch": self.last_epoch}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restores the position."""
+        """Restore the position."""
         self.last_epoch = state_dict["last_epoch"]

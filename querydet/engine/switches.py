@@ -1,4 +1,4 @@
-"""Switches of ``train`` that change how a model is computed but not what: activation checkpointing and compilation.
+"""Switches of ``train`` that change speed and memory but not results: activation checkpointing and compilation.
 
 Neither changes the names of parameters: checkpoints and learning-rate rules do not notice.
 """
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def apply_switches(model: nn.Module, train: DictConfig) -> None:
-    """Applies ``train.activation_checkpointing`` and ``train.compile`` to a model.
+    """Apply ``train.activation_checkpointing`` and ``train.compile`` to a model.
 
     Raises:
         ValueError: a part that the model does not have, or a backend that torch does not know.
@@ -27,9 +27,9 @@ def apply_switches(model: nn.Module, train: DictConfig) -> None:
 
 
 def checkpoint_activations(model: nn.Module, parts: Sequence[str]) -> None:
-    """Lets parts of a model recompute their activations in the backward pass instead of keeping them.
+    """Let parts of a model recompute their activations in the backward pass instead of keeping them.
 
-    A part with a switch of its own (encoder, decoder) is told so; of any other, such as a backbone, every block with
+    A part with a switch of its own (encoder, decoder) is switched; of any other, such as a backbone, every block with
     trainable parameters is recomputed. Random draws, of dropout for example, are repeated.
 
     Args:
@@ -53,12 +53,12 @@ def checkpoint_activations(model: nn.Module, parts: Sequence[str]) -> None:
 def compile_parts(
     model: nn.Module, parts: Sequence[str], backend: str = "inductor", dynamic: bool | None = None
 ) -> None:
-    """Compiles parts of a model in place, at their first call.
+    """Compile parts of a model in place, at their first call.
 
     Args:
         model: its attributes are the parts.
         parts: their names.
-        backend: of ``torch.compile``.
+        backend: backend of ``torch.compile``.
         dynamic: whether to compile for any size at once; None lets torch find out, by compiling again.
 
     Raises:
@@ -72,7 +72,7 @@ def compile_parts(
 
 
 def find_part(model: nn.Module, name: str, option: str) -> nn.Module:
-    """A part of a model by its name.
+    """Find a part of a model by its name.
 
     Raises:
         ValueError: there is no such part; ``option`` named it.
@@ -85,7 +85,7 @@ def find_part(model: nn.Module, name: str, option: str) -> nn.Module:
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """The members of the outermost stacks of a module: residual blocks, transformer stages; else the module itself."""
+    """List the members of a module's outermost stacks, such as residual blocks; else the module itself."""
     return list(_stacked(module)) or [module]
 
 
@@ -98,7 +98,7 @@ def _stacked(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def recomputed(forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
-    """Calls a forward method, whose activations are computed again in the backward pass."""
+    """Call a forward method whose activations are computed again in the backward pass."""
     if not torch.is_grad_enabled():
         return forward(*inputs, **options)
     return checkpoint(forward, *inputs, use_reentrant=False, **options)

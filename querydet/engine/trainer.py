@@ -46,8 +46,8 @@ class Trainer(SimpleTrainer):
             max_nonfinite_steps, dump_nonfinite, out_of_memory, max_bad_images, output_dir``.
 
     Attributes:
-        request: what this process has been asked from outside (`querydet.engine.faults.stopping`).
-        on_failure: called when a step fails that has changed nothing, before the exception goes on.
+        request: requests to stop that this process receives (`querydet.engine.faults.stopping`).
+        on_failure: called when a step fails that has changed nothing, before the exception is raised again.
 
     Raises:
         ValueError: an unknown 16-bit type, float16 without a GPU, or a switch that does not exist.
@@ -86,9 +86,9 @@ class Trainer(SimpleTrainer):
         self._saved_history: dict[str, list[Any]] = {}
 
     def run_step(self) -> None:
-        """One step: data, forward, finite check, backward, clipping, optimizer.
+        """Run one step: data, forward pass, check for NaN, backward pass, clipping, optimizer.
 
-        Whatever fails before the optimizer begins has changed nothing: ``on_failure`` may save the state before it.
+        A failure before the optimizer begins has changed nothing: ``on_failure`` may save the state before the step.
 
         Raises:
             NonFiniteError: more than ``train.max_nonfinite_steps`` steps had a NaN or infinite prediction, loss or
@@ -135,9 +135,9 @@ class Trainer(SimpleTrainer):
         self._write(means, norm)
 
     def _may_overflow(self) -> bool:
-        """With loss scaling an overflow is part of the method: the scaler skips the step and scales less.
+        """Return whether an overflow is part of the method: the scaler of losses skips the step and scales less.
 
-        Not when it scales by less than one already: then it is not the scaling that overflows.
+        It is not when the scale is below one already: then it is not the scaling that overflows.
         """
         if not self.scaler.is_enabled() or self.scaler.get_scale() >= 1:
             return self.scaler.is_enabled()
@@ -149,11 +149,11 @@ class Trainer(SimpleTrainer):
         self._statistics.restore()
 
     def _gradients(self, batch: Batch, micro_batches: int) -> dict[str, float]:
-        """Computes the gradients of a step and returns its losses, averaged over processes.
+        """Compute the gradients of a step, and return its losses, averaged over processes.
 
         Raises:
             NonFiniteInStep: NaN or infinity; in all processes together.
-            OutOfMemoryInStep: of a process, when that is to be survived; in all processes together.
+            OutOfMemoryInStep: a process ran out of memory and the run may go on; in all processes together.
         """
         # Here, not once at the start: whatever ran before this step, also before a restart, leaves no trace.
         seed_everything(self.seed, self.iter, comm.get_rank())
@@ -180,7 +180,7 @@ class Trainer(SimpleTrainer):
         return means
 
     def _forward(self, batch: Batch, count: ObjectCount | None) -> tuple[Mapping[str, torch.Tensor], Problem]:
-        """The losses, or what the model says about its NaN or infinite predictions in this process."""
+        """Compute the losses; return them, or the problem of this process: NaN predictions, or no memory."""
         try:
             with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
                 losses = self.model(batch) if count is None else self.model(batch, count)
@@ -206,11 +206,11 @@ class Trainer(SimpleTrainer):
         return None
 
     def _agree(self, problem: Problem, batch: Batch) -> None:
-        """Tells all processes of a problem, and once a step what else is new: requests to stop, unusable images.
+        """Share a problem with all processes, and once a step also requests to stop and unusable images.
 
         Raises:
-            NonFiniteInStep: of a process.
-            OutOfMemoryInStep: of a process.
+            NonFiniteInStep: a process has this problem.
+            OutOfMemoryInStep: a process has this problem.
         """
         news, self._news = self._news, {}
         slowest, request, images, memory, nonfinite = largest(
@@ -234,7 +234,7 @@ class Trainer(SimpleTrainer):
                 raise problem if isinstance(problem, kind) else kind("")
 
     def _clip_gradients(self) -> float:
-        """Clips, and returns the norm before.
+        """Clip the gradients, and return their norm before.
 
         Raises:
             NonFiniteInStep: a gradient is NaN or infinite, and not because of loss scaling.
@@ -260,18 +260,18 @@ class Trainer(SimpleTrainer):
             self.storage.put_scalar("overflow_steps", self.overflow_steps, smoothing_hint=False)
 
     def before_train(self) -> None:
-        """Gives the writers the history that the run had when it was saved: they smooth over it."""
+        """Restore the history that writers smooth over."""
         restore_history(self.storage, self._saved_history)
         super().before_train()
 
     def after_train(self) -> None:
-        """Ends the data workers too."""
+        """End the data workers too."""
         super().after_train()
         if isinstance(self._data_loader_iter_obj, Generator):
             self._data_loader_iter_obj.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Iteration, hooks, optimizer, loss scale, count of skipped steps and the history that writers smooth over."""
+        """Return the state of hooks, optimizer and loss scaling, the counts of skipped steps and the metrics."""
         state = super().state_dict()
         state["scaler"] = self.scaler.state_dict()
         state["overflow_steps"] = self.overflow_steps
@@ -282,7 +282,7 @@ class Trainer(SimpleTrainer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores what `state_dict` saved; training then continues at ``iter + 1``.
+        """Restore what `state_dict` returned; training then continues at ``iter + 1``.
 
         The optimizer's options, such as its weight decay, stay those of the config.
 

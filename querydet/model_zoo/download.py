@@ -34,16 +34,16 @@ def download(
     retries: int = RETRIES,
     wait: float = 1.0,
 ) -> str:
-    """Make sure that a file is there, complete and right.
+    """Download a file unless it is there, complete and unchanged.
 
     A file that is already there is compared with ``sha256``, else with the checksum noted when it was downloaded.
 
     Args:
         url: http or https.
-        path: where the file is to be. Processes that want the same one wait for each other.
-        sha256: of the file, where it is known.
-        check: raises ValueError for a file that cannot be the right one, given its path.
-        retries: how often a broken connection is taken up again.
+        path: where the file goes. Processes that need the same one wait for each other.
+        sha256: checksum of the file, where it is known.
+        check: path -> nothing; raises ValueError for a file that cannot be the right one.
+        retries: number of times that a broken connection is taken up again.
         wait: seconds before the first of them, doubled each time.
 
     Returns:
@@ -82,7 +82,7 @@ def download(
 
 
 def is_intact(path: str, sha256: str | None) -> bool:
-    """Whether a downloaded file is still what it was; True for one that was put there by hand and is in no list."""
+    """Return whether a downloaded file is unchanged; True for one that was put there by hand and is in no list."""
     wanted = sha256 or _read_notes(path).get("sha256")
     if wanted is None or hash_file(path) == wanted:
         return True
@@ -91,7 +91,7 @@ def is_intact(path: str, sha256: str | None) -> bool:
 
 
 def hash_file(path: str) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Compute the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
@@ -100,7 +100,7 @@ def hash_file(path: str) -> str:
 
 
 def _fetch(url: str, part: str, retries: int, wait: float) -> None:
-    """Attempts until the part is the whole file."""
+    """Repeat attempts until the part is the whole file."""
     for attempt in range(retries + 1):
         try:
             if _attempt(url, part):
@@ -128,7 +128,7 @@ def _fetch(url: str, part: str, retries: int, wait: float) -> None:
 
 
 def _attempt(url: str, part: str) -> bool:
-    """One request, from where the part ends; whether the file is complete now."""
+    """Request the file from where the part ends; return whether it is complete now."""
     start, notes = _size(part), _read_notes(part)
     request = urllib.request.Request(url, headers={"User-Agent": "querydet"})
     if start and notes.get("version"):

@@ -34,17 +34,17 @@ class Entry:
     """A published model.
 
     Args:
-        name: in this zoo.
+        name: name in this zoo.
         config: shipped recipe that it was trained as.
-        layout: whose names its file has: "official", "detrex" or "huggingface".
+        layout: naming of the weights in its file: "official", "detrex" or "huggingface".
         average_precision: on COCO val2017, as published.
         publisher: repository that publishes the file.
-        url: of the file; None where there is only a page to get it from by hand.
-        page: where it is published.
-        sha256: of the file, where it is known.
-        overrides: what in the config the weights need otherwise.
-        select_coco_classes: whether 91 outputs are to be reduced to the config's 80 classes.
-        ema: whether to take the moving average of the weights.
+        url: address of the file; None where there is only a page to get it from by hand.
+        page: address of the page that publishes it.
+        sha256: checksum of the file, where it is known.
+        overrides: changes of the config that the weights need.
+        select_coco_classes: reduce 91 outputs to the config's 80 classes.
+        ema: take the moving average of the weights.
     """
 
     name: str
@@ -67,25 +67,25 @@ class Entry:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """All published models, by name."""
+    """Return all published models by name."""
     text = importlib.resources.files("querydet.model_zoo").joinpath("entries.json").read_text(encoding="utf-8")
     found = [Entry(**(fields | {"overrides": tuple(fields.get("overrides", ()))})) for fields in json.loads(text)]
     return {entry.name: entry for entry in found}
 
 
 def names() -> list[str]:
-    """Names of all published models."""
+    """Return the names of all published models."""
     return list(entries())
 
 
 def get_entry(name: str) -> Entry:
-    """What is known of a published model.
+    """Return the entry of a published model.
 
     Args:
-        name: in the zoo; a recipe's path or file name stands for the model of that name.
+        name: name in the zoo; a recipe's path or file name stands for the model of that name.
 
     Raises:
-        KeyError: there is none; the message has the nearest name.
+        KeyError: there is none; the message has the nearest names.
     """
     key = Path(name).stem if name.endswith((".py", ".yaml")) else name
     if key not in entries():
@@ -95,12 +95,12 @@ def get_entry(name: str) -> Entry:
 
 
 def get_config(name: str, trained: bool = False) -> DictConfig:
-    """The complete config of a published model.
+    """Return the complete config of a published model.
 
     Args:
         name: see `get_entry`.
-        trained: let ``train.init_checkpoint`` be its converted weights, which are downloaded if need be; otherwise it
-            is what the recipe starts from, usually a backbone.
+        trained: set ``train.init_checkpoint`` to its converted weights, which are downloaded if necessary; otherwise it
+            stays that of the recipe, usually a backbone.
 
     Raises:
         KeyError: there is no such model.
@@ -115,7 +115,7 @@ def get_config(name: str, trained: bool = False) -> DictConfig:
 
 
 def get_checkpoint_url(name: str) -> str:
-    """Where the authors publish the weights of a model: the file, or a page to get it from by hand.
+    """Return the address of the published weights: of the file, or of a page to get it from by hand.
 
     Raises:
         KeyError: there is no such model.
@@ -125,7 +125,7 @@ def get_checkpoint_url(name: str) -> str:
 
 
 def get_checkpoint_file(name: str) -> str:
-    """A local file with the weights of a published model under this project's names.
+    """Return a local file with the weights of a published model under this project's names.
 
     The published file is downloaded to the cache (`cache_folder`) and verified, then converted; both are kept.
 
@@ -134,9 +134,9 @@ def get_checkpoint_file(name: str) -> str:
 
     Raises:
         KeyError: there is no such model.
-        FileNotFoundError: the file is not at its address any more, or has to be got by hand and was not.
+        FileNotFoundError: the file is not at its address any more, or has to be got by hand and is not there.
         ConnectionError: it cannot be downloaded now.
-        ValueError: it is not what it should be, or does not fit the config.
+        ValueError: the file was changed, is no checkpoint, or does not fit the config.
     """
     entry = get_entry(name)
     published = published_file(entry)
@@ -162,12 +162,12 @@ def get_checkpoint_file(name: str) -> str:
 
 
 def published_file(entry: Entry) -> str:
-    """The published file of a model in the cache.
+    """Return the published file of a model in the cache.
 
     Raises:
         FileNotFoundError: it is not at its address any more, or has to be got by hand.
         ConnectionError: it cannot be downloaded now.
-        ValueError: it is not what it should be.
+        ValueError: the file was changed, or is no checkpoint.
     """
     source = entry.url or ""
     kind = os.path.splitext(source.partition("?")[0])[1] or ".pth"
@@ -185,7 +185,7 @@ def published_file(entry: Entry) -> str:
 
 
 def check_weights(path: str) -> None:
-    """Refuse what a server sent instead of weights.
+    """Refuse a file that a server sent instead of weights.
 
     Raises:
         ValueError: the file is a web page, truncated, or otherwise no checkpoint.
@@ -195,12 +195,12 @@ def check_weights(path: str) -> None:
 
 
 def get(name: str, trained: bool = False, device: str | None = None) -> nn.Module:
-    """A published model.
+    """Build a published model.
 
     Args:
         name: see `get_entry`.
-        trained: with its weights; otherwise with random ones, and the backbone too.
-        device: None: a GPU when there is one.
+        trained: load its weights; otherwise all are random, those of the backbone too.
+        device: device of the model; None: a GPU when there is one.
 
     Returns:
         The model, in training mode as Detectron2's zoo returns it.
@@ -218,12 +218,12 @@ def get(name: str, trained: bool = False, device: str | None = None) -> nn.Modul
 
 
 def cache_folder() -> str:
-    """Where downloads are kept: ``QUERYDET_CACHE``, else in the cache of Detectron2's downloads."""
+    """Return the folder of downloads: ``QUERYDET_CACHE``, else in the cache of Detectron2's downloads."""
     return os.environ.get(CACHE) or os.path.join(get_cache_dir(), "querydet")
 
 
 def _made_from(converted: str) -> Any:
-    """Checksum of the published file that a converted one was made from; None when it is not whole."""
+    """Return the checksum of the published file that a converted one was made from; None when that is not whole."""
     try:
         notes = json.loads(Path(converted + ".json").read_text())
         return notes["made_from"] if hash_file(converted) == notes["sha256"] else None

@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 def largest(values: Iterable[float], device: torch.device | None = None) -> list[float]:
-    """The largest of each number over all processes.
+    """Compute the largest of each number over all processes.
 
     Args:
         values: numbers of this process.
-        device: of this process, where NCCL exchanges them; None: its current GPU.
+        device: device on which NCCL exchanges them; None: the current GPU.
     """
     found = torch.tensor([float(value) for value in values], dtype=torch.float64)
     if comm.get_world_size() > 1:
@@ -24,7 +24,7 @@ def largest(values: Iterable[float], device: torch.device | None = None) -> list
 
 
 def mean_losses(losses: Mapping[str, Tensor]) -> dict[str, float]:
-    """Losses averaged over processes, which one bad process makes NaN for all, so that all agree without asking."""
+    """Average losses over processes; a NaN of one becomes a NaN of all, so that they agree without another exchange."""
     names = sorted(losses)
     values = torch.stack([losses[name].detach().to(torch.float64) for name in names])
     if comm.get_world_size() > 1:

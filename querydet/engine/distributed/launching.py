@@ -1,5 +1,7 @@
-"""Command line and processes: those of `querydet.engine.distributed.processes` on GPUs or CPU, or those of torchrun and
-Slurm."""
+"""Command line and processes of a run.
+
+The processes are those of `querydet.engine.distributed.processes`, on GPUs or CPU, or those of torchrun and Slurm.
+"""
 
 import argparse
 import os
@@ -33,7 +35,7 @@ Examples:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Detectron2's parser with ``--num-processes`` for the CPU; overrides (``key=value``) come last."""
+    """Build Detectron2's parser with ``--num-processes`` for the CPU; overrides (``key=value``) come last."""
     parser = detectron2.engine.default_argument_parser(_EXAMPLES)
     parser.add_argument(
         "--num-processes", type=int, default=1, help="number of CPU processes per machine, with --num-gpus 0"
@@ -48,16 +50,16 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
-    """Runs ``main(args)`` in every process of the run.
+    """Run ``main(args)`` in every process of the run.
 
     Args:
         main: a function of a module, not a closure: other processes import it.
         args: from `argument_parser`.
 
     Raises:
-        ValueError: arguments that contradict each other, or more GPUs asked for than there are.
+        ValueError: arguments that contradict each other, or more GPUs than there are.
         ProcessDiedError: one of several processes failed.
-        SystemExit: the run was asked to stop (`querydet.engine.faults.stopping`).
+        SystemExit: a request to stop ended the run (`querydet.engine.faults.stopping`).
     """
     check_arguments(args)
     if args.num_gpus == 0:
@@ -77,7 +79,7 @@ def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespac
 
 
 def _rank_variables(processes: int, machines: int, args: argparse.Namespace, number: int) -> dict[str, str]:
-    """What torchrun would set."""
+    """Return the variables that torchrun would set."""
     return {
         "RANK": str(args.machine_rank * processes + number),
         "WORLD_SIZE": str(machines * processes),
@@ -93,10 +95,10 @@ def _free_address() -> str:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Refuses arguments that contradict each other or the machine.
+    """Refuse arguments that contradict each other or the machine.
 
     Raises:
-        ValueError: with what to write instead.
+        ValueError: they do; the message says what to write instead.
     """
     if not args.config_file:
         raise ValueError("--config-file is missing, for example --config-file quick/dino_synthetic.py")
@@ -123,13 +125,13 @@ def _run(main: Callable[[argparse.Namespace], object], args: argparse.Namespace,
 
 
 def _run_in_group(main: Callable[[argparse.Namespace], object], args: argparse.Namespace, address: str) -> None:
-    """Joins the process group as the environment says, which torchrun, a Slurm job or `launch` has set."""
+    """Join the process group as the environment says, which torchrun, a Slurm job or `launch` has set."""
     rank, world_size, local_rank, local_size = (
         int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     )
     has_gpu = torch.cuda.is_available()
     if has_gpu:
-        # Slurm may show every process its own GPU alone
+        # Slurm may show every process only its own GPU
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     where = {"store": attempt_store(rank, world_size)} if address == ENVIRONMENT else {"init_method": address}
     dist.init_process_group("nccl" if has_gpu else "gloo", rank=rank, world_size=world_size, **where)

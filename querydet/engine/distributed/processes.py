@@ -37,17 +37,17 @@ class ProcessDiedError(RuntimeError):
 def run_processes(
     function: Callable[..., None], count: int, arguments: Sequence[Any], environment: Callable[[int], dict[str, str]]
 ) -> None:
-    """Runs ``function(*arguments)`` in several new processes.
+    """Run ``function(*arguments)`` in several new processes.
 
     Args:
-        function: of a module; it is imported there.
-        count: of processes.
-        arguments: the same for all.
-        environment: variables to set, by the number of the process.
+        function: a function of a module, which each process imports.
+        count: number of processes.
+        arguments: arguments of the function, the same in all processes.
+        environment: number of a process -> variables to set in it.
 
     Raises:
         ProcessDiedError: a process failed; by then all have ended, at most `GRACE` seconds later.
-        SystemExit: the processes were asked to stop, with their exit code.
+        SystemExit: a request to stop ended the processes, with their exit code.
     """
     context = multiprocessing.get_context("spawn")
     processes = []
@@ -76,7 +76,7 @@ def _run(function: Callable[..., None], arguments: tuple[Any, ...], variables: d
 
 @contextlib.contextmanager
 def _forward(processes: Sequence[SpawnProcess]) -> Iterator[None]:
-    """Passes signals on to all processes; one that comes back from a process is passed on once."""
+    """Pass signals on to all processes; one that comes back from a process is passed on once."""
     sent: dict[int, float] = {}
 
     def handle(signum: int, frame: FrameType | None) -> None:
@@ -97,7 +97,7 @@ def _forward(processes: Sequence[SpawnProcess]) -> Iterator[None]:
 
 
 def _wait(processes: Sequence[SpawnProcess]) -> SpawnProcess | None:
-    """Waits for all processes, and returns the one that failed first."""
+    """Wait for all processes, and return the one that failed first."""
     failed: SpawnProcess | None = None
     first = float("inf")  # when the first one failed
     running = list(processes)
@@ -118,7 +118,7 @@ def _wait(processes: Sequence[SpawnProcess]) -> SpawnProcess | None:
 
 
 def _cause(ended: Sequence[SpawnProcess]) -> SpawnProcess:
-    """The first one that was killed, else the first one: the others lost the connection to it.
+    """Return the first process that was killed, else the first one: the others lost the connection to it.
 
     A killed process closes its connections before it has ended, and another may end sooner for that.
     """

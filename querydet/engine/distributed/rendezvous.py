@@ -1,4 +1,4 @@
-"""How processes that torchrun or Slurm has started find each other, again after every restart."""
+"""The store through which processes of torchrun or Slurm find each other, a new one after every restart."""
 
 import datetime
 import os
@@ -9,13 +9,13 @@ TIMEOUT = datetime.timedelta(minutes=30)  # Detectron2's: machines of a cluster 
 
 
 def attempt_store(rank: int, world_size: int) -> dist.Store:
-    """Where the processes of one attempt find each other: ``env://`` with a prefix for every attempt.
+    """Open the store of one attempt: that of ``env://``, with a prefix for every attempt.
 
     torchrun keeps one store for all attempts. With gloo, torch 2.14 reads the addresses of the attempt before from it,
     and the restarted processes hang or are refused.
 
     Args:
-        rank: of this process.
+        rank: rank of this process.
         world_size: number of processes; it changes when elastic training loses a machine.
     """
     served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"

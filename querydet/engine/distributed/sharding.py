@@ -1,6 +1,6 @@
 """Parameters, gradients and optimizer state shared out over the processes (ZeRO, arXiv:1910.02054; PyTorch's FSDP2).
 
-Every process keeps a slice of every parameter and of what the optimizer knows about it. The blocks of the backbone and
+Every process keeps a slice of every parameter and of its optimizer state. The blocks of the backbone and
 the layers of encoder and decoder are collected one at a time when they are computed. Checkpoints do not show it: they
 hold whole tensors under the usual names, and load with and without sharding, into any number of processes.
 """
@@ -26,16 +26,16 @@ from querydet.engine.switches import blocks
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("backbone", "encoder", "decoder")  # what is collected block by block; everything else at once
+PARTS = ("backbone", "encoder", "decoder")  # collected block by block; everything else at once
 
-_RESHARDED: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()  # what FSDP2 does not tell
+_RESHARDED: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()  # FSDP2 has no way to ask
 
 
 class ShardedCheckpointer(Checkpointer):
     """Writes whole tensors; all processes save together, and one of them writes."""
 
     def content(self) -> dict[str, Any]:
-        """What a checkpoint holds, collected from all processes."""
+        """Collect the content of a checkpoint from all processes; empty in those that do not write."""
         data = {"model": self.model.state_dict(), "class_names": self.class_names}
         data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         data = collected(data, keep=self.save_to_disk)
@@ -43,10 +43,10 @@ class ShardedCheckpointer(Checkpointer):
 
 
 def is_sharded(train: DictConfig) -> bool:
-    """Whether the run shares parameters out: ``train.sharding.enabled``.
+    """Return whether the run shares parameters out: ``train.sharding.enabled``.
 
     Raises:
-        ValueError: one process, which has nobody to share with, or a switch that needs gradients that are not shared.
+        ValueError: there is only one process, or a switch needs gradients that are not shared.
     """
     if not train.sharding.enabled:
         return False
@@ -61,7 +61,7 @@ def is_sharded(train: DictConfig) -> bool:
 
 
 def shard_model(model: nn.Module, reshard_after_forward: bool = True) -> None:
-    """Shares a model out over all processes, in place. All processes have equal weights before, and call this together.
+    """Share a model out over all processes, in place. All have equal weights before, and call this together.
 
     Args:
         model: the model, on its device.
@@ -83,15 +83,15 @@ def shard_model(model: nn.Module, reshard_after_forward: bool = True) -> None:
 
 
 def shard_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Lets an optimizer over a sharded model load states of whole tensors, as checkpoints hold them."""
+    """Let an optimizer over a sharded model load states of whole tensors, as checkpoints hold them."""
     optimizer.register_load_state_dict_post_hook(_share_out_state)
 
 
 @contextlib.contextmanager
 def collected_parameters(*models: nn.Module) -> Iterator[None]:
-    """Keeps all parameters whole in every process while the block runs, for forward passes that processes do not share.
+    """Keep all parameters whole in every process while the block runs, for forward passes that processes do not share.
 
-    In evaluation they have different numbers of batches: whoever is done would let the others wait for ever.
+    In evaluation they have different numbers of batches: one that is done would let the others wait for ever.
     """
     modules = [module for model in models for module in model.modules() if isinstance(module, FSDPModule)]
     for module in modules:
@@ -106,10 +106,10 @@ def collected_parameters(*models: nn.Module) -> Iterator[None]:
 
 
 def _reporting(model: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
-    """Returns, in training, what is not finite as the exception instead of raising it.
+    """Run a forward pass; in training, return the exception about NaN and infinity instead of raising it.
 
-    FSDP2 takes notes during the forward pass; a process that leaves it early would collect other blocks than the others
-    in the next step, and all would wait for ever.
+    FSDP2 records the forward pass; a process that leaves it early would collect other blocks than the others in the
+    next step, and all would wait for ever.
     """
     try:
         return forward(*inputs)
@@ -137,7 +137,7 @@ def _share_out_entries(module: nn.Module, state_dict: dict[str, Any], prefix: st
         value = state_dict.get(prefix + name)
         if not isinstance(parameter, DTensor) or not isinstance(value, Tensor) or isinstance(value, DTensor):
             continue
-        if value.shape == parameter.shape:  # else whoever loads it says what does not fit
+        if value.shape == parameter.shape:  # else the caller reports what does not fit
             state_dict[prefix + name] = _share_out(value, parameter)
 
 

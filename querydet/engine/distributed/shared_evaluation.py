@@ -10,19 +10,19 @@ from querydet.engine.faults.stopping import EvaluationStopped, StopRequest
 
 
 class EvaluationFailedError(RuntimeError):
-    """The evaluation failed in another process, which says why."""
+    """The evaluation failed in another process, whose log has the reason."""
 
 
 class SharedEvaluation(DatasetEvaluator):
-    """A loader's batches, until this process is asked to stop, and an evaluator.
+    """A loader whose batches end when this process receives a request to stop, and an evaluator, in one.
 
-    All processes run through their batches, fewer if they were asked or failed, and then agree on whether to go on; and
-    again after the results are there. None waits for something that another one does not have.
+    All processes run through their batches, or stop early, and then agree on whether to go on; and again when the
+    results are there. None waits for something that another one does not have.
 
     Args:
-        loader: of the test data.
-        evaluator: evaluates them.
-        request: to stop, of this process.
+        loader: yields batches of the test data.
+        evaluator: evaluates the predictions.
+        request: requests to stop that this process receives.
     """
 
     def __init__(self, loader: Any, evaluator: DatasetEvaluator, request: StopRequest) -> None:
@@ -41,18 +41,18 @@ class SharedEvaluation(DatasetEvaluator):
             yield batch
 
     def reset(self) -> None:
-        """Of the evaluator."""
+        """Reset the evaluator."""
         self._evaluator.reset()
 
     def process(self, inputs: Any, outputs: Any) -> None:
-        """By the evaluator."""
+        """Let the evaluator process a batch."""
         self._evaluator.process(inputs, outputs)
 
     def evaluate(self) -> Any:
-        """By the evaluator.
+        """Let the evaluator compute the results, in all processes or none.
 
         Raises:
-            EvaluationStopped: a process was asked to stop.
+            EvaluationStopped: a process received a request to stop.
             EvaluationFailedError: it failed in another process.
         """
         self._agree(failed=False)
@@ -62,7 +62,7 @@ class SharedEvaluation(DatasetEvaluator):
         return results
 
     def failed(self) -> None:
-        """Has to be called after an exception: tells the processes that wait to hear of this one."""
+        """Report an exception of this process to those that wait for it; has to be called after every exception."""
         if self._agreeing:
             self._agree(failed=True, quiet=True)
 

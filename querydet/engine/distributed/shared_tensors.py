@@ -7,11 +7,11 @@ from torch.distributed.tensor import DTensor
 
 
 def collected(tree: Any, keep: bool) -> Any:
-    """Nested dicts and lists with every shared tensor made whole, in the memory of the host. All processes call it.
+    """Collect every shared tensor of nested dicts and lists in the memory of the host; all processes call this.
 
     Args:
         tree: for example a ``state_dict``.
-        keep: whether this process wants the tensors; elsewhere None stands in their place.
+        keep: whether this process needs the tensors; elsewhere None stands in their place.
     """
     if isinstance(tree, DTensor):
         whole = tree.full_tensor()
@@ -24,10 +24,10 @@ def collected(tree: Any, keep: bool) -> Any:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor itself, or the whole one of a shared tensor; all processes call it."""
+    """Return a tensor itself, or all of a shared tensor; all processes call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local(tensor: Tensor) -> Tensor:
-    """A tensor itself, or this process's slice of a shared one."""
+    """Return a tensor itself, or this process's slice of a shared one."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,1 @@
+"""Faults of a run: NaN, lack of memory, unusable images, requests to stop."""

@@ -1,4 +1,4 @@
-"""Images of the training data that could not be used: counted over all processes, reported, limited."""
+"""Unusable images of the training data: counted over all processes, reported, limited in number."""
 
 import json
 import logging
@@ -18,15 +18,18 @@ MAX_SHOWN = 20  # files in the log; all are in the report
 
 
 class TooManyBadImagesError(ValueError):
-    """The data set is broken, not an image."""
+    """More images are unusable than allowed: the data set is broken, not an image."""
 
 
 class BadImages:
-    """Counts how often other images were taken in place of unusable ones.
+    """Counts how often other images replaced unusable ones.
 
     Args:
-        dataset_size: images of the training data.
-        max_fraction: of them, that may be unusable before the run stops.
+        dataset_size: number of images of the training data.
+        max_fraction: fraction of them that may be unusable; more stop the run.
+
+    Raises:
+        ValueError: a fraction outside [0, 1].
     """
 
     def __init__(self, dataset_size: int, max_fraction: float) -> None:
@@ -38,11 +41,11 @@ class BadImages:
 
     @property
     def total(self) -> int:
-        """How often an image was replaced."""
+        """Number of times that an image was replaced."""
         return sum(self.counts.values())
 
     def add(self, batch: list[dict[str, Any]]) -> None:
-        """Counts the replaced images of a step; all processes call this when one of them has any.
+        """Count the replaced images of a step; all processes call this when one of them has any.
 
         Raises:
             TooManyBadImagesError: more of the data set is unusable than allowed.
@@ -57,11 +60,11 @@ class BadImages:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts, and the number of images that they are of."""
+        """Return the counts, and the size of the data set."""
         return {"counts": dict(self.counts), "dataset_size": self.dataset_size}
 
     def load_state_dict(self, state_dict: dict[str, Any], allow_changed: bool) -> None:
-        """Restores what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
         Raises:
             ValueError: the training data has another number of images, and that is not allowed.
@@ -76,22 +79,22 @@ class BadImages:
 
 
 def replaced(batch: list[dict[str, Any]]) -> list[str]:
-    """Names of the files that samples of a batch stand in for."""
+    """Return the names of the files that were replaced in a batch."""
     return [name for item in batch for name in item.get(REPLACED, ())]
 
 
 class BadImagesReport(HookBase):
-    """Says at the end, also of a run that fails, which images could not be used, and writes ``bad_images.json``.
+    """Lists the unusable images at the end of a run, also of one that fails, and writes ``bad_images.json``.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
     def after_train(self) -> None:
-        """Nothing, when there were none."""
+        """Log and write the list, if there were any."""
         counts = self.trainer.bad_images.counts
         if not counts:
             return

@@ -1,4 +1,4 @@
-"""NaN and infinity in a step: what is reported, how often it may happen, and the dump from which it is repeated."""
+"""NaN and infinity in a step: the report, the number of steps that may be left out, and the dump to repeat one."""
 
 import logging
 import os
@@ -26,10 +26,10 @@ class NonFiniteError(FloatingPointError):
 
 
 class NonFiniteInStep(Exception):
-    """All processes know that a step is not to be applied.
+    """A step must not be applied, and all processes know.
 
     Args:
-        what: what is wrong in this process; "" when another one is.
+        what: description of the problem; "" when it is in another process.
     """
 
     def __init__(self, what: str) -> None:
@@ -63,12 +63,12 @@ class NonFiniteSteps:
         self.count = 0
 
     def handle(self, trainer: FailedStep, batch: Batch, what: str) -> None:
-        """Counts a step; all processes call this in the same one.
+        """Count and report a failed step; all processes call this in the same one.
 
         Args:
-            trainer: whose step it is.
-            batch: of this process.
-            what: what is wrong in this process; "" when another one is.
+            trainer: the trainer whose step failed.
+            batch: images of this process.
+            what: description of the problem; "" when it is in another process.
 
         Raises:
             NonFiniteError: there were too many.
@@ -102,7 +102,7 @@ class NonFiniteSteps:
         )
 
     def _dump(self, trainer: FailedStep, batch: Batch, what: str, report: str) -> list[str]:
-        """Writes the step of every process in which something is wrong; returns the files of all processes."""
+        """Write the step of every process that has a problem; return the files of all processes."""
         count = count_objects(batch, trainer.micro_batches)
         path = os.path.join(self.folder, f"nonfinite_{trainer.iter:07d}_rank{comm.get_rank()}.pt")
         written = ""
@@ -129,13 +129,13 @@ class NonFiniteSteps:
 
 
 def bad_terms(losses: Mapping[str, torch.Tensor]) -> str:
-    """The loss terms of this process that are NaN or infinite, in words; "" when there are none."""
+    """Describe the loss terms of this process that are NaN or infinite; "" when there are none."""
     bad = [f"{name}={value.item()}" for name, value in losses.items() if not torch.isfinite(value).all()]
     return f"NaN or infinite loss terms {', '.join(bad)}" if bad else ""
 
 
 def bad_gradients(parameters: Sequence[tuple[str, nn.Parameter]]) -> str:
-    """The parameters whose gradients are NaN or infinite, in words."""
+    """Describe the parameters whose gradients are NaN or infinite."""
     names = [name for name, p in parameters if p.grad is not None and not torch.isfinite(local(p.grad)).all()]
     if not names:
         return "NaN or infinite gradients of no single parameter, only their total norm overflows"
@@ -148,8 +148,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _plain(item: dict[str, Any]) -> dict[str, Any]:
-    """An input as tensors, numbers and strings, which load without running code; see
-    `querydet.engine.faults.replay`."""
+    """Reduce an input to tensors, numbers and strings, which `querydet.engine.faults.replay` loads without pickles."""
     kept: dict[str, Any] = {
         key: value for key, value in item.items() if isinstance(value, torch.Tensor | int | float | str)
     }

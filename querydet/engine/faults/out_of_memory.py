@@ -1,4 +1,4 @@
-"""What happens when a crowded batch does not fit into memory: stop, skip the step, or compute it with less memory.
+"""Steps that do not fit into memory: the run stops, skips the step, or computes it again with less memory.
 
 All processes do the same in the same step. For that, gradients are exchanged after the backward pass of all of them and
 not during it, as ``DistributedDataParallel`` would: a process that is out of memory would let the others wait for ever.
@@ -29,7 +29,7 @@ class OutOfMemoryInStep(Exception):
     """A process has run out of memory, and all processes know.
 
     Args:
-        what: what torch said, in this process; "" when it was another one.
+        what: torch's message; "" when it was another process.
     """
 
     def __init__(self, what: str) -> None:
@@ -42,8 +42,8 @@ class OutOfMemorySteps:
 
     Args:
         options: ``action``: "stop"; "skip"; "split": compute the step again, one image at a time; "recompute": compute
-            it again with activation checkpointing. A step that does not fit then either is skipped. ``max_skipped``: so
-            many steps may be skipped before the run stops.
+            it again with activation checkpointing. A step that does not fit then either is skipped. ``max_skipped``:
+            number of steps that may be skipped; one more stops the run.
 
     Raises:
         ValueError: an unknown action.
@@ -60,7 +60,7 @@ class OutOfMemorySteps:
 
     @property
     def survives(self) -> bool:
-        """Whether anything but stopping happens."""
+        """Whether the run goes on after a step that did not fit."""
         return self.action != "stop"
 
     def run(
@@ -71,17 +71,17 @@ class OutOfMemorySteps:
         images: Sequence[str],
         where: str,
     ) -> Result | None:
-        """Computes a step, if need be again.
+        """Compute a step, if necessary again with less memory.
 
         Args:
             compute: number of micro-batches -> result; raises `OutOfMemoryInStep` in all processes together.
-            model: what it computes with, without a wrapper.
-            micro_batches: to try first.
+            model: the model, without a wrapper.
+            micro_batches: number to try first.
             images: names of this process's images.
             where: the iteration, for messages.
 
         Returns:
-            The result; None for a step to be left out.
+            The result; None for a step to leave out.
 
         Raises:
             torch.OutOfMemoryError: more steps had to be skipped than may be.
@@ -111,7 +111,7 @@ class OutOfMemorySteps:
 
     @staticmethod
     def _report(what: str, images: Sequence[str], where: str) -> tuple[str, int]:
-        """A report, and the most parts that every process can split its images into."""
+        """Return a report, and the largest number of parts that every process can split its images into."""
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         gathered = comm.all_gather((what, list(images)))
@@ -124,7 +124,7 @@ class OutOfMemorySteps:
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Averages gradients over all processes, in place; a gradient that a process does not have counts as zero."""
+    """Average gradients over all processes, in place; a gradient that a process does not have counts as zero."""
     world_size = comm.get_world_size()
     if world_size == 1:
         return

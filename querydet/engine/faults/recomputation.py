@@ -1,4 +1,4 @@
-"""Activation checkpointing for one step: what `querydet.engine.switches` does for a whole run."""
+"""Activation checkpointing for one step; `querydet.engine.switches` has that of a whole run."""
 
 import contextlib
 import functools
@@ -11,13 +11,13 @@ from querydet.engine.switches import blocks, recomputed
 
 @contextlib.contextmanager
 def recomputing(model: nn.Module) -> Iterator[None]:
-    """Lets a model recompute its activations in the backward pass; the block holds forward and backward pass.
+    """Let a model recompute its activations in the backward pass; the block contains forward and backward pass.
 
-    Parts with a switch of their own (encoder, decoder) are told so, and of a ``backbone`` every block with trainable
+    Parts with a switch of their own (encoder, decoder) are switched, and of a ``backbone`` every block with trainable
     parameters is recomputed, unless they do so anyway.
 
     Args:
-        model: without a wrapper.
+        model: the model, without a wrapper.
     """
     parts = [m for m in model.modules() if getattr(m, "activation_checkpointing", None) is False]
     backbone = getattr(model, "backbone", None)

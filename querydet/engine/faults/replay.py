@@ -1,4 +1,4 @@
-"""Repeats a dumped step of training in one process, layer by layer, to find where NaN or infinity comes from."""
+"""A dumped training step, repeated in one process to find the layer in which NaN or infinity begins."""
 
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
@@ -16,7 +16,7 @@ KEYS = ("report", "iteration", "rank", "seed", "micro_batches", "amp", "objects"
 
 
 def load_dump(path: str) -> dict[str, Any]:
-    """Reads what `querydet.engine.faults.nonfinite` wrote.
+    """Read a dump of `querydet.engine.faults.nonfinite`.
 
     Raises:
         ValueError: another kind of file.
@@ -28,14 +28,14 @@ def load_dump(path: str) -> dict[str, Any]:
 
 
 def replay(model: nn.Module, dump: dict[str, Any]) -> list[str]:
-    """Runs forward and backward of a dumped step with the weights and the random draws that it had.
+    """Repeat forward and backward pass of a dumped step with the same weights and random draws.
 
     Args:
-        model: as it was trained; its weights are replaced.
+        model: the model of the run; its weights are replaced.
         dump: from `load_dump`.
 
     Returns:
-        Lines of a report; those that are about NaN or infinity begin with "NaN or infinite".
+        Lines of a report; those about NaN or infinity begin with "NaN or infinite".
 
     Raises:
         RuntimeError: the weights do not fit the model.
@@ -67,7 +67,7 @@ def replay(model: nn.Module, dump: dict[str, Any]) -> list[str]:
 
 
 def _object_count(model: nn.Module, dump: dict[str, Any]) -> tuple[ObjectCount, ...]:
-    """The objects of the step over all processes, the others of which are not here, for a model that takes them."""
+    """Return the objects of the step over all processes, as the second argument of a model that takes them."""
     return (ObjectCount(*dump["objects"]),) if getattr(model, "takes_object_count", False) else ()
 
 

@@ -1,4 +1,4 @@
-"""Statistics that a forward pass changes: those of batch norms that are not frozen."""
+"""Running statistics of batch norms that are not frozen, which every forward pass changes."""
 
 import torch
 from torch import nn
@@ -7,10 +7,10 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class RunningStatistics:
-    """Keeps the statistics from before a step, so that a step which is left out, or repeated, leaves no trace in them.
+    """Keeps the statistics from before a step, so that a step that is left out or repeated leaves no trace in them.
 
     Args:
-        model: its frozen norms have nothing to keep.
+        model: the model; frozen norms have no statistics that change.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -19,12 +19,12 @@ class RunningStatistics:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Before a step."""
+        """Keep the statistics, before a step."""
         for kept, buffer in zip(self._kept, self._buffers, strict=True):
             kept.copy_(buffer)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """After a step that failed."""
+        """Restore the statistics, after a step that failed."""
         for kept, buffer in zip(self._kept, self._buffers, strict=True):
             buffer.copy_(kept)

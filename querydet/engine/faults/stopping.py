@@ -1,11 +1,11 @@
 """Requests from outside to stop: SIGTERM and SIGUSR1 (preemption), SIGINT (Ctrl-C).
 
-A run that is asked to stop finishes its step, writes a checkpoint and exits with `exit_code`; an evaluation is left
-where it is, and done again when the run is resumed. A second SIGINT ends the process at once. Before the first step and
+A run that receives one finishes its step, writes a checkpoint and exits with `exit_code`; an evaluation is left where
+it is, and repeated when the run is resumed. A second SIGINT ends the process at once. Before the first step and
 after the last one there is nothing to save: the process exits at once.
 
-Sources: what Slurm sends before it ends a job, ``sbatch --signal`` and ``scontrol requeue``; torchrun's agent, which
-passes SIGTERM on to its workers.
+Senders: Slurm before it ends a job, with ``sbatch --signal`` and ``scontrol requeue``; torchrun's agent, which passes
+SIGTERM on to its workers.
 """
 
 import contextlib
@@ -25,15 +25,15 @@ _ONE_REQUEST = 1.0
 
 
 def exit_code(signum: int) -> int:
-    """Exit code of a run that was stopped by a signal: 143 for SIGTERM, 138 for SIGUSR1, 130 for SIGINT."""
+    """Return the exit code of a run that a signal stopped: 143 for SIGTERM, 138 for SIGUSR1, 130 for SIGINT."""
     return 128 + signum
 
 
 class Stopped(SystemExit):
-    """The run was asked to stop and did. Not an error: nothing that handles errors should catch it.
+    """A request to stop ended the run. Not an error: handlers of errors must not catch it.
 
     Args:
-        signum: the signal.
+        signum: number of the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -42,10 +42,10 @@ class Stopped(SystemExit):
 
 
 class StopRequest:
-    """What has been asked of this process so far.
+    """The request to stop that this process has received, if any.
 
     Attributes:
-        signum: the signal, 0 while there was none.
+        signum: number of the signal; 0 while there was none.
         graceful: whether there is something to save; otherwise a signal ends the process at once.
     """
 
@@ -55,7 +55,7 @@ class StopRequest:
         self._first = 0.0
 
     def handle(self, signum: int, frame: FrameType | None = None) -> None:
-        """A signal has come.
+        """Handle a signal.
 
         Raises:
             Stopped: there is nothing to save.
@@ -69,13 +69,13 @@ class StopRequest:
         if not self.signum:
             self.signum, self._first = signum, now
             if os.environ.get(LAUNCHER) == str(os.getppid()):
-                # One process alone may have been asked; the launcher tells the others.
+                # Only this process may have the signal; the launcher passes it on to the others.
                 os.kill(os.getppid(), signum)
 
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Listens to `SIGNALS` while the block runs; in another thread than the main one nothing can be heard."""
+    """Handle `SIGNALS` while the block runs; outside of the main thread there are none to handle."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
@@ -89,10 +89,10 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 class EvaluationStopped(Exception):
-    """An evaluation was left because the run was asked to stop.
+    """An evaluation ended early because of a request to stop.
 
     Args:
-        signum: the signal.
+        signum: number of the signal.
     """
 
     def __init__(self, signum: int) -> None:

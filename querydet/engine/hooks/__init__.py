@@ -1,0 +1,1 @@
+"""Hooks of the trainer: what happens around its steps."""

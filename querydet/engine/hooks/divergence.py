@@ -1,7 +1,7 @@
-"""Processes of a run have to have the same weights; here it is checked.
+"""Check that all processes of a run have the same weights.
 
 ``DistributedDataParallel`` averages gradients and trusts that equal steps from equal weights stay equal. A part that
-writes to its weights, a broken machine or an exchange that went wrong breaks that silently.
+writes to its weights, a broken machine or a failed exchange breaks that silently.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class DivergenceError(RuntimeError):
 
 
 class DivergenceCheck(HookBase):
-    """Compares the parameters of all processes, bit by bit through a sum, periodically.
+    """Periodically compares the parameters of all processes, by sums over their bits.
 
     Args:
         model: the model, without a wrapper.
@@ -37,11 +37,11 @@ class DivergenceCheck(HookBase):
         self._period = period
 
     def before_train(self) -> None:
-        """The first step has to start from the same weights."""
+        """Check the weights that the first step starts from."""
         self._check(-1)
 
     def after_step(self) -> None:
-        """Checks when it is time; before a checkpoint is written."""
+        """Check when it is time; this hook comes before those that save."""
         if self._period and (self.trainer.iter + 1) % self._period == 0:
             self._check(self.trainer.iter)
 
@@ -62,9 +62,9 @@ class DivergenceCheck(HookBase):
 
 
 def checksums(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """A sum over the bits of each tensor, shape (number of tensors,) int64; equal tensors have equal sums.
+    """Sum over the bits of each tensor, shape (number of tensors,) int64; equal tensors have equal sums.
 
-    Each element counts with its place, so that exchanged elements show.
+    Each element is weighted with its index, so that exchanged elements show.
     """
     sums = []
     for tensor in tensors:

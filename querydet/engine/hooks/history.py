@@ -1,4 +1,4 @@
-"""What writers smooth over, kept in checkpoints so that a resumed run writes what the uninterrupted one would."""
+"""The latest values of all metrics, kept in checkpoints so that a resumed run smooths over them as well."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ CLOCK = ("time", "data_time", "eta_seconds", "failed_saves", "failed_evaluations
 
 
 def saved_history(storage: EventStorage) -> dict[str, list[Any]]:
-    """The last values of every scalar, as ``name: [smoothing hint, [[value, iteration], ...]]``."""
+    """Return the last values of every scalar, as ``name: [smoothing hint, [[value, iteration], ...]]``."""
     hints = storage.smoothing_hints()
     return {
         name: [hints[name], _recent(history.values())]
@@ -22,7 +22,7 @@ def saved_history(storage: EventStorage) -> dict[str, list[Any]]:
 
 
 def restore_history(storage: EventStorage, saved: dict[str, list[Any]]) -> None:
-    """Puts back what `saved_history` gave."""
+    """Restore what `saved_history` returned."""
     for name, (hint, values) in saved.items():
         for value, iteration in values:
             storage.put_scalar(name, value, smoothing_hint=hint, cur_iter=int(iteration))

@@ -1,6 +1,6 @@
-"""What a run shows of itself besides its losses: gradients and learning rates by part, and where the time goes.
+"""Measurements of a run besides its losses: gradients and learning rates by part, memory and time.
 
-Written into Detectron2's storage, from where the console, ``metrics.json``, TensorBoard and Weights & Biases take it:
+They go into Detectron2's storage, and from there to console, ``metrics.json``, TensorBoard and Weights & Biases:
 
 =====================  ==================================================================================
 ``grad_norm/<part>``   L2 norm of the gradients of a part of the model, before clipping
@@ -31,11 +31,11 @@ MEASURED = ("compute_time", "matching_time", "images_per_second", "memory_mb")
 
 
 class MonitorHook(HookBase):
-    """Writes what the table above lists.
+    """Measures what the table above lists.
 
     Args:
         model: the model, without a wrapper.
-        images: of a step, over all processes.
+        images: number of images of a step, over all processes.
         period: iterations between measurements of gradients, which wait for the device.
     """
 
@@ -47,12 +47,12 @@ class MonitorHook(HookBase):
         self._matching = time_assigners(model)
 
     def before_step(self) -> None:
-        """Starts the clocks."""
+        """Start the clocks."""
         self._matching.seconds = 0.0
         self._start = time.perf_counter()
 
     def after_backward(self) -> None:
-        """Measures gradients by part, when they are going to be written; every process does."""
+        """Measure gradients by part in all processes, in iterations whose metrics are written."""
         if (self.trainer.iter + 1) % self._period and self.trainer.iter + 1 < self.trainer.max_iter:
             return
         scaler = getattr(self.trainer, "scaler", None)
@@ -63,7 +63,7 @@ class MonitorHook(HookBase):
             self.trainer.storage.put_scalars(**{f"grad_norm/{k}": v for k, v in zip(norms, values, strict=True)})
 
     def after_step(self) -> None:
-        """Writes everything else."""
+        """Put everything else into the storage."""
         seconds = time.perf_counter() - self._start
         storage = self.trainer.storage
         latest = storage.latest()
@@ -87,7 +87,7 @@ class Stopwatch:
         self.seconds = 0.0
 
     def time(self, function: Callable[..., Any]) -> "Timed":
-        """The function, timed."""
+        """Wrap a function so that its calls are measured."""
         return Timed(function, self)
 
 
@@ -98,7 +98,7 @@ class Timed:
         self._function, self._watch = function, watch
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Calls the function."""
+        """Call the function, and measure the time."""
         start = time.perf_counter()
         try:
             return self._function(*inputs, **options)
@@ -112,7 +112,7 @@ class Timed:
 
 
 def time_assigners(model: nn.Module) -> Stopwatch:
-    """Lets a stopwatch measure the assignment of a detector's criterion; it stays at 0 for a model without."""
+    """Measure the assignment of a detector's criterion; the result stays at 0 for a model without one."""
     watch = Stopwatch()
     criterion = getattr(model, "criterion", None)
     if isinstance(criterion, Criterion):
@@ -121,7 +121,7 @@ def time_assigners(model: nn.Module) -> Stopwatch:
 
 
 def part_norms(model: nn.Module) -> dict[str, torch.Tensor]:
-    """L2 norms of the gradients of the parts of a model that have any, by name."""
+    """Compute the L2 norm of the gradients of each part of a model that has any, by name."""
     norms = {}
     for name, part in model.named_children():
         gradients = [p.grad for p in part.parameters() if p.grad is not None]
@@ -131,7 +131,7 @@ def part_norms(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def peak_memory_mb() -> float:
-    """Most memory in MiB that this process has had: allocated on its GPU, else resident."""
+    """Return the peak memory of this process in MiB: allocated on its GPU, else resident."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # Linux: KiB

@@ -1,4 +1,4 @@
-"""Hooks that save: the checkpoints to resume from, also when the run is asked to stop, and the best model."""
+"""Hooks that save: the checkpoints to resume from, also on a request to stop, and the best model."""
 
 import logging
 import math
@@ -31,7 +31,7 @@ class PeriodicCheckpointer(HookBase):
         period: in iterations, 0 for the last iteration only.
         max_to_keep: number of numbered checkpoints to keep, None for all. Older ones are removed only after the newer
             one is complete; those of an earlier part of the run count too, damaged ones do not.
-        max_failed: how many in a row may fail; one more stops the run. The last one of a run may not fail.
+        max_failed: number of saves in a row that may fail; one more stops the run. The last one of a run may not fail.
 
     Raises:
         ValueError: a number out of its range.
@@ -52,11 +52,11 @@ class PeriodicCheckpointer(HookBase):
         self._saved = -1
 
     def before_train(self) -> None:
-        """What the run was resumed from is saved already."""
+        """Count the checkpoint that the run resumes from as saved."""
         self._saved = self.trainer.start_iter - 1
 
     def after_step(self) -> None:
-        """Saves when it is time.
+        """Save when it is time.
 
         Raises:
             SaveError: it failed too often, or in the last iteration.
@@ -80,10 +80,10 @@ class PeriodicCheckpointer(HookBase):
             logger.error("Training goes on without a checkpoint: %s", text)
 
     def save(self, name: str = "") -> None:
-        """Saves the state after the trainer's iteration, unless that has been done.
+        """Save the state after the trainer's iteration, unless that has been done.
 
         Args:
-            name: of the file, without extension; "" for the number of the iteration.
+            name: name of the file without extension; "" for the number of the iteration.
 
         Raises:
             OSError: it cannot be written.
@@ -98,10 +98,10 @@ class PeriodicCheckpointer(HookBase):
             remove_old(self._checkpointer.save_dir, self._max_to_keep, iteration)
 
     def save_previous(self) -> None:
-        """Saves the state after the iteration before the trainer's, when the trainer's has failed.
+        """Save the state after the previous iteration, when the current one has failed.
 
-        The caller vouches for it that the failed iteration has changed nothing. Problems are logged: there is a
-        failure to report already.
+        The caller guarantees that the failed iteration has changed nothing. Problems are logged: there is a failure to
+        report already.
         """
         before = self.trainer.iter - 1
         if before < self.trainer.start_iter:
@@ -129,14 +129,14 @@ class BestCheckpointer(HookBase):
         self.best_iteration = -1
 
     def before_train(self) -> None:
-        """Looks at an evaluation that ran before the first step."""
+        """Compare the result of an evaluation that ran before the first step."""
         start = self.trainer.start_iter
         if start:
             with after_iteration(self.trainer, start - 1):
                 self.after_step()
 
     def after_step(self) -> None:
-        """Compares a new value of the metric with the best one."""
+        """Compare a new value of the metric with the best one, and save the model if it is better."""
         value, iteration = self.trainer.storage.latest().get(self._metric, (math.nan, -1))
         if iteration <= self._seen:
             return
@@ -153,22 +153,22 @@ class BestCheckpointer(HookBase):
         self.best, self.best_iteration = float(value), int(iteration)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value and where it was reached."""
+        """Return the best value and its iteration."""
         return {"best": self.best, "best_iteration": self.best_iteration, "seen": self._seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores what `state_dict` saved."""
+        """Restore what `state_dict` returned."""
         self.best = state_dict["best"]
         self.best_iteration = state_dict["best_iteration"]
         self._seen = state_dict["seen"]
 
 
 class StopHook(HookBase):
-    """Ends the run after the step in which all processes have learnt of a request.
+    """Ends the run after the step in which all processes have learnt of a request to stop.
 
     Args:
-        request: of this process.
-        saver: writes the checkpoint, on the main process.
+        request: requests to stop that this process receives.
+        saver: writes the checkpoint; None in a process that writes none.
     """
 
     def __init__(self, request: StopRequest, saver: PeriodicCheckpointer | None) -> None:
@@ -176,21 +176,21 @@ class StopHook(HookBase):
         self._saver = saver
 
     def before_train(self) -> None:
-        """From here on there is something to save."""
+        """Let requests wait for the end of a step: from here on there is something to save."""
         self._request.graceful = True
 
     def after_step(self) -> None:
-        """A single process asks itself; several have agreed in the step (`querydet.engine.trainer`)."""
+        """Stop if a request is known; several processes have agreed on it in the step (`querydet.engine.trainer`)."""
         signum = self._request.signum if comm.get_world_size() == 1 else self.trainer.stop_signal
         if signum:
             self.stop(signum)
 
     def after_train(self) -> None:
-        """From here on there is nothing to save."""
+        """Let requests end the process at once: from here on there is nothing to save."""
         self._request.graceful = False
 
     def stop(self, signum: int) -> None:
-        """Saves and ends the run.
+        """Save and end the run.
 
         Raises:
             Stopped: always.

@@ -1,4 +1,4 @@
-"""Weights & Biases, where it is installed and asked for; nothing of it is imported otherwise."""
+"""Weights & Biases, imported only when ``train.wandb.enabled``."""
 
 import os
 from typing import Any
@@ -9,17 +9,17 @@ from querydet.engine.hooks.history import HISTORY
 
 
 class WandbWriter(EventWriter):
-    """Sends to Weights & Biases what Detectron2's other writers write: losses are medians of the last iterations.
+    """Sends the values of Detectron2's other writers to Weights & Biases: losses are medians of the last iterations.
 
     A run that is resumed continues there: its id is kept in the output folder.
 
     Args:
         output_dir: folder of the run.
-        config: shown with the run.
-        project: as in ``wandb.init``.
-        name: of the run; None: the output folder's.
-        mode: "online", "offline", or "disabled"; None: as the environment says.
-        start_iter: first iteration that is going to be run.
+        config: values shown with the run.
+        project: project of ``wandb.init``.
+        name: name of the run; None: that of the output folder.
+        mode: "online", "offline" or "disabled"; None: as the environment says.
+        start_iter: first iteration to run.
 
     Raises:
         ImportError: wandb is not installed.
@@ -54,7 +54,7 @@ class WandbWriter(EventWriter):
         self._last = start_iter - 1
 
     def write(self) -> None:
-        """Sends what is newer than the last call, by iteration."""
+        """Send the values that are newer than the last call, by iteration."""
         new: dict[int, dict[str, float]] = {}
         for name, (value, iteration) in get_event_storage().latest_with_smoothing_hint(HISTORY).items():
             if iteration > self._last:
@@ -64,7 +64,7 @@ class WandbWriter(EventWriter):
             self._last = iteration
 
     def close(self) -> None:
-        """Ends the run there."""
+        """End the run at Weights & Biases."""
         self._run.finish()
 
 

@@ -1,0 +1,1 @@
+"""A run as a whole: its folder, config, length and parts."""

@@ -1,4 +1,4 @@
-"""What has changed in the config since the run that is being resumed was started."""
+"""Differences between the config and that of the run that is being resumed."""
 
 import os
 import tempfile
@@ -11,12 +11,12 @@ from querydet.config.safe_yaml import CONFIG_FILE, config_leaves, plain_config
 
 # A run that goes on with another value of these is another run: other data in another order, or another loss.
 FIXED = ("model.", "train.seed", "dataloader.train.total_batch_size", "dataloader.train.mapper.")
-# What only says how to go on: where there are faults, or how memory is used.
+# These only affect how the run goes on: after a fault, or in how much memory.
 FREE = ("on_bad_image", "read_retries", "checkpointing")
 
 
 def changes(cfg: DictConfig) -> list[str]:
-    """Differences from the config of the run in ``train.output_dir``, which has checkpoints.
+    """List the differences from the config of the run in ``train.output_dir``, if that has checkpoints.
 
     Args:
         cfg: the complete config.

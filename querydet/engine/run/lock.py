@@ -18,13 +18,13 @@ _POLL = 0.2  # seconds
 
 @contextlib.contextmanager
 def run_lock(folder: str, wait: float = WAIT) -> Iterator[None]:
-    """Holds a folder for this process while the block runs.
+    """Hold a folder for this process while the block runs.
 
     The lock is the operating system's (POSIX record lock), so that it ends with the process, however that ends; over
-    NFS it holds between machines. The file, which says who has it, stays.
+    NFS it holds between machines. The file, which names the owner, stays.
 
     Args:
-        folder: of the run; it exists.
+        folder: folder of the run, which exists.
         wait: seconds to wait for another process that has the lock.
 
     Raises:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(args: argparse.Namespace) -> None:
-    """One process of a run: trains, or with ``--eval-only`` evaluates, or with ``--dry-run`` tries.
+    """Run one process: train, or with ``--eval-only`` evaluate, or with ``--dry-run`` try everything once.
 
     Args:
         args: from `querydet.engine.distributed.launching.argument_parser`.
@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def lock_run(cfg: DictConfig) -> contextlib.AbstractContextManager[None]:
-    """Keeps other training runs out of the output folder; before anything is written to it."""
+    """Lock the output folder against other training runs, before anything is written to it."""
     if not comm.is_main_process():
         return contextlib.nullcontext()
     check_writable(cfg.train.output_dir)

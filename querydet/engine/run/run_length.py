@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 @dataclass(frozen=True, slots=True)
 class RunLength:
-    """Length of a run.
+    """Length of a run in iterations.
 
     Args:
         iterations_per_epoch: images // total batch size, at least 1.
@@ -21,7 +21,7 @@ class RunLength:
 
     @classmethod
     def from_config(cls, train: DictConfig, images: int, total_batch_size: int) -> "RunLength":
-        """Resolves ``train.max_epochs`` or, when set, ``train.max_iter``.
+        """Resolve ``train.max_epochs`` or, when set, ``train.max_iter``.
 
         Args:
             train: the ``train`` node of the config.
@@ -41,11 +41,11 @@ class RunLength:
         return cls(epoch, int(length) if name == "max_iter" else max(1, round(length * epoch)))
 
     def period(self, value: Any, key: str) -> int:
-        """Iterations of a period: a number of epochs, a string such as "500it", or 0 or None for only at the end.
+        """Convert a period to iterations.
 
         Args:
-            value: the period.
-            key: its name in the config, for the message.
+            value: a number of epochs, a string such as "500it", or 0 or None for only at the end.
+            key: name of the period in the config, for the message.
 
         Raises:
             ValueError: anything else.

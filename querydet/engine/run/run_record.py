@@ -1,4 +1,4 @@
-"""What a run folder says about the run by itself: beside ``config.yaml``, ``run.json`` with everything it depended on.
+"""The record of a run in its folder: ``run.json``, which lists everything that the run depended on.
 
 ``run.json`` has an entry for every time that the run was started or resumed: command, commit, machine, versions of all
 packages, the state of the source checkout, and a fingerprint of the data. Changes of the checkout that are not
@@ -21,11 +21,11 @@ DIFF_FILE = "uncommitted.diff"
 
 
 def describe_run(folder: str, datasets: dict[str, Any]) -> dict[str, Any]:
-    """Details of a run for its entry in ``run.json``; writes ``uncommitted.diff`` when there is something to write.
+    """Collect the details of a run for its entry in ``run.json``, and write ``uncommitted.diff`` if there are changes.
 
     Args:
-        folder: of the run.
-        datasets: by what they are for, such as "train" and "test".
+        folder: folder of the run.
+        datasets: data sets by use, "train" and "test".
     """
     changes = uncommitted()
     if changes:
@@ -43,6 +43,6 @@ def describe_run(folder: str, datasets: dict[str, Any]) -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """Versions of all installed packages, by name."""
+    """Return the versions of all installed packages, by name."""
     found = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
     return {name: found[name] for name in sorted(filter(None, found), key=str.lower)}

@@ -1,4 +1,4 @@
-"""What happens before anything is built: output folder, logs, the saved config, seeds."""
+"""Preparations before anything is built: output folder, logs, the saved config, seeds."""
 
 import argparse
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def setup_run(cfg: DictConfig, args: argparse.Namespace) -> None:
-    """Creates the output folder, starts the logs, prints the environment once and saves the config.
+    """Create the output folder, start the logs, print the environment once and save the config.
 
     The config is saved as ``config.yaml``, by ``--eval-only`` as ``config_eval.yaml``.
 
@@ -49,7 +49,7 @@ def setup_run(cfg: DictConfig, args: argparse.Namespace) -> None:
 
 
 def check_writable(folder: str) -> None:
-    """Creates a folder and writes a file in it, so that a run does not fail at its first checkpoint.
+    """Create a folder and write a file in it, so that a run does not fail at its first checkpoint.
 
     Raises:
         ValueError: that is not possible.
@@ -65,10 +65,10 @@ def check_writable(folder: str) -> None:
 
 
 def resolve_device(device: str) -> torch.device:
-    """Turns ``train.device`` into a device; "auto" is this process's GPU when there is one.
+    """Turn ``train.device`` into a device; "auto" is this process's GPU when there is one.
 
     Raises:
-        ValueError: cuda was asked for and there is none.
+        ValueError: a GPU is named and there is none.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -78,7 +78,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def seed_everything(seed: int, *position: int) -> None:
-    """Seeds Python's, numpy's and torch's global generators.
+    """Seed Python's, numpy's and torch's global generators.
 
     Args:
         seed: ``train.seed``.
