@@ -54,11 +54,7 @@ class Trainer(SimpleTrainer):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        data_loader: Iterable[list[dict[str, Any]]],
-        optimizer: torch.optim.Optimizer,
-        train: DictConfig,
+        self, model: nn.Module, data_loader: Iterable[Batch], optimizer: torch.optim.Optimizer, train: DictConfig
     ) -> None:
         super().__init__(model, data_loader, optimizer)
         self.device = next(model.parameters()).device
@@ -91,8 +87,7 @@ class Trainer(SimpleTrainer):
         A failure before the optimizer begins has changed nothing: ``on_failure`` may save the state before the step.
 
         Raises:
-            NonFiniteError: more than ``train.max_nonfinite_steps`` steps had a NaN or infinite prediction, loss or
-                gradient.
+            NonFiniteError: more than ``train.max_nonfinite_steps`` steps had NaN or infinity.
             torch.OutOfMemoryError: more than ``train.out_of_memory.max_skipped`` steps did not fit into memory.
         """
         self._changing = False
