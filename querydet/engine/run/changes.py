@@ -1,4 +1,4 @@
-"""Differences between the config and that of the run that is being resumed."""
+"""What has changed in the config since the run that is being resumed was started."""
 
 import os
 import tempfile
@@ -11,12 +11,12 @@ from querydet.config.safe_yaml import CONFIG_FILE, config_leaves, plain_config
 
 # A run that goes on with another value of these is another run: other data in another order, or another loss.
 FIXED = ("model.", "train.seed", "dataloader.train.total_batch_size", "dataloader.train.mapper.")
-# These only affect how the run goes on: after a fault, or in how much memory.
+# What only says how to go on: where there are faults, or how memory is used.
 FREE = ("on_bad_image", "read_retries", "checkpointing")
 
 
 def changes(cfg: DictConfig) -> list[str]:
-    """List the differences from the config of the run in ``train.output_dir``, if that has checkpoints.
+    """Differences from the config of the run in ``train.output_dir``, which has checkpoints.
 
     Args:
         cfg: the complete config.
