@@ -1,4 +1,4 @@
-"""Evaluation and use of detectors."""
+"""Evaluation: COCO and LVIS metrics, metrics of queries, detection errors and test-time augmentation."""
 
 from querydet.evaluation.atd import ATDEvaluator
 from querydet.evaluation.augmented_views import TestTimeAugmentation

@@ -1,14 +1,15 @@
 """ATD(k), the average top-k distance between objects and the anchors that detect them (DINO, arXiv 2203.03605).
 
 Equation 1 and figure 4: all objects of the validation set are matched with queries as in training; ATD(k) is the mean
-of the k largest L1 distances between an object and the *initial* anchor of its query. Denoising that rejects near
-misses should let close anchors be chosen, most of all for the hard cases that the top k are. No code of it was
-published; what the paper leaves open is fixed here as follows:
+of the k largest L1 distances between an object and the *initial* anchor of its query. Contrastive denoising should lead
+to closer anchors, above all for the hard cases that the top k are. The authors published no code for it; details that
+the paper leaves open are fixed here as follows:
 
-* distances in the four normalised coordinates (cx, cy, w, h);
-* anchors are the reference boxes that the first decoder layer samples at;
-* the bipartite matching of the last decoder layer, with the weights of training (2, 5, 2), crowd regions left out;
-* of one size (figure 4b): objects are chosen by the area of the annotation before the k largest are.
+* distances use the four normalised coordinates (cx, cy, w, h);
+* anchors are the reference boxes of the first decoder layer;
+* objects are matched with the last decoder layer's predictions, with the weights of training (2, 5, 2), without crowd
+  regions;
+* for one size (figure 4b), objects are selected by the area of the annotation before the k largest are.
 """
 
 from typing import Any
@@ -24,10 +25,10 @@ from querydet.modeling.boxes import xyxy_to_cxcywh
 
 
 def average_top_distance(distances: Tensor, k: int) -> float:
-    """ATD(k): the mean of the k largest values of distances (n,), of all where there are fewer; -1 where none is.
+    """Compute ATD(k): the mean of the k largest of distances (n,), or of all if there are fewer; -1 without distances.
 
     Raises:
-        ValueError: k below 1.
+        ValueError: k is below 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -35,13 +36,14 @@ def average_top_distance(distances: Tensor, k: int) -> float:
 
 
 class ATDEvaluator(PerImageEvaluator):
-    """ATD(k) of all, small, medium and large objects: ``ATD``, ``ATDs``, ``ATDm``, ``ATDl``; -1 where there are none.
+    """ATD(k) of all, small, medium and large objects: `ATD`, `ATDs`, `ATDm`, `ATDl`; -1 where there are none.
 
-    Also ``objects``, and ``unmatched``: objects for which an image had no queries left.
+    Also `objects`, the number of objects, and `unmatched`, how many of them exceed the number of queries of their
+    image.
 
     Args:
         dataset: the loaded data set.
-        k: how many of the largest distances count; 100 in the paper's figure 4.
+        k: number of largest distances that are averaged; 100 in the paper's figure 4.
         assigner: the bipartite matching of training; None: with weights 2, 5 and 2.
         distributed: gather from all processes.
 
@@ -65,28 +67,28 @@ class ATDEvaluator(PerImageEvaluator):
         self._assigner = assigner or HungarianAssigner()
 
     def measure(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Tensor]:
-        """Distances (n,) of the matched objects, and areas (n,) and (T,) of them and of all.
+        """Compute the distances (n,) and areas (n,) of matched objects, and the areas (T,) of all.
 
         Raises:
             ValueError: the output has no queries, or they start from points.
         """
-        found, truth = queries_of(output, type(self).__name__), image_truth(record).objects()
-        if found.start.shape[-1] != 4:
+        record_of_queries, truth = queries_of(output, type(self).__name__), image_truth(record).objects()
+        if record_of_queries.start.shape[-1] != 4:
             raise ValueError(
                 "ATD is a distance of boxes, and the queries of this model start from points without a size: use a "
                 "model with two stages or learned anchors, or leave ATDEvaluator out"
             )
-        queries, objects = match_queries(found, truth, self._assigner)
-        wanted = xyxy_to_cxcywh(truth.normalised_xyxy())[objects]
-        distances = (wanted - found.start[queries].double()).abs().sum(1)
+        queries, objects = match_queries(record_of_queries, truth, self._assigner)
+        gt_boxes = xyxy_to_cxcywh(truth.normalised_xyxy())[objects]
+        distances = (gt_boxes - record_of_queries.start[queries].double()).abs().sum(1)
         return {"distances": distances, "areas": truth.areas[objects], "all": truth.areas}
 
-    def summarise(self, found: dict[Any, dict[str, Tensor]]) -> dict[str, dict[str, float]]:
-        """``{"atd": {...}}``."""
+    def summarise(self, measurements: dict[Any, dict[str, Tensor]]) -> dict[str, dict[str, float]]:
+        """Return `{"atd": {...}}`."""
         empty = torch.zeros(0, dtype=torch.float64)
-        distances = torch.cat([empty, *(each["distances"] for each in found.values())])
-        areas = torch.cat([empty, *(each["areas"] for each in found.values())])
-        objects = sum(len(each["all"]) for each in found.values())
+        distances = torch.cat([empty, *(image["distances"] for image in measurements.values())])
+        areas = torch.cat([empty, *(image["areas"] for image in measurements.values())])
+        objects = sum(len(image["all"]) for image in measurements.values())
         results = {
             f"ATD{suffix}": average_top_distance(distances[mask], self._k)
             for suffix, mask in size_groups(areas).items()

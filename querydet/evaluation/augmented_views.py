@@ -1,7 +1,7 @@
-"""Test-time augmentation: a model that looks at several views of every image.
+"""Test-time augmentation: detection on several views of every image.
 
-Like Detectron2's ``GeneralizedRCNNWithTTA``, for detectors whose output are boxes: the image at several scales, and
-mirrored. The views are made from the image that the model is given: for sharp large views, give it large images.
+Like Detectron2's `GeneralizedRCNNWithTTA`, for detectors that output boxes: the image at several scales, and flipped
+horizontally. The views are made from the input image of the model: for sharp large views, use large input images.
 """
 
 from collections.abc import Sequence
@@ -19,30 +19,30 @@ from querydet.evaluation.ensemble import Ensemble, default_ensemble
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How an image is looked at."""
+    """Scale and horizontal flip of one view of an image."""
 
     scale: float
     flip: bool
 
 
 class TestTimeAugmentation(nn.Module):
-    """Runs a detector on views of each image and makes one list of their detections; for evaluation alone.
+    """Runs a detector on views of each image and merges their detections; for evaluation only.
 
-    The views, in the order of an ensemble's weights: the image as it is; mirrored if ``flip``; and the same for every
+    The views, in the order of an ensemble's weights: the original image; flipped if `flip`; and the same for every
     scale.
 
     Args:
-        model: takes Detectron2's list of dicts and gives boxes in pixels of ``height`` and ``width``.
-        scales: of further views, relative to the image as it is given.
-        flip: whether every view is also mirrored.
-        ensemble: makes one list of detections; None: suppression for a model that suppresses its detections
-            (:class:`querydet.evaluation.NMSEnsemble`), DINO's one-to-one ensembling for others.
+        model: maps Detectron2's list of dicts to boxes in pixels of `height` and `width`.
+        scales: of further views, relative to the input image.
+        flip: whether every view is also flipped horizontally.
+        ensemble: merges the detections of the views; None: suppression for a model that suppresses its detections
+            (`evaluation.NMSEnsemble`), DINO's one-to-one ensembling for others.
 
     Raises:
-        ValueError: scales that are not positive.
+        ValueError: a scale is not positive.
     """
 
-    __test__ = False  # no test class, whatever its name says to pytest
+    __test__ = False  # keeps pytest from collecting it by its name
 
     def __init__(
         self, model: nn.Module, *, scales: Sequence[float] = (), flip: bool = True, ensemble: Ensemble | None = None
@@ -57,16 +57,16 @@ class TestTimeAugmentation(nn.Module):
         ]
 
     def forward(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, Instances]]:
-        """Detect, one image and one view after the other.
+        """Detect, one image and one view at a time.
 
         Args:
-            batched_inputs: as of the model.
+            batched_inputs: inputs of the model.
 
         Returns:
-            ``[{"instances": Instances}]`` in pixels of each image's ``height`` and ``width``.
+            `[{"instances": Instances}]` in pixels of each image's `height` and `width`.
 
         Raises:
-            ValueError: in training mode, or for as many weights of the ensemble as there are not views.
+            ValueError: the module is in training mode, or the ensemble does not have one weight for each view.
         """
         if self.training:
             raise ValueError("test-time augmentation is for evaluation alone: call eval() first")
@@ -79,20 +79,20 @@ class TestTimeAugmentation(nn.Module):
         image = inputs["image"]
         size = {"height": inputs.get("height", image.shape[-2]), "width": inputs.get("width", image.shape[-1])}
         (output,) = self.model([{**inputs, **size, "image": make_view(image, view)}])
-        found: Instances = output["instances"]
+        instances: Instances = output["instances"]
         if view.flip:
-            found = Instances(found.image_size, **found.get_fields())
-            x0, y0, x1, y1 = found.pred_boxes.tensor.unbind(1)
-            found.pred_boxes = Boxes(torch.stack([size["width"] - x1, y0, size["width"] - x0, y1], dim=1))
-        return found
+            instances = Instances(instances.image_size, **instances.get_fields())
+            x0, y0, x1, y1 = instances.pred_boxes.tensor.unbind(1)
+            instances.pred_boxes = Boxes(torch.stack([size["width"] - x1, y0, size["width"] - x0, y1], dim=1))
+        return instances
 
 
 def make_view(image: Tensor, view: View) -> Tensor:
-    """The view (3, H', W') of an image (3, H, W): resized as Detectron2 does, and mirrored."""
+    """Make a view (3, H', W') of an image (3, H, W): resized as Detectron2 does, and flipped."""
     if view.scale != 1:
         height, width = image.shape[-2:]
-        wanted = [max(1, round(side * view.scale)) for side in (height, width)]
+        sides = [max(1, round(side * view.scale)) for side in (height, width)]
         array = image.permute(1, 2, 0).cpu().numpy()
-        resized = ResizeTransform(height, width, *wanted).apply_image(array)
+        resized = ResizeTransform(height, width, *sides).apply_image(array)
         image = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1))).to(image.device)
     return image.flip(-1) if view.flip else image

@@ -1,14 +1,14 @@
-"""How far scores are from being probabilities: the expected calibration error.
+"""Calibration of scores: the expected calibration error.
 
 Guo et al. (arXiv 1706.04599, equation 3) for classifiers; for detectors, with precision in place of accuracy, Küppers
-et al. (arXiv 2004.13546), here by the confidence alone. Detections are put into M bins of equal width by their score;
-with n_m detections in bin m, a part p_m of them right and their mean score c_m,
+et al. (arXiv 2004.13546), here by the confidence only. Detections are put into M bins of equal width by their score;
+with n_m detections in bin m, p_m the fraction of them that is right and c_m their mean score,
 
     ECE = sum_m n_m / n * |p_m - c_m|        MCE = max_m |p_m - c_m| over bins with detections
 
-A detection is right if it is the first to find an object of its class (`querydet.evaluation.labelling`); one in a crowd
-region does not count. What a score is calibrated for depends on which detections are looked at: ``min_score`` and the
-number of detections of the model belong to the number.
+A detection is right if it is the first to find an object of its class (`evaluation.labelling`); those inside of crowd
+regions are ignored. The result depends on which detections are included: report `min_score` and the model's number of
+detections with it.
 """
 
 import json
@@ -24,22 +24,22 @@ from querydet.evaluation.per_image import PerImageEvaluator, image_truth
 
 
 def reliability(scores: Tensor, right: Tensor, num_bins: int) -> list[dict[str, float]]:
-    """The bins of a reliability diagram.
+    """Compute the bins of a reliability diagram.
 
     Args:
         scores: (n,) in [0, 1].
-        right: (n,) bool.
+        right: (n,) bool, whether each detection is right.
         num_bins: M; bin m holds the scores in ((m - 1) / M, m / M], and the first one 0 as well.
 
     Returns:
-        Of every bin its bounds ``low`` and ``high``, ``detections``, ``precision`` and ``mean_score``; these two are -1
-        where there are no detections.
+        For every bin, its bounds `low` and `high`, its number of `detections`, their `precision` and `mean_score`; the
+        last two are -1 without detections.
     """
     edges = torch.linspace(0, 1, num_bins + 1, dtype=torch.float64)
-    place = (torch.bucketize(scores.double(), edges) - 1).clamp(0, num_bins - 1)
+    bin_of = (torch.bucketize(scores.double(), edges) - 1).clamp(0, num_bins - 1)
     bins = []
     for index in range(num_bins):
-        inside = place == index
+        inside = bin_of == index
         count = int(inside.sum())
         bins.append(
             {
@@ -54,27 +54,27 @@ def reliability(scores: Tensor, right: Tensor, num_bins: int) -> list[dict[str, 
 
 
 def calibration_errors(bins: list[dict[str, float]]) -> tuple[float, float]:
-    """ECE and MCE of the bins of `reliability`, in [0, 1]; -1 without detections."""
-    filled = [each for each in bins if each["detections"]]
-    gaps = [abs(each["precision"] - each["mean_score"]) for each in filled]
-    total = sum(each["detections"] for each in filled)
+    """Compute ECE and MCE, in [0, 1], of the bins of `reliability`; -1 without detections."""
+    filled = [entry for entry in bins if entry["detections"]]
+    gaps = [abs(entry["precision"] - entry["mean_score"]) for entry in filled]
+    total = sum(entry["detections"] for entry in filled)
     if not total:
         return -1.0, -1.0
-    weighted = (gap * each["detections"] / total for gap, each in zip(gaps, filled, strict=True))
+    weighted = (gap * entry["detections"] / total for gap, entry in zip(gaps, filled, strict=True))
     return sum(weighted), max(gaps)
 
 
 class CalibrationEvaluator(PerImageEvaluator):
-    """``ECE`` and ``MCE`` in [0, 1], and the ``mean_score``, ``precision`` and number of the ``detections``.
+    """`ECE`, `MCE`, `mean_score` and `precision` in [0, 1], and the number of `detections`.
 
-    -1 where there are no detections.
+    All but the number are -1 without detections.
 
     Args:
         dataset: the loaded data set.
         num_bins: M; 10 or 15 are usual.
-        iou_threshold: overlap from which a detection has found an object.
-        min_score: detections below it are left out.
-        output_dir: folder for ``calibration.json``, the bins of the reliability diagram; None: it is not written.
+        iou_threshold: smallest IoU of a right detection with its object.
+        min_score: detections with a lower score are left out.
+        output_dir: folder for `calibration.json`, the bins of the reliability diagram; None: it is not written.
         distributed: gather from all processes.
 
     Raises:
@@ -100,17 +100,21 @@ class CalibrationEvaluator(PerImageEvaluator):
         self._output_dir = output_dir
 
     def measure(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Scores (n,) of the detections that count, and which are right (n,)."""
+        """Return the scores (n,) of all detections that are not ignored, and whether each is right (n,)."""
         instances, _ = self.detections(record, output)
         instances = instances[instances.scores >= self._min_score]
         labels = label_detections(instances, image_truth(record), self._iou_threshold)
         counts = labels != Label.IGNORED
         return instances.scores[counts].double(), labels[counts] == Label.RIGHT
 
-    def summarise(self, found: dict[Any, tuple[Tensor, Tensor]]) -> dict[str, dict[str, float]]:
-        """``{"calibration": {...}}``."""
-        scores = torch.cat([torch.zeros(0, dtype=torch.float64), *(each for each, _ in found.values())])
-        right = torch.cat([torch.zeros(0, dtype=torch.bool), *(each for _, each in found.values())])
+    def summarise(self, measurements: dict[Any, tuple[Tensor, Tensor]]) -> dict[str, dict[str, float]]:
+        """Return `{"calibration": {...}}`."""
+        scores = torch.cat(
+            [torch.zeros(0, dtype=torch.float64), *(image_scores for image_scores, _ in measurements.values())]
+        )
+        right = torch.cat(
+            [torch.zeros(0, dtype=torch.bool), *(image_right for _, image_right in measurements.values())]
+        )
         bins = reliability(scores, right, self._num_bins)
         expected, largest = calibration_errors(bins)
         (overall,) = reliability(scores, right, 1)

@@ -1,9 +1,9 @@
-"""How good the candidates of an object are: the queries that might have been chosen for it.
+"""Quality of the candidates of an object: the queries that are likely to be matched with it.
 
 MS-DETR (arXiv 2401.03989) argues that one-to-many supervision makes better candidates, and shows them in figures 1 and
-7: the best 20 queries of an object. There is no published code for it. Decided here: candidates are ranked by the
-paper's matching score of section 3.2, ``alpha * p + (1 - alpha) * IoU`` with p the score of the object's class, and
-alpha of the released code, 0.3; its quality is its IoU and its score.
+7: the best 20 queries of an object. The authors published no code for it. Fixed here: candidates are ranked by the
+paper's matching score of section 3.2, `alpha * p + (1 - alpha) * IoU` with p the score of the object's class, and alpha
+of the released code, 0.3; the quality of a candidate is its IoU and its score.
 """
 
 import json
@@ -23,7 +23,7 @@ from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
 COUNT = 20  # candidates of an object: MS-DETR, figure 7
 ALPHA = 0.3  # MS-DETR, released code
 FILE = "candidates.json"  # in the output folder of an evaluator
-GOOD = 0.5  # IoU from which a candidate finds its object, ours
+GOOD = 0.5  # smallest IoU of a good candidate, ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class Candidates:
 def rank_candidates(
     record: QueryRecord, truth: ImageTruth, *, count: int = COUNT, alpha: float = ALPHA, layer: int = -1
 ) -> Candidates:
-    """Ranks the queries of an image for each of its objects.
+    """Rank the queries of an image for each of its objects.
 
     Args:
-        record: of the image.
+        record: queries of the image.
         truth: its annotations; crowd regions are left out.
-        count: n, or as many as there are queries.
-        alpha: weight of the class score; the IoU has the rest.
-        layer: index of the decoder layer whose predictions are looked at.
+        count: number n of candidates, at most the number of queries.
+        alpha: weight of the class score; the IoU has the weight 1 - alpha.
+        layer: index of the decoder layer whose predictions are ranked.
     """
     objects = truth.objects()
     boxes = cxcywh_to_xyxy(record.boxes[layer].double())
@@ -60,16 +60,15 @@ def rank_candidates(
 class CandidateEvaluator(PerImageEvaluator):
     """Mean IoU and class score of the candidates of all objects.
 
-    ``IoU`` and ``score`` are means over the ``count`` best candidates, ``IoU1`` and ``score1`` those of the best one
-    alone, all in percent; ``good`` is how many of the candidates of an object have an IoU of at least 0.5. -1 where
-    there are no objects.
+    `IoU` and `score` are means over the `count` best candidates, `IoU1` and `score1` those of the best one, all in
+    percent; `good` is the mean number of candidates of an object with an IoU of at least 0.5. -1 without objects.
 
     Args:
         dataset: the loaded data set.
-        count: candidates of an object.
+        count: number of candidates per object.
         alpha: weight of the class score in the ranking.
         layer: decoder layer, counted from 1; None: the last one.
-        output_dir: where the means by rank go, ``candidates.json``; None: nowhere.
+        output_dir: folder for the means by rank, `candidates.json`; None: they are not written.
         distributed: gather from all processes.
 
     Raises:
@@ -95,23 +94,26 @@ class CandidateEvaluator(PerImageEvaluator):
         self.count, self.alpha, self.layer, self.output_dir = count, alpha, layer, output_dir
 
     def measure(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Tensor]:
-        """IoUs and scores (T, n) of an image.
+        """Compute IoUs and scores (T, n) of the candidates in an image.
 
         Raises:
-            ValueError: the output has no queries, or the decoder no such layer.
+            ValueError: the output has no queries, or the decoder has no such layer.
         """
         queries = queries_of(output, type(self).__name__)
         if self.layer is not None and self.layer > len(queries.boxes):
             raise ValueError(f"there is no decoder layer {self.layer}: they are 1 to {len(queries.boxes)}")
         layer = -1 if self.layer is None else self.layer - 1
-        found = rank_candidates(queries, image_truth(record), count=self.count, alpha=self.alpha, layer=layer)
-        return {"ious": found.ious, "scores": found.scores}
+        candidates = rank_candidates(queries, image_truth(record), count=self.count, alpha=self.alpha, layer=layer)
+        return {"ious": candidates.ious, "scores": candidates.scores}
 
-    def summarise(self, found: dict[Any, dict[str, Tensor]]) -> dict[str, dict[str, float]]:
-        """``{"candidates": {...}}``."""
-        least = min((each["ious"].shape[1] for each in found.values()), default=0)  # queries may be fewer
-        empty = torch.zeros(0, least, dtype=torch.float64)
-        ious, scores = (torch.cat([empty, *(e[key][:, :least] for e in found.values())]) for key in ("ious", "scores"))
+    def summarise(self, measurements: dict[Any, dict[str, Tensor]]) -> dict[str, dict[str, float]]:
+        """Return `{"candidates": {...}}`."""
+        width = min((image["ious"].shape[1] for image in measurements.values()), default=0)  # queries may be fewer
+        empty = torch.zeros(0, width, dtype=torch.float64)
+        ious, scores = (
+            torch.cat([empty, *(image[key][:, :width] for image in measurements.values())])
+            for key in ("ious", "scores")
+        )
         results = {"IoU": _mean_percent(ious), "score": _mean_percent(scores)}
         results |= {"IoU1": _mean_percent(ious[:, :1]), "score1": _mean_percent(scores[:, :1])}
         results["good"] = mean_or_missing((ious >= GOOD).sum(1).double())
@@ -128,7 +130,7 @@ class CandidateEvaluator(PerImageEvaluator):
 
 
 def check_ranking(count: int, alpha: float) -> None:
-    """Raises ValueError unless there is a candidate and alpha is in [0, 1]."""
+    """Raise ValueError unless `count` is positive and alpha is in [0, 1]."""
     if count < 1 or not 0 <= alpha <= 1:
         raise ValueError(f"count must be at least 1 and alpha in [0, 1]; found {count} and {alpha}")
 

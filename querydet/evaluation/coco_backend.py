@@ -1,8 +1,8 @@
-"""The computation of COCO's AP and AR, by one of two libraries that agree to the last digits.
+"""Computation of COCO's AP and AR, by one of two libraries that agree to the last digits.
 
-``pycocotools`` is the reference. ``hotcoco`` (``pip install querydet[fast-eval]``) computes the same numbers many times
-faster; `benchmarks/coco_evaluation.py` measures how much, and tests compare them. Both give the arrays of precision and
-recall; what is read from these is computed here, in one way for both and for any limit on the detections.
+`pycocotools` is the reference. `hotcoco` (`pip install querydet[fast-eval]`) computes the same numbers many times
+faster; `benchmarks/coco_evaluation.py` measures how much, and tests compare them. Both return the arrays of precision
+and recall; the metrics are derived from these here, in the same way for both and for any limit on the detections.
 """
 
 import contextlib
@@ -24,44 +24,44 @@ AREAS = ("", "s", "m", "l")  # COCO's third axis: all, small, medium, large
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Precision and recall as COCO accumulates them; -1 where there is no ground truth."""
+    """Precision and recall as accumulated by COCO's evaluation; -1 where there is no ground truth."""
 
     precision: np.ndarray  # (T, R, K, A, M): IoU .5:.05:.95, recall 0:.01:1, class, area, limit on detections
     recall: np.ndarray  # (T, K, A, M)
     max_dets: tuple[int, ...]  # M limits
 
     def twelve(self) -> dict[str, float]:
-        """COCO's twelve numbers in [0, 1], or -1; with the highest limit in place of 100."""
+        """Return COCO's twelve metrics in [0, 1], or -1; with the largest limit in index of 100."""
         precision, recall = self.precision, self.recall
-        found = {
+        metrics = {
             "AP": mean_known(precision[..., 0, -1]),
             "AP50": mean_known(precision[0, ..., 0, -1]),
             "AP75": mean_known(precision[5, ..., 0, -1]),
         }
-        found |= {f"AP{area}": mean_known(precision[..., place, -1]) for place, area in enumerate(AREAS) if area}
-        found |= {f"AR{limit}": mean_known(recall[..., 0, place]) for place, limit in enumerate(self.max_dets)}
-        return found | {f"AR{area}": mean_known(recall[..., place, -1]) for place, area in enumerate(AREAS) if area}
+        metrics |= {f"AP{area}": mean_known(precision[..., index, -1]) for index, area in enumerate(AREAS) if area}
+        metrics |= {f"AR{limit}": mean_known(recall[..., 0, index]) for index, limit in enumerate(self.max_dets)}
+        return metrics | {f"AR{area}": mean_known(recall[..., index, -1]) for index, area in enumerate(AREAS) if area}
 
     def per_class(self) -> list[float]:
-        """AP of each class in [0, 1], or -1."""
+        """Return the AP of each class in [0, 1], or -1."""
         return [mean_known(self.precision[:, :, index, 0, -1]) for index in range(self.precision.shape[2])]
 
 
 def mean_known(values: np.ndarray) -> float:
-    """The mean of what is not -1; -1 where everything is."""
+    """Average the values that are not -1; -1 if all are."""
     known = values[values > -1]
     return float(np.mean(known)) if known.size else -1.0
 
 
 class CocoBackend:
-    """One of the libraries.
+    """The library that computes AP and AR.
 
     Args:
-        name: ``hotcoco``, ``pycocotools``, or ``auto``: hotcoco where it is installed.
+        name: `hotcoco`, `pycocotools`, or `auto`: hotcoco if it is installed.
 
     Raises:
-        ValueError: another name.
-        ImportError: hotcoco is asked for and not installed.
+        ValueError: the name is unknown.
+        ImportError: `hotcoco` is requested but not installed.
     """
 
     def __init__(self, name: str = "auto") -> None:
@@ -87,16 +87,15 @@ class CocoBackend:
         image_ids: Sequence[int] | None = None,
         federated: bool = False,
     ) -> Curves:
-        """Matches detections to ground truth and accumulates.
+        """Match detections to ground truth and accumulate precision and recall.
 
         Args:
-            truth: COCO's json: ``images``, ``categories``, and ``annotations`` with ``area`` and ``iscrowd`` and ids
-                from 1.
+            truth: COCO's json: `images`, `categories`, and `annotations` with `area` and `iscrowd` and ids from 1.
             rows: (N, 7) float64: image id, x, y, w, h, score, category id; finite.
-            max_dets: rising limits on the highest scoring detections of an image and class that count.
+            max_dets: ascending limits on the number of detections per image and class; the highest scoring ones count.
             image_ids: images to evaluate on; None: all.
-            federated: LVIS's rules, for which the images list their ``neg_category_ids`` and
-                ``not_exhaustive_category_ids``; by hotcoco alone.
+            federated: apply the rules of LVIS, for which images list their `neg_category_ids` and
+                `not_exhaustive_category_ids`; only with hotcoco.
         """
         if self.name == "hotcoco":
             evaluation = _hotcoco(truth, rows, federated)
@@ -109,32 +108,32 @@ class CocoBackend:
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation.evaluate()
             evaluation.accumulate()
-        found = evaluation.eval
-        return Curves(np.asarray(found["precision"]), np.asarray(found["recall"]), tuple(max_dets))
+        accumulated = evaluation.eval
+        return Curves(np.asarray(accumulated["precision"]), np.asarray(accumulated["recall"]), tuple(max_dets))
 
 
 def _hotcoco(truth: Mapping[str, Any], rows: np.ndarray, federated: bool) -> Any:
     import hotcoco
 
-    wanted = hotcoco.COCO(dict(truth))
-    found = wanted.load_res(rows) if len(rows) else wanted.load_res([])
-    return hotcoco.COCOeval(wanted, found, "bbox", lvis_style=federated)
+    coco_truth = hotcoco.COCO(dict(truth))
+    coco_results = coco_truth.load_res(rows) if len(rows) else coco_truth.load_res([])
+    return hotcoco.COCOeval(coco_truth, coco_results, "bbox", lvis_style=federated)
 
 
 def _pycocotools(truth: Mapping[str, Any], rows: np.ndarray) -> Any:
     from pycocotools.cocoeval import COCOeval
 
-    wanted = coco_api(truth)
+    coco_truth = coco_api(truth)
     if len(rows):
         with contextlib.redirect_stdout(io.StringIO()):
-            found = wanted.loadRes(rows)
-    else:  # which COCO.loadRes cannot load
-        found = coco_api({**truth, "annotations": []})
-    return COCOeval(wanted, found, "bbox")
+            coco_results = coco_truth.loadRes(rows)
+    else:  # COCO.loadRes cannot load an empty array
+        coco_results = coco_api({**truth, "annotations": []})
+    return COCOeval(coco_truth, coco_results, "bbox")
 
 
 def coco_api(content: Mapping[str, Any]) -> Any:
-    """pycocotools' view of a COCO json in memory, without its prints."""
+    """Index a COCO json in memory with pycocotools, without its output on the console."""
     from pycocotools.coco import COCO
 
     api = COCO()

@@ -1,13 +1,12 @@
 """COCO box AP and AR through a fast exact backend or the official pycocotools.
 
-Different from Detectron2's ``COCOEvaluator``:
+Differences to Detectron2's `COCOEvaluator`:
 
-* The ground truth is the loaded data set itself, so that repaired boxes count as repaired, and the annotation ids are
-  counted from 1 (pycocotools takes a match with annotation 0 for none).
-* NaN and infinite boxes or scores are rejected, dropped and counted or an error: pycocotools counts a NaN box as a
-  match.
-* No predictions give AP 0, and a metric without ground truth is -1 as in COCO; Detectron2 has NaN for both.
-* All twelve numbers of COCO. The compiled ``detectron2._C`` is never used.
+* The ground truth is the loaded data set itself, with its repaired boxes, and annotation ids start from 1 (pycocotools
+  treats a match with annotation 0 as none).
+* NaN and infinite boxes or scores are dropped and counted, or raise an error: pycocotools counts a NaN box as a match.
+* Without predictions AP is 0, and a metric without ground truth is -1 as in COCO; Detectron2 has NaN for both.
+* All twelve metrics of COCO are reported. The compiled `detectron2._C` is never used.
 """
 
 import json
@@ -31,12 +30,12 @@ from querydet.evaluation.per_image import PerImageEvaluator
 
 logger = logging.getLogger(__name__)
 
-MAX_DETECTIONS = 100  # COCO: detections of an image and class that count
+MAX_DETECTIONS = 100  # COCO: detections per image and class
 NONFINITE = ("drop", "raise")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ImageDetections:
     """The detections of one image."""
 
     rows: np.ndarray  # (n, 6) float64: x, y, w, h in pixels, score, class index
@@ -44,24 +43,22 @@ class Found:
 
 
 class CocoEvaluator(PerImageEvaluator):
-    """COCO's twelve numbers and the AP of every class, in percent, and ``nonfinite_detections``.
+    """COCO's twelve metrics and the AP of every class, in percent, and the number of `nonfinite_detections`.
 
-    ``AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl AP-<class>``; with another limit on the detections, that
-    limit stands in place of 100. In runs of several processes the rank-sharded predictions are gathered; the results
-    are on rank 0.
+    `AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl AP-<class>`; another limit on the detections replaces the
+    100. With several processes the predictions of all ranks are gathered; rank 0 has the results.
 
     Args:
-        dataset: the loaded data set (`querydet.data.load_coco`), ground truth of the evaluation.
-        output_dir: folder for the detections in COCO json (``coco_instances_results.json``) and the results with the
-            backend and its version (``coco_evaluation.json``); nothing is written if None.
-        max_dets_per_image: highest scoring detections of an image and class that count.
-        distributed: gather the predictions of all processes; False evaluates this process' own.
-        backend: what computes the numbers, ``auto``, ``hotcoco`` or ``pycocotools``: see
-            `querydet.evaluation.coco_backend`.
-        on_nonfinite: what to do with a NaN or infinite box or score: ``drop`` and count it, or ``raise``.
+        dataset: the loaded data set (`data.load_coco`), which is the ground truth.
+        output_dir: folder for the detections in COCO json (`coco_instances_results.json`) and the results with the
+            backend and its version (`coco_evaluation.json`); nothing is written if None.
+        max_dets_per_image: number of highest scoring detections that count, per image and class.
+        distributed: gather the predictions of all processes; False evaluates those of this process only.
+        backend: `auto`, `hotcoco` or `pycocotools`, see `evaluation.coco_backend`.
+        on_nonfinite: `drop` and count detections with a NaN or infinite box or score, or `raise` an error.
 
     Raises:
-        ValueError: the data set has no images or no class names, or a setting makes no sense.
+        ValueError: the data set has no images or no class names, or a setting is out of its range.
         ImportError: the backend is not installed.
     """
 
@@ -90,13 +87,16 @@ class CocoEvaluator(PerImageEvaluator):
         self._category_ids = category_ids(dataset)
         self._truth = CocoTruth(dataset)
 
-    def measure(self, record: dict[str, Any], output: dict[str, Any]) -> Found:
-        """Keeps the finite detections of an image: ``pred_boxes`` (XYXY, pixels of the file's image), ``scores`` and
-        ``pred_classes``.
+    def measure(self, record: dict[str, Any], output: dict[str, Any]) -> ImageDetections:
+        """Return the finite detections of an image.
+
+        Args:
+            record: the dataset dict of the image.
+            output: its `instances` with `pred_boxes` (XYXY, pixels of the file's image), `scores` and `pred_classes`.
 
         Raises:
-            ValueError: detections that do not fit the image or the data set (see
-                `querydet.evaluation.per_image.check_detections`), or are not finite where that is to raise.
+            ValueError: the detections do not fit the image or the data set (see `per_image.check_detections`), or are
+                not finite and `on_nonfinite` is "raise".
         """
         instances, dropped = self.detections(record, output)
         if dropped and self._on_nonfinite == "raise":
@@ -104,34 +104,36 @@ class CocoEvaluator(PerImageEvaluator):
                 f"image {record['image_id']}: {dropped} of {dropped + len(instances)} detections have a NaN or "
                 "infinite box or score; look at the model, or drop and count them with on_nonfinite='drop'"
             )
-        return Found(detection_rows(instances), dropped)
+        return ImageDetections(detection_rows(instances), dropped)
 
     def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, dict[str, float]]:
-        """Evaluates what was processed.
+        """Evaluate all processed images.
 
         Args:
-            img_ids: ids of the images to evaluate on, all of the data set if None.
+            img_ids: ids of the images to evaluate on; None: all of the data set.
 
         Returns:
-            ``{"bbox": {metric: value}}`` on rank 0, ``{}`` on the others.
+            `{"bbox": {metric: value}}` on rank 0, `{}` on the others.
 
         Raises:
-            ValueError: ids that the data set does not have.
+            ValueError: the data set does not have one of the ids.
         """
-        unknown = [] if img_ids is None else [each for each in img_ids if each not in self._records]
+        unknown = [] if img_ids is None else [image_id for image_id in img_ids if image_id not in self._records]
         if unknown:
             raise ValueError(f"img_ids has {unknown[:5]}, which are not in data set '{self._dataset_name}'")
-        found = self.gather()
-        return {} if found is None else self._results(found, img_ids)
+        detections = self.gather()
+        return {} if detections is None else self._results(detections, img_ids)
 
-    def _results(self, found: dict[Any, Found], img_ids: Sequence[int] | None) -> dict[str, dict[str, float]]:
-        nonfinite = {image_id: each.nonfinite for image_id, each in found.items() if each.nonfinite}
+    def _results(
+        self, detections: dict[Any, ImageDetections], img_ids: Sequence[int] | None
+    ) -> dict[str, dict[str, float]]:
+        nonfinite = {image_id: image.nonfinite for image_id, image in detections.items() if image.nonfinite}
         if nonfinite:
             shown = ", ".join(str(image_id) for image_id in list(nonfinite)[:10])
             logger.warning("dropped %d NaN or infinite detections, in images %s", sum(nonfinite.values()), shown)
-        if not any(len(each.rows) for each in found.values()):
-            logger.warning("no detections in %d images", len(found))
-        curves = self.curves({image_id: each.rows for image_id, each in found.items()}, img_ids)
+        if not any(len(image.rows) for image in detections.values()):
+            logger.warning("no detections in %d images", len(detections))
+        curves = self.curves({image_id: image.rows for image_id, image in detections.items()}, img_ids)
         results = {name: percent(value) for name, value in self.numbers(curves).items()}
         self._log(results, curves)
         if len(self._class_names) > 1:
@@ -139,15 +141,15 @@ class CocoEvaluator(PerImageEvaluator):
             results |= {f"AP-{name}": percent(value) for name, value in values}
         results["nonfinite_detections"] = float(sum(nonfinite.values()))
         if self._output_dir:
-            self._write(found, results)
+            self._write(detections, results)
         return {self.task: results}
 
     def curves(self, rows: dict[Any, np.ndarray], img_ids: Sequence[int] | None = None) -> Curves:
-        """The precision and recall of detections (see :func:`detection_rows`) by image id."""
+        """Compute precision and recall of detections (see `detection_rows`) by image id."""
         return self._truth.evaluate(self.backend, rows, self.max_dets, img_ids)
 
     def numbers(self, curves: Curves) -> dict[str, float]:
-        """What is reported besides the AP of every class, in [0, 1] or -1."""
+        """Return the metrics besides the AP of every class, in [0, 1] or -1."""
         return curves.twelve()
 
     def _log(self, results: dict[str, float], curves: Curves) -> None:
@@ -157,36 +159,36 @@ class CocoEvaluator(PerImageEvaluator):
             table = tabulate(rows, headers=["category", "AP"], tablefmt="pipe", floatfmt=".3f")
             logger.info("AP of every category:\n%s", table)
 
-    def _write(self, found: dict[Any, Found], results: dict[str, float]) -> None:
+    def _write(self, detections: dict[Any, ImageDetections], results: dict[str, float]) -> None:
         assert self._output_dir is not None
         os.makedirs(self._output_dir, exist_ok=True)
-        detections = [
+        entries = [
             {"image_id": image_id, "category_id": self._category_ids[int(label)], "bbox": box, "score": score}
-            for image_id, each in found.items()
-            for *box, score, label in each.rows.tolist()
+            for image_id, image in detections.items()
+            for *box, score, label in image.rows.tolist()
         ]
         record = {
             "backend": {"name": self.backend.name, "version": self.backend.version},
             "max_dets": list(self.max_dets),
             "data_set": self._dataset_name,
-            "images": len(found),
+            "images": len(detections),
             "results": results,
         }
-        for name, content in (("coco_instances_results.json", detections), ("coco_evaluation.json", record)):
+        for name, content in (("coco_instances_results.json", entries), ("coco_evaluation.json", record)):
             with open(os.path.join(self._output_dir, name), "w", encoding="utf-8") as file:
                 json.dump(content, file)
 
 
 def limits(max_dets: int) -> tuple[int, ...]:
-    """COCO's limits on the detections of an image and class, with another highest one; lower ones stay below it."""
+    """Return COCO's limits on the detections per image and class, (1, 10, max_dets); none is above `max_dets`."""
     return (*(min(limit, max_dets) for limit in (1, 10)), max_dets)
 
 
 class CocoTruth:
-    """The ground truth of a data set with ids that every backend takes.
+    """The ground truth of a data set with ids that every backend accepts.
 
-    Images and classes are numbered from 1, images in the order of their ids, so that equal scores are ranked as by the
-    original ids, whatever these are.
+    Images and classes are numbered from 1, images in the order of their ids, so that ties of scores are broken as with
+    the original ids, whatever these are.
 
     Args:
         dataset: the loaded data set.
@@ -203,7 +205,7 @@ class CocoTruth:
         self.content = content
 
     def number(self, image_id: Any) -> int:
-        """What an image is called in ``content``."""
+        """Return the number of an image in `content`."""
         return self._numbers[image_id]
 
     def evaluate(
@@ -214,31 +216,31 @@ class CocoTruth:
         img_ids: Sequence[int] | None = None,
         **options: Any,
     ) -> Curves:
-        """Precision and recall of detections (see :func:`detection_rows`) by image id."""
+        """Compute precision and recall of detections (see `detection_rows`) by image id."""
         parts = [np.zeros((0, 7))]
         for image_id in self._numbers:
-            found = rows.get(image_id)
-            if found is not None and len(found):
-                number = np.full((len(found), 1), float(self._numbers[image_id]))
-                parts.append(np.concatenate([number, found[:, :5], found[:, 5:] + 1], axis=1))
+            detections = rows.get(image_id)
+            if detections is not None and len(detections):
+                number = np.full((len(detections), 1), float(self._numbers[image_id]))
+                parts.append(np.concatenate([number, detections[:, :5], detections[:, 5:] + 1], axis=1))
         images = None if img_ids is None else [self._numbers[image_id] for image_id in img_ids]
         return backend.evaluate(self.content, np.concatenate(parts), max_dets, images, **options)
 
 
 def detection_rows(instances: Instances) -> np.ndarray:
-    """Detections on the CPU as (n, 6) float64: x, y, w, h in pixels, score, class index."""
+    """Convert detections on the CPU to (n, 6) float64: x, y, w, h in pixels, score, class index."""
     boxes = BoxMode.convert(instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
     columns = [boxes.double(), instances.scores.double()[:, None], instances.pred_classes.double()[:, None]]
     return torch.cat(columns, dim=1).numpy()
 
 
 def percent(value: float) -> float:
-    """A fraction in percent; -1, for no value, stays."""
+    """Convert a fraction to percent; -1, which means no value, is kept."""
     return value if value < 0 else 100 * value
 
 
 def ground_truth(dataset: DetectionDataset) -> COCO:
-    """pycocotools' view of a loaded data set, ids as in its json."""
+    """Convert a loaded data set to pycocotools' `COCO`, with the ids of its json."""
     return coco_api(_content(dataset, category_ids(dataset)))
 
 
@@ -272,7 +274,7 @@ def _content(dataset: DetectionDataset, id_of_class: Sequence[int]) -> dict[str,
 
 
 def category_ids(dataset: DetectionDataset) -> list[int]:
-    """The json's category id of every contiguous class index; the index itself where none is registered."""
+    """Return the json's category id of every contiguous class index; the index itself if none is registered."""
     contiguous = MetadataCatalog.get(dataset.name).get("thing_dataset_id_to_contiguous_id")
     if not contiguous:
         return list(range(len(class_names(dataset))))

@@ -1,14 +1,13 @@
-"""How often an object is detected again, and what suppressing that is worth.
+"""Duplicate detections of objects, and the gain from suppressing them.
 
 A model with one-to-one assignment should not need suppression, one with assignment by overlap does (DETA, arXiv
-2212.06137, section 4). Of the detections with a score of at least ``min_score``, with and without suppression:
+2212.06137, section 4). Over the detections with a score of at least `min_score`, with and without suppression:
 
     duplicates            = 100 * |duplicates| / |detections|
     duplicates_per_object = |duplicates| / |objects found|
 
-A duplicate would be right if its object had not been found by a detection of a higher score
-(`querydet.evaluation.labelling`; the duplicate error of TIDE, arXiv 2008.08115). The gain is the AP with suppression
-less the AP without, over all detections.
+A duplicate would be right if no detection of a higher score had found its object (`evaluation.labelling`; the duplicate
+error of TIDE, arXiv 2008.08115). The gain is the AP with suppression minus the AP without, over all detections.
 """
 
 from dataclasses import dataclass
@@ -26,33 +25,33 @@ from querydet.evaluation.per_image import PerImageEvaluator, check_detections, d
 from querydet.evaluation.query_predictions import QUERIES
 from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess
 
-CANDIDATES = 10000  # (query, class) pairs that suppression looks at; released code of DETA
+CANDIDATES = 10000  # (query, class) pairs that suppression considers; released code of DETA
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """The detections of an image, with or without suppression."""
 
-    rows: np.ndarray  # see querydet.evaluation.coco_evaluation.detection_rows
-    shown: int  # detections of at least the smallest score
-    right: int  # of these
-    duplicates: int  # of these
+    rows: np.ndarray  # see coco_evaluation.detection_rows
+    shown: int  # number of detections with a score of at least min_score
+    right: int  # number of these that are right
+    duplicates: int  # number of these that are duplicates
 
 
 class DuplicateEvaluator(PerImageEvaluator):
-    """``duplicates`` (percent), ``duplicates_per_object`` and ``AP``, each also ``..._nms``, and ``nms_gain``.
+    """`duplicates` (percent), `duplicates_per_object` and `AP`, each also `..._nms`, and `nms_gain`.
 
-    From a querydet detector, both kinds of detections are made from the predictions of all queries, whatever the model
-    does by itself, so that DETA is also seen without its suppression; of other models, the detections are taken as they
-    are, and suppressed. -1 where there are no detections, no object was found, or there are none.
+    For a querydet detector, both kinds of detections are computed from the predictions of all queries, whatever its own
+    postprocess does, so that DETA is also measured without its suppression; for other models, their detections are
+    used, with and without suppression. -1 where there are no detections, no object was found, or there are no objects.
 
     Args:
         dataset: the loaded data set.
-        min_score: detections below it are not counted as duplicates; ours: what a user would look at.
-        iou_threshold: overlap from which a detection has found an object.
-        nms_threshold: suppression drops a detection that overlaps a better one of its class by more; 0.7 in DETA.
-        num_detections: detections of an image.
-        backend: of the AP, see `querydet.evaluation.coco_backend`.
+        min_score: detections with a lower score are not counted as duplicates; ours: a typical threshold for display.
+        iou_threshold: smallest IoU of a right detection with its object.
+        nms_threshold: suppression drops a detection whose IoU with a better one of its class is larger; 0.7 in DETA.
+        num_detections: number of detections per image.
+        backend: of the AP, see `evaluation.coco_backend`.
         distributed: gather from all processes.
 
     Raises:
@@ -87,14 +86,14 @@ class DuplicateEvaluator(PerImageEvaluator):
         self._backend = CocoBackend(backend)
 
     def measure(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[Measured, Measured]:
-        """Without and with suppression."""
+        """Measure the detections of an image without and with suppression."""
         truth = image_truth(record)
         pair = []
         for instances in self._with_and_without(record, output):
             shown = instances[instances.scores >= self._min_score]
             labels = label_detections(shown, truth, self._iou_threshold)
             counts = (labels != Label.IGNORED, labels == Label.RIGHT, labels == Label.DUPLICATE)
-            pair.append(Measured(detection_rows(instances), *(int(each.sum()) for each in counts)))
+            pair.append(Measured(detection_rows(instances), *(int(mask.sum()) for mask in counts)))
         without, suppressed = pair
         return without, suppressed
 
@@ -106,24 +105,26 @@ class DuplicateEvaluator(PerImageEvaluator):
             return instances, instances[kept]
         queries, size = output[QUERIES].cpu(), [(record["height"], record["width"])]
         logits, boxes = queries.logits[-1:], queries.boxes[-1:]
-        found = []
+        results = []
         for postprocess in (self._every, self._suppressed):
             (instances,) = postprocess(logits, boxes, size)
             instances, _ = drop_nonfinite(instances)
             check_detections(instances, record, len(self._class_names))
-            found.append(instances)
-        return found[0], found[1]
+            results.append(instances)
+        return results[0], results[1]
 
-    def summarise(self, found: dict[Any, tuple[Measured, Measured]]) -> dict[str, dict[str, float]]:
-        """``{"duplicates": {...}}``."""
+    def summarise(self, measurements: dict[Any, tuple[Measured, Measured]]) -> dict[str, dict[str, float]]:
+        """Return `{"duplicates": {...}}`."""
         results: dict[str, float] = {}
-        for suffix, images in zip(("", "_nms"), zip(*found.values(), strict=True) if found else ((), ()), strict=True):
+        for suffix, images in zip(
+            ("", "_nms"), zip(*measurements.values(), strict=True) if measurements else ((), ()), strict=True
+        ):
             shown, right, duplicates = (
-                sum(getattr(each, name) for each in images) for name in ("shown", "right", "duplicates")
+                sum(getattr(image, name) for image in images) for name in ("shown", "right", "duplicates")
             )
             curves = self._truth.evaluate(
                 self._backend,
-                {image_id: each.rows for image_id, each in zip(found, images, strict=True)},
+                {image_id: image.rows for image_id, image in zip(measurements, images, strict=True)},
                 self._max_dets,
             )
             results[f"duplicates{suffix}"] = 100 * duplicates / shown if shown else -1.0

@@ -1,6 +1,6 @@
-"""Detections of several views of one image become one list: one to one as DINO does, or by suppression.
+"""Merging of the detections of several views of one image: one to one as DINO does, or by suppression.
 
-All lists are of the same image in its own pixels, the first one of the main view.
+All detections are in pixels of the same image; those of the main view come first.
 """
 
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ from querydet.traits import trait
 class OneToOneEnsemble:
     """DINO's ensembling (arXiv 2203.03605, appendix A, equation 3): the main view's detections, with averaged boxes.
 
-    A detection j of the main view has in each other view i one partner, the detection of the same class with the
-    highest IoU, which takes part (I^i = 1) if the IoU is above the threshold; I^0 = 1. With weights w, scores s and
-    boxes b, the new box of j is
+    In every other view i, a detection j of the main view has one partner: the detection of the same class with the
+    highest IoU. It contributes (I^i = 1) if the IoU is above the threshold; I^0 = 1. With weights w, scores s and boxes
+    b, the new box of j is
 
         normalised:    sum_i I^i w^i s^i b^i / sum_i I^i w^i s^i
         literal:       sum_i I^i w^i s^i b^i / sum_i I^i
 
-    The literal equation 3 shrinks boxes towards the corner of the image unless the w^i s^i are about 1; it is there to
-    be compared with. What the paper leaves open: j keeps its class and its score, partners are of the same class (a
-    query may give detections of several), one partner may serve several j, and of partners that overlap alike the first
-    one serves. Nothing is added and nothing is dropped, which is what makes the ensembling one to one.
+    The literal equation 3 shrinks boxes towards the corner of the image unless the w^i s^i are about 1; it is available
+    for comparison. Details that the paper leaves open: j keeps its class and its score, partners have the same class (a
+    query may have detections of several), one detection may be the partner of several j, and of partners with equal IoU
+    the first one is used. No detection is added and none is dropped, which makes the ensembling one to one.
 
     Args:
-        iou_threshold: ours; the paper does not say.
+        iou_threshold: smallest IoU of a contributing partner; ours, the paper does not specify it.
         weights: of the views, the main one first; None: 1 for each.
-        normalised: which form; see above.
+        normalised: use the normalised form instead of the literal one.
 
     Raises:
-        ValueError: a threshold outside [0, 1], or weights that are not positive.
+        ValueError: the threshold is outside of [0, 1], or a weight is not positive.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class OneToOneEnsemble:
         self.normalised = normalised
 
     def __call__(self, views: Sequence[Instances]) -> Instances:
-        """Ensemble.
+        """Merge the detections of all views.
 
         Args:
-            views: of each view ``pred_boxes`` (XYXY, pixels of the image), ``scores`` and ``pred_classes``.
+            views: for each view `pred_boxes` (XYXY, pixels of the image), `scores` and `pred_classes`.
 
         Raises:
-            ValueError: no views, or not as many as weights.
+            ValueError: there are no views, or not as many as weights.
         """
         check_views(views)
         weights = [1.0] * len(views) if self.weights is None else self.weights
@@ -67,20 +67,20 @@ class OneToOneEnsemble:
         total = factor * main.pred_boxes.tensor.double()
         partners = torch.ones_like(factor)
         for view, weight in zip(others, weights[1:], strict=True):
-            takes_part, boxes, scores = self._partners(main, view)
-            share = takes_part * weight * scores
-            total = total + share * boxes
-            factor = factor + share
-            partners = partners + takes_part
+            contributes, boxes, scores = self._partners(main, view)
+            partner_factor = contributes * weight * scores
+            total = total + partner_factor * boxes
+            factor = factor + partner_factor
+            partners = partners + contributes
         boxes = total / (factor.clamp(min=torch.finfo(torch.float64).tiny) if self.normalised else partners)
-        if self.normalised:  # of scores that are all 0 there is no weighted mean
+        if self.normalised:  # if all scores are 0, there is no weighted mean
             boxes = torch.where(factor > 0, boxes, main.pred_boxes.tensor.double())
         result = Instances(main.image_size, **main.get_fields())
         result.pred_boxes = Boxes(boxes.to(main.pred_boxes.tensor.dtype))
         return result
 
     def _partners(self, main: Instances, view: Instances) -> tuple[Tensor, Tensor, Tensor]:
-        """Whether there is a partner (n, 1), and its box (n, 4) and score (n, 1)."""
+        """Find whether each detection has a partner (n, 1), and the partner's box (n, 4) and score (n, 1)."""
         if not len(main) or not len(view):
             zeros = main.scores.new_zeros(len(main), 1, dtype=torch.float64)
             return zeros, zeros.expand(-1, 4), zeros
@@ -92,16 +92,16 @@ class OneToOneEnsemble:
 
 
 class NMSEnsemble:
-    """The detections of all views, suppressed within each class: Detectron2's ``GeneralizedRCNNWithTTA``.
+    """The detections of all views, suppressed within each class: Detectron2's `GeneralizedRCNNWithTTA`.
 
-    For models whose own detections are suppressed, as DETA's. It is Detectron2's function that merges.
+    For models that suppress their own detections, such as DETA. Detectron2's function does the merging.
 
     Args:
-        num_detections: how many are kept.
-        nms_threshold: a detection is dropped when it overlaps a better one of its class by more.
+        num_detections: number of detections to keep.
+        nms_threshold: a detection is dropped if its IoU with a better one of its class is larger.
 
     Raises:
-        ValueError: a threshold outside [0, 1], or fewer than one detection.
+        ValueError: the threshold is outside of [0, 1], or `num_detections` is less than one.
     """
 
     def __init__(self, *, num_detections: int = 100, nms_threshold: float = 0.7) -> None:
@@ -111,10 +111,10 @@ class NMSEnsemble:
         self.nms_threshold = check_fraction("nms_threshold", nms_threshold)
 
     def __call__(self, views: Sequence[Instances]) -> Instances:
-        """Ensemble; arguments as of :class:`OneToOneEnsemble`.
+        """Merge the detections of all views; see `OneToOneEnsemble`.
 
         Raises:
-            ValueError: no views.
+            ValueError: there are no views.
         """
         check_views(views)
         boxes = torch.cat([view.pred_boxes.tensor for view in views])
@@ -136,12 +136,12 @@ def check_views(views: Sequence[Instances]) -> None:
     """Raise ValueError unless there are views, all of an image of one size."""
     sizes = {tuple(view.image_size) for view in views}
     if len(sizes) != 1:
-        found = f"views of images of the sizes {sorted(sizes)}" if sizes else "no views"
-        raise ValueError(f"an ensemble is of one image in its own pixels, found {found}")
+        problem = f"views of images of the sizes {sorted(sizes)}" if sizes else "no views"
+        raise ValueError(f"an ensemble is of one image in its own pixels, found {problem}")
 
 
 def default_ensemble(model: torch.nn.Module) -> Ensemble:
-    """Suppression for a model that suppresses its detections, one to one for all others."""
+    """Choose suppression for a model that suppresses its detections, one-to-one ensembling for all others."""
     postprocess = getattr(model, "postprocess", None)
     if postprocess is not None and trait(postprocess, "suppresses"):
         return NMSEnsemble(num_detections=postprocess.num_detections, nms_threshold=postprocess.iou_threshold)

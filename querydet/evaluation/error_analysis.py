@@ -1,7 +1,7 @@
-"""Everything that a results file says about a detector's errors, as plain numbers that go into a json file.
+"""Analysis of a detector's errors from a results file, as plain numbers for a json file.
 
-TIDE's errors by size and class (`querydet.evaluation.errors`), precision over recall, which classes are taken for
-which, and the worst images.
+TIDE's errors by size and class (`evaluation.errors`), precision over recall, confusion of classes, and the worst
+images.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,14 +34,14 @@ NOTHING = "background"  # the last row and column of the confusion matrix
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to look at errors.
+    """Settings of the error analysis.
 
     Args:
-        positive: IoU from which a detection has found an object.
-        background: IoU up to which a detection has nothing to do with an object.
-        min_score: detections below are left out of the confusion matrix and of the worst images.
-        max_dets: detections of an image and class that count.
-        worst: how many of the worst images to list.
+        positive: smallest IoU of a right detection with its object.
+        background: largest IoU of a background detection with any object.
+        min_score: detections with a lower score are left out of the confusion matrix and of the worst images.
+        max_dets: number of detections that count, per image and class.
+        worst: number of worst images to list.
 
     Raises:
         ValueError: a number is out of its range.
@@ -70,18 +70,18 @@ def analyze_errors(
     settings: Settings | None = None,
     progress: Progress = iter,
 ) -> dict[str, Any]:
-    """Analyses detections.
+    """Analyse the errors of detections.
 
     Args:
         dataset: the loaded data set.
-        rows: detections by image id, of `querydet.evaluation.results_file.read_results`.
-        settings: how to look at them.
-        progress: wraps the images while they are looked at, such as ``tqdm``.
+        rows: detections by image id, from `results_file.read_results`.
+        settings: of the analysis; None: the defaults.
+        progress: wraps the images for a progress bar, such as `tqdm`.
 
     Returns:
-        ``sizes`` and ``classes`` with ``AP`` at the positive IoU, ``objects``, ``detections``, and by error ``gain`` of
-        AP and ``counts``; ``coco``, the twelve numbers; ``curves`` of precision; ``confusion``; ``worst`` images. AP
-        and gains in percent, -1 without objects.
+        `sizes` and `classes` with `AP` at the positive IoU, `objects`, `detections`, and by error the `gain` in AP and
+        the `counts`; `coco`, the twelve metrics; `curves` of precision; `confusion`; `worst` images. AP and gains are
+        in percent, -1 without objects.
 
     Raises:
         ValueError: the data set has no images.
@@ -90,29 +90,29 @@ def analyze_errors(
     if not len(dataset):
         raise ValueError("the data set has no images")
     names = class_names(dataset)
-    found: dict[str, list[ImageErrors]] = {name: [] for name in SIZES}
+    errors_by_size: dict[str, list[ImageErrors]] = {name: [] for name in SIZES}
     matrix = np.zeros((len(names) + 1, len(names) + 1), dtype=np.int64)
     images = []
     for record in progress(sorted(dataset, key=_image_id)):
         objects = Objects.of(image_truth(record))
         detections = rows.get(record["image_id"], np.zeros((0, 6)))
         for name, size in SIZES.items():
-            found[name].append(_errors(detections, objects, settings, size))
+            errors_by_size[name].append(_errors(detections, objects, settings, size))
         shown = shown_errors(detections, objects, settings)
         matrix += confusion(shown.rows, objects, len(names), settings.positive)
         images.append(_image(record, shown))
-    costs = {name: cost_of_errors(each, len(names)) for name, each in found.items()}
+    costs = {name: cost_of_errors(errors, len(names)) for name, errors in errors_by_size.items()}
     backend = CocoBackend()
     curves = CocoTruth(dataset).evaluate(backend, dict(rows), limits(settings.max_dets))
-    every = costs["all"]
+    overall = costs["all"]
     return {
         "settings": {name: getattr(settings, name) for name in ("positive", "background", "min_score", "max_dets")},
         "data_set": dataset.name,
         "images": len(dataset),
         "backend": {"name": backend.name, "version": backend.version},
         "coco": {name: percent(value) for name, value in curves.twelve().items()},
-        "sizes": {name: _summary(each) for name, each in costs.items()},
-        "classes": {name: _class_summary(every, index, curves) for index, name in enumerate(names)},
+        "sizes": {name: _summary(cost) for name, cost in costs.items()},
+        "classes": {name: _class_summary(overall, index, curves) for index, name in enumerate(names)},
         "curves": _curves(curves, names),
         "confusion": {"labels": [*names, NOTHING], "matrix": matrix.tolist()},
         "worst": sorted(images, key=_badness, reverse=True)[: settings.worst],
@@ -120,7 +120,7 @@ def analyze_errors(
 
 
 def shown_errors(detections: np.ndarray, objects: Objects, settings: Settings) -> ImageErrors:
-    """The errors of an image as somebody sees them who looks at detections from the smallest score on."""
+    """Find the errors of an image among the detections with at least the score `min_score`."""
     return _errors(detections[detections[:, 4] >= settings.min_score], objects, settings, SIZES["all"])
 
 
@@ -136,26 +136,26 @@ def _errors(detections: np.ndarray, objects: Objects, settings: Settings, size: 
 
 
 def confusion(rows: np.ndarray, objects: Objects, num_classes: int, positive: float) -> np.ndarray:
-    """Which classes are taken for which in one image.
+    """Count confusions of classes in one image.
 
-    By falling score, a detection takes the free object of any class that it overlaps most, if the IoU is at least
-    ``positive``; one that takes none counts as found on the background, or not at all inside a crowd region of its
-    class.
+    In descending order of score, a detection is matched with the unmatched object of any class with the highest IoU, if
+    that is at least `positive`. An unmatched detection counts as background, or is ignored inside of a crowd region of
+    its class.
 
     Args:
-        rows: (n, 6) detections by falling score.
+        rows: (n, 6) detections in descending order of score.
         objects: the annotations.
         num_classes: K.
-        positive: the IoU.
+        positive: smallest IoU of a match.
 
     Returns:
         (K + 1, K + 1) int64: objects by class, then background, in rows; detections by class, then missed, in columns.
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
-    plain = Objects(objects.boxes, np.zeros_like(objects.labels), objects.areas, objects.crowd)
-    blind = rows.copy()
-    blind[:, 5] = 0
-    errors = find_errors(blind, plain, positive=positive, max_dets=max(1, len(rows)))
+    classless = Objects(objects.boxes, np.zeros_like(objects.labels), objects.areas, objects.crowd)
+    classless_rows = rows.copy()
+    classless_rows[:, 5] = 0
+    errors = find_errors(classless_rows, classless, positive=positive, max_dets=max(1, len(rows)))
     labels = rows[:, 5].astype(np.int64)
     in_own_crowd = find_errors(rows, objects, positive=positive, max_dets=max(1, len(rows))).kinds == Kind.IGNORED
     for index, kind in enumerate(errors.kinds):
@@ -172,7 +172,7 @@ def _image_id(record: dict[str, Any]) -> Any:
 
 
 def _image(record: dict[str, Any], errors: ImageErrors) -> dict[str, Any]:
-    """How wrong an image is: its missed objects and the scores of its wrong detections, added up."""
+    """Summarise the errors of an image; its badness: missed objects plus the scores of wrong detections."""
     wrong = errors.kinds >= Kind.CLASSIFICATION
     counts = {name: int((errors.kinds == Kind[name.upper()]).sum()) for name in ERRORS[:-1]}
     counts["missed"] = int(errors.missed.sum())
@@ -214,7 +214,7 @@ def _class_summary(costs: Costs, index: int, curves: Curves) -> dict[str, Any]:
 
 
 def _curves(curves: Curves, names: Sequence[str]) -> dict[str, Any]:
-    """Precision at 101 recalls: the mean over the classes that have objects by IoU, and of each class at 0.5."""
+    """Return precision at 101 recalls: by IoU as the mean over classes with objects, and for each class at IoU 0.5."""
     precision = curves.precision[..., 0, -1]  # IoU, recall, class
     known = precision[0].max(axis=0, initial=-1) > -1
     chosen = {"0.50": precision[0], "0.75": precision[5], "0.50:0.95": precision.mean(axis=0)}

@@ -1,6 +1,6 @@
-"""What is wrong with detections, and what it costs: the errors of TIDE (Bolya et al., arXiv 2008.08115, section 2).
+"""Kinds of detection errors and their costs: TIDE (Bolya et al., arXiv 2008.08115, section 2).
 
-A detection that is no true positive at the IoU threshold t_f = 0.5 has the first of these errors that fits, in the
+A detection that is no true positive at the IoU threshold t_f = 0.5 has the first of these errors that applies, in the
 order of the authors' program; t_b = 0.1 separates objects from background:
 
     localisation    t_b <= IoU < t_f with an object of its class
@@ -9,17 +9,17 @@ order of the authors' program; t_b = 0.1 separates objects from background:
     background      IoU <= t_b with every object
     both            all others
 
-and an object is ``missed`` that was neither found nor is the best object of a detection with a localisation or
-classification error. The cost of a kind is the gain in AP at t_f when all errors of this kind are fixed and nothing
-else (section 2.3, `querydet.evaluation.error_costs`): boxes or classes corrected, one detection an object, the one of
-the highest score of all that could be corrected to it; the other detections suppressed; missed objects no longer asked
-for. Two more say what precision and recall cost altogether: ``false positives`` suppresses all wrong detections,
-``false negatives`` does not ask for any object that was not found.
+An object is `missed` if it was not found and is not the best object of a detection with a localisation or
+classification error. The cost of a kind is the gain in AP at t_f when all errors of this kind, and no others, are fixed
+(section 2.3, `evaluation.error_costs`): boxes or classes are corrected, for each object in the detection with the
+highest score of all that could be corrected to it; the other detections are suppressed; missed objects are removed from
+the ground truth. Two more give the total cost of precision and recall: `false positives` suppresses all wrong
+detections, `false negatives` removes all objects that were not found.
 
-Different from the authors' program (``tidecv``, not maintained): matching, crowd regions, the limit on detections, the
+Differences to the authors' program (`tidecv`, not maintained): matching, crowd regions, the limit on detections, the
 objects of a size and the mean over classes are COCO's, so that the AP before any fix is COCO's AP50, or its AP50 of
-small, medium or large objects. hotcoco has the gains of a whole data set, with which tests compare these; classes,
-sizes and images are ours.
+small, medium or large objects. hotcoco computes the gains of a whole data set, with which tests compare these; the
+breakdown by class, size and image is ours.
 """
 
 from dataclasses import dataclass
@@ -34,10 +34,10 @@ POSITIVE, BACKGROUND = 0.5, 0.1  # TIDE, section 2.2
 
 
 class Kind(IntEnum):
-    """What a detection is."""
+    """The label of a detection: right, ignored, or one of the errors."""
 
     RIGHT = 0
-    IGNORED = 1  # in a crowd region, or of an object of another size
+    IGNORED = 1  # in a crowd region, or matched with an object of another size
     CLASSIFICATION = 2
     LOCALISATION = 3
     BOTH = 4
@@ -50,13 +50,13 @@ ERRORS = (*(kind.name.lower() for kind in list(Kind)[2:]), "missed")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Areas in square pixels, both ends included as in COCO."""
+    """A range of areas in square pixels, both ends included as in COCO."""
 
     least: float = 0.0
     most: float = float("inf")
 
     def holds(self, areas: np.ndarray) -> np.ndarray:
-        """Mask of the areas that lie in it."""
+        """Return a mask of the areas inside of the range."""
         return (areas >= self.least) & (areas <= self.most)
 
 
@@ -74,7 +74,7 @@ class Objects:
 
     @classmethod
     def of(cls, truth: ImageTruth) -> "Objects":
-        """From the annotations of `querydet.evaluation.per_image.image_truth`."""
+        """Convert the annotations of `per_image.image_truth`."""
         boxes = truth.boxes_xyxy_abs.numpy().copy()
         boxes[:, 2:] -= boxes[:, :2]
         return cls(boxes, truth.labels.numpy(), truth.areas.numpy(), truth.crowd.numpy())
@@ -82,15 +82,15 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class ImageErrors:
-    """The errors of an image; detections (n) by falling score, objects (T) in their order."""
+    """The errors of an image; n detections in descending order of score, T objects in their order."""
 
     rows: np.ndarray  # (n, 6) float64: x, y, w, h, score, class
     kinds: np.ndarray  # (n,) of `Kind`
-    targets: np.ndarray  # (n,) the object that was found, or should have been; -1: none
-    counted: np.ndarray  # (n,) bool: in the AP of this size
-    corrected: np.ndarray  # (n,) bool: the detection that an object gets when its errors are fixed
+    targets: np.ndarray  # (n,) index of the object that was found, or should have been; -1: none
+    counted: np.ndarray  # (n,) bool: whether it counts in the AP of this size
+    corrected: np.ndarray  # (n,) bool: whether it is kept, corrected, when its kind of error is fixed
     labels: np.ndarray  # (T,) classes of the objects
-    asked: np.ndarray  # (T,) bool: objects that count: no crowd region, and of this size
+    asked: np.ndarray  # (T,) bool: objects to find: no crowd regions, and of this size
     found: np.ndarray  # (T,) bool
     missed: np.ndarray  # (T,) bool
 
@@ -104,16 +104,16 @@ def find_errors(
     max_dets: int = 100,
     size: Range = SIZES["all"],
 ) -> ImageErrors:
-    """The errors of one image.
+    """Find the errors of one image.
 
     Args:
         rows: (n, 6) float64: x, y, w, h in pixels, score, class index.
         objects: the annotations.
-        positive: IoU from which a detection has found an object.
-        background: IoU up to which it has nothing to do with it.
-        max_dets: detections of a class that count, the best ones.
-        size: objects of these areas are asked for; others, and detections of another size that found nothing, are
-            ignored as in COCO.
+        positive: smallest IoU of a right detection with its object.
+        background: largest IoU of a background detection with any object.
+        max_dets: number of highest scoring detections that count, per class.
+        size: areas of the objects to find; objects of other areas, and unmatched detections of other areas, are ignored
+            as in COCO.
     """
     rows = _best(rows, max_dets)
     overlaps = _overlaps(rows, objects)
@@ -145,7 +145,7 @@ def _best(rows: np.ndarray, max_dets: int) -> np.ndarray:
 
 
 def _overlaps(rows: np.ndarray, objects: Objects) -> np.ndarray:
-    """(n, T): IoU, and for crowd regions the covered part of the detection."""
+    """Compute the IoU (n, T); for crowd regions, the covered fraction of the detection."""
     if not len(rows) or not len(objects.labels):
         return np.zeros((len(rows), len(objects.labels)))
     boxes = np.ascontiguousarray(rows[:, :4])
@@ -153,7 +153,14 @@ def _overlaps(rows: np.ndarray, objects: Objects) -> np.ndarray:
 
 
 def _match(overlaps: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, positive: float) -> np.ndarray:
-    """(n,): the object of each detection as in COCO's evaluation, -1 for none; (n, T) has -1 for other classes."""
+    """Match detections with objects as in COCO's evaluation: index (n,), -1 for none.
+
+    Args:
+        overlaps: (n, T), -1 for objects of another class.
+        ignored: (T,) objects that are matched only if no other one can be.
+        crowd: (T,) objects that can be matched several times.
+        positive: smallest IoU of a match.
+    """
     matches = np.full(len(overlaps), -1, dtype=np.int64)
     free = np.ones(len(ignored), dtype=bool)
     for index in np.flatnonzero((overlaps >= positive).any(axis=1)):
@@ -162,7 +169,7 @@ def _match(overlaps: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, positiv
         candidates = preferred if len(preferred) else candidates
         if len(candidates):
             values = overlaps[index, candidates]
-            matches[index] = candidates[len(values) - 1 - values[::-1].argmax()]  # the last one of equals
+            matches[index] = candidates[len(values) - 1 - values[::-1].argmax()]  # the last one of equal IoUs
             free[matches[index]] = False
     return matches
 
@@ -170,27 +177,31 @@ def _match(overlaps: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, positiv
 def _kinds(
     overlaps: np.ndarray, same: np.ndarray, found: np.ndarray, positive: float, background: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The error of every detection if it is one, and its object; (n, T) overlaps have -1 for crowd regions."""
+    """Classify every detection as if none were right, and find its object; overlaps (n, T) are -1 for crowds."""
     count = len(overlaps)
     if not overlaps.shape[1]:
         return np.full(count, Kind.BACKGROUND, dtype=np.int64), np.full(count, -1, dtype=np.int64)
     own, other = np.where(same, overlaps, -1.0), np.where(same, -1.0, overlaps)
-    most_own, most_other = own.max(axis=1), other.max(axis=1)
-    again = np.where(found[None], own, -1.0)
+    best_own, best_other = own.max(axis=1), other.max(axis=1)
+    found_own = np.where(found[None], own, -1.0)
     conditions = {
-        Kind.LOCALISATION: (most_own >= background) & (most_own < positive),
-        Kind.CLASSIFICATION: most_other >= positive,
-        Kind.DUPLICATE: again.max(axis=1) >= positive,
+        Kind.LOCALISATION: (best_own >= background) & (best_own < positive),
+        Kind.CLASSIFICATION: best_other >= positive,
+        Kind.DUPLICATE: found_own.max(axis=1) >= positive,
         Kind.BACKGROUND: overlaps.max(axis=1) <= background,
     }
     kinds = np.select(list(conditions.values()), [int(kind) for kind in conditions], default=int(Kind.BOTH))
-    places = {Kind.LOCALISATION: own, Kind.CLASSIFICATION: other, Kind.DUPLICATE: again}
-    targets = np.select([kinds == kind for kind in places], [each.argmax(axis=1) for each in places.values()], -1)
+    overlaps_by_kind = {Kind.LOCALISATION: own, Kind.CLASSIFICATION: other, Kind.DUPLICATE: found_own}
+    targets = np.select(
+        [kinds == kind for kind in overlaps_by_kind],
+        [values.argmax(axis=1) for values in overlaps_by_kind.values()],
+        -1,
+    )
     return kinds, targets
 
 
 def _corrected(kinds: np.ndarray, targets: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of all detections that could be corrected to an object, the best (n,); objects that have one (T,)."""
+    """Mark the best detection (n,) that could be corrected to each object, and the objects that have one (T,)."""
     corrected, usable = np.zeros(len(kinds), dtype=bool), np.zeros(len(found), dtype=bool)
     for index in np.flatnonzero((kinds == Kind.CLASSIFICATION) | (kinds == Kind.LOCALISATION)):
         target = targets[index]

@@ -1,8 +1,8 @@
-"""What every group of queries detects, of a model that was trained with several (Group DETR, arXiv 2207.13085).
+"""Detections of every group of queries, for models trained with several groups (Group DETR, arXiv 2207.13085).
 
-Inference keeps the primary group, and any other would do: figure 4 shows that all groups reach about the same AP, and
-figure 3 that their queries for an object start from neighbouring points. Here each group runs as inference runs the
-primary one, without seeing the others; backbone and encoder run once for all of them.
+Inference keeps the primary group, but any group could be used: figure 4 shows that all groups reach about the same AP,
+and figure 3 that their queries for an object start from nearby points. Here each group is run like the primary one,
+isolated from the others; backbone and encoder run once for all of them.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ from querydet.traits import trait
 
 
 def count_groups(model: QueryDetector) -> int:
-    """How many groups of queries the model was trained with.
+    """Return the number of groups of queries that the model was trained with.
 
     Raises:
-        ValueError: one alone.
+        ValueError: it is one.
     """
     count = int(trait(model.selection, "num_groups"))
     if count < 2:
@@ -40,11 +40,11 @@ def count_groups(model: QueryDetector) -> int:
 
 @torch.no_grad()
 def predict_groups(model: QueryDetector, batched_inputs: Sequence[dict[str, Any]]) -> tuple[PredictionSet, ...]:
-    """The last predictions of every group, the primary one first.
+    """Compute the predictions of the last decoder layer for every group, the primary one first.
 
     Args:
         model: in evaluation mode.
-        batched_inputs: see :meth:`querydet.modeling.detector.QueryDetector.forward`.
+        batched_inputs: see `QueryDetector.forward`.
 
     Raises:
         ValueError: the model has one group, or is in training mode.
@@ -55,8 +55,8 @@ def predict_groups(model: QueryDetector, batched_inputs: Sequence[dict[str, Any]
     images = model.preprocess(batched_inputs)
     memory = model.encoder(model.neck(model.backbone(images.tensor), padding_mask(images)))
     initial = tuple(
-        replace(each, group=replace(each.group, name=group_name(number), visible_groups=()))
-        for number, each in enumerate(model.selection(memory, True))
+        replace(queries, group=replace(queries.group, name=group_name(index), visible_groups=()))
+        for index, queries in enumerate(model.selection(memory, True))
     )
     queries = model.compose_queries(initial, None)
     outputs = model.decoder(queries, memory, model.heads)
@@ -71,10 +71,10 @@ def evaluate_groups(
     Args:
         model: in evaluation mode.
         loader: of the test data.
-        evaluators: one for each group; none may look inside the detector.
+        evaluators: one for each group; they must not need `"queries"`.
 
     Returns:
-        The results of each.
+        The results of each group.
 
     Raises:
         ValueError: the model has one group, is in training mode, or there are not as many evaluators as groups.
@@ -85,14 +85,14 @@ def evaluate_groups(
     for evaluator in evaluators:
         evaluator.reset()
     for inputs in loader:
-        shapes = [each["image"].shape[-2:] for each in inputs]
+        shapes = [image_inputs["image"].shape[-2:] for image_inputs in inputs]
         sizes = [
-            (each.get("height", height), each.get("width", width))
-            for each, (height, width) in zip(inputs, shapes, strict=True)
+            (image_inputs.get("height", height), image_inputs.get("width", width))
+            for image_inputs, (height, width) in zip(inputs, shapes, strict=True)
         ]
-        for found, evaluator in zip(predict_groups(model, inputs), evaluators, strict=True):
-            detected = model.postprocess(found.logits, found.boxes, sizes)
-            evaluator.process(inputs, [{"instances": each} for each in detected])
+        for predictions, evaluator in zip(predict_groups(model, inputs), evaluators, strict=True):
+            detected = model.postprocess(predictions.logits, predictions.boxes, sizes)
+            evaluator.process(inputs, [{"instances": instances} for instances in detected])
     return [dict(evaluator.evaluate() or {}) for evaluator in evaluators]
 
 
@@ -102,25 +102,25 @@ class GroupMatch:
 
     group: str
     query: int  # within the group
-    point: Tensor  # (2,), normalised: the centre of where it starts
-    box: Tensor  # (4,), normalised: what it predicts
+    point: Tensor  # (2,), normalised: centre of its initial reference
+    box: Tensor  # (4,), normalised cxcywh: its predicted box
 
 
 def match_groups(
     predictions: Sequence[PredictionSet], truth: ImageTruth, assigner: HungarianAssigner, image: int = 0
 ) -> list[list[GroupMatch]]:
-    """For every object of an image, crowd regions left out, the matched query of each group that has one.
+    """Match every object of an image, crowd regions left out, with one query of each group that has one for it.
 
     Args:
-        predictions: from :func:`predict_groups`.
+        predictions: from `predict_groups`.
         truth: annotations of the image.
         assigner: the one of training.
-        image: its place in the batch.
+        image: index of the image in the batch.
     """
-    found: list[list[GroupMatch]] = [[] for _ in range(len(truth.objects()))]
-    for each in predictions:
-        start, boxes = each.start_boxes[image].cpu(), each.boxes[image].cpu()
-        record = QueryRecord(start, each.logits[image].cpu()[None], boxes[None])
+    matches: list[list[GroupMatch]] = [[] for _ in range(len(truth.objects()))]
+    for group_predictions in predictions:
+        start, boxes = group_predictions.start_boxes[image].cpu(), group_predictions.boxes[image].cpu()
+        record = QueryRecord(start, group_predictions.logits[image].cpu()[None], boxes[None])
         for query, item in zip(*(part.tolist() for part in match_queries(record, truth, assigner)), strict=True):
-            found[item].append(GroupMatch(each.group.name, query, start[query, :2], boxes[query]))
-    return found
+            matches[item].append(GroupMatch(group_predictions.group.name, query, start[query, :2], boxes[query]))
+    return matches

@@ -1,15 +1,15 @@
-"""The instability of the bipartite matching between two states of a model (DN-DETR, arXiv 2203.01305, section 3).
+"""Instability of the bipartite matching between two states of a model (DN-DETR, arXiv 2203.01305, section 3).
 
 Equations 1 and 2: for an image, V_n is the object that query n is matched with, or -1; the instability of the image is
-the number of queries whose V_n differs between two epochs, and the score IS the mean over the validation set. It is at
-most twice the mean number of objects. Group DETR (arXiv 2207.13085, figure 5) compares methods by it. No code was
-published; fixed here: the last decoder layer, the weights of training (2, 5, 2), crowd regions left out, images without
-objects count 0.
+the number of queries whose V_n differs between two epochs, and the score IS is the mean over the validation set. It is
+at most twice the mean number of objects. Group DETR (arXiv 2207.13085, figure 5) compares methods by it. The authors
+published no code; fixed here: the last decoder layer, the weights of training (2, 5, 2), without crowd regions, images
+without objects count 0.
 
-IS takes it that query n means the same in both states. That holds for learned queries; the queries of a model with two
-stages are ranked proposals, which are told apart here by the encoder's token that each was made from. Tokens have the
-same numbers only if the images have the same size and the same neighbours in their batch: evaluate with the same
-settings (the paper's procedure: one image at a time).
+IS assumes that query n means the same in both states. That holds for learned queries; the queries of a two-stage model
+are ranked proposals, which are identified here by the encoder token that each was selected from. Tokens have the same
+index only if images have the same size and padding: evaluate with the same settings and batches (the paper: one image
+at a time).
 """
 
 import glob
@@ -31,89 +31,89 @@ from querydet.utils.atomic import atomic_write
 
 @dataclass(frozen=True, slots=True)
 class ImageMatching:
-    """The matching of one image, which only has to hold the queries that are matched."""
+    """The matching of one image; only matched queries are stored."""
 
-    pairs: Mapping[int, int]  # the object of a query; the query's number, or its token
-    objects: int  # in the image
+    pairs: Mapping[int, int]  # index of the object by the query's index or token
+    objects: int  # number of objects of the image
 
 
 @dataclass(frozen=True, slots=True)
 class Matching:
     """The matching of a data set."""
 
-    identity: str  # what the queries are told apart by: "query" or "token"
+    identity: str  # how queries are identified: "query" (index) or "token"
     images: Mapping[Any, ImageMatching]  # by image id
 
 
 def matched_pairs(vector: Sequence[int]) -> dict[int, int]:
-    """The pairs of a vector V, with -1 where a query has no object."""
+    """Return the matched pairs of a vector V, which has -1 for unmatched queries."""
     return {query: item for query, item in enumerate(vector) if item != -1}
 
 
 def count_changes(first: Mapping[int, int], second: Mapping[int, int]) -> int:
-    """The instability of an image: the queries whose object differs; a query that is not in a mapping has none."""
+    """Count the queries of an image whose object differs; a query that is not in a mapping is unmatched."""
     return sum(first.get(query, -1) != second.get(query, -1) for query in first.keys() | second.keys())
 
 
 def instability(first: Matching, second: Matching) -> float:
-    """IS: the mean of :func:`count_changes` over the images; -1 without images.
+    """Compute IS: the mean of `count_changes` over the images; -1 without images.
 
     Raises:
-        ValueError: the two are of other images, other objects, or another kind of queries.
+        ValueError: the matchings have different images, numbers of objects or kinds of query identity.
     """
     if first.identity != second.identity:
         raise ValueError(f"one matching is by {first.identity} and the other by {second.identity}: of different models")
     if first.images.keys() != second.images.keys():
         different = sorted(first.images.keys() ^ second.images.keys(), key=str)[:5]
         raise ValueError(f"the two matchings are of different images: only one of them has {different}")
-    for image_id, each in first.images.items():
-        if each.objects != second.images[image_id].objects:
+    for image_id, image in first.images.items():
+        if image.objects != second.images[image_id].objects:
             raise ValueError(
-                f"image {image_id} had {each.objects} objects in one matching and {second.images[image_id].objects} in "
-                "the other: the annotations must be the same"
+                f"image {image_id} had {image.objects} objects in one matching and "
+                f"{second.images[image_id].objects} in the other: the annotations must be the same"
             )
     if not first.images:
         return -1.0
-    changes = sum(count_changes(each.pairs, second.images[image_id].pairs) for image_id, each in first.images.items())
+    changes = sum(count_changes(image.pairs, second.images[image_id].pairs) for image_id, image in first.images.items())
     return changes / len(first.images)
 
 
 def compare(first: Matching | None, second: Matching) -> dict[str, float]:
-    """``IS``, ``IS_relative`` and ``objects`` of the second matching after the first, see `InstabilityEvaluator`.
+    """Compute `IS`, `IS_relative` and `objects` of the second matching; see `InstabilityEvaluator`.
 
     Raises:
-        ValueError: the two are of other images, other objects, or another kind of queries.
+        ValueError: the matchings have different images, numbers of objects or kinds of query identity.
     """
     score = -1.0 if first is None else instability(first, second)
-    total = sum(each.objects for each in second.images.values())
+    total = sum(image.objects for image in second.images.values())
     mean = total / len(second.images) if second.images else 0.0
     relative = score / (2 * mean) if score >= 0 and mean else -1.0
     return {"IS": score, "IS_relative": relative, "objects": mean}
 
 
-def as_matching(found: Mapping[Any, tuple[str, ImageMatching]]) -> Matching:
-    """The matching of a data set from what `InstabilityEvaluator` measures of its images."""
-    identity = next((kind for kind, _ in found.values()), "query")
-    return Matching(identity, {image_id: each for image_id, (_, each) in found.items()})
+def as_matching(measurements: Mapping[Any, tuple[str, ImageMatching]]) -> Matching:
+    """Combine the measurements of `InstabilityEvaluator` into the matching of a data set."""
+    identity = next((kind for kind, _ in measurements.values()), "query")
+    return Matching(identity, {image_id: image for image_id, (_, image) in measurements.items()})
 
 
 def save_matching(matching: Matching, path: str) -> None:
-    """Writes a matching as json."""
+    """Write a matching as json."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     images = [
-        {"image_id": image_id, "objects": each.objects, "pairs": sorted(each.pairs.items())}
-        for image_id, each in matching.images.items()
+        {"image_id": image_id, "objects": image.objects, "pairs": sorted(image.pairs.items())}
+        for image_id, image in matching.images.items()
     ]
     with atomic_write(path) as file:
         file.write(json.dumps({"identity": matching.identity, "images": images}).encode())
 
 
 def load_matching(path: str) -> Matching:
-    """Reads a matching.
+    """Read a matching.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not one.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is no matching.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"matching {path} does not exist: an InstabilityEvaluator with a folder writes them")
@@ -121,8 +121,8 @@ def load_matching(path: str) -> Matching:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
         images = {
-            each["image_id"]: ImageMatching({int(key): int(value) for key, value in each["pairs"]}, each["objects"])
-            for each in content["images"]
+            image["image_id"]: ImageMatching({int(key): int(value) for key, value in image["pairs"]}, image["objects"])
+            for image in content["images"]
         }
         return Matching(content["identity"], images)
     except (ValueError, KeyError, TypeError) as error:
@@ -130,10 +130,10 @@ def load_matching(path: str) -> Matching:
 
 
 class MatchingHistory:
-    """Matchings by the state that they are of: in a folder, where a resumed run finds them, or in memory.
+    """Matchings of a model's states: in a folder, where a resumed run finds them, or in memory.
 
     Args:
-        folder: for ``matching_<state>.json``; None: memory.
+        folder: for `matching_<state>.json`; None: memory.
     """
 
     def __init__(self, folder: str | None) -> None:
@@ -142,18 +142,18 @@ class MatchingHistory:
         self._last = (-1, 0)
 
     def add(self, matching: Matching) -> Matching | None:
-        """Keeps a matching, and returns that of the state before it; None where it is the first.
+        """Store a matching, and return that of the previous state; None for the first.
 
-        The state is the iteration of the training run, or outside of training one more than the last one. A second
-        matching of an iteration is that of other weights, as of their average after them, and follows the second one of
-        the iteration before.
+        The state is the iteration of the training run, or outside of training one more than the last state. A second
+        matching in the same iteration belongs to other weights, such as their moving average, which are evaluated after
+        the trained ones; it follows the second one of the previous iteration.
         """
         if has_event_storage():
             state = get_event_storage().iter + 1
         else:
-            state = max((each for each, _ in self._states()), default=-1) + 1
+            state = max((iteration for iteration, _ in self._states()), default=-1) + 1
         turn = self._last[1] + 1 if self._last[0] == state else 0
-        earlier = [each for each in self._states() if each[0] < state and each[1] == turn]
+        earlier = [key for key in self._states() if key[0] < state and key[1] == turn]
         previous = self._get(max(earlier)) if earlier else None
         self._last = (state, turn)
         if self._folder is None:
@@ -166,12 +166,12 @@ class MatchingHistory:
     def _states(self) -> list[tuple[int, int]]:
         if self._folder is None:
             return list(self._kept)
-        found = []
+        states = []
         for path in glob.glob(os.path.join(glob.escape(self._folder), "matching_*.json")):
             name = re.fullmatch(r"matching_(\d+)(?:_(\d+))?\.json", os.path.basename(path))
             if name:
-                found.append((int(name[1]), int(name[2] or 0)))
-        return found
+                states.append((int(name[1]), int(name[2] or 0)))
+        return states
 
     def _get(self, state: tuple[int, int]) -> Matching:
         return self._kept[state] if self._folder is None else load_matching(self._path(state))
@@ -183,22 +183,22 @@ class MatchingHistory:
 
 
 class InstabilityEvaluator(PerImageEvaluator):
-    """IS between this evaluation and the one before, or a matching of another model.
+    """IS between this evaluation and the previous one, or a matching of another model.
 
-    ``IS``; ``IS_relative``, IS as a part of its maximum; ``objects``, their mean number in an image. The first two are
-    -1 where there is nothing to compare with.
+    `IS`; `IS_relative`, IS as a fraction of its maximum; `objects`, the mean number of objects of an image. The first
+    two are -1 without a matching to compare with.
 
     Args:
         dataset: the loaded data set.
         assigner: the bipartite matching of training; None: with weights 2, 5 and 2.
-        folder: where matchings are kept, so that a resumed run, or ``--eval-only`` of one checkpoint after the other,
-            finds the one before; None: in memory, for the evaluations of this process.
-        against: a file that a folder holds, to compare with that one; None: the one before.
+        folder: stores matchings, so that a resumed run, or `--eval-only` on successive checkpoints, finds the previous
+            one; None: in memory, for the evaluations of this process.
+        against: matching file to compare with; None: the previous evaluation.
         distributed: gather from all processes.
 
     Raises:
-        ValueError: the data set has no images or no class names, or ``against`` is no matching.
-        FileNotFoundError: ``against`` does not exist.
+        ValueError: the data set has no images or no class names, or `against` is no matching.
+        FileNotFoundError: `against` does not exist.
     """
 
     uses_queries = True
@@ -218,19 +218,19 @@ class InstabilityEvaluator(PerImageEvaluator):
         self._against = None if against is None else load_matching(against)
 
     def measure(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[str, ImageMatching]:
-        """What the queries are told apart by, and the matching of the last layer.
+        """Return how queries are identified, and the matching of the last layer.
 
         Raises:
             ValueError: the output has no queries.
         """
-        found, truth = queries_of(output, type(self).__name__), image_truth(record)
-        queries, objects = match_queries(found, truth, self._assigner)
-        names = queries if found.tokens is None else found.tokens[queries]
-        pairs = dict(zip(names.tolist(), objects.tolist(), strict=True))
-        return "query" if found.tokens is None else "token", ImageMatching(pairs, len(truth.objects()))
+        recorded, truth = queries_of(output, type(self).__name__), image_truth(record)
+        queries, objects = match_queries(recorded, truth, self._assigner)
+        identities = queries if recorded.tokens is None else recorded.tokens[queries]
+        pairs = dict(zip(identities.tolist(), objects.tolist(), strict=True))
+        return "query" if recorded.tokens is None else "token", ImageMatching(pairs, len(truth.objects()))
 
-    def summarise(self, found: dict[Any, tuple[str, ImageMatching]]) -> dict[str, dict[str, float]]:
-        """``{"instability": {...}}``."""
-        matching = as_matching(found)
+    def summarise(self, measurements: dict[Any, tuple[str, ImageMatching]]) -> dict[str, dict[str, float]]:
+        """Return `{"instability": {...}}`."""
+        matching = as_matching(measurements)
         previous = self._history.add(matching)
         return {"instability": compare(self._against or previous, matching)}

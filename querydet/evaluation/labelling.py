@@ -1,4 +1,4 @@
-"""Which detections of an image are right, by COCO's greedy matching at one IoU threshold."""
+"""Labelling of detections as right, wrong, duplicate or ignored, by COCO's greedy matching at one IoU threshold."""
 
 from enum import IntEnum
 
@@ -12,25 +12,25 @@ from querydet.modeling.boxes import box_iou
 
 
 class Label(IntEnum):
-    """What a detection is."""
+    """The label of a detection."""
 
-    WRONG = 0  # no object of its class is there
+    WRONG = 0  # matches no object of its class
     RIGHT = 1  # the first to find its object
-    DUPLICATE = 2  # its object has been found by a better one
+    DUPLICATE = 2  # a better detection has found its object
     IGNORED = 3  # inside a crowd region of its class
 
 
 def label_detections(instances: Instances, truth: ImageTruth, iou_threshold: float) -> Tensor:
-    """Labels the detections of one image.
+    """Label the detections of one image.
 
-    By falling score, a detection takes the object of its class that it overlaps most and that is not taken, if the IoU
-    is at least the threshold. One that takes none is ignored where a crowd region of its class covers that much of it,
-    a duplicate where it overlaps a taken object so much, and else wrong.
+    In descending order of score, a detection is matched with the unmatched object of its class with the highest IoU, if
+    that is at least the threshold. An unmatched detection is ignored if a crowd region of its class covers at least
+    that fraction of it, a duplicate if its IoU with a matched object is at least the threshold, and else wrong.
 
     Args:
-        instances: ``pred_boxes`` (XYXY, pixels), ``scores``, ``pred_classes``.
+        instances: `pred_boxes` (XYXY, pixels), `scores`, `pred_classes`.
         truth: the annotations.
-        iou_threshold: in (0, 1].
+        iou_threshold: smallest IoU of a match, in (0, 1].
 
     Returns:
         (n,) int64 of `Label`, in the order of the detections.
@@ -58,10 +58,10 @@ def _label(objects: np.ndarray, crowd: np.ndarray, taken: np.ndarray, iou_thresh
 
 
 def _overlaps(instances: Instances, truth: ImageTruth) -> np.ndarray:
-    """(n, T): the IoU, with a crowd region the covered part of the detection; -1 for those of another class."""
+    """Compute the IoU (n, T), for crowd regions the covered fraction of the detection; -1 for other classes."""
     boxes = instances.pred_boxes.tensor.double()
     overlaps = box_iou(boxes[:, None], truth.boxes_xyxy_abs[None])
-    areas, others = (each[:, 2:] - each[:, :2] for each in (boxes, truth.boxes_xyxy_abs))
+    areas, others = (corners[:, 2:] - corners[:, :2] for corners in (boxes, truth.boxes_xyxy_abs))
     areas, others = areas.prod(1)[:, None], others.prod(1)[None]
     intersection = overlaps * (areas + others) / (1 + overlaps)
     covered = (intersection / areas).nan_to_num(0.0)
@@ -71,7 +71,7 @@ def _overlaps(instances: Instances, truth: ImageTruth) -> np.ndarray:
 
 
 def check_fraction(name: str, value: float, least: float = 0.0) -> float:
-    """The value, if it lies in [least, 1].
+    """Return the value if it lies in [least, 1].
 
     Raises:
         ValueError: it does not.

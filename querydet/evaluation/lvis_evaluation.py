@@ -1,11 +1,11 @@
-"""LVIS box AP: a federated data set, in which an image is annotated exhaustively for some classes only.
+"""LVIS box AP: a federated data set, in which each image is annotated exhaustively for some classes only.
 
 Gupta et al. (arXiv 1908.03195, section 3): a detection counts only if its class is known to be in the image, or to be
-absent from it (``neg_category_ids``), and one that finds nothing is no error where the class is not annotated
-exhaustively (``not_exhaustive_category_ids``). The 300 highest scoring detections of an image count, of all classes
-together. Besides AP as in COCO, it is reported for rare, common and frequent classes.
+absent from it (`neg_category_ids`), and an unmatched detection is no error if its class is not annotated exhaustively
+(`not_exhaustive_category_ids`). The 300 highest scoring detections of an image count, over all classes. Besides the AP
+of COCO, it reports the AP of rare, common and frequent classes.
 
-Computed by hotcoco: the official ``lvis`` package does not run with numpy 1.24 or newer.
+Computed by hotcoco: the official `lvis` package does not run with numpy 1.24 or newer.
 """
 
 import json
@@ -19,23 +19,25 @@ from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.coco_backend import Curves, mean_known
 from querydet.evaluation.coco_evaluation import CocoEvaluator, category_ids
 
-MAX_DETECTIONS = 300  # LVIS: of an image
+MAX_DETECTIONS = 300  # LVIS: per image
 FREQUENCIES = ("r", "c", "f")
 FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
 class LvisEvaluator(CocoEvaluator):
-    """``AP AP50 AP75 APs APm APl APr APc APf AR300 ARs ARm ARl`` and the AP of every class, in percent.
+    """`AP AP50 AP75 APs APm APl APr APc APf AR300 ARs ARm ARl` and the AP of every class, in percent.
 
     Args:
         dataset: the loaded data set.
-        annotations: LVIS's json, which says what is known of an image and how frequent a class is; None: the file that
-            the data set was loaded from.
-        output_dir, distributed, on_nonfinite: of `CocoEvaluator`.
-        max_dets_per_image: highest scoring detections of an image that count.
+        annotations: path of LVIS's json, with the annotated classes of each image and the frequency of each class;
+            None: the file that the data set was loaded from.
+        output_dir: see `CocoEvaluator`.
+        max_dets_per_image: number of highest scoring detections that count, per image.
+        distributed: see `CocoEvaluator`.
+        on_nonfinite: see `CocoEvaluator`.
 
     Raises:
-        ValueError: the json lacks what makes it LVIS's.
+        ValueError: the json lacks fields of LVIS.
         ImportError: hotcoco is not installed.
     """
 
@@ -61,10 +63,10 @@ class LvisEvaluator(CocoEvaluator):
         path = annotations or MetadataCatalog.get(dataset.name).json_file
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-        self._frequency = self._know(content, path, category_ids(dataset))
+        self._frequency = self._add_annotated_classes(content, path, category_ids(dataset))
 
-    def _know(self, content: dict[str, Any], path: str, ids: Sequence[int]) -> list[str]:
-        """Adds what is known of the images to the ground truth; returns the frequency of every class."""
+    def _add_annotated_classes(self, content: dict[str, Any], path: str, ids: Sequence[int]) -> list[str]:
+        """Add the annotated classes of each image to the ground truth, and return the frequency of every class."""
         number = {identifier: index + 1 for index, identifier in enumerate(ids)}
         images = {image["id"]: image for image in content["images"]}
         categories = {category["id"]: category.get("frequency") for category in content["categories"]}
@@ -74,24 +76,24 @@ class LvisEvaluator(CocoEvaluator):
             if lacking:
                 raise ValueError(f"{path}: image {image_id} has no {', '.join(lacking)}: this is not an LVIS json")
             for key in FEDERATED:
-                truth[self._truth.number(image_id)][key] = [number[each] for each in images[image_id][key]]
+                truth[self._truth.number(image_id)][key] = [number[identifier] for identifier in images[image_id][key]]
         frequency = [categories.get(identifier) for identifier in ids]
-        if not all(each in FREQUENCIES for each in frequency):
+        if not all(value in FREQUENCIES for value in frequency):
             raise ValueError(f"{path}: every category of LVIS has a frequency, one of {FREQUENCIES}")
-        return [str(each) for each in frequency]
+        return [str(value) for value in frequency]
 
     def curves(self, rows: dict[Any, np.ndarray], img_ids: Sequence[int] | None = None) -> Curves:
-        """The precision and recall of the best detections of every image."""
+        """Compute precision and recall of the best detections of every image."""
         best = {
-            image_id: found[np.argsort(-found[:, 4], kind="stable")[: self.max_dets[-1]]]
-            for image_id, found in rows.items()
+            image_id: detections[np.argsort(-detections[:, 4], kind="stable")[: self.max_dets[-1]]]
+            for image_id, detections in rows.items()
         }
         return self._truth.evaluate(self.backend, best, self.max_dets, img_ids, federated=True)
 
     def numbers(self, curves: Curves) -> dict[str, float]:
-        """COCO's numbers, and the AP of the classes of each frequency."""
-        found = curves.twelve()
+        """Return COCO's metrics, and the AP of the classes of each frequency."""
+        metrics = curves.twelve()
         for name in FREQUENCIES:
-            classes = [index for index, each in enumerate(self._frequency) if each == name]
-            found[f"AP{name}"] = mean_known(curves.precision[:, :, classes, 0, -1])
-        return found
+            classes = [index for index, frequency in enumerate(self._frequency) if frequency == name]
+            metrics[f"AP{name}"] = mean_known(curves.precision[:, :, classes, 0, -1])
+        return metrics

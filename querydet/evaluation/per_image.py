@@ -1,6 +1,6 @@
-"""What all evaluators share: one measurement per image, gathered over the processes, and checked detections.
+"""Base class of the evaluators: one measurement per image, gathered over all processes, and validation of detections.
 
-The evaluators are Detectron2's ``DatasetEvaluator``: ``dataloader.evaluator`` may be one or a list of them.
+The evaluators are Detectron2's `DatasetEvaluator`: `dataloader.evaluator` may be one or a list of them.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from querydet.data.catalog import DetectionDataset, class_names
 
-SMALL, MEDIUM = 32**2, 96**2  # square pixels, COCO: below, small; below, medium; else large
+SMALL, MEDIUM = 32**2, 96**2  # square pixels, COCO: upper bounds of small and medium
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,54 +32,54 @@ class ImageTruth:
         return len(self.labels)
 
     def objects(self) -> "ImageTruth":
-        """Without the crowd regions."""
+        """Return the annotations without crowd regions."""
         keep = ~self.crowd
         return ImageTruth(
             self.boxes_xyxy_abs[keep], self.labels[keep], self.areas[keep], self.crowd[keep], size=self.size
         )
 
     def normalised_xyxy(self) -> Tensor:
-        """Boxes (T, 4) as fractions of the image's width and height."""
+        """Return the boxes (T, 4) as fractions of the image's width and height."""
         height, width = self.size
         return self.boxes_xyxy_abs / torch.tensor([width, height, width, height], dtype=torch.float64)
 
 
 def image_truth(record: Mapping[str, Any]) -> ImageTruth:
-    """The annotations of a Detectron2 dataset dict."""
+    """Read the annotations of a Detectron2 dataset dict."""
     items = record.get("annotations", ())
     boxes = [BoxMode.convert(list(item["bbox"]), item["bbox_mode"], BoxMode.XYXY_ABS) for item in items]
-    found = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
+    corners = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
     areas = torch.tensor([item.get("area", -1.0) for item in items], dtype=torch.float64)
     return ImageTruth(
-        boxes_xyxy_abs=found,
+        boxes_xyxy_abs=corners,
         labels=torch.tensor([item["category_id"] for item in items], dtype=torch.int64),
-        areas=torch.where(areas < 0, (found[:, 2:] - found[:, :2]).prod(1), areas),
+        areas=torch.where(areas < 0, (corners[:, 2:] - corners[:, :2]).prod(1), areas),
         crowd=torch.tensor([bool(item.get("iscrowd", 0)) for item in items], dtype=torch.bool),
         size=(record["height"], record["width"]),
     )
 
 
 def size_groups(areas: Tensor) -> dict[str, Tensor]:
-    """Which objects are of which size: masks of areas (T,) by the suffix of a metric, COCO's "", "s", "m" and "l"."""
+    """Return masks of areas (T,) by size, under the suffixes of COCO's metrics: "" (all), "s", "m" and "l"."""
     small, large = areas < SMALL, areas >= MEDIUM
     return {"": torch.ones_like(small), "s": small, "m": ~small & ~large, "l": large}
 
 
 class PerImageEvaluator(DatasetEvaluator):
-    """Measures every image by itself, gathers the measurements, and draws the results from them on rank 0.
+    """Measures every image separately, gathers the measurements, and computes the results from them on rank 0.
 
     An image that is processed twice, as by a sampler that gives all processes equally many, counts once. Images that
-    were never processed count as images without detections where a measure has a place for them.
+    were not processed count as images without detections, if the metric includes such images.
 
     Args:
-        dataset: the loaded data set (`querydet.data.load_coco`), ground truth of the evaluation.
-        distributed: gather the measurements of all processes; False evaluates this process' own.
+        dataset: the loaded data set (`data.load_coco`), which is the ground truth.
+        distributed: gather the measurements of all processes; False evaluates those of this process only.
 
     Raises:
         ValueError: the data set has no images or no class names.
     """
 
-    uses_queries = False  # whether it looks at the queries of the outputs, see `querydet.evaluation.query_predictions`
+    uses_queries = False  # whether outputs need `"queries"`, see `evaluation.query_predictions`
 
     def __init__(self, *, dataset: DetectionDataset, distributed: bool = True) -> None:
         if not len(dataset):
@@ -91,32 +91,32 @@ class PerImageEvaluator(DatasetEvaluator):
         self._found: dict[Any, Any] = {}
 
     def reset(self) -> None:
-        """Forgets what was processed."""
+        """Clear the measurements."""
         self._found = {}
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Measures some images.
+        """Measure a batch of images.
 
         Args:
-            inputs: the model's inputs; ``image_id`` is used.
-            outputs: what the model found in each.
+            inputs: the model's inputs; `image_id` is used.
+            outputs: the model's outputs for each image.
 
         Raises:
-            ValueError: an image that is not of the data set, or an output that does not fit it.
+            ValueError: an image is not in the data set, or an output does not fit it.
         """
-        for given, output in zip(inputs, outputs, strict=True):
-            image_id = given["image_id"]
+        for image_inputs, output in zip(inputs, outputs, strict=True):
+            image_id = image_inputs["image_id"]
             if image_id not in self._records:
                 raise ValueError(f"image id {image_id} is not in data set '{self._dataset_name}' being evaluated")
             self._found[image_id] = self.measure(self._records[image_id], output)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """The results of everything that was processed in any process; ``{}`` on others than rank 0."""
-        found = self.gather()
-        return {} if found is None else self.summarise(found)
+        """Return the results over all processes; `{}` on ranks other than 0."""
+        measurements = self.gather()
+        return {} if measurements is None else self.summarise(measurements)
 
     def gather(self) -> dict[Any, Any] | None:
-        """The measurements of all processes by image id, in the data set's order; None on others than rank 0."""
+        """Gather the measurements of all processes by image id, in the data set's order; None on ranks other than 0."""
         shares = [self._found]
         if self._distributed:
             comm.synchronize()
@@ -127,43 +127,48 @@ class PerImageEvaluator(DatasetEvaluator):
         return {image_id: merged[image_id] for image_id in self._records if image_id in merged}
 
     def measure(self, record: dict[str, Any], output: dict[str, Any]) -> Any:
-        """What is kept of one image; it is sent to another process, so without devices and small."""
+        """Return the measurement of one image; it is sent to another process, so it should be small and on the CPU.
+
+        Args:
+            record: the dataset dict of the image.
+            output: the model's output for it.
+        """
         raise NotImplementedError
 
-    def summarise(self, found: dict[Any, Any]) -> dict[str, dict[str, float]]:
-        """The results, from the measurements by image id."""
+    def summarise(self, measurements: dict[Any, Any]) -> dict[str, dict[str, float]]:
+        """Compute the results from the measurements by image id."""
         raise NotImplementedError
 
     def detections(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[Instances, int]:
-        """The finite detections of an image, on the CPU, and how many were not finite; checked."""
+        """Return the finite detections of an image, validated, on the CPU, and the number of non-finite ones."""
         instances, dropped = drop_nonfinite(output["instances"].to(torch.device("cpu")))
         check_detections(instances, record, len(self._class_names))
         return instances, dropped
 
 
 def drop_nonfinite(instances: Instances) -> tuple[Instances, int]:
-    """Returns the detections whose boxes and scores are finite, and how many were not."""
+    """Return the detections whose boxes and scores are finite, and the number of the others."""
     finite = instances.pred_boxes.tensor.isfinite().all(dim=1) & instances.scores.isfinite()
     return instances[finite], int((~finite).sum())
 
 
 def check_detections(instances: Instances, record: Mapping[str, Any], num_classes: int) -> None:
-    """Checks the detections of one image.
+    """Validate the detections of one image.
 
     Args:
-        instances: ``pred_boxes``, ``scores`` and ``pred_classes``, finite.
+        instances: `pred_boxes`, `scores` and `pred_classes`, finite.
         record: the image's dataset dict.
-        num_classes: of the data set.
+        num_classes: number of classes of the data set.
 
     Raises:
-        ValueError: detections for an image of another size than recorded, a class that the data set does not have, or a
-            score outside [0, 1].
+        ValueError: the detections are for an image of another size than recorded, a class does not exist in the data
+            set, or a score is outside of [0, 1].
     """
-    name, wanted = f"image {record['image_id']}", (record["height"], record["width"])
-    if tuple(instances.image_size) != wanted:
+    name, size = f"image {record['image_id']}", (record["height"], record["width"])
+    if tuple(instances.image_size) != size:
         raise ValueError(
             f"{name}: the detections are for an image of {instances.image_size[0]}x{instances.image_size[1]} pixels "
-            f"(height x width), but the data set records {wanted[0]}x{wanted[1]}: give the model 'height' and 'width' "
+            f"(height x width), but the data set records {size[0]}x{size[1]}: give the model 'height' and 'width' "
             "of the file"
         )
     classes = instances.pred_classes
@@ -182,5 +187,5 @@ def check_detections(instances: Instances, record: Mapping[str, Any], num_classe
 
 
 def mean_or_missing(values: Tensor) -> float:
-    """The mean, or -1 of nothing, as in COCO."""
+    """Return the mean; -1 without values, as in COCO."""
     return float(values.double().mean()) if values.numel() else -1.0

@@ -1,4 +1,4 @@
-"""Detections on images in memory, and their COCO json."""
+"""Detection on images in memory, and a COCO json of the detections."""
 
 import json
 import os
@@ -14,17 +14,16 @@ from querydet.evaluation.per_image import drop_nonfinite
 
 
 class ArrayPredictor:
-    """Runs a Detectron2 model on images in memory; :class:`querydet.inference.predictor.Predictor` makes one from a
-    config.
+    """Runs a Detectron2 model on images in memory; `inference.Predictor` builds one from a config.
 
     Args:
-        model: takes Detectron2's list of dicts.
-        augmentations: the test augmentations, as the test mapper has them.
-        image_format: channel order that the model wants, "RGB" or "BGR".
-        threshold: smallest score in [0, 1] to keep.
+        model: maps Detectron2's list of dicts to a list of outputs.
+        augmentations: test augmentations, those of the test mapper.
+        image_format: channel order of the model's input, "RGB" or "BGR".
+        threshold: detections with a lower score, in [0, 1], are dropped.
 
     Raises:
-        ValueError: an unknown image format or a threshold outside [0, 1].
+        ValueError: the image format is unknown, or the threshold is outside of [0, 1].
     """
 
     def __init__(
@@ -45,21 +44,21 @@ class ArrayPredictor:
         self._threshold = threshold
 
     def __call__(self, image: np.ndarray) -> Instances:
-        """Detections of one image, see :meth:`detect`."""
+        """Detect on one image, see `detect`."""
         return self.detect([image])[0]
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
-        """Detections of images (H, W, 3), RGB, uint8, of any sizes, computed as one batch.
+        """Detect on images (H, W, 3), RGB, uint8, of any sizes, as one batch.
 
         Returns:
-            Of each, ``pred_boxes`` (XYXY, pixels of the given image), ``scores``, ``pred_classes``, best first, on the
+            For each image, `pred_boxes` (XYXY, pixels of the given image), `scores`, `pred_classes`, best first, on the
             CPU.
         """
         outputs = run_model(self._model, [self.prepare(image) for image in images])
         return [keep_confident(output["instances"], self._threshold) for output in outputs]
 
     def prepare(self, image: np.ndarray) -> dict[str, Any]:
-        """What the model gets of an image (H, W, 3), RGB, uint8."""
+        """Convert an image (H, W, 3), RGB, uint8, to an input of the model."""
         height, width = image.shape[:2]
         augmented = T.AugInput(image if self._image_format == "RGB" else image[:, :, ::-1])
         self._augmentations(augmented)
@@ -68,14 +67,14 @@ class ArrayPredictor:
 
 
 class CocoWriter:
-    """Collects detections and writes them as one COCO json: ``images``, ``categories`` and scored ``annotations``.
+    """Collects detections and writes them as one COCO json: `images`, `categories` and scored `annotations`.
 
     The annotations have the entries of COCO's results format and of its annotation format, so that the file can be
-    filtered, looked at or corrected with any COCO tool.
+    filtered, viewed or corrected with any COCO tool.
 
     Args:
         class_names: by class index.
-        category_ids: the json's id of every class index.
+        category_ids: id in the json by class index.
     """
 
     def __init__(self, class_names: Sequence[str], category_ids: Sequence[int]) -> None:
@@ -89,7 +88,7 @@ class CocoWriter:
         }
 
     def add(self, file_name: str, instances: Instances) -> None:
-        """Adds the detections of one image (``pred_boxes`` in its pixels, ``scores``, ``pred_classes``)."""
+        """Add the detections of one image: `pred_boxes` in its pixels, `scores`, `pred_classes`."""
         height, width = instances.image_size
         image_id = len(self._content["images"]) + 1
         self._content["images"].append({"id": image_id, "file_name": file_name, "width": width, "height": height})
@@ -108,14 +107,14 @@ class CocoWriter:
             )
 
     def save(self, path: str) -> None:
-        """Writes the file; its folder is made if needed."""
+        """Write the file; its folder is created if needed."""
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             json.dump(self._content, file)
 
 
 def run_model(model: Callable, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Runs a model without gradients in evaluation mode and restores its mode."""
+    """Run a model without gradients in evaluation mode and restore its mode."""
     training = getattr(model, "training", False)
     if isinstance(model, torch.nn.Module):
         model.eval()
@@ -128,7 +127,7 @@ def run_model(model: Callable, inputs: list[dict[str, Any]]) -> list[dict[str, A
 
 
 def keep_confident(instances: Instances, threshold: float) -> Instances:
-    """The finite detections with a score of at least ``threshold``, best first, on the CPU."""
+    """Return the finite detections with a score of at least `threshold`, best first, on the CPU."""
     instances, _ = drop_nonfinite(instances.to("cpu"))
     instances = instances[instances.scores >= threshold]
     return instances[instances.scores.argsort(descending=True)]

@@ -1,4 +1,4 @@
-"""What evaluators see of the inside of a detector: where its queries start, and what every layer makes of them."""
+"""Queries of a detector for evaluators: their initial references, and the predictions of every decoder layer."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,29 +15,29 @@ from querydet.modeling.boxes import xyxy_to_cxcywh
 from querydet.modeling.detector import QueryDetector
 from querydet.structures import PRIMARY, PredictionSet, QueryGroup, Stage, Targets
 
-QUERIES = "queries"  # key of an output under which its `QueryRecord` is
+QUERIES = "queries"  # key of the `QueryRecord` in an output
 
 
 @dataclass(frozen=True, slots=True)
 class QueryRecord:
-    """The queries of one image that inference keeps, in their order from the input of the decoder to its output."""
+    """The queries of one image in inference, in the order of the decoder's input and output."""
 
-    start: Tensor  # (Q, 4) boxes or (Q, 2) points, normalised: the references that the first decoder layer samples at
-    logits: Tensor  # (D, Q, K), of every decoder layer
-    boxes: Tensor  # (D, Q, 4), normalised
-    tokens: Tensor | None = None  # (Q,) int64, the encoder's token that each query was made from; None: learned queries
+    start: Tensor  # (Q, 4) boxes or (Q, 2) points, normalised: references of the first decoder layer
+    logits: Tensor  # (layers, Q, K), of every decoder layer
+    boxes: Tensor  # (layers, Q, 4), normalised
+    tokens: Tensor | None = None  # (Q,) int64, encoder token that each query was selected from; None: learned queries
 
     def cpu(self) -> "QueryRecord":
-        """The same on the CPU."""
+        """Copy the record to the CPU."""
         tokens = None if self.tokens is None else self.tokens.cpu()
         return QueryRecord(self.start.cpu(), self.logits.cpu(), self.boxes.cpu(), tokens)
 
 
 class WithQueries(nn.Module):
-    """A detector whose outputs also hold the `QueryRecord` of each image as ``"queries"``; for evaluation alone.
+    """A detector whose outputs also have the `QueryRecord` of each image as `"queries"`; for evaluation only.
 
-    The detector runs as it always does; its selection and its decoder are listened to, and the heads read the layers
-    that inference does not.
+    The detector runs unchanged; hooks on its selection and its decoder record their outputs, and the heads are also
+    applied to the decoder layers that inference leaves out.
 
     Args:
         model: the detector.
@@ -48,10 +48,10 @@ class WithQueries(nn.Module):
         self.model = model
 
     def forward(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Detect: the detector's outputs, each with ``"queries"``.
+        """Detect; return the detector's outputs, each with `"queries"`.
 
         Raises:
-            ValueError: in training mode.
+            ValueError: the module is in training mode.
         """
         if self.training:
             raise ValueError("queries are recorded in evaluation mode alone: call eval() first")
@@ -59,21 +59,21 @@ class WithQueries(nn.Module):
             listen(self.model.get_submodule("selection")) as selected,
             listen(self.model.get_submodule("decoder")) as decoded,
         ):
-            found = self.model(batched_inputs)
+            outputs = self.model(batched_inputs)
         ((initial,),) = selected
         (layers,) = decoded
         sets = self.model.heads(layers, (initial.group,), last_only=False)
-        logits = torch.stack([each.logits for each in sets], dim=1)
-        boxes = torch.stack([each.boxes for each in sets], dim=1)
-        for image, output in enumerate(found):
+        logits = torch.stack([layer.logits for layer in sets], dim=1)
+        boxes = torch.stack([layer.boxes for layer in sets], dim=1)
+        for image, output in enumerate(outputs):
             tokens = None if initial.tokens is None else initial.tokens[image]
             output[QUERIES] = QueryRecord(initial.boxes[image], logits[image], boxes[image], tokens)
-        return found
+        return outputs
 
 
 @contextmanager
 def listen(module: nn.Module) -> Iterator[list[Any]]:
-    """Collects what a module returns."""
+    """Record the outputs of a module inside of this block."""
     outputs: list[Any] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -87,27 +87,27 @@ def listen(module: nn.Module) -> Iterator[list[Any]]:
 
 
 def record_queries(model: nn.Module, evaluator: DatasetEvaluator) -> nn.Module:
-    """The model, or where an evaluator looks at the queries of a `QueryDetector`, the model that records them."""
-    wanted = isinstance(model, QueryDetector) and uses_queries(evaluator)
-    return WithQueries(model) if wanted else model  # type: ignore[arg-type]
+    """Wrap a `QueryDetector` to record its queries if an evaluator needs them; return any other model unchanged."""
+    needed = isinstance(model, QueryDetector) and uses_queries(evaluator)
+    return WithQueries(model) if needed else model  # type: ignore[arg-type]
 
 
 def uses_queries(evaluator: DatasetEvaluator) -> bool:
-    """Whether an evaluator, or one of several, looks at ``"queries"``."""
+    """Return whether an evaluator, or one of several, needs `"queries"`."""
     if isinstance(evaluator, DatasetEvaluators):
-        return any(uses_queries(each) for each in evaluator._evaluators)
+        return any(uses_queries(member) for member in evaluator._evaluators)
     return bool(getattr(evaluator, "uses_queries", False))
 
 
 def queries_of(output: dict[str, Any], name: str) -> QueryRecord:
-    """The queries of an image, on the CPU.
+    """Return the queries of an image, on the CPU.
 
     Args:
-        output: of the model.
-        name: of the evaluator, for the message.
+        output: output of the model for the image.
+        name: name of the evaluator, for the message.
 
     Raises:
-        ValueError: there are none.
+        ValueError: the output has no queries, or they are not finite.
     """
     if QUERIES not in output:
         raise ValueError(
@@ -116,21 +116,21 @@ def queries_of(output: dict[str, Any], name: str) -> QueryRecord:
             "augmentation"
         )
     record = output[QUERIES].cpu()
-    if not all(bool(each.isfinite().all()) for each in (record.start, record.logits, record.boxes)):
+    if not all(bool(tensor.isfinite().all()) for tensor in (record.start, record.logits, record.boxes)):
         raise ValueError(f"{name}: the queries hold NaN or infinite logits or boxes")
     return record
 
 
 def match_queries(record: QueryRecord, truth: ImageTruth, assigner: HungarianAssigner) -> tuple[Tensor, Tensor]:
-    """The bipartite matching of the last layer with the objects that are no crowd regions.
+    """Match the predictions of the last layer with the objects, crowd regions left out.
 
     Args:
-        record: of an image.
+        record: queries of an image.
         truth: its annotations.
-        assigner: the one of training.
+        assigner: the bipartite matching of training.
 
     Returns:
-        Queries (n,) in rising order and objects (n,), which count without crowd regions.
+        Matched queries (n,) in ascending order, and their objects (n,), indices into `truth.objects()`.
     """
     objects = truth.objects()
     group = QueryGroup(PRIMARY, 0, record.boxes.shape[1])
@@ -152,5 +152,5 @@ def match_queries(record: QueryRecord, truth: ImageTruth, assigner: HungarianAss
         mean_objects_per_micro_batch=float(len(objects)),
         max_objects=len(objects),
     )
-    (found,) = assigner(predictions, targets)
-    return found.queries, found.objects
+    (assignment,) = assigner(predictions, targets)
+    return assignment.queries, assignment.objects

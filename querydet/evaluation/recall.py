@@ -1,9 +1,9 @@
-"""Which objects the initial proposals and the boxes of every decoder layer cover.
+"""Recall of the initial proposals and of the boxes of every decoder layer.
 
 The average recall of Hosang et al. (arXiv 1502.05082, section 5) as Detectron2 computes it for proposals: the boxes of
-an image are given to its objects one to one, the largest IoU first; recall at a threshold is the part of the objects
-whose box overlaps them by as much, and the average is over the IoU thresholds .5, .55, ... .95. All queries count and
-classes do not: this says what could be detected, where AP says what is.
+an image are matched one to one with its objects, in descending order of IoU; recall at a threshold is the fraction of
+objects whose box has at least this IoU, averaged over the IoU thresholds .5, .55, ... .95. All queries count and
+classes do not: it measures which objects could be detected, AP which are.
 """
 
 from typing import Any
@@ -21,11 +21,11 @@ PROPOSALS = "proposals"
 
 
 class QueryRecallEvaluator(PerImageEvaluator):
-    """Recall, in percent, of ``proposals`` and of the boxes of ``layer1``, ``layer2`` ... of the decoder.
+    """Recall, in percent, of `proposals` and of the boxes of `layer1`, `layer2` ... of the decoder.
 
-    For each, such as ``layer1-AR``: the average recall ``AR`` of all and ``ARs``, ``ARm``, ``ARl`` of small, medium and
-    large objects, and the recall ``R50`` and ``R75`` at IoU 0.5 and 0.75. -1 where there are no objects, and of
-    proposals that are points.
+    For each of them, with names such as `layer1-AR`: the average recall `AR` of all and `ARs`, `ARm`, `ARl` of small,
+    medium and large objects, and the recall `R50` and `R75` at IoU 0.5 and 0.75. -1 without objects. Proposals that are
+    points are left out.
 
     Args:
         dataset: the loaded data set.
@@ -38,28 +38,31 @@ class QueryRecallEvaluator(PerImageEvaluator):
     uses_queries = True
 
     def measure(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Tensor]:
-        """Areas (T,) of the objects, and their IoU (T,) by stage.
+        """Return the areas (T,) of the objects, and the IoU (T,) with their boxes by stage.
 
         Raises:
             ValueError: the output has no queries.
         """
         truth = image_truth(record).objects()
-        wanted = truth.normalised_xyxy()
+        gt_boxes_xyxy = truth.normalised_xyxy()
         stages = stage_boxes(queries_of(output, type(self).__name__))
         return {
             "areas": truth.areas,
-            **{name: covered(cxcywh_to_xyxy(boxes.double()), wanted) for name, boxes in stages.items()},
+            **{name: covered(cxcywh_to_xyxy(boxes.double()), gt_boxes_xyxy) for name, boxes in stages.items()},
         }
 
-    def summarise(self, found: dict[Any, dict[str, Tensor]]) -> dict[str, dict[str, float]]:
-        """``{"recall": {...}}``."""
-        stages = [PROPOSALS, *(name for name in next(iter(found.values()), {}) if name not in ("areas", PROPOSALS))]
+    def summarise(self, measurements: dict[Any, dict[str, Tensor]]) -> dict[str, dict[str, float]]:
+        """Return `{"recall": {...}}`."""
+        stages = [
+            PROPOSALS,
+            *(name for name in next(iter(measurements.values()), {}) if name not in ("areas", PROPOSALS)),
+        ]
         results: dict[str, float] = {}
         for stage in stages:
-            images = [each for each in found.values() if stage in each]
+            images = [image for image in measurements.values() if stage in image]
             empty = torch.zeros(0, dtype=torch.float64)
-            overlaps = torch.cat([empty, *(each[stage] for each in images)])
-            areas = torch.cat([empty, *(each["areas"] for each in images)])
+            overlaps = torch.cat([empty, *(image[stage] for image in images)])
+            areas = torch.cat([empty, *(image["areas"] for image in images)])
             reached = (overlaps[:, None] >= THRESHOLDS - 1e-9).double()  # (n, 10)
             for suffix, mask in size_groups(areas).items():
                 results[f"{stage}-AR{suffix}"] = percent(mean_or_missing(reached[mask]))
@@ -69,22 +72,22 @@ class QueryRecallEvaluator(PerImageEvaluator):
 
 
 def stage_boxes(record: QueryRecord) -> dict[str, Tensor]:
-    """The boxes (Q, 4) of every stage; points are no proposals."""
+    """Return the boxes (Q, 4) of every stage; initial points are left out."""
     stages = {PROPOSALS: record.start} if record.start.shape[-1] == 4 else {}
-    return stages | {f"layer{number}": boxes for number, boxes in enumerate(record.boxes, start=1)}
+    return stages | {f"layer{index}": boxes for index, boxes in enumerate(record.boxes, start=1)}
 
 
 def covered(boxes_xyxy: Tensor, objects_xyxy: Tensor) -> Tensor:
-    """The IoU (T,) of every object with the box that it is given, 0 where none is left.
+    """Match boxes with objects one to one by IoU, largest first; return the IoU (T,) of every object, 0 if unmatched.
 
     Args:
         boxes_xyxy: (Q, 4).
         objects_xyxy: (T, 4), in the same unit.
     """
-    left = box_iou(boxes_xyxy[:, None], objects_xyxy[None])
-    found = left.new_zeros(len(objects_xyxy))
-    for _ in range(min(left.shape)):
-        box, item = divmod(int(left.argmax()), left.shape[1])
-        found[item] = left[box, item].clamp(min=0)
-        left[box] = left[:, item] = -1
-    return found
+    overlaps = box_iou(boxes_xyxy[:, None], objects_xyxy[None])
+    ious = overlaps.new_zeros(len(objects_xyxy))
+    for _ in range(min(overlaps.shape)):
+        box, item = divmod(int(overlaps.argmax()), overlaps.shape[1])
+        ious[item] = overlaps[box, item].clamp(min=0)
+        overlaps[box] = overlaps[:, item] = -1
+    return ious

@@ -1,4 +1,4 @@
-"""Detections from a file in COCO's results format, checked against the data set that they are for."""
+"""Detections from a file in COCO's results format, validated against their data set."""
 
 import json
 import logging
@@ -14,25 +14,25 @@ from querydet.evaluation.coco_evaluation import category_ids
 
 logger = logging.getLogger(__name__)
 
-RESULTS_FILE = "coco_instances_results.json"  # Detectron2's name, also of `querydet.evaluation.CocoEvaluator`
-RUN_FOLDERS = ("", "inference")  # where a run's folder has it
-SHOWN = 5  # problems that an error lists
+RESULTS_FILE = "coco_instances_results.json"  # Detectron2's name, also used by `evaluation.CocoEvaluator`
+RUN_FOLDERS = ("", "inference")  # subfolders of a run that may have it
+SHOWN = 5  # number of problems of a kind that an error lists
 
 
 def find_results(path: str) -> str:
-    """The results file of a run's folder, or the file itself.
+    """Find the results file of a run's folder; the path of a file is returned unchanged.
 
     Raises:
-        FileNotFoundError: there is none, with how to make one.
+        FileNotFoundError: there is none; the message says how to make one.
     """
     if not os.path.isdir(path):
         if os.path.isfile(path):
             return path
         raise FileNotFoundError(f"{path} does not exist: give a {RESULTS_FILE}, or the folder of a run that has one")
     for folder in RUN_FOLDERS:
-        found = os.path.join(path, folder, RESULTS_FILE)
-        if os.path.isfile(found):
-            return found
+        candidate = os.path.join(path, folder, RESULTS_FILE)
+        if os.path.isfile(candidate):
+            return candidate
     config = os.path.join(path, "config.yaml")
     source = config if os.path.isfile(config) else "CONFIG"
     raise FileNotFoundError(
@@ -43,22 +43,22 @@ def find_results(path: str) -> str:
 
 
 def read_results(path: str, dataset: DetectionDataset) -> dict[Any, np.ndarray]:
-    """Reads detections.
+    """Read detections and validate them.
 
-    Detections that are not finite are left out with a warning, as in `querydet.evaluation.CocoEvaluator`; so is named
-    how many lie outside of their images, which other image sizes than those of the data set would explain.
+    Detections that are not finite are left out with a warning, as in `evaluation.CocoEvaluator`. Another warning counts
+    boxes outside of their images, which happen if detection was run on images of another size.
 
     Args:
-        path: json with a list of ``image_id, category_id, bbox (x, y, w, h), score``.
+        path: of a json file with a list of `image_id, category_id, bbox (x, y, w, h), score`.
         dataset: the loaded data set.
 
     Returns:
-        By image id, for the images that have detections: (n, 6) float64, x, y, w, h, score, class index.
+        Detections by image id, (n, 6) float64: x, y, w, h, score, class index; images without detections are left out.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not in that format, or names images or categories that the data set does not have, scores
-            outside [0, 1] or boxes of negative size; the first of each are listed.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not in that format, or has images or categories that the data set does not have, scores
+            outside of [0, 1] or boxes of negative size; the message lists the first of each.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"results file {path} does not exist")
@@ -73,17 +73,17 @@ def read_results(path: str, dataset: DetectionDataset) -> dict[Any, np.ndarray]:
             "annotations belong to --annotations"
         )
     checks = _Checks(dataset)
-    found: dict[Any, list[list[float]]] = {}
-    for place, entry in enumerate(content):
-        row = checks.row(place, entry)
+    rows_by_image: dict[Any, list[list[float]]] = {}
+    for position, entry in enumerate(content):
+        row = checks.row(position, entry)
         if row is not None:
-            found.setdefault(entry["image_id"], []).append(row)
+            rows_by_image.setdefault(entry["image_id"], []).append(row)
     checks.report(path, len(content))
-    return {image_id: np.array(rows, dtype=np.float64) for image_id, rows in found.items()}
+    return {image_id: np.array(rows, dtype=np.float64) for image_id, rows in rows_by_image.items()}
 
 
 class _Checks:
-    """Turns entries into rows and remembers what is wrong with them."""
+    """Converts entries to rows and collects problems."""
 
     def __init__(self, dataset: DetectionDataset) -> None:
         self._sizes = {record["image_id"]: (record["width"], record["height"]) for record in dataset}
@@ -91,39 +91,39 @@ class _Checks:
         self._problems: dict[str, list[str]] = {}
         self._nonfinite = self._outside = 0
 
-    def row(self, place: int, entry: Any) -> list[float] | None:
-        """The row of an entry; None if it cannot be used."""
+    def row(self, position: int, entry: Any) -> list[float] | None:
+        """Convert an entry to a row; None if it cannot be used."""
         values = _numbers(entry)
         if values is None:
-            self._problem("are not detections with image_id, category_id, bbox and score", place, repr(entry))
+            self._problem("are not detections with image_id, category_id, bbox and score", position, repr(entry))
             return None
         if not _hashable(entry["image_id"]) or entry["image_id"] not in self._sizes:
-            self._problem("are for images that the data set does not have", place, f"{entry['image_id']!r}")
+            self._problem("are for images that the data set does not have", position, f"{entry['image_id']!r}")
             return None
         if not _hashable(entry["category_id"]) or entry["category_id"] not in self._classes:
-            known = ", ".join(str(each) for each in list(self._classes)[:SHOWN])
+            known = ", ".join(str(identifier) for identifier in list(self._classes)[:SHOWN])
             shown = f"{entry['category_id']!r}"
-            self._problem(f"have categories that the data set does not have (it has {known}, ...)", place, shown)
+            self._problem(f"have categories that the data set does not have (it has {known}, ...)", position, shown)
             return None
         if not all(math.isfinite(value) for value in values):
             self._nonfinite += 1
             return None
         *box, score = values
         if not 0 <= score <= 1:
-            self._problem("have scores outside [0, 1]: scores are probabilities", place, f"{score:g}")
+            self._problem("have scores outside [0, 1]: scores are probabilities", position, f"{score:g}")
             return None
         if box[2] < 0 or box[3] < 0:
-            self._problem("have boxes of negative size: a bbox is x, y, width, height", place, str(box))
+            self._problem("have boxes of negative size: a bbox is x, y, width, height", position, str(box))
             return None
         width, height = self._sizes[entry["image_id"]]
         self._outside += box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0
         return [*box, score, float(self._classes[entry["category_id"]])]
 
-    def _problem(self, kind: str, place: int, shown: str) -> None:
-        self._problems.setdefault(kind, []).append(f"entry {place}: {shown[:80]}")
+    def _problem(self, kind: str, position: int, shown: str) -> None:
+        self._problems.setdefault(kind, []).append(f"entry {position}: {shown[:80]}")
 
     def report(self, path: str, entries: int) -> None:
-        """Raises or warns of what was found."""
+        """Raise an error with all problems, or warn."""
         if self._problems:
             lines = [f"{path} does not fit the data set:"]
             for kind, places in self._problems.items():
@@ -144,7 +144,7 @@ class _Checks:
 
 
 def _numbers(entry: Any) -> list[float] | None:
-    """Box and score of an entry; None if it is not one."""
+    """Return box and score of an entry; None if it is no detection."""
     if not isinstance(entry, Mapping) or not {"image_id", "category_id", "bbox", "score"} <= entry.keys():
         return None
     box = entry["bbox"]

@@ -1,4 +1,4 @@
-"""Pictures of data, predictions and training curves."""
+"""Visualization of data, predictions, queries and training curves."""
 
 from querydet.visualization.curves import plot_curves
 from querydet.visualization.drawing import draw_instances, instances_of_record

@@ -1,4 +1,4 @@
-"""Pictures of the candidates of an object, as in MS-DETR (arXiv 2401.03989), figure 7, with their quality by rank."""
+"""Candidates of an object, as in MS-DETR (arXiv 2401.03989), figure 7, and their quality by rank."""
 
 import json
 import os
@@ -29,40 +29,40 @@ def candidate_panels(
     objects: Sequence[int] = (),
     layer: int = -1,
 ) -> list[Panel]:
-    """For each object, a panel with its candidates, the best one brightest, and one with their IoU and score by rank.
+    """Draw two panels for each object: its candidates, the best one brightest, and their IoU and score by rank.
 
     Args:
         image: (H, W, 3), RGB, uint8.
         record: the queries of the image.
         truth: its objects, without crowd regions.
-        candidates: of the objects.
+        candidates: candidates of all objects.
         names: class names by index.
-        objects: which; none: all.
+        objects: indices of the objects to draw; empty: all.
         layer: index of the decoder layer whose boxes are drawn.
 
     Raises:
-        ValueError: there is no such object, or none at all.
+        ValueError: the image has no objects, or not those asked for.
     """
     if not len(truth):
         raise ValueError("this image has no annotated objects, so that nothing is a candidate: choose another image")
-    unknown = [number for number in objects if not 0 <= number < len(truth)]
+    unknown = [index for index in objects if not 0 <= index < len(truth)]
     if unknown:
         raise ValueError(f"there is no object {unknown[0]}: the image has 0 to {len(truth) - 1}")
     panels = []
-    for number in objects or range(len(truth)):
-        found = candidates.queries[number]
-        boxes_xyxy = cxcywh_to_xyxy(record.boxes[layer][found].double()).numpy()
-        name = f"object {number}, {names[int(truth.labels[number])]}"
-        picture = draw_candidates(image, boxes_xyxy, truth.boxes_xyxy_abs[number].numpy())
-        panels.append(Panel(picture, f"{name}: its {len(found)} best candidates"))
-        curves = plot_quality(candidates.ious[number].numpy(), candidates.scores[number].numpy())
-        means = f"mean IoU {candidates.ious[number].mean():.2f}, score {candidates.scores[number].mean():.2f}"
+    for index in objects or range(len(truth)):
+        queries = candidates.queries[index]
+        boxes_xyxy = cxcywh_to_xyxy(record.boxes[layer][queries].double()).numpy()
+        name = f"object {index}, {names[int(truth.labels[index])]}"
+        picture = draw_candidates(image, boxes_xyxy, truth.boxes_xyxy_abs[index].numpy())
+        panels.append(Panel(picture, f"{name}: its {len(queries)} best candidates"))
+        curves = plot_quality(candidates.ious[index].numpy(), candidates.scores[index].numpy())
+        means = f"mean IoU {candidates.ious[index].mean():.2f}, score {candidates.scores[index].mean():.2f}"
         panels.append(Panel(curves, means))
     return panels
 
 
 def draw_candidates(image: np.ndarray, boxes_xyxy: np.ndarray, object_xyxy_abs: np.ndarray) -> np.ndarray:
-    """Draws candidates (n, 4), normalised, best first, and their object (4,), in pixels, white."""
+    """Draw candidates (n, 4), normalised, best first, and their object (4,), in pixels, in white."""
     visualizer = make_visualizer(image)
     size = np.array([image.shape[1], image.shape[0]] * 2)
     colors = layer_colors(len(boxes_xyxy))
@@ -73,7 +73,7 @@ def draw_candidates(image: np.ndarray, boxes_xyxy: np.ndarray, object_xyxy_abs: 
 
 
 def plot_quality(ious: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """IoU and class score by rank (n,), as a picture (H, W, 3)."""
+    """Plot IoU and class score by rank (n,) as a picture (H, W, 3)."""
     figure = Figure(figsize=(CELL_INCHES * 1.2, CELL_INCHES * 0.9), dpi=DPI, layout="tight")
     axes = figure.subplots()
     ranks = np.arange(1, len(ious) + 1)
@@ -87,45 +87,45 @@ def plot_quality(ious: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def plot_ranks(paths: Sequence[str], path: str) -> None:
-    """Writes one PNG that compares models: mean IoU and class score of the candidates of all objects by rank.
+    """Write a PNG that compares models: mean IoU and class score of the candidates of all objects by rank.
 
     Args:
-        paths: ``candidates.json`` of each, as `querydet.evaluation.CandidateEvaluator` writes it, or its folder.
-        path: the PNG file; its folder is made if needed.
+        paths: for each model, the `candidates.json` of `evaluation.CandidateEvaluator`, or its folder.
+        path: the PNG file; its folder is created if needed.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a file is of another kind, or none is given.
+        FileNotFoundError: a file does not exist.
+        ValueError: a file has another format, or none is source.
     """
     if not paths:
         raise ValueError("nothing to plot: give files that CandidateEvaluator(output_dir=...) wrote")
     figure = Figure(figsize=(9, 3.6), dpi=DPI, layout="tight")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharex=True)
-    for index, given in enumerate(paths):
-        by_rank = read_ranks(given)
+    iou_axes, score_axes = figure.subplots(1, 2, sharex=True)
+    for index, source in enumerate(paths):
+        by_rank = read_ranks(source)
         ranks = np.arange(1, len(by_rank["IoU"]) + 1)
-        label = os.path.basename(os.path.abspath(given).removesuffix(os.sep + FILE))
-        for axes, name in ((left, "IoU"), (right, "score")):
+        label = os.path.basename(os.path.abspath(source).removesuffix(os.sep + FILE))
+        for axes, name in ((iou_axes, "IoU"), (score_axes, "score")):
             axes.plot(ranks, by_rank[name], marker=".", color=f"C{index}", label=label)
             axes.set_title(f"{name} of candidates, mean over objects", fontsize=10)
             axes.set_xlabel("rank of the candidate")
             axes.set_ylabel("%")
             axes.grid(alpha=0.3)
-    left.legend(fontsize=8)
+    iou_axes.legend(fontsize=8)
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     figure.savefig(path)
 
 
 def read_ranks(path: str) -> dict[str, list[float]]:
-    """The means by rank of a ``candidates.json``, in percent.
+    """Read the means by rank of a `candidates.json`, in percent.
 
     Args:
         path: the file, or its folder.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is of another kind.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has another format.
     """
     name = os.path.join(path, FILE) if os.path.isdir(path) else path
     if not os.path.isfile(name):

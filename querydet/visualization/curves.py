@@ -1,4 +1,4 @@
-"""Curves of training runs: losses, AP, any other metric; of runs that repeat each other, the mean and its spread."""
+"""Curves of training runs: losses, AP or any other metric; for repeated runs, their mean and spread."""
 
 import fnmatch
 import math
@@ -14,38 +14,38 @@ from querydet.visualization.runs import RunGroup, Series, Spread, mean_and_sprea
 LOSS = "total_loss"
 AP_METRICS = ("bbox/AP50", "bbox/AP", "bbox/AP75")
 _STYLES = {"bbox/AP50": "-", "bbox/AP": "--", "bbox/AP75": ":"}
-SMOOTHING_WINDOW = 0.05  # of the curve's length; the unsmoothed loss stays visible behind
-MOST_STYLED = 3  # groups for which AP50 and AP75 are drawn besides AP
-MOST_LABELLED = 6  # groups that are named inside of the axes; more are named once, below
+SMOOTHING_WINDOW = 0.05  # fraction of the curve's length; the unsmoothed loss is drawn behind
+MOST_STYLED = 3  # maximum number of groups for which AP50 and AP75 are drawn besides AP
+MOST_LABELLED = 6  # maximum number of groups with a legend inside of the axes; more share one below
 COLUMNS = 3
-_PALETTE = 10  # colours before line styles change
+_PALETTE = 10  # number of colours before the line style changes
 _LINES = ("-", "--", ":", "-.")
 
 
 def plot_curves(
     run_dirs: Sequence[str], path: str, metrics: Sequence[str] | None = None, separate: bool = False
 ) -> None:
-    """Writes one PNG: the training loss and AP, or a panel for each of the given metrics.
+    """Write one PNG: the training loss and AP, or a panel for each of the given metrics.
 
     Args:
-        run_dirs: output folders of runs, or ``NAME=FOLDER``; see `querydet.visualization.runs.read_groups`.
-        path: the PNG file; its folder is made if needed.
-        metrics: names or patterns such as ``loss_*``.
-        separate: a curve for every run, no means.
+        run_dirs: output folders of runs, or `NAME=FOLDER`; see `runs.read_groups`.
+        path: the PNG file; its folder is created if needed.
+        metrics: names or patterns such as `loss_*`.
+        separate: draw a curve for every run instead of means.
 
     Raises:
-        FileNotFoundError: a run has no ``metrics.json``.
-        ValueError: no run is given, or none of them has what is asked for.
+        FileNotFoundError: a run has no `metrics.json`.
+        ValueError: no run is given, or none of them has such a metric.
     """
     groups = read_groups(run_dirs, separate)
     save_figure(draw_metrics(groups, metrics) if metrics else draw_loss_and_ap(groups), path)
 
 
 def draw_loss_and_ap(groups: Sequence[RunGroup]) -> Figure:
-    """The training loss on the left, AP, AP50 and AP75 on the right; one colour a group; of many groups only AP.
+    """Draw the training loss (left) and AP, AP50 and AP75 (right; only AP with many groups), one colour per group.
 
     Raises:
-        ValueError: there is neither.
+        ValueError: no run has any of these.
     """
     if not any(group.series(name) for group in groups for name in (LOSS, *AP_METRICS)):
         folders = ", ".join(run.folder for group in groups for run in group.runs)
@@ -70,14 +70,14 @@ def draw_loss_and_ap(groups: Sequence[RunGroup]) -> Figure:
 
 
 def draw_metrics(groups: Sequence[RunGroup], metrics: Sequence[str]) -> Figure:
-    """A panel for each metric.
+    """Draw one panel for each metric.
 
     Args:
-        groups: of runs.
-        metrics: names or patterns such as ``loss_*``.
+        groups: groups of runs.
+        metrics: names or patterns such as `loss_*`.
 
     Raises:
-        ValueError: no run has a metric of one of the names.
+        ValueError: a pattern matches no metric of any run.
     """
     names = select_metrics(groups, metrics)
     columns = min(COLUMNS, len(names))
@@ -98,33 +98,33 @@ def draw_metrics(groups: Sequence[RunGroup], metrics: Sequence[str]) -> Figure:
 
 
 def select_metrics(groups: Sequence[RunGroup], patterns: Sequence[str]) -> list[str]:
-    """The metrics that the patterns name, in the order of the patterns.
+    """Return the metrics that match the patterns, in the order of the patterns.
 
     Raises:
-        ValueError: a pattern names none.
+        ValueError: a pattern matches no metric.
     """
     known = list(dict.fromkeys(name for group in groups for name in group.names() if name != "iteration"))
-    found: dict[str, None] = {}
+    selected: dict[str, None] = {}
     for pattern in patterns:
         matching = fnmatch.filter(known, pattern)
         if not matching:
             shown = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
             raise ValueError(f"no run has a metric '{pattern}': they have {shown or 'none'}")
-        found.update(dict.fromkeys(matching))
-    return list(found)
+        selected.update(dict.fromkeys(matching))
+    return list(selected)
 
 
 def _draw(
     axes: Axes, series: list[Series], label: str, color: str, style: str, smooth: bool = False, last: bool = False
 ) -> None:
-    """The mean of the runs with a band of one standard deviation; a single loss with what it was before smoothing."""
+    """Draw the mean with a band of one standard deviation; a single smoothed loss over the unsmoothed one."""
     if not series:
         return
-    smoothed = [_smoothed(each) for each in series] if smooth else series
+    smoothed = [_smoothed(values) for values in series] if smooth else series
     spread = mean_and_spread(smoothed)
-    if not len(spread.iterations):  # runs that have no iteration in common
-        for each in smoothed:
-            axes.plot(list(each), list(each.values()), style, color=color, label=label)
+    if not len(spread.iterations):  # the runs have no iteration in common
+        for values in smoothed:
+            axes.plot(list(values), list(values.values()), style, color=color, label=label)
             label = "_nolegend_"
         return
     if smooth and len(series) == 1 and smoothed[0] != series[0]:
@@ -158,7 +158,7 @@ def _style(index: int) -> str:
 
 
 def _to_log(axes: Axes) -> None:
-    """A logarithmic axis where all values are positive and there is more than one."""
+    """Make the axis logarithmic if there are several values and all are positive."""
     values = np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata(), dtype=float) for line in axes.lines)])
     if len(values) > 1 and values.min() > 0:
         axes.set_yscale("log")

@@ -1,6 +1,6 @@
-"""Pictures of denoising queries, positive and negative, beside the objects that they were made from.
+"""Denoising queries, positive and negative, drawn with the objects that they were made from.
 
-DN-DETR (arXiv 2203.01305, section 4.3) has positive ones alone; DINO (arXiv 2203.03605, section 3.3) adds negatives.
+DN-DETR (arXiv 2203.01305, section 4.3) has positive queries only; DINO (arXiv 2203.03605, section 3.3) adds negatives.
 """
 
 from collections.abc import Sequence
@@ -28,18 +28,18 @@ class DenoisingQueries:
     """The denoising queries of one image that were made from its objects."""
 
     boxes: Tensor  # (N, 4), normalised
-    labels: Tensor  # (N,) int64, what their contents say: the object's label or the one that replaced it
-    objects: Tensor  # (N,) int64, the object of each
-    positive: Tensor  # (N,) bool: to find the object; otherwise to be rejected
-    repetition: Tensor  # (N,) int64: a positive and its negative have the same
+    labels: Tensor  # (N,) int64, label of their content: the object's, or the one that replaced it
+    objects: Tensor  # (N,) int64, index of the object of each
+    positive: Tensor  # (N,) bool: whether to reconstruct the object; negatives are to be rejected
+    repetition: Tensor  # (N,) int64: equal for a positive and its negative
 
     @property
     def repetitions(self) -> int:
-        """How often every object is repeated."""
+        """Return how often every object is repeated."""
         return int(self.repetition.max()) + 1 if len(self.repetition) else 0
 
     def of(self, objects: Sequence[int]) -> "DenoisingQueries":
-        """Those of some objects alone."""
+        """Return the queries of the given objects only."""
         kept = torch.isin(self.objects, torch.tensor(list(objects)))
         return DenoisingQueries(
             self.boxes[kept], self.labels[kept], self.objects[kept], self.positive[kept], self.repetition[kept]
@@ -48,9 +48,9 @@ class DenoisingQueries:
 
 @torch.no_grad()
 def denoising_queries(model: QueryDetector, samples: Sequence[dict[str, Any]]) -> list[DenoisingQueries]:
-    """The denoising queries of a training batch, those of the primary group where there are several.
+    """Compute the denoising queries of a training batch, those of the primary group if there are several.
 
-    The noise of an image is that of its ``seed``; how often objects are repeated depends on the batch, as in training.
+    The noise of an image is drawn from its `seed`; the number of repetitions depends on the batch, as in training.
 
     Args:
         model: a detector with denoising.
@@ -60,7 +60,7 @@ def denoising_queries(model: QueryDetector, samples: Sequence[dict[str, Any]]) -
         The queries of each image, on the CPU.
 
     Raises:
-        ValueError: the model has no denoising queries, or the annotations make no sense.
+        ValueError: the model has no denoising queries, or the annotations are invalid.
     """
     part = model.denoising
     if part is None:
@@ -72,24 +72,24 @@ def denoising_queries(model: QueryDetector, samples: Sequence[dict[str, Any]]) -
     assert isinstance(maker, ContrastiveDenoising | Denoising)
     targets = make_targets(samples, model.num_classes, model.device)
     if not targets.max_objects:
-        return [_nothing() for _ in samples]
+        return [_no_queries() for _ in samples]
     made = maker(targets)[0]
     step = targets.max_objects  # slots of a repetition, see `ObjectSlots`
     paired = isinstance(maker, ContrastiveDenoising)
     table = maker.label_embed.weight
-    found = []
+    result = []
     for image, known in enumerate(made.group.known or ()):
         queries, objects = known.queries, known.objects
         positive = torch.ones_like(queries, dtype=torch.bool)
-        if paired:  # the negative of a pair stands in the next repetition
+        if paired:  # the negative of a pair is in the next repetition
             queries, objects = torch.cat([queries, queries + step]), objects.repeat(2)
             positive = torch.cat([positive, ~positive])
         content = made.content[image, queries, : table.shape[1]]
         labels = torch.cdist(content.float(), table.float()).argmin(-1)
         repetition = queries // (step * (2 if paired else 1))
         values = (made.boxes[image, queries], labels, objects, positive, repetition)
-        found.append(DenoisingQueries(*(value.cpu() for value in values)))
-    return found
+        result.append(DenoisingQueries(*(value.cpu() for value in values)))
+    return result
 
 
 def denoising_panels(
@@ -100,23 +100,23 @@ def denoising_panels(
     repetitions: int = 2,
     objects: Sequence[int] = (),
 ) -> list[Panel]:
-    """A panel for each image and repetition: objects white, positives green, negatives red and dashed.
+    """Draw a panel for each image and repetition: objects white, positives green, negatives red and dashed.
 
-    The label of a query is written at its box where it is not the object's.
+    The label of a query is written at its box if it differs from the object's.
 
     Args:
         model: a detector with denoising.
         samples: inputs of a training step.
         names: class names by index.
         image_format: channel order of the inputs.
-        repetitions: at most so many of each image.
-        objects: draw the queries of these alone; none: all.
+        repetitions: maximum index of repetitions of each image.
+        objects: indices of the objects whose queries are drawn; empty: all.
 
     Raises:
-        ValueError: as :func:`denoising_queries`, or none of the images has an object of these numbers.
+        ValueError: as `denoising_queries`, or none of the images has an object with one of the indices.
     """
     most = max((len(sample["instances"]) for sample in samples), default=0)
-    if objects and not any(0 <= number < most for number in objects):
+    if objects and not any(0 <= index < most for index in objects):
         raise ValueError(f"there is no object {objects[0]}: the most crowded of these images has {most}")
     panels = []
     for sample, queries in zip(samples, denoising_queries(model, samples), strict=True):
@@ -124,23 +124,23 @@ def denoising_panels(
         title = f"image {sample.get('image_id', '?')}"
         if not len(truth):
             panels.append(Panel(make_visualizer(image).output.get_image(), f"{title}: no objects, no denoising"))
-        for number in range(min(repetitions, queries.repetitions)):
-            shown = f"{title}: repetition {number + 1} of {queries.repetitions}"
+        for index in range(min(repetitions, queries.repetitions)):
+            shown = f"{title}: repetition {index + 1} of {queries.repetitions}"
             chosen = queries if not objects else queries.of(objects)
-            panels.append(Panel(draw_denoising(image, truth, chosen, number, names), shown))
+            panels.append(Panel(draw_denoising(image, truth, chosen, index, names), shown))
     return panels
 
 
 def draw_denoising(
     image: np.ndarray, truth: Instances, queries: DenoisingQueries, repetition: int, names: Sequence[str]
 ) -> np.ndarray:
-    """Draws one repetition of an image's objects.
+    """Draw one repetition of an image's objects.
 
     Args:
         image: (H, W, 3), RGB, uint8.
-        truth: ``gt_boxes`` and ``gt_classes`` in its pixels.
-        queries: of the image.
-        repetition: which, from 0.
+        truth: `gt_boxes` and `gt_classes` in its pixels.
+        queries: denoising queries of the image.
+        repetition: index of the repetition.
         names: class names by index.
 
     Returns:
@@ -162,6 +162,6 @@ def draw_denoising(
     return visualizer.output.get_image()
 
 
-def _nothing() -> DenoisingQueries:
+def _no_queries() -> DenoisingQueries:
     whole = torch.zeros(0, dtype=torch.int64)
     return DenoisingQueries(torch.zeros(0, 4), whole, whole, whole.bool(), whole)

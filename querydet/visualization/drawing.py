@@ -1,7 +1,7 @@
-"""Labelled boxes on one image, through Detectron2's ``Visualizer``.
+"""Drawing of labelled boxes on one image, through Detectron2's `Visualizer`.
 
-Colours belong to classes and are not random, so that the same class looks the same in every picture and nothing is
-drawn from the global random generators (Detectron2's own choices are random).
+Colours are determined by the class, so that a class looks the same in every picture and the global random generators
+are not used (Detectron2's own choices are random).
 """
 
 import colorsys
@@ -14,28 +14,28 @@ import torch
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.visualizer import Visualizer
 
-MIN_SIDE = 480  # pixels; smaller images are enlarged by a whole factor so that the labels can be read ...
-MAX_SIDE = 4000  # ... up to this long side, so that a narrow strip does not become a huge picture
-FONT_SCALE = 1.6  # of Detectron2's labels, which are made for whole photographs, not for cells of a grid
+MIN_SIDE = 480  # pixels; smaller images are enlarged by an integer factor so that the labels are readable ...
+MAX_SIDE = 4000  # ... up to this long side, which limits the pictures of narrow strips
+FONT_SCALE = 1.6  # of Detectron2's labels, whose size suits whole photographs, not cells of a grid
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2  # successive hues stay apart for any number of classes
 
 
 def class_color(index: int) -> tuple[float, float, float]:
-    """RGB in [0, 1] of a class index."""
+    """Return the colour of a class index, RGB in [0, 1]."""
     return colorsys.hsv_to_rgb((index * _GOLDEN_RATIO) % 1.0, 0.85 if index % 2 else 0.65, 1.0)
 
 
 def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequence[str]) -> np.ndarray:
-    """Draws boxes with class names and, for predictions, scores.
+    """Draw boxes with class names and, for predictions, scores.
 
     Args:
         image: (H, W, 3), RGB, uint8.
-        instances: ``gt_boxes, gt_classes`` or ``pred_boxes, pred_classes, scores``; boxes XYXY in pixels of the image.
+        instances: `gt_boxes, gt_classes` or `pred_boxes, pred_classes, scores`; boxes XYXY in pixels of the image.
         class_names: by class index; an index beyond the end is drawn as a number.
 
     Returns:
-        (H * s, W * s, 3), RGB, uint8 with a whole factor s >= 1 that lifts the short side to about `MIN_SIDE`,
-        or less where the long side would exceed `MAX_SIDE`.
+        (H * s, W * s, 3), RGB, uint8 with the integer factor s >= 1 that makes the short side about `MIN_SIDE` long, or
+        less where the long side would exceed `MAX_SIDE`.
     """
     visualizer = make_visualizer(image)
     kind = "pred" if instances.has("pred_boxes") else "gt"
@@ -51,22 +51,22 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
 
 
 def drawing_scale(image: np.ndarray) -> int:
-    """The whole factor by which an image (H, W, 3) is enlarged so that labels can be read."""
+    """Return the integer factor by which an image (H, W, 3) is enlarged so that labels are readable."""
     return max(1, min(round(MIN_SIDE / min(image.shape[:2])), MAX_SIDE // max(image.shape[:2])))
 
 
 def on_image(boxes_xyxy_abs: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Boxes (n, 4) clipped to the image: a label off the image cannot be read."""
+    """Clip boxes (n, 4) to the image, so that their labels are visible."""
     return boxes_xyxy_abs.clip(1, np.array([image.shape[1], image.shape[0]] * 2) - 1)
 
 
 def make_visualizer(image: np.ndarray) -> Visualizer:
-    """Detectron2's ``Visualizer`` of an image (H, W, 3), which it enlarges as :func:`draw_instances` says."""
+    """Make Detectron2's `Visualizer` of an image (H, W, 3), enlarged as by `draw_instances`."""
     return Visualizer(image, scale=drawing_scale(image), font_size_scale=FONT_SCALE)
 
 
 def instances_of_record(record: dict[str, Any]) -> Instances:
-    """The annotations of a Detectron2 dataset dict as ``gt_boxes`` and ``gt_classes``, crowd regions left out."""
+    """Convert the annotations of a Detectron2 dataset dict to `gt_boxes` and `gt_classes`, crowd regions left out."""
     objects = [item for item in record.get("annotations", []) if not item.get("iscrowd", 0)]
     boxes = [BoxMode.convert(item["bbox"], item["bbox_mode"], BoxMode.XYXY_ABS) for item in objects]
     instances = Instances((record["height"], record["width"]))

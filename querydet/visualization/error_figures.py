@@ -18,7 +18,7 @@ from querydet.visualization.drawing import FONT_SCALE, drawing_scale, on_image
 from querydet.visualization.figures import new_figure
 from querydet.visualization.grids import Panel
 
-MOST_CLASSES = 25  # rows of a figure that can still be read
+MOST_CLASSES = 25  # maximum number of readable rows of a figure
 MOST_CURVES = 10
 COLORS = {
     "classification": "#e377c2",
@@ -33,18 +33,18 @@ COLORS = {
 
 
 def draw_costs(analysis: Mapping[str, Any]) -> Figure:
-    """What each kind of error costs and how often it happens, by size, and what it costs the classes."""
-    classes = {name: each for name, each in analysis["classes"].items() if each["objects"]}
+    """Draw the cost and the number of each kind of error by size, and the costs by class."""
+    classes = {name: values for name, values in analysis["classes"].items() if values["objects"]}
     shown = sorted(classes, key=lambda name: -classes[name]["objects"])[:MOST_CLASSES]
     figure = new_figure(15, max(4.2, 1.8 + 0.26 * len(shown)))
     gains, counts, table = figure.subplots(1, 3)
-    places, width = np.arange(len(ERRORS)), 0.8 / len(SIZES)
-    for index, (name, each) in enumerate(analysis["sizes"].items()):
-        label = f"{name} (AP {each['AP']:.1f})" if each["AP"] >= 0 else f"{name} (no objects)"
+    positions, width = np.arange(len(ERRORS)), 0.8 / len(SIZES)
+    for index, (name, size) in enumerate(analysis["sizes"].items()):
+        label = f"{name} (AP {size['AP']:.1f})" if size["AP"] >= 0 else f"{name} (no objects)"
         color = "black" if name == "all" else f"C{index - 1}"
-        for axes, values in ((gains, each["gain"]), (counts, each["counts"])):
+        for axes, values in ((gains, size["gain"]), (counts, size["counts"])):
             bars = [max(0, values[error]) for error in ERRORS]
-            axes.bar(places + (index - 1.5) * width, bars, width, label=label, color=color)
+            axes.bar(positions + (index - 1.5) * width, bars, width, label=label, color=color)
     threshold = analysis["settings"]["positive"]
     for axes, title, unit in (
         (gains, "cost of the errors", f"gain in AP at IoU {threshold:g} without them, in %"),
@@ -52,7 +52,7 @@ def draw_costs(analysis: Mapping[str, Any]) -> Figure:
     ):
         axes.set_title(title)
         axes.set_ylabel(unit)
-        axes.set_xticks(places, ERRORS, rotation=35, ha="right")
+        axes.set_xticks(positions, ERRORS, rotation=35, ha="right")
         axes.grid(axis="y", alpha=0.3)
     gains.legend(fontsize=8)
     values = [[classes[name]["gain"][error] for error in ERRORS] for name in shown]
@@ -63,7 +63,7 @@ def draw_costs(analysis: Mapping[str, Any]) -> Figure:
 
 
 def draw_precision(analysis: Mapping[str, Any]) -> Figure:
-    """Precision over recall: the mean of the classes at several IoUs, and classes at IoU 0.5."""
+    """Draw precision over recall: the mean over classes at several IoU thresholds, and single classes at IoU 0.5."""
     figure = new_figure(11, 4.2)
     mean, single = figure.subplots(1, 2)
     curves = analysis["curves"]
@@ -88,7 +88,7 @@ def draw_precision(analysis: Mapping[str, Any]) -> Figure:
 
 
 def draw_confusion(analysis: Mapping[str, Any]) -> Figure:
-    """The confusion matrix, coloured by parts of each row; of many classes those with the most errors."""
+    """Draw the confusion matrix, coloured by fractions of each row; of many classes, those with the most errors."""
     labels, matrix = analysis["confusion"]["labels"], np.array(analysis["confusion"]["matrix"])
     wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
     order = np.argsort(-wrong[:-1], kind="stable")[:MOST_CLASSES]
@@ -108,7 +108,7 @@ def draw_confusion(analysis: Mapping[str, Any]) -> Figure:
 def draw_worst(
     analysis: Mapping[str, Any], dataset: DetectionDataset, rows: Mapping[Any, np.ndarray], settings: Settings
 ) -> list[Panel]:
-    """The worst images: the ground truth, missed objects marked, beside the detections by what they are.
+    """Draw the worst images: ground truth with missed objects marked, beside the detections coloured by error.
 
     Raises:
         FileNotFoundError: an image file is missing.
@@ -116,17 +116,17 @@ def draw_worst(
     """
     records, names = {record["image_id"]: record for record in dataset}, class_names(dataset)
     panels = []
-    for each in analysis["worst"]:
-        record = records[each["image_id"]]
+    for entry in analysis["worst"]:
+        record = records[entry["image_id"]]
         image = read_image(record["file_name"], format="RGB")
         check_image_size(dict(record), image)
         objects = Objects.of(image_truth(record))
-        errors = shown_errors(rows.get(each["image_id"], np.zeros((0, 6))), objects, settings)
-        kinds = [f"{count} {error}" for error, count in each["counts"].items() if count]
-        summary = f"{each['right']} right, " + (", ".join(kinds[-1:]) or "no errors")
+        errors = shown_errors(rows.get(entry["image_id"], np.zeros((0, 6))), objects, settings)
+        kinds = [f"{count} {error}" for error, count in entry["counts"].items() if count]
+        summary = f"{entry['right']} right, " + (", ".join(kinds[-1:]) or "no errors")
         lines = "\n".join(filter(None, [summary, ", ".join(kinds[:-1])]))
         title = os.path.basename(record["file_name"])
-        panels.append(Panel(_draw_objects(image, objects, errors, names), f"{title}: {each['objects']} objects"))
+        panels.append(Panel(_draw_objects(image, objects, errors, names), f"{title}: {entry['objects']} objects"))
         panels.append(Panel(_draw_detections(image, errors, names), lines))
     return panels
 
@@ -165,7 +165,7 @@ def _table(
     numbers: np.ndarray | None = None,
     heading: str = "",
 ) -> None:
-    """A coloured table with numbers, the values where no others are given."""
+    """Draw a coloured table that shows `numbers`, or `values` if they are None."""
     limit = max(float(values.max(initial=0)), 1e-9)
     axes.imshow(values, cmap="Blues", vmin=0, vmax=limit, aspect="auto")
     for (row, column), value in np.ndenumerate(values):

@@ -1,4 +1,4 @@
-"""Matplotlib figures without a window, as files or bytes, as many as wanted and from any thread."""
+"""Matplotlib figures as files or bytes, without a window and safe in any thread."""
 
 import io
 import os
@@ -11,20 +11,20 @@ DPI = 110
 
 
 def new_figure(width: float, height: float, layout: Literal["tight", "constrained"] = "tight") -> Figure:
-    """A figure of that many inches; a constrained layout leaves room for a legend outside of the axes."""
+    """Make a figure of this size in inches; a constrained layout leaves room for a legend outside of the axes."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
 def save_figure(figure: Figure, path: str) -> None:
-    """Writes a figure to a file; its folder is made if needed."""
+    """Write a figure to a file; its folder is created if needed."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     figure.savefig(path)
 
 
 def png_of(figure: Figure, **options: Any) -> bytes:
-    """The figure as PNG."""
+    """Encode a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", **options)
     return buffer.getvalue()

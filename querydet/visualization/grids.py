@@ -1,4 +1,4 @@
-"""Several pictures on one page: ground truth beside predictions, and training batches as the model sees them."""
+"""Grids of pictures: ground truth beside predictions, and training batches after augmentation."""
 
 import math
 import os
@@ -19,8 +19,8 @@ from querydet.visualization.drawing import draw_instances, instances_of_record
 
 CELL_INCHES = 3.6
 DPI = 110
-ENTRY_INCHES, LETTER_INCHES = 0.6, 0.09  # of an entry of the legend, without and for each letter
-PROGRESS_FROM = 3  # images, from which on progress is shown
+ENTRY_INCHES, LETTER_INCHES = 0.6, 0.09  # width of a legend entry without text, and per letter
+PROGRESS_FROM = 3  # minimum number of images for a progress bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Panel:
 
     Args:
         image: (H, W, 3), RGB, uint8.
-        title: the line above it.
+        title: text above the image.
     """
 
     image: np.ndarray
@@ -37,13 +37,13 @@ class Panel:
 
 
 def save_grid(panels: Sequence[Panel], path: str, columns: int = 4, legend: Mapping[str, Any] | None = None) -> None:
-    """Writes panels as one PNG, row by row.
+    """Write panels as one PNG, row by row.
 
     Args:
-        panels: what to show, of any sizes.
-        path: the file; its folder is made if needed.
-        columns: panels of a row.
-        legend: what the colours below the panels mean, as Matplotlib takes colours.
+        panels: panels of any sizes.
+        path: the PNG file; its folder is created if needed.
+        columns: number of panels in a row.
+        legend: colours by label, as Matplotlib accepts them, shown below the panels.
 
     Raises:
         ValueError: there are no panels.
@@ -54,12 +54,12 @@ def save_grid(panels: Sequence[Panel], path: str, columns: int = 4, legend: Mapp
 
 
 def render_grid(panels: Sequence[Panel], columns: int = 4, legend: Mapping[str, Any] | None = None) -> np.ndarray:
-    """The same page as pixels (H, W, 3), RGB, uint8; arguments and errors are those of :func:`save_grid`."""
+    """Render the page of `save_grid` as pixels (H, W, 3), RGB, uint8; see there for arguments and errors."""
     return render(_make_figure(panels, columns, legend))
 
 
 def render(figure: Figure) -> np.ndarray:
-    """A figure as pixels (H, W, 3), RGB, uint8."""
+    """Render a figure as pixels (H, W, 3), RGB, uint8."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -99,15 +99,15 @@ def draw_predictions(
     num_images: int = 8,
     threshold: float = 0.3,
 ) -> None:
-    """Writes a PNG with ground truth (left) beside predictions (right) for images spread over a data set.
+    """Write a PNG with ground truth (left) beside predictions (right) for images spread over a data set.
 
     Args:
         model: a Detectron2 model; put into evaluation mode while drawing.
-        dataset: where the images and the ground truth come from.
-        mapper: the test mapper; images that it leaves out are left out here.
+        dataset: images and ground truth.
+        mapper: the test mapper; images that it skips are left out.
         path: the PNG file.
-        num_images: how many images.
-        threshold: smallest score in [0, 1] that is drawn.
+        num_images: number of images.
+        threshold: detections with a lower score, in [0, 1], are not drawn.
 
     Raises:
         ValueError: no image could be drawn.
@@ -118,7 +118,7 @@ def draw_predictions(
 
 
 def spread(dataset: DetectionDataset, count: int) -> list[dict[str, Any]]:
-    """So many records, or all, spread evenly over a data set."""
+    """Select `count` records, or all if there are fewer, spread evenly over a data set."""
     count = min(count, len(dataset))
     return [dataset[index * len(dataset) // count] for index in range(count)]
 
@@ -130,7 +130,7 @@ def prediction_panels(
     mapper: Callable[[dict[str, Any]], dict[str, Any] | None],
     threshold: float,
 ) -> list[Panel]:
-    """Two panels of every record, ground truth and predictions; see :func:`draw_predictions`."""
+    """Draw two panels of every record, ground truth and predictions; see `draw_predictions`."""
     panels = []
     for record in records:
         sample = mapper(record)
@@ -147,19 +147,19 @@ def prediction_panels(
 
 
 def draw_batch(samples: Sequence[dict[str, Any]], names: Sequence[str], path: str, image_format: str = "RGB") -> None:
-    """Writes training samples after augmentation, with their boxes, as one PNG.
+    """Write training samples after augmentation, with their boxes, as one PNG.
 
     Args:
-        samples: what the training loader yields: ``image`` (3, H, W), ``instances`` with ``gt_boxes, gt_classes``.
+        samples: from the training loader: `image` (3, H, W), `instances` with `gt_boxes, gt_classes`.
         names: class names by index.
         path: the PNG file.
-        image_format: the channel order that the mapper was told to use.
+        image_format: channel order of `image`, that of the mapper.
     """
     save_grid(batch_panels(samples, names, image_format), path)
 
 
 def batch_panels(samples: Sequence[dict[str, Any]], names: Sequence[str], image_format: str = "RGB") -> list[Panel]:
-    """A panel of every training sample; see :func:`draw_batch`."""
+    """Draw a panel of every training sample; see `draw_batch`."""
     panels = []
     for sample in samples:
         image = sample_image(sample, image_format)
@@ -170,5 +170,5 @@ def batch_panels(samples: Sequence[dict[str, Any]], names: Sequence[str], image_
 
 
 def sample_image(sample: dict[str, Any], image_format: str = "RGB") -> np.ndarray:
-    """The image of a model's input (3, H, W) in a channel order as (H, W, 3), RGB, uint8."""
+    """Convert the image of a model's input (3, H, W) to (H, W, 3), RGB, uint8."""
     return np.ascontiguousarray(convert_image_to_rgb(sample["image"].cpu().permute(1, 2, 0), image_format))

@@ -1,4 +1,4 @@
-"""What the queries of a detector do on one image: where they start, move to and look, and what they predict."""
+"""Inspection of a detector's queries on one image: references, sampling points and predictions of every layer."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -19,63 +19,63 @@ from querydet.structures import TokenPyramid
 
 @dataclass(frozen=True, slots=True)
 class SamplingPoints:
-    """Where an image's queries look in one layer, and how much each point counts."""
+    """Sampling locations and attention weights of an image's queries in one layer."""
 
-    locations: Tensor  # (Q, M, L, P, 2) as (x, y), parts of the image; beyond 0 and 1 they are outside
-    weights: Tensor  # (Q, M, L, P); those of a query and head sum to one
+    locations: Tensor  # (Q, M, L, P, 2) as (x, y), normalised by the image; may lie outside of [0, 1]
+    weights: Tensor  # (Q, M, L, P), which sum to one for each query and head
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The way of an image's queries through the decoder; everything is on the CPU."""
+    """The queries of an image in every decoder layer; all tensors are on the CPU."""
 
-    references: tuple[Tensor, ...]  # of each layer (Q, 4) boxes or (Q, 2) points, normalised: what it samples around
-    logits: Tensor  # (D, Q, K)
-    boxes: Tensor  # (D, Q, 4), normalised: what each layer predicts
-    sampling: tuple[SamplingPoints, ...]  # of each layer; empty for a decoder that does not sample
+    references: tuple[Tensor, ...]  # input of each layer, (Q, 4) boxes or (Q, 2) points, normalised
+    logits: Tensor  # (layers, Q, K)
+    boxes: Tensor  # (layers, Q, 4), normalised, predicted by each layer
+    sampling: tuple[SamplingPoints, ...]  # of each layer; empty for a decoder without deformable attention
     record: QueryRecord
 
     @property
     def num_layers(self) -> int:
-        """D."""
+        """Return the number of decoder layers."""
         return len(self.boxes)
 
     @property
     def num_queries(self) -> int:
-        """Q."""
+        """Return the number of queries, Q."""
         return self.boxes.shape[1]
 
     def best_queries(self, count: int) -> list[int]:
-        """The queries of the highest scores after the last layer, the best first."""
+        """Return the queries with the highest scores in the last layer, best first."""
         scores = self.logits[-1].sigmoid().amax(-1)
         return scores.topk(min(count, len(scores))).indices.tolist()
 
     def label(self, query: int, layer: int = -1) -> tuple[int, float]:
-        """The class that a query gives the highest score after a layer, and the score."""
+        """Return the class with the highest score of a query in a layer, and the score."""
         score, label = self.logits[layer, query].sigmoid().max(-1)
         return int(label), float(score)
 
     def check_query(self, query: int) -> int:
-        """The query itself.
+        """Return the index of a query unchanged.
 
         Raises:
-            ValueError: there is none of this number.
+            ValueError: there is no such query.
         """
         return _check("query", query, self.num_queries)
 
     def check_layer(self, layer: int) -> int:
-        """The index of a decoder layer that users count from 1.
+        """Convert the number of a decoder layer, counted from 1, to its index.
 
         Raises:
-            ValueError: there is none of this number.
+            ValueError: there is no such layer.
         """
         return _check("decoder layer", layer - 1, self.num_layers, first=1)
 
     def sampled(self, layer: int) -> SamplingPoints:
-        """The sampling points of the layer with this index.
+        """Return the sampling points of the layer with this index.
 
         Raises:
-            ValueError: the decoder does not sample.
+            ValueError: the decoder has no deformable attention.
         """
         if not self.sampling:
             raise ValueError(
@@ -86,14 +86,14 @@ class Inspection:
 
 
 def inspect_image(model: nn.Module, sample: dict[str, Any]) -> Inspection:
-    """Detects on one image and records what its queries did. The model and its mode stay as they are.
+    """Detect on one image and record its queries. The model and its mode are not changed.
 
     Args:
         model: a detector of this project.
         sample: an input of the model.
 
     Raises:
-        TypeError: another kind of model.
+        TypeError: the model is of another type.
     """
     if not isinstance(model, QueryDetector):
         raise TypeError(f"only a querydet detector has queries to look at, not a {type(model).__name__}")
@@ -101,7 +101,8 @@ def inspect_image(model: nn.Module, sample: dict[str, Any]) -> Inspection:
     with ExitStack() as stack:
         encoded = stack.enter_context(listen(model.get_submodule("encoder")))
         decoded = stack.enter_context(listen(model.get_submodule("decoder")))
-        sampled = [stack.enter_context(listen_sampling(each)) for each in _attentions(model.get_submodule("decoder"))]
+        attentions = _attentions(model.get_submodule("decoder"))
+        sampled = [stack.enter_context(listen_sampling(attention)) for attention in attentions]
         (output,) = run_model(recorder, [sample])
     (memory,), (layers,) = encoded, decoded
     record = output[QUERIES].cpu()
@@ -116,55 +117,55 @@ def inspect_image(model: nn.Module, sample: dict[str, Any]) -> Inspection:
 
 @contextmanager
 def listen_sampling(attention: MultiScaleDeformableAttention) -> Iterator[list[SamplingPoints]]:
-    """Collects where a deformable attention samples at every call, for whole batches.
+    """Record the sampling points of a deformable attention at every call, for whole batches.
 
-    The operator itself goes from offsets and logits to the sum, without ever making locations and weights: they are
-    computed here from what the module is called with, by the operator's definition.
+    The operator itself goes from offsets and logits to the sum, without storing locations and weights: they are
+    computed here from the arguments of the module, by the operator's definition.
 
     Yields:
-        A list that grows by ``SamplingPoints`` of (B, Q, M, L, P, 2) locations, normalised by each level with its
-        padding, and (B, Q, M, L, P) weights.
+        A list to which every call appends `SamplingPoints` of (B, Q, M, L, P, 2) locations, normalised by each level
+        with its padding, and (B, Q, M, L, P) weights.
     """
-    found: list[SamplingPoints] = []
+    recorded: list[SamplingPoints] = []
     signature = inspect.signature(attention.forward)
 
     @torch.no_grad()
     def keep(module: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
-        given = signature.bind(*inputs, **options).arguments
-        offsets, logits = module.predict_points(given["query"])
-        locations = locate_samples(given["reference_boxes"].float(), offsets.float(), given["spatial_shapes"])
-        found.append(SamplingPoints(locations, normalize_logits(logits)))
+        arguments = signature.bind(*inputs, **options).arguments
+        offsets, logits = module.predict_points(arguments["query"])
+        locations = locate_samples(arguments["reference_boxes"].float(), offsets.float(), arguments["spatial_shapes"])
+        recorded.append(SamplingPoints(locations, normalize_logits(logits)))
 
     handle = attention.register_forward_pre_hook(keep, with_kwargs=True)
     try:
-        yield found
+        yield recorded
     finally:
         handle.remove()
 
 
 def _attentions(decoder: nn.Module) -> list[MultiScaleDeformableAttention]:
-    """The deformable attention of each layer."""
+    """Return the deformable attention of each layer."""
     return [module for module in decoder.modules() if isinstance(module, MultiScaleDeformableAttention)]
 
 
 def _of_image(points: SamplingPoints, memory: TokenPyramid) -> SamplingPoints:
-    """Those of the first image of a batch, on the CPU, with locations as parts of the image instead of the level."""
+    """Select the first image of a batch, on the CPU, and normalise locations by the image without its padding."""
     ratios = memory.valid_ratios[0].to(points.locations)  # (L, 2)
     locations = points.locations[0] / ratios[:, None]
     return SamplingPoints(locations.cpu(), points.weights[0].float().cpu())
 
 
-def _check(what: str, number: int, count: int, first: int = 0) -> int:
-    if not 0 <= number < count:
-        raise ValueError(f"there is no {what} {number + first}: they are {first} to {count - 1 + first}")
-    return number
+def _check(kind: str, index: int, count: int, first: int = 0) -> int:
+    if not 0 <= index < count:
+        raise ValueError(f"there is no {kind} {index + first}: they are {first} to {count - 1 + first}")
+    return index
 
 
 def check_heads(points: SamplingPoints, heads: Sequence[int]) -> list[int]:
-    """Heads of an attention; none given: all of them.
+    """Return the indices of attention heads; all if none are given.
 
     Raises:
-        ValueError: there is none of a number.
+        ValueError: there is no head with one of the indices.
     """
     count = points.weights.shape[1]
     return [_check("head", head, count) for head in heads] or list(range(count))

@@ -1,6 +1,6 @@
-"""Pictures of the queries of one image: how their references move from layer to layer, and where they look.
+"""Pictures of the queries of one image: their references from layer to layer, and their sampling points.
 
-Boxes and points are drawn through Detectron2's ``Visualizer``. All functions take images (H, W, 3), RGB, uint8.
+Boxes and points are drawn through Detectron2's `Visualizer`. All functions take images (H, W, 3), RGB, uint8.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,35 +19,35 @@ from querydet.visualization.grids import Panel
 from querydet.visualization.inspection import Inspection, check_heads, inspect_image
 
 WHITE = (1.0, 1.0, 1.0)
-SMALLEST_POINT, LARGEST_POINT = 0.004, 0.018  # radii of sampling points, parts of the image's shorter side
+SMALLEST_POINT, LARGEST_POINT = 0.004, 0.018  # radii of sampling points, fractions of the image's shorter side
 
-LEAST_WINDOW = 64  # pixels that a zoom shows at least
+LEAST_WINDOW = 64  # smallest side of a zoomed region, pixels
 
 Color = tuple[float, ...]
 
 
 def layer_colors(count: int) -> list[Color]:
-    """Dark to bright for so many steps; the last one is the brightest."""
+    """Return `count` colours from dark to bright."""
     colors = matplotlib.colormaps["plasma"](np.linspace(0.1, 0.95, count))
     return [tuple(color[:3]) for color in colors.tolist()]
 
 
 def level_colors(count: int) -> list[Color]:
-    """Colours of so many feature levels that are easy to tell apart."""
+    """Return distinct colours for `count` feature levels."""
     return [tuple(matplotlib.colormaps["tab10"](level % 10)[:3]) for level in range(count)]
 
 
 def reference_steps(inspection: Inspection, query: int) -> tuple[Tensor, list[str]]:
-    """Where a query was: the reference of every layer, and the last prediction.
+    """Collect the positions of a query: the reference of every layer, and the last prediction.
 
-    A decoder that does not refine its references leaves them where they are: then what moves are the predictions, and
-    the steps are the first reference and the prediction of every layer.
+    A decoder without box refinement keeps its references fixed: then the steps are the first reference and the
+    prediction of every layer.
 
     Returns:
-        (D + 1, 4) boxes, points having no size, and the names of the steps.
+        (layers + 1, 4) boxes, where points have zero size, and the names of the steps.
     """
-    given = [references[query] for references in inspection.references]
-    references = torch.stack([torch.cat([each, torch.zeros(4 - len(each))]) for each in given])
+    layer_references = [references[query] for references in inspection.references]
+    references = torch.stack([torch.cat([box, torch.zeros(4 - len(box))]) for box in layer_references])
     first, *others = inspection.references
     fixed = bool(others) and all(torch.equal(first, other) for other in others)
     predictions = inspection.boxes[:, query]
@@ -59,13 +59,13 @@ def reference_steps(inspection: Inspection, query: int) -> tuple[Tensor, list[st
 
 
 def draw_references(image: np.ndarray, inspection: Inspection, query: int, objects_xyxy_abs: Any = None) -> np.ndarray:
-    """Draws the boxes of a query from layer to layer, dark to bright, and the way of their centre.
+    """Draw the boxes of a query from layer to layer, dark to bright, and the path of their centre.
 
     Args:
         image: the image.
-        inspection: of it.
-        query: which.
-        objects_xyxy_abs: (T, 4) annotated boxes in pixels, drawn white and dashed; None: none.
+        inspection: of the image.
+        query: index of the query.
+        objects_xyxy_abs: (T, 4) annotated boxes in pixels, drawn white and dotted; None: none.
 
     Returns:
         The picture, enlarged if the image is small.
@@ -94,38 +94,38 @@ def reference_panels(
     names: Sequence[str],
     count: int = 4,
 ) -> tuple[list[Panel], dict[str, Color]]:
-    """Panels of the best queries of an image of a data set, and what their colours mean.
+    """Draw panels of the best queries of an image of a data set, and return the legend of their colours.
 
     Args:
         model: a detector of this project.
-        record: of the data set.
+        record: dataset dict of the image.
         mapper: the test mapper.
         names: class names by index.
-        count: how many queries.
+        count: number of queries.
 
     Returns:
-        No panels where the mapper leaves the image out.
+        The panels and the colours by step; both are empty if the mapper skips the image.
     """
     sample = mapper(record)
     if sample is None:
         return [], {}
-    found = inspect_image(model, sample)
+    inspection = inspect_image(model, sample)
     image, objects = read_image(record["file_name"], format="RGB"), instances_of_record(record).gt_boxes.tensor
     panels = [
-        Panel(draw_references(image, found, query, objects.numpy()), describe(found, query, names))
-        for query in found.best_queries(count)
+        Panel(draw_references(image, inspection, query, objects.numpy()), describe(inspection, query, names))
+        for query in inspection.best_queries(count)
     ]
-    return panels, reference_legend(found)
+    return panels, reference_legend(inspection)
 
 
 def describe(inspection: Inspection, query: int, names: Sequence[str]) -> str:
-    """A query, the class that it says, and its score."""
+    """Describe a query by its index, its best class and its score."""
     label, score = inspection.label(inspection.check_query(query))
     return f"query {query}, {names[label]} {score:.0%}"
 
 
 def reference_legend(inspection: Inspection) -> dict[str, Color]:
-    """The colours of :func:`draw_references`."""
+    """Return the colours of `draw_references` by step."""
     steps = reference_steps(inspection, 0)[1]
     return dict(zip(steps, layer_colors(len(steps)), strict=True))
 
@@ -138,21 +138,21 @@ def draw_sampling(
     heads: Sequence[int] = (),
     zoom: float | None = None,
 ) -> np.ndarray:
-    """Draws the points that a query samples in a decoder layer: a colour for each level, larger for larger weights.
+    """Draw the points that a query samples in a decoder layer: one colour per level, larger for larger weights.
 
     Args:
         image: the image.
-        inspection: of it.
-        query: which.
+        inspection: of the image.
+        query: index of the query.
         layer: index of the decoder layer, from 0.
-        heads: which; none: all.
-        zoom: show only the surroundings of the reference, so many times its size; None: the whole image.
+        heads: indices of the attention heads; empty: all.
+        zoom: size of the region around the reference that is shown, in sizes of the reference; None: the whole image.
 
     Returns:
         The picture, enlarged if the image is small, with the reference of the layer in white.
 
     Raises:
-        ValueError: there is no such query or head, the model does not sample, or zoom is not positive.
+        ValueError: there is no such query or head, the model has no deformable attention, or zoom is not positive.
     """
     points = inspection.sampled(layer)
     query, heads = inspection.check_query(query), check_heads(points, heads)
@@ -169,7 +169,7 @@ def draw_sampling(
     if len(reference) == 4:
         visualizer.draw_box(_corners(reference), alpha=1.0, edge_color=WHITE)
     visualizer.draw_circle(reference[:2], WHITE, radius=SMALLEST_POINT * 2 * side)
-    for index in np.argsort(weights, axis=None):  # the heaviest on top
+    for index in np.argsort(weights, axis=None):  # the largest weights on top
         head, level, point = np.unravel_index(index, weights.shape)
         part = float(weights[head, level, point] / weights.max())
         radius = (SMALLEST_POINT + (LARGEST_POINT - SMALLEST_POINT) * part**0.5) * side
@@ -178,7 +178,7 @@ def draw_sampling(
 
 
 def _crop(image: np.ndarray, reference: np.ndarray, zoom: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """The upper left corner (x, y), and the part of an image around a reference in pixels."""
+    """Crop an image around a reference in pixels; return the upper left corner (x, y) and the crop."""
     if zoom is None:
         return np.zeros(2), image
     if zoom <= 0:

@@ -1,0 +1,1 @@
+"""Conversion of published checkpoints: names of other code bases to ours, and the config that fits the weights."""

@@ -3,7 +3,7 @@
 Rules = tuple[tuple[str, str], ...]
 
 TORCHVISION: Rules = (
-    ("bn1.", "stem.conv1.norm."),  # the longer of our names first: rules are read in both directions
+    ("bn1.", "stem.conv1.norm."),  # longer names of ours first: rules are applied in both directions
     ("conv1.", "stem.conv1."),
     *(
         rule
@@ -49,8 +49,8 @@ HF_SWIN: Rules = (
         for what in ("bias_table", "index")
     ),
     *(
-        (_BLOCK + f"attention.self.{part}.{kind}", _OURS + f"attn.qkv.{kind}#{number}")
-        for number, part in enumerate(("query", "key", "value"))
+        (_BLOCK + f"attention.self.{part}.{kind}", _OURS + f"attn.qkv.{kind}#{index}")
+        for index, part in enumerate(("query", "key", "value"))
         for kind in ("weight", "bias")
     ),
     (_BLOCK + "attention.output.dense.", _OURS + "attn.proj."),

@@ -1,4 +1,4 @@
-"""Which backbone weights are of, by their names and shapes: ResNets of bottleneck blocks and Swin Transformers."""
+"""Recognition of backbones by names and shapes of weights: ResNets of bottleneck blocks and Swin Transformers."""
 
 import math
 import re
@@ -12,14 +12,14 @@ DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 
 
 def find_backbone(state: Mapping[str, Tensor], num_maps: int) -> dict[str, Any] | None:
-    """Keys of ``model.backbone`` with their values, and ``names`` of the maps that it gives; None without a backbone.
+    """Infer the keys of `model.backbone`, and the `names` of its output maps; None without a backbone.
 
     Args:
-        state: weights of our names.
-        num_maps: how many maps the neck takes.
+        state: weights under our names.
+        num_maps: number of maps that the neck uses.
 
     Raises:
-        ValueError: it is neither a ResNet of known depth nor a Swin Transformer.
+        ValueError: the backbone is neither a ResNet of known depth nor a Swin Transformer.
     """
     names = [name for name in state if name.startswith(PREFIX)]
     if not names:
@@ -55,4 +55,4 @@ def _swin(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _count(names: list[str], pattern: str) -> int:
-    return len({found[1] for name in names if (found := re.match(pattern, name))})
+    return len({match[1] for name in names if (match := re.match(pattern, name))})

@@ -1,6 +1,6 @@
-"""From the 91 outputs of the official code bases to COCO's 80 classes.
+"""Selection of COCO's 80 classes from the 91 outputs of the official code bases.
 
-The official code takes COCO's category ids 0 to 90 as class indices; eleven of them name nothing.
+The official code uses COCO's category ids 0 to 90 as class indices; eleven of them belong to no category.
 """
 
 import re
@@ -12,7 +12,7 @@ from torch import Tensor
 
 NUM_IDS = 91
 UNUSED = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-COCO_IDS = tuple(number for number in range(NUM_IDS) if number not in UNUSED)
+COCO_IDS = tuple(identifier for identifier in range(NUM_IDS) if identifier not in UNUSED)
 COCO_NAMES = tuple(category["name"] for category in COCO_CATEGORIES if category["isthing"])
 _HEADS = re.compile(r"heads\.(class_heads|one_to_many_heads\.class)\.\d+\.(weight|bias)")
 _PROPOSALS = re.compile(r"selection\.(proposals|extra_proposals\.\d+)\.class_head\.(weight|bias)")
@@ -20,20 +20,20 @@ LABELS = "denoising.label_embed.weight"
 
 
 def select_coco_classes(state: Mapping[str, Tensor], objectness: bool, no_object: bool = False) -> dict[str, Tensor]:
-    """Keep the rows of COCO's 80 classes in everything that has a row for each class.
+    """Keep the rows of COCO's 80 classes in every weight that has a row for each class.
 
     * Class heads of decoder layers, and of an encoder that predicts classes: the rows of the 80 ids.
-    * Class heads of an encoder that tells objects from background: the first 80 rows. Row 0 is the objectness, and the
+    * Class heads of an encoder that predicts objectness only: the first 80 rows. Row 0 is the objectness, and the
       others were never trained.
-    * The table of labels of denoising queries: the rows of the 80 ids, and its further row for no class.
+    * The label embedding of denoising queries: the rows of the 80 ids, and its additional row for no class.
 
     Args:
-        state: of our names.
+        state: weights under our names.
         objectness: whether the encoder's class head is binary.
         no_object: whether class heads have a last row for no object, which is kept (DETR).
 
     Raises:
-        ValueError: the weights are not of 91 classes.
+        ValueError: the weights do not have 91 classes.
     """
     ids = torch.tensor(COCO_IDS)
     selected = dict(state)

@@ -1,4 +1,4 @@
-"""From a published state dict to one of our names, with every key accounted for."""
+"""Renaming of a published state dict to our names, with an account of every key."""
 
 import difflib
 import re
@@ -12,7 +12,7 @@ from querydet.checkpoint.conversion.families import FAMILIES
 from querydet.checkpoint.conversion.names import HUGGINGFACE, Family, Sizes, matches
 
 SHOWN = 12
-DROPPED = {  # whole names or ends of names, by the reason
+DROPPED = {  # reasons by pattern of the full name
     r".*\.num_batches_tracked": "a counter of batch norm, which frozen batch norms do not have",
     r"pixel_(mean|std)": "the normalisation of images is part of the config",
     r"criterion\..*": "of a loss",
@@ -24,13 +24,13 @@ class Conversion:
     """A converted state dict, and where each key of the published one went.
 
     Args:
-        state: our names.
-        family: the code base that the names are of.
-        sizes: what its names depend on.
-        mapped: their name to ours.
-        aliases: their name to the name that holds the same values and was mapped.
-        dropped: their name to the reason.
-        notes: for the user.
+        state: weights under our names.
+        family: the code base that the published names come from.
+        sizes: numbers on which its names depend.
+        mapped: published name to ours.
+        aliases: published name of a copy to the name of the same tensor that was mapped.
+        dropped: published name to the reason.
+        notes: messages for the user.
     """
 
     state: dict[str, Tensor]
@@ -42,44 +42,48 @@ class Conversion:
     notes: list[str] = field(default_factory=list)
 
     def account(self) -> str:
-        """A line on how many keys went where, and a line for each reason to drop some."""
+        """Summarise how many keys went where, with a line for each reason to drop keys."""
         lines = [f"{len(self.mapped)} keys mapped, {len(self.aliases)} aliases of them, {len(self.dropped)} dropped"]
         for reason in dict.fromkeys(self.dropped.values()):
             names = [name for name, why in self.dropped.items() if why == reason]
-            lines.append(f"dropped {len(names)} ({reason}): {_some(names)}")
+            lines.append(f"dropped {len(names)} ({reason}): {_abridge(names)}")
         return "\n".join(lines)
 
 
 def recognise(names: Iterable[str]) -> Family:
-    """The code base that a state dict is of, by its names.
+    """Recognise the code base of a state dict by its names.
+
+    Args:
+        names: of the state dict.
 
     Raises:
-        ValueError: no family has all of its marks in the names; the message has the nearest and what it misses.
+        ValueError: no family has all of its marks in the names; the message has the nearest family and its missing
+            marks.
     """
     names = list(names)
     complete = recognise_or_none(names)
     if complete is not None:
         return complete
-    found = {family.name: matches(family, names) for family in FAMILIES}
+    marks_by_family = {family.name: matches(family, names) for family in FAMILIES}
     if any(name.startswith(("neck.level_embed", "selection.")) for name in names):
         raise ValueError("these are querydet's own names already: there is nothing to convert")
-    nearest = max(FAMILIES, key=lambda family: sum(found[family.name].values()))
-    marks = found[nearest.name]
+    nearest = max(FAMILIES, key=lambda family: sum(marks_by_family[family.name].values()))
+    marks = marks_by_family[nearest.name]
     if not any(marks.values()):
-        wanted = "; ".join(f"{family.name}: {', '.join(family.marks)}" for family in FAMILIES)
+        layouts = "; ".join(f"{family.name}: {', '.join(family.marks)}" for family in FAMILIES)
         raise ValueError(
-            f"no known layout has names such as {_some(names)}. Wanted are names that begin with ({{}} is a number) "
-            f"{wanted}"
+            f"no known layout has names such as {_abridge(names)}. Wanted are names that begin with ({{}} is a number) "
+            f"{layouts}"
         )
-    missing = [mark for mark, there in marks.items() if not there]
+    missing = [mark for mark, present in marks.items() if not present]
     raise ValueError(
         f"the layout was not recognised. The nearest is {nearest.name}, but nothing begins with {', '.join(missing)} "
-        f"({{}} is a number); the names are {_some(names)}"
+        f"({{}} is a number); the names are {_abridge(names)}"
     )
 
 
 def recognise_or_none(names: Iterable[str]) -> Family | None:
-    """The code base that a state dict is of, None when it is none of the known ones."""
+    """Recognise the code base of a state dict by its names; None if it is unknown."""
     names = list(names)
     return next((family for family in FAMILIES if all(matches(family, names).values())), None)
 
@@ -87,15 +91,14 @@ def recognise_or_none(names: Iterable[str]) -> Family | None:
 def convert_state_dict(state: Mapping[str, Tensor], family: Family | None = None) -> Conversion:
     """Rename a published state dict.
 
-    Heads that all layers share are stored once, as here; heads that are not are kept apart.
+    Heads that all layers share are stored once; heads that differ are kept separate.
 
     Args:
-        state: published names, no wrapper's prefix.
-        family: the code base; None: recognised.
+        state: weights under their published names, without the prefix of a wrapper.
+        family: the code base; None: recognise it.
 
     Raises:
-        ValueError: the layout is not recognised, a name has no rule, or names that have to be copies of one tensor
-            differ.
+        ValueError: the layout is not recognised, a name has no rule, or two copies of one parameter differ.
     """
     family = recognise(state) if family is None else family
     sizes = find_sizes(state, family)
@@ -120,7 +123,7 @@ def convert_state_dict(state: Mapping[str, Tensor], family: Family | None = None
     for whole, names in parts.items():
         if sorted(names) != [0, 1, 2]:
             raise ValueError(f"{whole} needs three parts, of which there are only {', '.join(names.values())}")
-        result.state[whole] = torch.cat([state[names[number]] for number in range(3)])
+        result.state[whole] = torch.cat([state[names[index]] for index in range(3)])
     if family is HUGGINGFACE:
         _fill_ties(result)
     _share_heads(result)
@@ -128,31 +131,35 @@ def convert_state_dict(state: Mapping[str, Tensor], family: Family | None = None
 
 
 def find_sizes(state: Mapping[str, Tensor], family: Family) -> Sizes:
-    """What the names of a published state dict depend on."""
+    """Count what the names of a published state dict depend on."""
     ours = ((family.our_name(name, Sizes(99, 99, True)), value) for name, value in state.items())
     dino = any(name.startswith("transformer.enc_out_") for name in state)
     return find_counts({name: value for name, value in ours if name is not None}, dino)
 
 
 def find_counts(state: Mapping[str, Tensor], dino: bool) -> Sizes:
-    """The same of a state dict of our names, to be named as in the official DINO or not.
+    """Count what names depend on in a state dict of our names.
 
     Layers beyond a gap are not counted.
+
+    Args:
+        state: weights under our names.
+        dino: whether they will be named as in the official DINO.
     """
-    layers = {int(found[1]) for name in state if (found := re.match(r"decoder\.layers\.(\d+)\.", name))}
+    layers = {int(match[1]) for name in state if (match := re.match(r"decoder\.layers\.(\d+)\.", name))}
     projections = (re.match(r"neck\.projections\.(\d+)\.", name) for name in state)
-    maps = {int(found[1]) for found in projections if found}
-    for number in list(maps):  # official names do not tell maps of the backbone from further levels: kernels do
-        weight = state.get(f"neck.projections.{number}.conv.weight")
+    maps = {int(match[1]) for match in projections if match}
+    for index in list(maps):  # official names do not distinguish maps of the backbone from extra levels: kernels do
+        weight = state.get(f"neck.projections.{index}.conv.weight")
         if weight is not None and weight.shape[-1:] != (1,):
-            maps.remove(number)
+            maps.remove(index)
     two_stage = any(name.startswith("selection.proposals.linear") for name in state)
     return Sizes(num_maps=_run(maps), num_layers=_run(layers), two_stage=two_stage, dino=dino)
 
 
 def _run(numbers: set[int]) -> int:
-    """How many of 0, 1, 2, ... are there without a gap."""
-    return next(number for number in range(len(numbers) + 1) if number not in numbers)
+    """Return the largest n for which all of 0 ... n - 1 are in the set."""
+    return next(count for count in range(len(numbers) + 1) if count not in numbers)
 
 
 def _add(result: Conversion, state: Mapping[str, Tensor], name: str, ours: str) -> None:
@@ -170,7 +177,7 @@ def _add(result: Conversion, state: Mapping[str, Tensor], name: str, ours: str) 
 
 
 def _share_heads(result: Conversion) -> None:
-    """Store the heads once when those of all layers are equal."""
+    """Store the heads once if those of all layers are equal."""
     layers = range(1, result.sizes.num_layers)
     names = [name for name in result.state if re.match(r"heads\.(class|box)_heads\.0\.", name)]
     copies = {name: [re.sub(r"_heads\.0\.", f"_heads.{layer}.", name) for layer in layers] for name in names}
@@ -182,45 +189,45 @@ def _share_heads(result: Conversion) -> None:
     for name, others in copies.items():
         for other in others:
             del result.state[other]
-            if other in theirs:  # else it was filled in
+            if other in theirs:  # else it was added by _fill_ties
                 del result.mapped[theirs[other]]
                 result.aliases[theirs[other]] = theirs[name]
 
 
 def _fill_ties(result: Conversion) -> None:
-    """Hugging Face writes parameters that layers share once, under the name of the first."""
+    """Add the copies of shared parameters, which Hugging Face stores once, under the name of the first layer."""
     filled = set()
     for name in [name for name in result.state if re.match(r"heads\.(class|box)_heads\.0\.", name)]:
         kind, rest = re.fullmatch(r"heads\.(class|box)_heads\.0\.(.+)", name).groups()  # type: ignore[union-attr]
-        wanted = [f"heads.{kind}_heads.{layer}.{rest}" for layer in range(1, result.sizes.num_layers)]
+        copies = [f"heads.{kind}_heads.{layer}.{rest}" for layer in range(1, result.sizes.num_layers)]
         if result.sizes.two_stage:
-            wanted.append(f"selection.proposals.{kind}_head.{rest}")
-        if any(other in result.state for other in wanted):
+            copies.append(f"selection.proposals.{kind}_head.{rest}")
+        if any(other in result.state for other in copies):
             continue
-        for other in wanted:
+        for other in copies:
             result.state[other] = result.state[name]
             filled.add(kind)
     if filled:
         result.notes.append(f"the {' and '.join(sorted(filled))} heads are in the file once, and serve all layers")
 
 
-def _same(left: Tensor, right: Tensor) -> bool:
-    return left is right or (left.shape == right.shape and bool(torch.equal(left, right)))
+def _same(first: Tensor, second: Tensor) -> bool:
+    return first is second or (first.shape == second.shape and bool(torch.equal(first, second)))
 
 
 def _unknown(unknown: list[str], state: Mapping[str, Tensor], family: Family) -> str:
     return (
         f"the layout is {family.name}, but {len(unknown)} of {len(state)} keys have no rule, and none may be left "
-        f"over: {_some(unknown)}"
+        f"over: {_abridge(unknown)}"
     )
 
 
 def nearest(name: str, others: Iterable[str]) -> str:
-    """The most alike of other names as a hint, or ""."""
-    found = difflib.get_close_matches(name, list(others), n=1, cutoff=0.8)
-    return f" (is it {found[0]}?)" if found else ""
+    """Return the most similar of other names as a hint for messages, or ""."""
+    similar = difflib.get_close_matches(name, list(others), n=1, cutoff=0.8)
+    return f" (is it {similar[0]}?)" if similar else ""
 
 
-def _some(names: Iterable[str]) -> str:
+def _abridge(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

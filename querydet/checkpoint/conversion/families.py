@@ -1,4 +1,4 @@
-"""The code bases whose names are known: see `querydet.checkpoint.conversion.names`."""
+"""The code bases whose names are known: see `conversion.names`."""
 
 from querydet.checkpoint.conversion.backbone_names import SWIN, TORCHVISION
 from querydet.checkpoint.conversion.names import DETREX, DETREX_FFN, FFN, HUGGINGFACE, OFFICIAL, Family, under
@@ -46,7 +46,7 @@ _CONDITIONAL = under(
     ),
 )
 
-# Atten4Vis/ConditionalDETR and its branch GroupDETR; here the norms are numbered as they run
+# Atten4Vis/ConditionalDETR and its branch GroupDETR; norms are numbered in the order of execution
 OFFICIAL_DENSE = Family(
     name="official, dense",
     marks=("transformer.encoder.layers.{}.self_attn.out_proj.", "transformer.decoder.layers.{}.sa_qcontent_proj."),
@@ -76,7 +76,7 @@ OFFICIAL_DAB = Family(
         ("label_enc.", "denoising.label_embed."),
         ("transformer.patterns.", "selection.content."),
         *_SHARED,
-        ("transformer.decoder.bbox_embed.", "heads.box_heads.0."),  # the same again
+        ("transformer.decoder.bbox_embed.", "heads.box_heads.0."),  # a second copy
         *_BACKBONE,
     ),
     levels=None,

@@ -1,7 +1,7 @@
-"""Which config fits converted weights, and from what that is known: the keys, the file's options, or the released code.
+"""Choice of the config that fits converted weights, and the source of every choice: keys, options, or released code.
 
-Three settings change what a model computes without changing a shape: offset and temperature of the position embedding
-and the constant of the inverse sigmoid. They belong to the code base, and are chosen here by it.
+Three settings change the outputs of a model without changing a shape: offset and temperature of the position embedding
+and the constant of the inverse sigmoid. They depend on the code base and are chosen here accordingly.
 """
 
 import re
@@ -28,11 +28,11 @@ class Fit:
     """A config that fits converted weights.
 
     Args:
-        recipe: the shipped config that it is made from.
-        cfg: the complete config, changes applied.
-        changes: what was changed of the recipe, by key.
-        sources: for settings that do not show in the shapes, what they are known from.
-        backbone: whether the weights have one.
+        recipe: name of the shipped config that it is based on.
+        cfg: the complete config with changes applied.
+        changes: new values of changed keys.
+        sources: where settings that no shape determines come from, by key.
+        backbone: whether the weights include a backbone.
     """
 
     recipe: str
@@ -42,25 +42,25 @@ class Fit:
     backbone: bool = True
 
     def statement(self) -> list[str]:
-        """The settings that no shape shows, with what they are known from."""
+        """List the settings that no shape determines, with their sources."""
         return [f"{key}={OmegaConf.select(self.cfg, key)}, known from {why}" for key, why in self.sources.items()]
 
     def overrides(self) -> list[str]:
-        """The changes as they are written on a command line."""
+        """Format the changes as overrides of a command line."""
         return [f"{key}={_text(value)}" for key, value in self.changes.items()]
 
 
 def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictConfig | None = None) -> Fit:
-    """Choose the config of converted weights, or check a given one for what no shape shows.
+    """Choose the config of converted weights, or check the settings of a given one that no shape determines.
 
     Args:
-        conversion: the converted weights; the contents of H-DETR's two groups are split here.
-        options: from `querydet.checkpoint.conversion.options.read_options`, with what a user says beyond them.
-        given: the config to check; None: one is chosen.
+        conversion: the converted weights; the query table of H-DETR's two groups is split here.
+        options: from `options.read_options`, updated by those of the user.
+        given: the config to check; None: choose one.
 
     Raises:
-        ValueError: weights that the choice depends on are missing, the options ask for what is not there, or the given
-            config has other constants.
+        ValueError: weights that the choice depends on are missing, the options ask for unsupported features, or the
+            given config has other constants.
     """
     state = conversion.state
     _refuse(options, is_dense(state))
@@ -100,8 +100,10 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
 
 
 def _check_given(constants: Mapping[str, Any], given: DictConfig) -> None:
-    found = {key: OmegaConf.select(given, key) for key in constants if key in SETTINGS.values()}
-    wrong = [f"{key} is {value}, set it to {constants[key]}" for key, value in found.items() if value != constants[key]]
+    actual = {key: OmegaConf.select(given, key) for key in constants if key in SETTINGS.values()}
+    wrong = [
+        f"{key} is {value}, set it to {constants[key]}" for key, value in actual.items() if value != constants[key]
+    ]
     if wrong:
         raise ValueError(f"the given config would load these weights and misread them: {'; '.join(wrong)}")
 
@@ -118,10 +120,15 @@ def _refuse(options: Mapping[str, Any], dense: bool) -> None:
 
 
 def size_of(conversion: Conversion, name: str, dim: int) -> int:
-    """A size of a weight that the config depends on.
+    """Return one dimension of a weight that the config depends on.
+
+    Args:
+        conversion: the converted weights.
+        name: our name of the weight.
+        dim: index of the dimension.
 
     Raises:
-        ValueError: the weight is not there, or has fewer dimensions; with the name that it has in the file.
+        ValueError: the weight does not exist, or has fewer dimensions; the message has its published name.
     """
     theirs = conversion.family.their_name(name, conversion.sizes) or name
     if name not in conversion.state:
@@ -143,9 +150,9 @@ def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any
         "model.heads.share_layers": not any(re.match(r"heads\.(class|box)_heads\.1\.", name) for name in state),
     }
     for part in ("encoder", "decoder"):
-        numbers = {int(found[1]) for name in state if (found := re.match(rf"{part}\.layers\.(\d+)\.", name))}
+        layers = {int(match[1]) for name in state if (match := re.match(rf"{part}\.layers\.(\d+)\.", name))}
         changes |= {
-            f"model.{part}.num_layers": len(numbers),
+            f"model.{part}.num_layers": len(layers),
             f"model.{part}.layer.num_heads": heads,
             f"model.{part}.layer.ffn_dim": size_of(conversion, f"{part}.layers.0.ffn.linear1.weight", 0),
         }
@@ -158,7 +165,7 @@ def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any
 
 
 def _dense_widths(conversion: Conversion) -> dict[str, Any]:
-    """What only models of dense attention have."""
+    """Infer the changes that only models with standard attention need."""
     state = conversion.state
     changes: dict[str, Any] = {"model.neck.embed_dim": size_of(conversion, "neck.projection.weight", 0)}
     if "selection.anchors.weight" not in state:
@@ -170,7 +177,7 @@ def _dense_widths(conversion: Conversion) -> dict[str, Any]:
 
 
 def _levels(conversion: Conversion, heads: int) -> dict[str, Any]:
-    """What only models with several levels have."""
+    """Infer the changes that only models with several levels need."""
     levels = size_of(conversion, "neck.level_embed", 0)
     changes = {"model.neck.num_levels": levels, "model.neck.embed_dim": size_of(conversion, "neck.level_embed", 1)}
     for part, attention in (("encoder", "attention"), ("decoder", "cross_attention")):
@@ -186,12 +193,12 @@ def _queries(conversion: Conversion, options: Mapping[str, Any], extra: int) -> 
     state = conversion.state
     tables = ("selection.content.weight", "selection.embedding.weight")
     if is_dense(state):
-        tables = ("selection.anchors.weight", "selection.embedding.weight")  # a content may be one row
-    found = next((len(state[name]) for name in tables if name in state), None)
+        tables = ("selection.anchors.weight", "selection.embedding.weight")  # the content may have a single row
+    rows = next((len(state[name]) for name in tables if name in state), None)
     asked = options.get("num_queries")
-    if found is not None and asked is not None and found != asked:
-        raise ValueError(f"the table of queries has {found} rows, but {asked} queries are asked for")
-    changes = {"model.selection.num_queries": found or asked} if found or asked else {}
+    if rows is not None and asked is not None and rows != asked:
+        raise ValueError(f"the table of queries has {rows} rows, but {asked} queries are asked for")
+    changes = {"model.selection.num_queries": rows or asked} if rows or asked else {}
     if not extra:
         return changes
     return changes | (
@@ -214,23 +221,23 @@ def _backbone_changes(conversion: Conversion, backbone: dict[str, Any] | None, s
 
 
 def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], fit: Fit) -> dict[str, Any]:
-    """Settings that change what is computed and no shape."""
-    place = "model.neck.position_embedding"
+    """Choose the settings that change the outputs and no shape."""
+    embedding = "model.neck.position_embedding"
     constants: dict[str, Any] = {
-        f"{place}.temperature": 10000.0,
-        f"{place}.offset": -0.5,
+        f"{embedding}.temperature": 10000.0,
+        f"{embedding}.offset": -0.5,
         "model.heads.inverse_sigmoid_eps": 1e-5,
     }
     fit.sources = dict.fromkeys(constants, CODE)
     if is_dense(conversion.state):
-        constants[f"{place}.offset"] = 0.0
+        constants[f"{embedding}.offset"] = 0.0
     boxes = ("dino", "dn_detr", "dab_deformable_detr", "dab_detr", "dn_dab_detr")
     if conversion.family in (DETREX, DETREX_DENSE) or method in boxes:
         constants["model.heads.inverse_sigmoid_eps"] = 1e-3
     if method in ("dab_detr", "dn_dab_detr"):
-        constants[f"{place}.temperature"] = 20.0
+        constants[f"{embedding}.temperature"] = 20.0
     if method == "dino" and conversion.family is not DETREX:
-        constants |= {f"{place}.temperature": 20.0, f"{place}.offset": 0.0}
+        constants |= {f"{embedding}.temperature": 20.0, f"{embedding}.offset": 0.0}
     elif method == "dino" and "temperature" not in options:
         conversion.notes.append(
             "of detrex's DINO the 24-epoch R50 config has temperature 20 and offset 0, all others 10000 and -0.5; the "
@@ -238,8 +245,8 @@ def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], 
         )
     for name in ("temperature", "offset"):
         if name in options:
-            constants[f"{place}.{name}"] = float(options[name])
-            fit.sources[f"{place}.{name}"] = OPTIONS
+            constants[f"{embedding}.{name}"] = float(options[name])
+            fit.sources[f"{embedding}.{name}"] = OPTIONS
     if "num_detections" in options:
         constants["model.postprocess.num_detections"] = options["num_detections"]
     if "look_forward_twice" in options and method not in boxes:

@@ -1,4 +1,4 @@
-"""Which method converted weights are of, and how the tables that groups of queries share are split."""
+"""Recognition of the method of converted weights, and the split of query tables that several groups share."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -43,17 +43,23 @@ RECIPES = {
 
 
 def is_dense(state: Mapping[str, Tensor]) -> bool:
-    """Whether weights of our names are of dense attention over one map."""
+    """Return whether weights under our names belong to a model with standard attention over one map."""
     return any(name.startswith("neck.projection.") for name in state)
 
 
 def is_detr(state: Mapping[str, Tensor]) -> bool:
-    """Whether weights of our names are DETR's, whose class heads have one more output, for no object."""
+    """Return whether weights under our names are DETR's, whose class heads have an additional output for no object."""
     return "decoder.layers.0.cross_attention.in_proj_weight" in state
 
 
 def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_queries: int = 0) -> str:
-    """The composition that weights of our names are of, a key of `RECIPES`."""
+    """Return the method of weights under our names, a key of `RECIPES`.
+
+    Args:
+        state: weights under our names.
+        options: options of the file, from `options.read_options`.
+        extra_queries: number of queries of H-DETR's extra group.
+    """
     if is_dense(state):
         if is_detr(state):
             return "detr"
@@ -93,10 +99,10 @@ def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_q
 
 
 def split_table(conversion: Conversion, options: Mapping[str, Any]) -> int:
-    """Split the table that groups of queries share; how many queries (H-DETR) or groups (Group DETR) there are more.
+    """Split the query table of several groups; return the number of extra queries (H-DETR) or groups (Group DETR).
 
     Raises:
-        ValueError: it is not known where the groups meet.
+        ValueError: the boundary of the groups is unknown.
     """
     if is_dense(conversion.state):
         _split_labels(conversion)
@@ -105,10 +111,10 @@ def split_table(conversion: Conversion, options: Mapping[str, Any]) -> int:
 
 
 def _split_labels(conversion: Conversion) -> None:
-    """Take the last row of the label table for the content of the matching queries, which is what it is there.
+    """Move the last row of the label table to the content of the matching queries, which the released code uses it for.
 
     Raises:
-        ValueError: the queries have patterns besides, whose sum no part here makes.
+        ValueError: the queries also have patterns, which no part here adds to the label.
     """
     name, content = "denoising.label_embed.weight", "selection.content.weight"
     labels = conversion.state.get(name)
@@ -144,12 +150,12 @@ def _split_groups(conversion: Conversion, options: Mapping[str, Any]) -> int:
 
 
 def split_hybrid(conversion: Conversion, options: Mapping[str, Any]) -> int:
-    """Split the table that H-DETR's groups share, in the order of the ranks; the queries of the extra group."""
+    """Split the query table of H-DETR's groups, primary group first; return the size of the extra group."""
     table = conversion.state.get("selection.content.weight")
     primary = options.get("num_queries")
     if table is None or not any(name.startswith("selection.box_embedding.") for name in conversion.state):
-        return 0  # in DINO and in models of one stage a table is of one group
-    # detrex has no other project with such a table, and nobody published that many queries in one group
+        return 0  # in DINO and in one-stage models the table has one group
+    # detrex has no other project with such a table, and no published model has that many queries in one group
     only_hybrid = conversion.family is DETREX or len(table) > HYBRID_EXTRA
     if not (only_hybrid or options.get("extra_queries") or (primary and len(table) > primary)):
         return 0

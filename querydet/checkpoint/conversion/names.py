@@ -1,8 +1,8 @@
-"""Names of parameters in the published code bases, and ours for the same tensors: the one place where they meet.
+"""Names of parameters in the published code bases, and ours for the same tensors.
 
-A family is a code base with its way to name things. Rules are prefixes with numbers left open, ``{}``, and read in both
-directions. Sources: the repositories named at each family. The norms of official decoder layers are numbered by another
-order than they run in: norm2 follows the self-attention, norm1 the cross-attention.
+A family is a code base with its naming scheme. Rules are prefixes in which `{}` stands for a number, and are applied in
+both directions. Sources: the repositories named at each family. The norms of official decoder layers are not numbered
+in the order of execution: norm2 follows the self-attention, norm1 the cross-attention.
 """
 
 import re
@@ -20,9 +20,9 @@ _ONE_TO_MANY: Rules = (  # MS-DETR's block for its one-to-many predictions
 )
 DETREX_FFN: Rules = (("ffns.0.layers.0.0.", "ffn.linear1."), ("ffns.0.layers.1.", "ffn.linear2."))
 _HF_FFN: Rules = (("fc1.", "ffn.linear1."), ("fc2.", "ffn.linear2."), ("final_layer_norm.", "ffn.norm."))
-_SPLIT = tuple(  # HuggingFace keeps the three parts of one matrix apart
-    (f"self_attn.{part}_proj.{kind}", f"self_attention.in_proj_{kind}#{number}")
-    for number, part in enumerate("qkv")
+_SPLIT = tuple(  # Hugging Face stores the three parts of one matrix separately
+    (f"self_attn.{part}_proj.{kind}", f"self_attention.in_proj_{kind}#{index}")
+    for index, part in enumerate("qkv")
     for kind in ("weight", "bias")
 )
 _TRANSFORMER: Rules = (
@@ -48,18 +48,19 @@ _TABLES: Rules = (
 
 
 def under(theirs: str, ours: str, rules: Iterable[tuple[str, str]]) -> Rules:
-    return tuple((theirs + left, ours + right) for left, right in rules)
+    """Prepend prefixes to both sides of rules."""
+    return tuple((theirs + their_name, ours + our_name) for their_name, our_name in rules)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the names of levels and heads depend on.
+    """Numbers on which the names of levels and heads depend.
 
     Args:
         num_maps: backbone maps; later levels are extra projections.
-        num_layers: decoder layers D; heads number D belong to the encoder.
-        two_stage: whether a query table holds contents alone, or positions and contents.
-        dino: whether the heads of the encoder and the query table have names of their own, as in the official DINO.
+        num_layers: decoder layers; heads with this index belong to the encoder.
+        two_stage: whether a query table holds content only, not positions and content.
+        dino: whether the heads of the encoder and the query table have separate names, as in the official DINO.
     """
 
     num_maps: int
@@ -70,16 +71,16 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Family:
-    """How a code base names its parameters.
+    """Naming scheme of a code base.
 
     Args:
-        name: of the code base.
-        marks: prefixes that its files have, and no other family's.
-        rules: their prefix and ours, the first that fits decides. ``{}`` is a number. ``#0`` and so on in ours are
-            parts of one tensor, to be put together in this order.
-        levels: their names of the neck's convolution and norm of a level; None: told apart in ``rules``.
-        heads: their prefixes of class and box heads, the main ones first; others hold the same tensors again.
-        tables: their names of the table of queries.
+        name: name of the code base.
+        marks: prefixes that occur in its files and in no other family's.
+        rules: their prefix and ours; the first match is used. `{}` is a number. `#0` and so on in ours are parts of one
+            tensor, which are concatenated in this order.
+        levels: their prefix of the neck's convolution and norm of a level; None: `rules` handle them.
+        heads: their prefixes of class and box heads, the main ones first; the others are copies of the same tensors.
+        tables: their names of the query table.
     """
 
     name: str
@@ -91,11 +92,11 @@ class Family:
 
     @cached_property
     def compiled(self) -> tuple[tuple[re.Pattern[str], str], ...]:
-        """The rules as patterns, theirs to ours."""
+        """Compile the rules to patterns, theirs to ours."""
         return tuple((_pattern(theirs), ours) for theirs, ours in self.rules)
 
     def our_name(self, name: str, sizes: Sizes) -> str | None:
-        """Our name of one of their parameters; None for a name that no rule knows."""
+        """Translate one of their parameter names to ours; None if no rule matches."""
         level = self._level(name, sizes)
         if level is not None:
             return level
@@ -106,19 +107,19 @@ class Family:
         if name in self.tables:
             return "selection.content.weight" if sizes.two_stage else "selection.embedding.weight"
         for pattern, ours in self.compiled:
-            found = pattern.match(name)
-            if found:
-                target, _, part = ours.format(*found.groups()).partition("#")
-                rest = name[found.end() :]
+            match = pattern.match(name)
+            if match:
+                target, _, part = ours.format(*match.groups()).partition("#")
+                rest = name[match.end() :]
                 return f"{target}{rest}#{part}" if part else target + rest
         return None
 
     def their_name(self, name: str, sizes: Sizes) -> str | None:
-        """Their main name of one of our parameters; None where they have none. The other way of `our_name`."""
+        """Translate one of our parameter names to their main one, the inverse of `our_name`; None if there is none."""
         level = re.fullmatch(r"neck\.(extra_)?projections\.(\d+)\.(conv|norm)\.(.+)", name)
         if level and self.levels is not None:
-            number = int(level[2]) + (sizes.num_maps if level[1] else 0)
-            return f"{self.levels}{number}.{('conv', 'norm').index(level[3])}.{level[4]}"
+            index = int(level[2]) + (sizes.num_maps if level[1] else 0)
+            return f"{self.levels}{index}.{('conv', 'norm').index(level[3])}.{level[4]}"
         many = re.fullmatch(r"heads\.one_to_many_heads\.(class)\.(\d+)\.(.+)", name)
         head = re.fullmatch(r"heads\.(class|box)_heads\.(\d+)\.(.+)", name)
         proposal = re.fullmatch(r"selection\.proposals\.(class|box)_head\.(.+)", name)
@@ -136,9 +137,9 @@ class Family:
         ):
             return self.tables[0]
         for theirs, ours in self.rules:
-            found = None if "#" in ours else _pattern(ours).match(name)
-            if found:
-                return theirs.format(*found.groups()) + name[found.end() :]
+            match = None if "#" in ours else _pattern(ours).match(name)
+            if match:
+                return theirs.format(*match.groups()) + name[match.end() :]
         return None
 
     def _level(self, name: str, sizes: Sizes) -> str | None:
@@ -147,24 +148,24 @@ class Family:
         level = re.fullmatch(re.escape(self.levels) + r"(\d+)\.([01])\.(weight|bias)", name)
         if level is None:
             return None
-        number, module = int(level[1]), ("conv", "norm")[int(level[2])]
-        extra = number - sizes.num_maps
-        where = f"extra_projections.{extra}" if extra >= 0 else f"projections.{number}"
-        return f"neck.{where}.{module}.{level[3]}"
+        index, module = int(level[1]), ("conv", "norm")[int(level[2])]
+        extra = index - sizes.num_maps
+        target = f"extra_projections.{extra}" if extra >= 0 else f"projections.{index}"
+        return f"neck.{target}.{module}.{level[3]}"
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """A template that ends in a dot is a prefix, any other one a whole name."""
+    """Compile a template; one that ends in a dot is a prefix, any other one a full name."""
     end = "" if template.endswith(".") else "$"
     return re.compile(re.escape(template).replace(r"\{\}", r"(\d+)") + end)
 
 
-def _head(kind: str, number: int, rest: str, sizes: Sizes) -> str:
+def _head(kind: str, index: int, rest: str, sizes: Sizes) -> str:
     if kind == "one_to_many_class":
-        return f"heads.one_to_many_heads.class.{number}.{rest}"
-    if number == sizes.num_layers and sizes.two_stage:
+        return f"heads.one_to_many_heads.class.{index}.{rest}"
+    if index == sizes.num_layers and sizes.two_stage:
         return f"selection.proposals.{kind}_head.{rest}"
-    return f"heads.{kind}_heads.{number}.{rest}"
+    return f"heads.{kind}_heads.{index}.{rest}"
 
 
 _OFFICIAL_HEADS = (
@@ -285,6 +286,6 @@ HUGGINGFACE = Family(
 
 
 def matches(family: Family, names: Iterable[str]) -> Mapping[str, bool]:
-    """Which of a family's marks names have."""
+    """Return for each mark of a family whether a name begins with it."""
     names = list(names)
     return {mark: any(_pattern(mark).match(name) for name in names) for mark in family.marks}

@@ -1,6 +1,6 @@
-"""What a published file says about its model besides the weights: the options that it was trained with.
+"""Options in a published file: the settings that its model was trained with.
 
-Official files carry their command line in ``args``; Hugging Face's have a ``config.json`` beside them.
+Official files store their command line in `args`; Hugging Face's have a `config.json` beside them.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-OFFICIAL = {  # their option to ours
+OFFICIAL = {  # name of an official option to ours
     "nheads": "num_heads",
     "num_queries": "num_queries",
     "num_queries_one2one": "num_queries",
@@ -34,7 +34,7 @@ HUGGINGFACE = {
     "position_embedding_type": "position_embedding",
     "assign_first_stage": "assign_first_stage",
 }
-DINO = {  # others have these options without effect
+DINO = {  # other methods have these options too, without effect
     "pe_temperatureH": "temperature",
     "pe_temperatureW": "temperature_w",
     "num_select": "num_detections",
@@ -42,29 +42,29 @@ DINO = {  # others have these options without effect
 
 
 def read_options(content: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """The options of a file by our names; empty when it has none.
+    """Read the options of a file, under our names; empty if it has none.
 
     Args:
         content: of the checkpoint file.
-        path: of the file; a ``config.json`` in its folder that describes a detector of this family is read too.
+        path: of the file; a `config.json` in its folder that describes a detector of this family is read too.
 
     Raises:
-        ValueError: the ``config.json`` is no json.
+        ValueError: the `config.json` is no json.
     """
-    found = content.get("args")
-    if isinstance(found, argparse.Namespace):
-        found = vars(found)
-    if isinstance(found, Mapping):
-        table = OFFICIAL | (DINO if "dn_labelbook_size" in found else {})
-        return {ours: found[theirs] for theirs, ours in table.items() if found.get(theirs) is not None}
-    beside = os.path.join(os.path.dirname(path), "config.json")
-    if not path or not os.path.isfile(beside):
+    arguments = content.get("args")
+    if isinstance(arguments, argparse.Namespace):
+        arguments = vars(arguments)
+    if isinstance(arguments, Mapping):
+        table = OFFICIAL | (DINO if "dn_labelbook_size" in arguments else {})
+        return {ours: arguments[theirs] for theirs, ours in table.items() if arguments.get(theirs) is not None}
+    config_path = os.path.join(os.path.dirname(path), "config.json")
+    if not path or not os.path.isfile(config_path):
         return {}
     try:
-        with open(beside, encoding="utf-8") as file:
+        with open(config_path, encoding="utf-8") as file:
             values = json.load(file)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{beside}, which lies beside the weights, is no json: {error}") from error
+        raise ValueError(f"{config_path}, which lies beside the weights, is no json: {error}") from error
     if not isinstance(values, dict) or values.get("model_type") not in ("deformable_detr", "deta"):
         return {}
     options = {ours: values[theirs] for theirs, ours in HUGGINGFACE.items() if values.get(theirs) is not None}

@@ -1,4 +1,4 @@
-"""The whole way from a published file to one of ours, and its report."""
+"""Conversion of a published file to one of ours, and its report."""
 
 import json
 import os
@@ -34,9 +34,9 @@ class Converted:
     Args:
         conversion: the weights, and where every key went.
         fit: the config.
-        settings: of the model that no shape shows, see `querydet.checkpoint.settings`.
-        notes: for the user.
-        class_names: where they are known.
+        settings: settings of the model that no shape determines, see `checkpoint.settings`.
+        notes: messages for the user.
+        class_names: by class index; empty if unknown.
     """
 
     conversion: Conversion
@@ -46,17 +46,17 @@ class Converted:
     class_names: tuple[str, ...] = ()
 
     def extra(self) -> dict[str, Any]:
-        """What a file of the weights has to say besides them."""
+        """Return what a file stores besides the weights."""
         names = {"class_names": list(self.class_names)} if self.class_names else {}
         return {KEY: self.settings, **names}
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The weights by our names."""
+        """Return the weights under our names."""
         return self.conversion.state
 
     def report(self) -> str:
-        """What was done and found, for the terminal."""
+        """Describe the conversion for the terminal."""
         lines = [f"layout: {self.conversion.family.name}", self.conversion.account(), f"config: {self.fit.recipe}"]
         lines += [f"  changed: {override}" for override in self.fit.overrides()]
         lines += [f"  not shown by any shape: {line}" for line in self.fit.statement()]
@@ -74,22 +74,22 @@ def convert_content(
     ema: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> Converted:
-    """Convert what a published file holds.
+    """Convert the content of a published file.
 
     Args:
-        content: from `querydet.checkpoint.reading.read_checkpoint`, or a state dict.
-        path: of the file: for messages, and to find a ``config.json`` beside it.
-        config: a complete config that the weights have to fit; None: one is chosen.
-        coco_classes: of 91 outputs keep COCO's 80 classes.
-        ema: take the moving average of the weights.
-        options: what is known beyond the file, by the names of `querydet.checkpoint.conversion.options`:
-            ``num_queries``, ``num_heads``, ``temperature`` and ``offset`` of the position embedding.
+        content: from `reading.read_checkpoint`, or a state dict.
+        path: of the file: for messages, and to find a `config.json` beside it.
+        config: a complete config that the weights have to fit; None: choose one.
+        coco_classes: keep COCO's 80 classes of 91 outputs.
+        ema: use the moving average of the weights.
+        options: options of the user, which override those of the file, under the names of `conversion.options`:
+            `num_queries`, `num_heads`, `temperature` and `offset` of the position embedding.
 
     Returns:
         Weights that cover the config's model exactly.
 
     Raises:
-        ValueError: no weights, an unknown layout, keys without a place, missing keys, copies that differ, shapes or
+        ValueError: the file has no weights, an unknown layout, unknown or missing keys, copies that differ, shapes or
             settings that contradict the config, or values that are not finite.
     """
     weights = find_weights(content, path, ema=ema)
@@ -103,12 +103,12 @@ def convert_content(
         objectness = find_method(conversion.state, known) != "dino"
         conversion.state = select_coco_classes(conversion.state, objectness, is_detr(conversion.state))
     fit = fit_config(conversion, known, config)
-    wanted = fit.cfg.model.num_classes
-    found = len(conversion.state["heads.class_heads.0.weight"]) - is_detr(conversion.state)
-    if found == NUM_IDS:
+    expected = fit.cfg.model.num_classes
+    actual = len(conversion.state["heads.class_heads.0.weight"]) - is_detr(conversion.state)
+    if actual == NUM_IDS:
         hint = "the 91 outputs are COCO's category ids; --select-coco-classes keeps its 80 classes"
-        if wanted != found:
-            raise ValueError(f"the config has {wanted} classes, the weights {found}: {hint}")
+        if expected != actual:
+            raise ValueError(f"the config has {expected} classes, the weights {actual}: {hint}")
         conversion.notes.append(hint)
     model = verify(conversion, fit.cfg.model, fit.backbone)
     names = COCO_NAMES if coco_classes else ()
@@ -116,18 +116,18 @@ def convert_content(
 
 
 def save_converted(converted: Converted, destination: str) -> list[str]:
-    """Write converted weights, a ``.safetensors`` copy, and the config beside them.
+    """Write converted weights, a `.safetensors` copy, and the config beside them.
 
     Args:
         converted: from `convert_content`.
-        destination: ``.pkl`` (as in Detectron2's model zoo), ``.pth`` or ``.safetensors``.
+        destination: `.pkl` (as in Detectron2's model zoo), `.pth` or `.safetensors`.
 
     Returns:
-        The files written.
+        Paths of the written files.
 
     Raises:
-        ValueError: another kind of name.
-        OSError: they cannot be written.
+        ValueError: the destination has another suffix.
+        OSError: the files cannot be written.
     """
     author = AUTHOR.format(converted.conversion.family.name)
     written = save_weights(converted.state, destination, {"author": author, **converted.extra()})
@@ -141,16 +141,19 @@ def save_converted(converted: Converted, destination: str) -> list[str]:
 def save_weights(
     state: Mapping[str, Tensor], destination: str, extra: Mapping[str, Any], *, copy: bool = True
 ) -> list[str]:
-    """Write weights in the form of Detectron2's model zoo, and with ``copy`` also as ``.safetensors``; the files.
+    """Write weights in the format of Detectron2's model zoo, and with `copy` also as `.safetensors`.
 
     Args:
         state: the weights.
-        destination: ``.pkl``, ``.pth`` or ``.safetensors``.
-        extra: plain values to keep with them; ``author`` has to be among them.
-        copy: whether to write a ``.safetensors`` besides another kind.
+        destination: `.pkl`, `.pth` or `.safetensors`.
+        extra: plain values to store with the weights; `author` is required.
+        copy: whether to write a `.safetensors` file besides one of another format.
+
+    Returns:
+        Paths of the written files.
 
     Raises:
-        ValueError: another kind of name.
+        ValueError: the destination has another suffix.
         OSError: the files cannot be written.
     """
     stem, kind = os.path.splitext(destination)

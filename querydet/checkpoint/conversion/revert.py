@@ -1,4 +1,4 @@
-"""From our names back to the official ones, for DINO and Deformable DETR."""
+"""Conversion of our names back to the official ones, for DINO and Deformable DETR."""
 
 import re
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ METHODS = ("dino", "deformable_detr", "deformable_detr_plain", "deformable_detr_
 
 
 def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The official names of our weights, with every copy that the official code keeps.
+    """Rename our weights to the official names, with every copy that the official code stores.
 
     Args:
-        state: our names, of DINO or of Deformable DETR with or without refinement and first stage.
+        state: weights under our names, of DINO or of Deformable DETR with or without refinement and first stage.
 
     Returns:
-        Official names; those of shared heads hold the same tensor.
+        Weights under official names; those of shared heads are the same tensor.
 
     Raises:
-        ValueError: the weights are of another method, or one of them has no official name.
+        ValueError: the weights belong to another method, or one of them has no official name.
     """
     method = find_method(state, {})
     if method not in METHODS:
@@ -43,13 +43,13 @@ def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _in_decoder(name: str, method: str) -> bool:
-    """Which heads the official Deformable DETR also hands to its decoder."""
+    """Return whether the official Deformable DETR also stores this head in its decoder."""
     kinds = {"deformable_detr": ("class_embed.", "bbox_embed."), "deformable_detr_refine": ("bbox_embed.",)}
     return name.startswith(kinds.get(method, ("nothing",)))
 
 
 def _heads(name: str, state: Mapping[str, Tensor], sizes: Sizes) -> list[str]:
-    """A head that all layers share, once for each of them; any other name as it is."""
+    """Repeat the name of a head that all layers share for each of them; return any other name unchanged."""
     shared = re.fullmatch(r"heads\.(class|box)_heads\.0\.(.+)", name)
     if shared is None or f"heads.{shared[1]}_heads.1.{shared[2]}" in state:
         return [name]

@@ -1,4 +1,4 @@
-"""Do converted weights cover a config's model exactly? Asked without memory for a second model."""
+"""Check that converted weights cover a config's model exactly, without memory for a second model."""
 
 import copy
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ SHOWN = 20
 
 
 class GivenMaps(Backbone):
-    """Stands for the backbone of weights that have none.
+    """Replaces the backbone for weights that have none: passes given maps through.
 
     Args:
-        channels: of each map, by name.
+        channels: number of channels of each map, by name.
     """
 
     def __init__(self, channels: Mapping[str, int]) -> None:
@@ -27,43 +27,43 @@ class GivenMaps(Backbone):
         self.channels = dict(channels)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The maps as they are given."""
+        """Return the given maps."""
         return features
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Their channels."""
+        """Return the channels of the maps."""
         return {name: ShapeSpec(channels=count) for name, count in self.channels.items()}
 
 
 def verify(conversion: Conversion, model: DictConfig, backbone: bool = True) -> nn.Module:
-    """Refuse converted weights that do not cover a model exactly.
+    """Raise an error unless converted weights cover a model exactly.
 
     Args:
         conversion: the converted weights.
-        model: the ``model`` node of a config.
+        model: the `model` node of a config.
         backbone: whether the weights have a backbone.
 
     Returns:
-        The model, without values.
+        The model, on the meta device.
 
     Raises:
-        ValueError: naming every missing key, every key that is left over and every wrong shape, in their names.
+        ValueError: keys are missing, left over or of a wrong shape; the message lists them by their published names.
     """
     if not backbone:
         model = copy.deepcopy(model)
         model.backbone = L(GivenMaps)(channels=dict(model.neck.in_channels))
     built = build_on_meta(model)
-    wanted = {name: tuple(value.shape) for name, value in built.state_dict().items()}
+    expected = {name: tuple(value.shape) for name, value in built.state_dict().items()}
     state, family, sizes = conversion.state, conversion.family, conversion.sizes
     theirs = {ours: name for name, ours in conversion.mapped.items()}
-    missing = {name: family.their_name(name, sizes) or name for name in wanted if name not in state}
-    left = [theirs.get(name, name) for name in state if name not in wanted]
+    missing = {name: family.their_name(name, sizes) or name for name in expected if name not in state}
+    unexpected = [theirs.get(name, name) for name in state if name not in expected]
     lines = [f"missing: {name} (ours: {ours})" for ours, name in missing.items()]
-    lines += [f"left over: {name}{nearest(name, missing.values())}" for name in left]
+    lines += [f"left over: {name}{nearest(name, missing.values())}" for name in unexpected]
     lines += [
-        f"of another shape: {theirs.get(name, name)} is {tuple(value.shape)}, the model has {wanted[name]}"
+        f"of another shape: {theirs.get(name, name)} is {tuple(value.shape)}, the model has {expected[name]}"
         for name, value in state.items()
-        if name in wanted and tuple(value.shape) != wanted[name]
+        if name in expected and tuple(value.shape) != expected[name]
     ]
     if lines:
         more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
