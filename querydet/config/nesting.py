@@ -19,17 +19,23 @@ def deeper(node: Node, levels: int = 1) -> Node:
         node: of a config.
         levels: how much deeper the new place is.
     """
-    content: Any = _deeper(OmegaConf.to_container(node, resolve=False), 0, levels)
-    moved: Node = OmegaConf.create(content, flags={"allow_objects": True})
+    moved: Node = OmegaConf.create(
+        deepen(OmegaConf.to_container(node, resolve=False), levels), flags={"allow_objects": True}
+    )
     return moved
 
 
-def _deeper(value: object, depth: int, levels: int) -> object:
+def deepen(content: Any, levels: int = 1) -> Any:
+    """Do the same with plain dicts and lists."""
+    return _deepen(content, 0, levels)
+
+
+def _deepen(value: Any, depth: int, levels: int) -> Any:
     if isinstance(value, dict):
-        return {key: _deeper(child, depth + 1, levels) for key, child in value.items()}
+        return {key: _deepen(child, depth + 1, levels) for key, child in value.items()}
     if isinstance(value, list):
-        return [_deeper(child, depth + 1, levels) for child in value]
-    if isinstance(value, str):
-        # a value of the node itself has depth 1, and with two dots leaves the node
-        return _RELATIVE.sub(lambda found: found.group() + "." * levels * (len(found.group(1)) > depth), value)
+        return [_deepen(child, depth + 1, levels) for child in value]
+    if isinstance(value, str) and "${" in value:
+        # a value of the node itself has depth 1, and leaves the node with two dots
+        return _RELATIVE.sub(lambda dots: dots.group() + "." * levels * (len(dots.group(1)) > depth), value)
     return value

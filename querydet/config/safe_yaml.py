@@ -15,6 +15,8 @@ import yaml
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
+from querydet.config.migration import migrate, moved_name
+
 VARIABLE = "QUERYDET_ALLOW_TARGETS"  # further modules or names, separated by commas; * for all
 EVERYTHING = "*"
 CONFIG_FILE = "config.yaml"  # in the folder of a run
@@ -47,7 +49,7 @@ class _Name(str):
 
 
 def _construct_name(loader: _Loader, suffix: str, node: yaml.Node) -> _Name:
-    return _Name(suffix)
+    return _Name(moved_name(suffix))
 
 
 _Loader.add_constructor("tag:yaml.org,2002:python/tuple", yaml.SafeLoader.construct_yaml_seq)
@@ -79,7 +81,7 @@ def load_yaml(path: str, allow: Sequence[str] = ()) -> DictConfig:
     if not isinstance(content, dict):
         raise ValueError(f"config '{path}' holds {type(content).__name__} instead of keys and values")
     allowed = [*allow, *filter(None, (name.strip() for name in os.environ.get(VARIABLE, "").split(",")))]
-    resolved = _resolve(content, "", path, allowed)
+    resolved = _resolve(migrate(content), "", path, allowed)
     return OmegaConf.create(resolved, flags={"allow_objects": True})
 
 

@@ -7,5 +7,5 @@ from querydet.modeling.selection import LearnedBoxes
 from .dino_ablation_row4_12ep import dataloader, lr_multiplier, model, optimizer, train
 
 model.selection = L(LearnedBoxes)(num_queries=900, embed_dim="${..neck.embed_dim}", indicator=False)
-model.criterion.rules = [_rule for _rule in model.criterion.rules if _rule.stage != "encoder"]
+del model.criterion.rules.encoder
 train.output_dir = "output/dino_ablation_row2_12ep"

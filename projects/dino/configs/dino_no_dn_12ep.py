@@ -3,5 +3,5 @@
 from .dino_ablation_row5_12ep import dataloader, lr_multiplier, model, optimizer, train
 
 model.denoising = None
-model.criterion.rules = [_rule for _rule in model.criterion.rules if _rule.get("role") != "denoising"]
+del model.criterion.rules.denoising
 train.output_dir = "output/dino_no_dn_12ep"

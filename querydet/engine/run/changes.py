@@ -1,13 +1,15 @@
 """What has changed in the config since the run that is being resumed was started."""
 
+import ast
 import os
 import tempfile
 
+from detectron2.utils.registry import locate
 from omegaconf import DictConfig
 
 from querydet.checkpoint.folder import candidates
 from querydet.config import save_config
-from querydet.config.safe_yaml import CONFIG_FILE, config_leaves, plain_config
+from querydet.config.safe_yaml import CONFIG_FILE, TARGET, config_leaves, plain_config
 
 # A run that goes on with another value of these is another run: other data in another order, or another loss.
 FIXED = ("model.", "train.seed", "dataloader.train.total_batch_size", "dataloader.train.mapper.")
@@ -32,14 +34,14 @@ def changes(cfg: DictConfig) -> list[str]:
     if not os.path.isfile(path) or not candidates(folder):
         return []
     try:
-        old = dict(config_leaves(plain_config(path)))
+        old = _leaves(path)
     except Exception as error:  # whatever half a file leads to
         return [f"{path} cannot be read, so that it is not known what has changed: {error}"]
     with tempfile.TemporaryDirectory() as temporary:
         # the same way to a file and back, so that equal values look equal
         copy = os.path.join(temporary, CONFIG_FILE)
         save_config(cfg, copy)
-        new = dict(config_leaves(plain_config(copy)))
+        new = _leaves(copy)
     found = {
         key: f"{key}: {old.get(key, '(not set)')} -> {new.get(key, '(not set)')}"
         for key in [*old, *(key for key in new if key not in old)]
@@ -54,3 +56,16 @@ def changes(cfg: DictConfig) -> list[str]:
             "train.allow_changed_config=True to go on all the same"
         )
     return list(found.values())
+
+
+def _leaves(path: str) -> dict[str, str]:
+    """Return the values of a saved config by key, with every class under the name of the module that defines it.
+
+    The same class may be saved by several names: Detectron2 takes the shortest that leads to it.
+    """
+    leaves = dict(config_leaves(plain_config(path)))
+    for key in leaves:
+        if key.endswith(TARGET):
+            found = locate(ast.literal_eval(leaves[key]))
+            leaves[key] = f"{found.__module__}.{found.__qualname__}"
+    return leaves
