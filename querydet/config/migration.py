@@ -89,8 +89,12 @@ GROUPED: Mapping[str, str] = {
     "GroupedTopKSelection": "TopKSelection",
 }
 HYBRID = "HybridTopKSelection"
-_OF_GROUPS = {"num_groups": 11, "source": "per_set", "separate": True}  # arguments of the wrapper, and its defaults
-_OF_HYBRID = {"extra_queries": 1500, "extra_content": None, "repeats": 6, "extra_weight": 1.0}
+_OF_GROUPS: dict[str, Any] = {
+    "num_groups": 11,
+    "source": "per_set",
+    "separate": True,
+}  # arguments of the wrapper, and its defaults
+_OF_HYBRID: dict[str, Any] = {"extra_queries": 1500, "extra_content": None, "repeats": 6, "extra_weight": 1.0}
 
 LOSS_NAMES: Mapping[str, str] = {"FocalLoss": "class", "SoftmaxLoss": "class", "L1Loss": "l1", "GIoULoss": "giou"}
 

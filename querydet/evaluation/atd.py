@@ -22,6 +22,7 @@ from querydet.evaluation.per_image import PerImageEvaluator, image_truth, mean_o
 from querydet.evaluation.query_predictions import match_queries, queries_of
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.boxes import xyxy_to_cxcywh
+from querydet.parts import Assigner
 
 
 def average_top_distance(distances: Tensor, k: int) -> float:
@@ -58,7 +59,7 @@ class ATDEvaluator(PerImageEvaluator):
         *,
         dataset: DetectionDataset,
         k: int = 100,
-        assigner: HungarianAssigner | None = None,
+        assigner: Assigner | None = None,
         distributed: bool = True,
     ) -> None:
         super().__init__(dataset=dataset, distributed=distributed)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from querydet.evaluation.per_image import ImageTruth
 from querydet.evaluation.query_predictions import QueryRecord, match_queries
-from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
 from querydet.modeling.selection.grouped import group_name
+from querydet.parts import Assigner
 from querydet.structures import PredictionSet
 from querydet.traits import trait
 
@@ -107,7 +107,7 @@ class GroupMatch:
 
 
 def match_groups(
-    predictions: Sequence[PredictionSet], truth: ImageTruth, assigner: HungarianAssigner, image: int = 0
+    predictions: Sequence[PredictionSet], truth: ImageTruth, assigner: Assigner, image: int = 0
 ) -> list[list[GroupMatch]]:
     """Match every object of an image, crowd regions left out, with one query of each group that has one for it.
 

@@ -26,6 +26,7 @@ from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.per_image import PerImageEvaluator, image_truth
 from querydet.evaluation.query_predictions import match_queries, queries_of
 from querydet.modeling.assigners import HungarianAssigner
+from querydet.parts import Assigner
 from querydet.utils.atomic import atomic_write
 
 
@@ -190,7 +191,7 @@ class InstabilityEvaluator(PerImageEvaluator):
 
     Args:
         dataset: the loaded data set.
-        assigner: the bipartite matching of training; None: with weights 2, 5 and 2.
+        assigner: the one-to-one assigner of training; None: bipartite matching with weights 2, 5 and 2.
         folder: stores matchings, so that a resumed run, or `--eval-only` on successive checkpoints, finds the previous
             one; None: in memory, for the evaluations of this process.
         against: matching file to compare with; None: the previous evaluation.
@@ -207,7 +208,7 @@ class InstabilityEvaluator(PerImageEvaluator):
         self,
         *,
         dataset: DetectionDataset,
-        assigner: HungarianAssigner | None = None,
+        assigner: Assigner | None = None,
         folder: str | None = None,
         against: str | None = None,
         distributed: bool = True,

@@ -10,9 +10,9 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from torch import Tensor, nn
 
 from querydet.evaluation.per_image import ImageTruth
-from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.boxes import xyxy_to_cxcywh
 from querydet.modeling.detector import QueryDetector
+from querydet.parts import Assigner
 from querydet.structures import PRIMARY, PredictionSet, QueryGroup, Stage, Targets
 
 QUERIES = "queries"  # key of the `QueryRecord` in an output
@@ -121,7 +121,7 @@ def queries_of(output: dict[str, Any], name: str) -> QueryRecord:
     return record
 
 
-def match_queries(record: QueryRecord, truth: ImageTruth, assigner: HungarianAssigner) -> tuple[Tensor, Tensor]:
+def match_queries(record: QueryRecord, truth: ImageTruth, assigner: Assigner) -> tuple[Tensor, Tensor]:
     """Match the predictions of the last layer with the objects, crowd regions left out.
 
     Args:

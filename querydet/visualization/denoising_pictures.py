@@ -14,8 +14,8 @@ from torch import Tensor
 
 from querydet.modeling.boxes import cxcywh_to_xyxy
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.queries import ContrastiveDenoising, Denoising, GroupedDenoising
 from querydet.modeling.targets import make_targets
+from querydet.traits import trait
 from querydet.visualization.drawing import make_visualizer
 from querydet.visualization.grids import Panel, sample_image
 
@@ -68,14 +68,13 @@ def denoising_queries(model: QueryDetector, samples: Sequence[dict[str, Any]]) -
             "this model has no denoising queries (model.denoising is not set): DN-DETR, DINO and what is combined with "
             "them have some"
         )
-    maker = part.members[0] if isinstance(part, GroupedDenoising) else part
-    assert isinstance(maker, ContrastiveDenoising | Denoising)
+    maker = getattr(part, "members", [part])[0]  # of the primary group
     targets = make_targets(samples, model.num_classes, model.device)
     if not targets.max_objects:
         return [_no_queries() for _ in samples]
     made = maker(targets)[0]
     step = targets.max_objects  # slots of a repetition, see `ObjectSlots`
-    paired = isinstance(maker, ContrastiveDenoising)
+    paired = trait(maker, "contrastive")
     table = maker.label_embed.weight
     result = []
     for image, known in enumerate(made.group.known or ()):

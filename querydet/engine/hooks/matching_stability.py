@@ -15,8 +15,9 @@ from querydet.engine.evaluation import Evaluation, evaluate
 from querydet.engine.hooks.evaluating import EvalHook
 from querydet.engine.run.run_parts import RunParts
 from querydet.evaluation.instability import InstabilityEvaluator
-from querydet.modeling.assigners import HungarianAssigner
-from querydet.structures import Role, Stage
+from querydet.parts import Assigner
+from querydet.structures import Branch, Role, Stage
+from querydet.traits import trait
 
 FOLDER = "matching"  # in the output folder, a file for every epoch
 
@@ -59,9 +60,10 @@ def _measure(parts: RunParts, evaluation: Evaluation) -> dict[str, Any]:
         return comm.all_gather(evaluate(parts.evaluated_model, evaluation, parts.request))[0]
 
 
-def training_assigner(model: nn.Module) -> HungarianAssigner | None:
-    """Return the bipartite matching that trains the last layer; None where another one does."""
-    for rule in getattr(getattr(model, "criterion", None), "rules", ()):
-        if rule.stage is Stage.DECODER and rule.role is Role.MATCHING and isinstance(rule.assigner, HungarianAssigner):
+def training_assigner(model: nn.Module) -> Assigner | None:
+    """Return the one-to-one assigner that trains the predictions of inference; None where they have another one."""
+    for rule in trait(getattr(model, "criterion", None), "rules").values():
+        inference = (rule.stage, rule.role, rule.branch) == (Stage.DECODER, Role.MATCHING, Branch.ONE_TO_ONE)
+        if inference and trait(rule.assigner, "one_to_one"):
             return rule.assigner
     return None
