@@ -29,6 +29,8 @@ from setuptools.errors import BaseError, CCompilerError
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = Path("ops") / "csrc"
+# `querydet analyze` prints these counts beside its own.
+PUBLISHED = Path("benchmarks") / "published" / "model_facts.json"
 # The oldest torch whose stable ABI the sources use: 2.11, as torch writes it in TORCH_VERSION_2_11_0.
 TORCH_TARGET_VERSION = "0x020b000000000000"
 # -fopenmp is not needed: threads come from torch. Nobody reads errno or floating point exceptions.
@@ -158,7 +160,7 @@ def make_build_command() -> type[build_ext]:
 
 
 class BuildWithConfigs(build_py):
-    """Also copies configs/ and projects/*/configs to querydet/_configs, in the folder being built only."""
+    """Also copies configs/, projects/*/configs and `PUBLISHED` to querydet/_configs, in the folder being built only."""
 
     def run(self) -> None:
         if not self.editable_mode:
@@ -174,10 +176,10 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
     def configs(self) -> list[tuple[Path, Path]]:
-        """Every config file and where it goes."""
+        """Every file to copy and where it goes."""
         base = Path(self.build_lib) / "querydet" / "_configs"
         folders = [ROOT / "configs", *sorted((ROOT / "projects").glob("*/configs"))]
-        files = (path for folder in folders for path in sorted(folder.rglob("*")))
+        files = [ROOT / PUBLISHED, *(path for folder in folders for path in sorted(folder.rglob("*")))]
         return [
             (path, base / path.relative_to(ROOT))
             for path in files

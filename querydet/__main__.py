@@ -1,11 +1,8 @@
-"""``python -m querydet`` is ``train_net.py``, for installations without a checkout."""
+"""``python -m querydet`` is the command ``querydet``."""
 
-import os
+import sys
 
-# See train_net.py.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-from querydet.engine import argument_parser, launch, main
+from querydet.cli.commands import main
 
 if __name__ == "__main__":
-    launch(main, argument_parser().parse_args())
+    sys.exit(main())

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = ("querydet", "configs", "projects", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
+SHIPPED = (
+    *("querydet", "configs", "projects", "benchmarks"),
+    *("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"),
+)
 SCRIPT = """
 import sys
 import querydet.config
@@ -57,6 +60,14 @@ def test_wheel_holds_the_configs_and_nothing_of_an_earlier_build(installed):
     names = {path.relative_to(installed).as_posix() for path in installed.rglob("*.py")}
     assert "querydet/_configs/configs/common/train.py" in names
     assert not [name for name in names if name.endswith("renamed.py")]
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_command_the_types_and_the_published_counts(installed):
+    (entries,) = installed.glob("*.dist-info/entry_points.txt")
+    assert "querydet = querydet.cli.commands:main" in entries.read_text()
+    assert (installed / "querydet" / "py.typed").is_file()
+    assert (installed / "querydet" / "_configs" / "benchmarks" / "published" / "model_facts.json").is_file()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Loads a compiled extension under any torch, without querydet and Detectron2, and checks what it computes.
+"""Load a compiled extension under any torch, without querydet and Detectron2, and check its results.
 
     python tools/check_binary.py querydet/_C.abi3.so
 
@@ -34,12 +34,12 @@ def load(name: str, path: Path) -> ModuleType:
 
 
 def distance(found: Tensor, wanted: Tensor) -> float:
-    """Largest difference, relative to the largest entry."""
+    """Return the largest difference, relative to the largest entry."""
     return ((found.double() - wanted).abs().max() / wanted.abs().max()).item()
 
 
 def check(definition: ModuleType, dtype: torch.dtype, device: str) -> float:
-    """The largest distance of outputs and gradients of both operators from their definition in float64."""
+    """Return the largest distance of outputs and gradients of both operators from their definition in float64."""
     generator = torch.Generator().manual_seed(0)
     value = torch.randn(2, 273, 4, 32, generator=generator).to(dtype)
     reference = torch.rand(2, 60, 3, 4, generator=generator) * 0.5 + 0.25
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     load("_C", options.binary)  # registers the operators
-    definition = load("definition", ROOT / "querydet" / "layers" / "ms_deform_attn_reference.py")
+    definition = load("definition", ROOT / "querydet" / "ops" / "reference.py")
     right = True
     for dtype, tolerance in ((torch.float32, 2e-5), (torch.bfloat16, 1e-2), (torch.float16, 2e-3)):
         found = check(definition, dtype, options.device)

@@ -1,4 +1,4 @@
-"""Writes what a training run reached into a data file, beside the command, commit, machine and date that made it.
+"""Write the results of a training run into a data file, beside the command, commit, machine and date that made them.
 
 python tools/record_run.py output/quickstart --output benchmarks/results/quickstart.json
 
@@ -53,7 +53,7 @@ def record_run(run: str) -> dict[str, Any]:
 
 
 def origin(run: str, iterations: int, step_seconds: Sequence[float]) -> dict[str, Any]:
-    """Provenance and minutes of a run; ``note`` says what had to be guessed."""
+    """Return provenance and minutes of a run; ``note`` names guessed values."""
     parts = [part for part in read_parts(run) if part["start_iteration"] < iterations]  # others only evaluated
     estimate = round(step_seconds[len(step_seconds) // 2] * iterations / 60, 1)
     guess = "minutes are the median step times the iterations"
@@ -67,7 +67,7 @@ def origin(run: str, iterations: int, step_seconds: Sequence[float]) -> dict[str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="output folder of a training run")
     parser.add_argument("--output", required=True, help="json file to write")

@@ -1,4 +1,4 @@
-"""Writes the tables of the documents from ``benchmarks/results/``; ``--check`` only compares."""
+"""Write the tables of the documents from ``benchmarks/results/``; ``--check`` only compares."""
 
 import argparse
 import importlib
@@ -25,16 +25,16 @@ PUBLISHED = ROOT / "benchmarks" / "published"
 
 
 def load(name: str) -> dict[str, Any]:
-    """A data file of results.
+    """Read a data file of results.
 
     Raises:
-        FileNotFoundError: it was not made yet.
+        FileNotFoundError: there is no such file yet.
     """
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def run_summary(name: str) -> str:
-    """AP over the evaluations of a recorded run, with its command and machine."""
+    """Return AP over the evaluations of a recorded run, with its command and machine."""
     record = load(name)
     rows = [[int(step), each["AP50"], each["AP"]] for step, each in record["evaluations"].items()]
     table = tabulate(rows, ["iteration", "AP50", "AP"], tablefmt="github", floatfmt=".1f")
@@ -46,7 +46,7 @@ def run_summary(name: str) -> str:
 
 
 def model_table() -> str:
-    """Published AP, parameters and multiply-adds of every recipe, beside the published ones."""
+    """Return a table of every recipe: published AP, parameters and multiply-adds, beside the published ones."""
     record = load("model_facts")
     precision = json.loads((PUBLISHED / "average_precision.json").read_text())["recipes"]
     rows = []
@@ -78,7 +78,7 @@ def model_table() -> str:
 
 
 def published_parameters(published: dict[str, Any]) -> str:
-    """Parameters of the official code; of some only the trainable ones are known, of others what a paper prints."""
+    """Return parameters of the official code; else its trainable ones, else the millions that a paper prints."""
     official, millions = published.get("official_code", {}), published.get("paper", {}).get("parameters_millions")
     if official.get("parameters"):
         return f"{official['parameters']:,}"
@@ -88,7 +88,7 @@ def published_parameters(published: dict[str, Any]) -> str:
 
 
 def zoo_table() -> str:
-    """The published models that ``querydet.model_zoo`` has, and where their weights come from."""
+    """Return a table of the published models of ``querydet.model_zoo`` and the origin of their weights."""
     rows = []
     for name in model_zoo.names():
         entry = model_zoo.get_entry(name)
@@ -102,7 +102,7 @@ def zoo_table() -> str:
 
 
 def trained(recipe: str) -> str:
-    """Our AP of a recipe from ``benchmarks/results/trained/``, or "no"."""
+    """Return our AP of a recipe from ``benchmarks/results/trained/``, or "no"."""
     path = RESULTS / "trained" / f"{recipe}.json"
     if not path.exists():
         return "no"
@@ -110,7 +110,7 @@ def trained(recipe: str) -> str:
 
 
 def convergence_table(name: str, root: str = "") -> str:
-    """How fast the methods of a comparison learn in miniature, and what an iteration costs.
+    """Return a table of AP and cost of the methods of a comparison in miniature.
 
     Args:
         name: of the comparison.
@@ -142,13 +142,13 @@ def convergence_table(name: str, root: str = "") -> str:
 
 
 def benchmark_tables(name: str) -> str:
-    """What a benchmark measured, with its command and machine."""
+    """Return the tables of a benchmark, with its command and machine."""
     benchmark = importlib.import_module(f"benchmarks.{name}")
     return benchmark.contest.make_tables(load(name), benchmark.make_table)
 
 
 def data_table() -> str:
-    """What reading and augmenting an image costs."""
+    """Return a table of the costs of reading and augmenting an image."""
     record = load("data")
     benchmark = importlib.import_module("benchmarks.data")
     return (
@@ -171,7 +171,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
 
 
 def updated(text: str) -> str:
-    """The text with every section between ``<!-- name -->`` and ``<!-- /name -->`` made anew.
+    """Return a text with every section between ``<!-- name -->`` and ``<!-- /name -->`` replaced.
 
     Raises:
         ValueError: for a section that nothing makes.
@@ -186,7 +186,7 @@ def updated(text: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     sys.path.insert(0, str(ROOT))  # where the benchmarks are
     parser.add_argument("--check", action="store_true", help="fail when a document differs from the data files")

@@ -1,8 +1,8 @@
-"""Says what is wrong with a detector's results, and what each kind of error costs.
+"""Analyse the errors in a detector's results: how many there are of each kind, and the AP that each kind costs.
 
-    python tools/analyze_errors.py RUN                                    # a run's folder: its results, its test set
-    python tools/analyze_errors.py results.json --config-file CONFIG [key=value ...]
-    python tools/analyze_errors.py results.json --annotations val.json --images val/
+    querydet errors RUN                                    # a run's folder: its results, its test set
+    querydet errors results.json --config-file CONFIG [key=value ...]
+    querydet errors results.json --annotations val.json --images val/
 
 RESULTS is a file in COCO's results format, a list of image_id, category_id, bbox (x, y, width, height) and score, or
 the folder of a run that has one (coco_instances_results.json, there or in inference/). An evaluation writes it when
@@ -27,7 +27,6 @@ precision.png, confusion.png and worst.png.
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,6 +34,7 @@ from detectron2.config import instantiate
 from tabulate import tabulate
 from tqdm import tqdm
 
+from querydet.cli.options import command_parser
 from querydet.config import load_config
 from querydet.data import load_coco
 from querydet.data.catalog import DetectionDataset
@@ -49,8 +49,8 @@ from querydet.visualization.grids import save_grid
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Return the parser of the options."""
+    parser = command_parser("errors", __doc__)
     parser.add_argument("results", metavar="RESULTS", help="a results file, or the folder of a run")
     parser.add_argument("--config-file", help="whose test set the results are of (default: the run's config.yaml)")
     parser.add_argument("--annotations", help="instead of a config: a COCO json")
@@ -77,10 +77,10 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def load_dataset(args: argparse.Namespace, results: str) -> DetectionDataset:
-    """The data set that the results are of.
+    """Load the data set that the results belong to.
 
     Raises:
-        ValueError: nothing says which one.
+        ValueError: neither the options nor a config.yaml beside the results name one.
     """
     if args.annotations:
         return load_coco(args.annotations, args.images or "", check_files=bool(args.images))
@@ -95,18 +95,23 @@ def load_dataset(args: argparse.Namespace, results: str) -> DetectionDataset:
 
 
 def tables(analysis: dict[str, Any], shown: int = 20) -> str:
-    """The numbers as text."""
+    """Return the analysis as text tables.
+
+    Args:
+        analysis: from `querydet.evaluation.error_analysis.analyze_errors`.
+        shown: largest number of classes in the table by class, those of the lowest AP first.
+    """
     sizes = analysis["sizes"]
-    rows = [("AP", *(each["AP"] for each in sizes.values()))]
-    rows += [(f"+ {name}", *(each["gain"][name] for each in sizes.values())) for name in (*ERRORS, *SPECIAL)]
-    counts = [("objects", *(each["objects"] for each in sizes.values()))]
-    counts += [("detections", *(each["detections"] for each in sizes.values()))]
-    counts += [(name, *(each["counts"][name] for each in sizes.values())) for name in ERRORS]
-    classes = [(name, each) for name, each in analysis["classes"].items() if each["objects"]]
+    rows = [("AP", *(numbers["AP"] for numbers in sizes.values()))]
+    rows += [(f"+ {name}", *(numbers["gain"][name] for numbers in sizes.values())) for name in (*ERRORS, *SPECIAL)]
+    counts = [("objects", *(numbers["objects"] for numbers in sizes.values()))]
+    counts += [("detections", *(numbers["detections"] for numbers in sizes.values()))]
+    counts += [(name, *(numbers["counts"][name] for numbers in sizes.values())) for name in ERRORS]
+    classes = [(name, numbers) for name, numbers in analysis["classes"].items() if numbers["objects"]]
     classes.sort(key=_ap_of)
     by_class = [
-        (name, each["objects"], each["AP"], *(each["gain"][error] for error in ERRORS))
-        for name, each in classes[:shown]
+        (name, numbers["objects"], numbers["AP"], *(numbers["gain"][error] for error in ERRORS))
+        for name, numbers in classes[:shown]
     ]
     more = f", the worst {shown} of {len(classes)}" if len(classes) > shown else ""
     threshold = analysis["settings"]["positive"]
@@ -129,7 +134,7 @@ def _progress(images: Iterable[Any]) -> Iterable[Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
+    """Run the command; return the exit status."""
     parser = argument_parser()
     args = parser.parse_intermixed_args(argv)  # changes of the config may stand behind the options
     if args.annotations and (args.config_file or args.overrides):
@@ -160,7 +165,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         save_grid(draw_worst(analysis, dataset, rows, settings), written[-1], legend=COLORS)
     print("\n" + "\n".join(f"wrote {name}" for name in written))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,10 @@
-"""Prints parameters, FLOPs and activations of the models of configs, beside published numbers, and times their parts.
+"""Print parameters, FLOPs and activations of the models of configs, beside published numbers, and time their parts.
 
-    python tools/analyze_model.py projects/dino/configs/dino_r50_4scale_12ep.py
-    python tools/analyze_model.py projects/dino/configs/*.py --size 800x1066 --size 800x1333 model.num_classes=91
-    python tools/analyze_model.py CONFIG... --json benchmarks/results/model_facts.json model.num_classes=91
+    querydet analyze projects/dino/configs/dino_r50_4scale_12ep.py
+    querydet analyze projects/dino/configs/*.py --size 800x1066 --size 800x1333 model.num_classes=91
+    querydet analyze CONFIG... --json benchmarks/results/model_facts.json model.num_classes=91
 
-    python tools/analyze_model.py CONFIG --time inference training --batch-size 2 --repeats 20 train.device=cuda
+    querydet analyze CONFIG --time inference training --batch-size 2 --repeats 20 train.device=cuda
 
 CONFIG is a config file, the name of a shipped one, or a name of the model zoo. Counting needs neither weights nor data
 nor a GPU, and no memory for the model: seconds, for any size. The released models have 91 classes, so that
@@ -12,7 +12,7 @@ model.num_classes=91 gives their exact parameter counts; overrides apply to ever
 
 --time runs the model on noise of the first --size, on train.device, and prints the median milliseconds of each part
 (DETA, table 2), the peak memory, and in training what is kept for the backward pass. Times of suppression and of the
-assignment depend on what is predicted: name a checkpoint by --weights for those of a trained model.
+assignment depend on the predictions: name a checkpoint by --weights for those of a trained model.
 
 Activations are elements that convolutions, linear layers and matrix products put out, as fvcore counts them.
 Columns of the last table, all for inference on one image:
@@ -31,40 +31,26 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from querydet import model_zoo
 from querydet.analysis.activation_memory import count_activations
-from querydet.analysis.flops import OPERATOR, FlopCount, ParameterCount, build_on_meta, count_flops, count_parameters
+from querydet.analysis.flops import build_on_meta, count_flops, count_parameters
 from querydet.analysis.measure import Measured, measure
-from querydet.analysis.timing import TRAINING
-from querydet.cli.options import positive
+from querydet.cli.model_tables import Facts, flop_table, parameter_table, part_table, time_table
+from querydet.cli.options import command_parser, positive
 from querydet.config import config_root, find_config
 from querydet.inference.predictor import find_model
 from querydet.utils.provenance import provenance
 
-PUBLISHED = Path(__file__).resolve().parent.parent / "benchmarks" / "published" / "model_facts.json"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of the model of one config."""
-
-    config: str
-    num_classes: int
-    parameters: ParameterCount
-    flops: dict[str, FlopCount]  # by size, such as "800x1066"
-    activations: dict[str, dict[str, int]]  # by size and part
-    published: dict[str, Any]  # an entry of the file of published numbers, or empty
+PUBLISHED = "benchmarks/published/model_facts.json"  # beside the configs, in a checkout and in an installation
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; ``items`` is split into ``configs`` and ``overrides``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line; ``items`` is split into ``configs`` and ``overrides``."""
+    parser = command_parser("analyze", __doc__)
     parser.add_argument("items", nargs="+", metavar="CONFIG|key=value", help="config files, and changes to all of them")
     parser.add_argument(
         "--size", action="append", metavar="HxW", help="image size, height first; repeat for more (default 800x1066)"
@@ -93,7 +79,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def shipped_name(config: str) -> str:
-    """A config's path relative to the project, or as given if it lies elsewhere; of the zoo's names, their recipe's."""
+    """Return the path of a config or of a model's recipe, relative to the project, or as given outside of it."""
     if not Path(config).suffix:
         config = model_zoo.get_entry(config).config
     path = Path(find_config(config)).resolve()
@@ -101,13 +87,19 @@ def shipped_name(config: str) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else config
 
 
+def read_published() -> list[dict[str, Any]]:
+    """Return the published numbers of all models; none where the project's file of them is missing."""
+    path = config_root() / PUBLISHED
+    return json.loads(path.read_text())["models"] if path.is_file() else []
+
+
 def find_published(name: str, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The published numbers for a config; empty if there are none."""
+    """Return the published numbers for a config; empty if there are none."""
     return next((entry for entry in entries if any(fnmatch.fnmatch(name, glob) for glob in entry["configs"])), {})
 
 
 def analyze(config: str, sizes: Sequence[str], overrides: Sequence[str], entries: Sequence[dict[str, Any]]) -> Facts:
-    """Builds the model of a config without weights and counts."""
+    """Build the model of a config without weights and count."""
     cfg, _ = find_model(config, "", overrides)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about deprecated calls in Detectron2, which have no part in counting
@@ -120,56 +112,8 @@ def analyze(config: str, sizes: Sequence[str], overrides: Sequence[str], entries
     return Facts(name, model.num_classes, count_parameters(model), flops, activations, published)
 
 
-def part_table(facts: Facts) -> str:
-    """Parameters and FLOPs of each part of one model."""
-    rows: list[list[Any]] = []
-    for part, (total, trainable) in facts.parameters.by_part.items():
-        row: list[Any] = [part, f"{total:,}", f"{trainable:,}"]
-        for count in facts.flops.values():
-            ops = count.by_module.get(part, {})
-            row += [_giga(sum(ops.values()) - ops.get(OPERATOR, 0)), _giga(ops.get(OPERATOR, 0))]
-        row += [f"{found.get(part, 0) / 1e6:.1f} M" for found in facts.activations.values()]
-        rows.append(row)
-    total_row: list[Any] = ["all", f"{facts.parameters.total:,}", f"{facts.parameters.trainable:,}"]
-    headers = ["part", "parameters", "trainable"]
-    for size, count in facts.flops.items():
-        total_row += [_giga(count.without_operator), _giga(count.operator)]
-        headers += [f"GFLOPs {size}", "operator"]
-    for size, found in facts.activations.items():
-        total_row.append(f"{sum(found.values()) / 1e6:.1f} M")
-        headers.append(f"activations {size}")
-    return _table([*rows, total_row], headers)
-
-
-def parameter_table(facts: Sequence[Facts]) -> str:
-    """One row per config: parameters beside the published ones."""
-    rows = []
-    for one in facts:
-        official, paper = one.published.get("official_code", {}), one.published.get("paper", {})
-        counts = (one.parameters.total, one.parameters.trainable)
-        published = (official.get("parameters"), official.get("trainable"))
-        millions = paper.get("parameters_millions")
-        numbers = ["" if number is None else f"{number:,}" for number in (*counts, *published)]
-        rows.append([one.config, one.num_classes, *numbers, f"{millions} M" if millions else ""])
-    headers = ["config", "classes", "parameters", "trainable", "official", "official trainable", "paper"]
-    return _table(rows, headers)
-
-
-def flop_table(facts: Sequence[Facts]) -> str:
-    """One row per config and size: FLOPs beside the published ones."""
-    rows = []
-    for one in facts:
-        paper = one.published.get("paper", {}).get("gflops")
-        for size, count in one.flops.items():
-            official = one.published.get("official_code", {}).get("flops", {}).get(size)
-            numbers = (count.without_operator, count.total, official, count.multiply_adds, count.dino_benchmark)
-            rows.append([one.config, size, *(_giga(number) for number in numbers), f"{paper} G" if paper else ""])
-    headers = ["config", "size", "GFLOPs", "+ operator", "official", "multiply-adds", "+ element-wise", "paper"]
-    return _table(rows, headers)
-
-
 def run(config: str, args: argparse.Namespace) -> Measured:
-    """Times the model of a config as the command line says."""
+    """Time the model of a config as the command line says."""
     cfg, _ = find_model(config, "", args.overrides)
     height, width = map(int, args.size[0].split("x"))
     return measure(
@@ -185,32 +129,8 @@ def run(config: str, args: argparse.Namespace) -> Measured:
     )
 
 
-def time_table(measured: Measured, args: argparse.Namespace) -> str:
-    """Milliseconds of each part, and memory."""
-    columns: dict[str, dict[str, str]] = {}
-    notes = []
-    for mode, timing in (("inference", measured.inference), ("training", measured.training)):
-        if timing is None:
-            continue
-        medians = timing.milliseconds
-        columns[f"{mode}, ms"] = {part: f"{value:.2f}" for part, value in medians.items()}
-        columns["%" if mode == "inference" else "% "] = {
-            part: f"{100 * value / medians['total']:.1f}" for part, value in medians.items()
-        }
-        notes.append(f"peak memory of {mode} {timing.peak_memory / 2**20:,.0f} MiB")
-    if measured.kept is not None:
-        sizes = {**measured.kept.bytes_by_part, "total": measured.kept.bytes}
-        columns["kept for backward, MiB"] = {part: f"{size / 2**20:.1f}" for part, size in sizes.items()}
-        notes.append(f"{measured.kept.tensors} tensors kept for the backward pass")
-    parts = list(dict.fromkeys(part for column in columns.values() for part in column if part))
-    parts.sort(key=lambda part: (*TRAINING, "postprocess", "other", "total").index(part))
-    rows = [[part, *(column.get(part, "") for column in columns.values())] for part in parts]
-    about = f"{measured.device}, {args.batch_size} x {args.size[0]}, medians of {args.repeats}"
-    return f"{_table(rows, ['part', *columns])}\n\n{about}; {'; '.join(notes)}"
-
-
 def as_record(facts: Facts) -> dict[str, Any]:
-    """The numbers of one config for the json file."""
+    """Return the numbers of one config for the json file."""
     return {
         "config": facts.config,
         "num_classes": facts.num_classes,
@@ -236,11 +156,11 @@ def as_record(facts: Facts) -> dict[str, Any]:
 
 
 def write_json(path: str, facts: Sequence[Facts], argv: Sequence[str], timed: Sequence[Measured] = ()) -> None:
-    """Writes the numbers together with the command, commit, versions, machine and date that made them."""
-    record = {
+    """Write the numbers together with the command, commit, versions, machine and date that made them."""
+    record: dict[str, Any] = {
         "about": "Inference on one image; FLOPs are 2 per multiply-add except multiply_adds and dino_benchmark, see "
         "querydet/analysis/flops.py.",
-        **provenance(["tools/analyze_model.py", *argv]),
+        **provenance(["-m", "querydet", "analyze", *argv]),
         "models": [as_record(one) for one in facts],
     }
     if not timed:
@@ -251,34 +171,21 @@ def write_json(path: str, facts: Sequence[Facts], argv: Sequence[str], timed: Se
     Path(path).write_text(json.dumps(record, indent=2) + "\n")
 
 
-def _giga(flops: int | None) -> str:
-    if flops is None:
-        return ""
-    return f"{flops / 1e9:.1f}" if flops >= 1e10 else f"{flops / 1e9:.3g}"
-
-
-def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
-    alignment = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=alignment)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the tool."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     args = parse_arguments(argv)
-    entries = json.loads(PUBLISHED.read_text())["models"]
+    entries = read_published()
     facts, timed = [], []
     for config in args.configs:
         facts.append(analyze(config, args.size, args.overrides, entries))
         print(f"{facts[-1].config}\n\n{part_table(facts[-1])}\n", flush=True)
         if args.time:
             timed.append(run(config, args))
-            print(f"{time_table(timed[-1], args)}\n", flush=True)
+            shape = f"{args.batch_size} x {args.size[0]}"
+            print(f"{time_table(timed[-1], shape, args.repeats)}\n", flush=True)
     print(f"{parameter_table(facts)}\n\n{flop_table(facts)}")
     if args.json:
         write_json(args.json, facts, argv, timed)
         print(f"\nwritten to {args.json}")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

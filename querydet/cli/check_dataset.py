@@ -1,14 +1,13 @@
-"""Examines the data of a config, or any COCO-format data set: what is wrong or unusual, and what training would do.
+"""Examine the data of a config, or any COCO-format data set: wrong and unusual entries, and how training treats them.
 
-python tools/check_dataset.py --config-file CONFIG [key=value ...]
-python tools/check_dataset.py --annotations train.json --images images/
+querydet check-data --config-file CONFIG [key=value ...]
+querydet check-data --annotations train.json --images images/
 
 Finds gaps in the category ids, classes without objects, degenerate boxes, files that are missing, broken, equal or of
 another size than annotated, images that are empty or have more objects than the model has queries, objects that are
 annotated twice, and test images that are trained on. The exit status is 1 when something would stop the run.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from detectron2.data import MetadataCatalog
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
+from querydet.cli.options import command_parser
 from querydet.config import apply_overrides, get_config
 from querydet.data.doctor import CHANGES, FILE_CHECKS, STOPS, Diagnosis, Treatment, compare, examine
 
@@ -27,7 +27,7 @@ WORDS = {STOPS: "STOPS", CHANGES: "changes"}
 
 
 def from_config(cfg: DictConfig) -> dict[str, tuple[str, str, Treatment]]:
-    """Annotations, images and treatment of the training and the test set of a config.
+    """Return annotations, images and treatment of the training and the test set of a config.
 
     Raises:
         ValueError: a data set that is not in COCO format.
@@ -58,14 +58,20 @@ def _paths(dataset: DictConfig, split: str) -> tuple[str, str]:
 
 
 def report(split: str, found: Diagnosis, shown: int) -> str:
-    """The findings of a data set as text."""
+    """Return the findings of a data set as text.
+
+    Args:
+        split: name of the data set in the text.
+        found: its findings.
+        shown: largest number of places to name for each finding.
+    """
     lines = [f"{split}: {found.source}: {found.images} images, {found.objects} boxes, {len(found.classes)} classes"]
     order = {STOPS: 0, CHANGES: 1}
     rows = []
-    for each in sorted(found.findings.values(), key=lambda finding: order.get(finding.gravity, 2)):
-        more = ", ..." if len(each.places) > shown else ""
-        places = ", ".join(each.places[:shown]) + more
-        rows.append((WORDS.get(each.gravity, "note"), each.kind, len(each.places), each.effect, places))
+    for finding in sorted(found.findings.values(), key=lambda finding: order.get(finding.gravity, 2)):
+        more = ", ..." if len(finding.places) > shown else ""
+        places = ", ".join(finding.places[:shown]) + more
+        rows.append((WORDS.get(finding.gravity, "note"), finding.kind, len(finding.places), finding.effect, places))
     if not rows:
         return "\n".join([*lines, "  nothing to report"])
     headers = ("", "found", "count", "what the config does", "where")
@@ -73,8 +79,8 @@ def report(split: str, found: Diagnosis, shown: int) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the command; return the exit status: 1 when something would stop a training run."""
+    parser = command_parser("check-data", __doc__)
     parser.add_argument("--config-file", help="a config with a dataloader; its training and its test set are examined")
     parser.add_argument("--annotations", help="instead of a config: a COCO json")
     parser.add_argument("--images", help="and its folder of images")
@@ -94,13 +100,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         sets = from_config(apply_overrides(get_config(args.config_file), args.overrides))
     else:
         sets = {"data": (args.annotations, args.images, Treatment())}
-    found = {split: examine(*paths, treatment, args.files, _progress) for split, (*paths, treatment) in sets.items()}
+    found = {
+        split: examine(annotations, images, treatment, args.files, _progress)
+        for split, (annotations, images, treatment) in sets.items()
+    }
     if {"train", "test"} <= found.keys():
         compare(found["train"], found["test"])
-    for split, each in found.items():
-        print(report(split, each, args.show))
+    for split, diagnosis in found.items():
+        print(report(split, diagnosis, args.show))
         print()
-    stops = [split for split, each in found.items() if each.stops]
+    stops = [split for split, diagnosis in found.items() if diagnosis.stops]
     print(f"The run would stop: see STOPS in {' and '.join(stops)}" if stops else "Nothing would stop the run")
     if args.json:
         _write(args.json, found)
@@ -109,9 +118,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write(path: str, found: dict[str, Diagnosis]) -> None:
     content: dict[str, Any] = {}
-    for split, each in found.items():
-        content[split] = {key: value for key, value in asdict(each).items() if key != "digests"}
-        content[split]["stops"] = each.stops
+    for split, diagnosis in found.items():
+        content[split] = {key: value for key, value in asdict(diagnosis).items() if key != "digests"}
+        content[split]["stops"] = diagnosis.stops
     with open(path, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)
     print(f"wrote {path}")
@@ -120,7 +129,3 @@ def _write(path: str, found: dict[str, Diagnosis]) -> None:
 def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty() and (done % 100 == 0 or done == total):
         print(f"\r{done} of {total} images", end="\n" if done == total else "", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,9 @@
-"""Says how much the matching of queries with objects changes between checkpoints: the instability score IS.
+"""Measure how much the matching of queries with objects changes between checkpoints: the instability score IS.
 
-    python tools/compare_matching.py RUN                             # what a run kept, each with the one before
-    python tools/compare_matching.py RUN/model_0001529.pth RUN/model_final.pth [key=value ...]
-    python tools/compare_matching.py first.pth second.pth --config-file CONFIG
-    python tools/compare_matching.py RUN/matching/matching_0000100.json RUN/matching/matching_0000200.json
+    querydet compare-matching RUN                             # what a run kept, each with the one before
+    querydet compare-matching RUN/model_0001529.pth RUN/model_final.pth [key=value ...]
+    querydet compare-matching first.pth second.pth --config-file CONFIG
+    querydet compare-matching RUN/matching/matching_0000100.json RUN/matching/matching_0000200.json
 
 IS (DN-DETR, arXiv 2203.01305, section 3.2) is the mean, over the images of the test set, of the queries whose object is
 another one than in the state before, or none; it is at most twice the mean number of objects. IS_relative is IS as a
@@ -18,7 +18,6 @@ beside the first checkpoint is used.
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
+from querydet.cli.options import command_parser
 from querydet.config import load_config
 from querydet.engine.matching_states import CheckpointMatcher, read_or_match, states_of
 from querydet.evaluation.instability import Matching, compare, save_matching
@@ -36,8 +36,8 @@ IDENTITIES = {"query": "number", "token": "token of the encoder; IS does not com
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Return the parser of the options."""
+    parser = command_parser("compare-matching", __doc__)
     parser.add_argument(
         "states",
         nargs="+",
@@ -52,13 +52,13 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def split(items: Sequence[str]) -> tuple[list[str], list[str]]:
-    """States, and changes of the config (``key=value`` that is no file)."""
+    """Split arguments into states and changes of the config (``key=value`` that is no file)."""
     overrides = [item for item in items if "=" in item and not os.path.exists(item)]
     return [item for item in items if item not in overrides], overrides
 
 
 def find_config(path: str) -> str:
-    """The config beside a checkpoint.
+    """Return the path of the config beside a checkpoint.
 
     Raises:
         FileNotFoundError: there is none.
@@ -85,7 +85,7 @@ def _keep(matching: Matching, path: str, folder: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
+    """Run the command; return the exit status."""
     parser = argument_parser()
     args = parser.parse_intermixed_args(argv)  # changes of the config may stand behind the options
     states, overrides = split(args.states)
@@ -116,7 +116,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _short(path: str) -> str:
     return os.path.join(os.path.basename(os.path.dirname(os.path.abspath(path))), os.path.basename(path))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
-"""Converts a published checkpoint to this project's names, or one of this project to the official names.
+"""Convert a published checkpoint to this project's names, or one of this project to the official names.
 
-    python tools/convert_checkpoint.py checkpoint0011_4scale.pth dino.pkl
-    python train_net.py --config-file dino.yaml --eval-only train.init_checkpoint=dino.pkl
+    querydet convert checkpoint0011_4scale.pth dino.pkl
+    querydet train --config-file dino.yaml --eval-only train.init_checkpoint=dino.pkl
 
 Known are the layouts of the official DINO, DN-DETR, DETA, MS-DETR, H-DETR, Deformable, Conditional (with groups), DAB-
 and plain DETR, of detrex, and of Hugging Face's Deformable DETR and DETA: docs/checkpoints.md. Every key of the source
@@ -23,6 +23,7 @@ from querydet.checkpoint.conversion.pipeline import convert_content, save_conver
 from querydet.checkpoint.conversion.revert import revert_state_dict
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.weights import find_weights
+from querydet.cli.options import command_parser
 from querydet.config import load_config
 
 FORMATS = {family.name.lower().replace(", ", "-").replace(" ", ""): family for family in FAMILIES}
@@ -30,8 +31,8 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face f
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line."""
+    parser = command_parser("convert", __doc__)
     parser.add_argument("source", help="a file, an address (https://, detectron2://), or a Hugging Face folder")
     parser.add_argument("destination", help="file to write: .pkl, .pth or .safetensors")
     parser.add_argument("--format", choices=["auto", *FORMATS], default="auto", help="layout (default: by the keys)")
@@ -51,7 +52,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def find_source(source: str) -> str:
-    """The local file that a source is in; downloads are cached as Detectron2's are.
+    """Return the local file of a source; downloads are cached as Detectron2's are.
 
     Raises:
         FileNotFoundError: there is none.
@@ -65,7 +66,7 @@ def find_source(source: str) -> str:
 
 
 def convert(args: argparse.Namespace) -> str:
-    """Convert to our names; the report.
+    """Convert to this project's names; return the report.
 
     Raises:
         FileNotFoundError: no such source or config.
@@ -90,7 +91,7 @@ def convert(args: argparse.Namespace) -> str:
 
 
 def revert(args: argparse.Namespace) -> str:
-    """Convert to the official names; the report.
+    """Convert to the official names; return the report.
 
     Raises:
         FileNotFoundError: no such source.
@@ -104,15 +105,11 @@ def revert(args: argparse.Namespace) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 1 with a message when the source cannot be converted."""
+    """Run the command; return the exit status: 1 with a message when the source cannot be converted."""
     args = parse_arguments(argv)
     try:
         print(revert(args) if args.to == "official" else convert(args))
     except (ValueError, OSError) as error:
-        print(f"convert_checkpoint: {error}", file=sys.stderr)
+        print(f"querydet convert: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,28 +1,27 @@
-"""Serves a web page on this machine: drop an image, choose a checkpoint and a threshold, see boxes, classes and scores.
+"""Serve a web page on this machine: drop an image, choose a checkpoint and a threshold, see boxes, classes and scores.
 
-    python tools/demo.py output/quickstart                                   # all checkpoints of a run
-    python tools/demo.py --config-file CONFIG --weights a.pth b.pth          # checkpoints of one config
-    python tools/demo.py dino_r50_4scale_12ep output/mine train.device=cpu   # from the model zoo, and a run
+    querydet demo output/quickstart                                   # all checkpoints of a run
+    querydet demo --config-file CONFIG --weights a.pth b.pth          # checkpoints of one config
+    querydet demo dino_r50_4scale_12ep output/mine train.device=cpu   # from the model zoo, and a run
 
-Needs Flask: pip install 'querydet[demo]'. The server listens on 127.0.0.1 alone and works without a network; from
+Needs Flask: pip install 'querydet[demo]'. The server listens only on 127.0.0.1 and works without a network; from
 another machine use a tunnel: ssh -L 7860:127.0.0.1:7860 HOST. Stop it with Ctrl-C.
 """
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 
 from detectron2.utils.logger import setup_logger
 
-from querydet.cli.options import split_overrides
+from querydet.cli.options import command_parser, split_overrides
 from querydet.demo import Models, find_choices
 from querydet.demo.server import HOST, create_app, make_server
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line."""
+    parser = command_parser("demo", __doc__)
     parser.add_argument("models", nargs="*", metavar="RUN|NAME", help="folders of runs, or names of the model zoo")
     parser.add_argument("--config-file", help="config of --weights")
     parser.add_argument("--weights", nargs="+", default=[], metavar="FILE", help="checkpoints of --config-file")
@@ -35,7 +34,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until it is interrupted; returns the exit status."""
+    """Serve until interrupted; return the exit status."""
     args = parse_arguments(argv)
     setup_logger(name="querydet")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
@@ -45,7 +44,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     server.serve_forever()  # returns after Ctrl-C
     print("stopped")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

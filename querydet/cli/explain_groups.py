@@ -1,12 +1,12 @@
-"""Explains what groups of queries learn, on any checkpoint that has them and any data set (arXiv 2207.13085).
+"""Evaluate and draw the groups of queries of a checkpoint, on any data set (arXiv 2207.13085).
 
-    python tools/explain_groups.py ap --config-file CONFIG --weights model_final.pth --output groups.json
-    python tools/explain_groups.py points --config-file CONFIG --weights model_final.pth --output points.png --index 3
+    querydet groups ap --config-file CONFIG --weights model_final.pth --output groups.json
+    querydet groups points --config-file CONFIG --weights model_final.pth --output points.png --index 3
 
 "ap" evaluates every group as if inference had kept it (figure 4). "points" draws where the queries of all groups start
-that are matched with an object, and what they predict (figure 3). How stable the matching is over checkpoints (figure
-5) says tools/compare_matching.py, what folded attention saves (figure 7) benchmarks/group_attention.py.
-The checkpoint must hold the weights of training: exported ones have the primary group alone. key=value changes the
+that are matched with an object, and their predictions (figure 3). For the stability of the matching over checkpoints
+(figure 5) see querydet compare-matching, for the cost of folded attention (figure 7) benchmarks/group_attention.py.
+The checkpoint must hold the weights of training: exported ones have only the primary group. key=value changes the
 config, such as train.device=cpu.
 """
 
@@ -14,14 +14,13 @@ import argparse
 import json
 import os
 import statistics
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from detectron2.config import instantiate
 from tabulate import tabulate
 
-from querydet.cli.options import split_overrides
+from querydet.cli.options import command_parser, split_overrides
 from querydet.data import class_names
 from querydet.engine.evaluation import combine
 from querydet.engine.hooks.matching_stability import training_assigner
@@ -36,9 +35,8 @@ from querydet.visualization.group_pictures import draw_group_points, group_color
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    """Parse the command line."""
+    parser = command_parser("groups", __doc__)
     parser.add_argument("command", choices=("ap", "points"))
     parser.add_argument("--config-file", required=True, help="config of the model")
     parser.add_argument("--weights", required=True, help="checkpoint to load")
@@ -52,29 +50,29 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def explain_ap(predictor: Predictor, args: argparse.Namespace) -> None:
-    """Evaluates every group, prints a table and writes all results."""
+    """Evaluate every group, print a table and write all results."""
     model, data = predictor.model, find_model(args.config_file, args.weights, args.overrides)[0].dataloader
     groups = count_groups(model)
     evaluators = [combine(instantiate(data.evaluator)) for _ in range(groups)]
     results = evaluate_groups(model, instantiate(data.test), evaluators)
     keys = [key for key in KEYS if key in results[0]["bbox"]]
-    rows = [[group_name(number), *(found["bbox"][key] for key in keys)] for number, found in enumerate(results)]
+    rows = [[group_name(group), *(result["bbox"][key] for key in keys)] for group, result in enumerate(results)]
     print(tabulate(rows, headers=("group", *keys), floatfmt=".2f"))
-    values = [row[1] for row in rows]
+    values: list[float] = [result["bbox"]["AP"] for result in results]
     print(f"AP {statistics.mean(values):.2f} on average, {min(values):.2f} to {max(values):.2f}")
     os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
     with atomic_write(args.output) as file:
-        file.write(json.dumps({group_name(n): found for n, found in enumerate(results)}, indent=1).encode())
+        file.write(json.dumps({group_name(group): result for group, result in enumerate(results)}, indent=1).encode())
 
 
 def explain_points(predictor: Predictor, args: argparse.Namespace) -> None:
-    """Draws the points of all groups for objects of an image.
+    """Draw the starting points of all groups for objects of an image.
 
     Raises:
         ValueError: there is no such image or object, or the model is not trained by a one-to-one matching.
     """
     model, dataset = predictor.model, predictor.load_test_data()
-    names = [group_name(number) for number in range(count_groups(model))]
+    names = [group_name(group) for group in range(count_groups(model))]
     if not 0 <= args.index < len(dataset):
         raise ValueError(f"there is no image {args.index}: the test data has 0 to {len(dataset) - 1}")
     assigner = training_assigner(model)
@@ -84,15 +82,15 @@ def explain_points(predictor: Predictor, args: argparse.Namespace) -> None:
     image = read_picture(record["file_name"])
     matches = match_groups(predict_groups(model, [predictor.prepare(image)]), image_truth(record), assigner)
     objects = instances_of_record(record)
-    wanted = args.object or range(len(objects))
-    missing = [number for number in wanted if not 0 <= number < len(objects)]
+    chosen = args.object or range(len(objects))
+    missing = [index for index in chosen if not 0 <= index < len(objects)]
     if missing or not len(objects):
         raise ValueError(f"there is no object {missing[0] if missing else 0}: the image has {len(objects)}")
     labels, panels = class_names(dataset), []
-    for number in wanted:
-        box = objects.gt_boxes.tensor[number].tolist()
-        title = f"object {number}, {labels[int(objects.gt_classes[number])]}: {len(matches[number])} groups"
-        panels.append(Panel(draw_group_points(image, matches[number], names, box), title))
+    for index in chosen:
+        box = objects.gt_boxes.tensor[index].tolist()
+        title = f"object {index}, {labels[int(objects.gt_classes[index])]}: {len(matches[index])} groups"
+        panels.append(Panel(draw_group_points(image, matches[index], names, box), title))
     colors: dict[str, Any] = dict(zip(names, group_colors(len(names)), strict=True))
     save_grid(panels, args.output, legend=colors)
 
@@ -102,13 +100,9 @@ COMMANDS = {"ap": explain_ap, "points": explain_points}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
+    """Run the command; return the exit status."""
     args = parse_arguments(argv)
     predictor = Predictor(args.config_file, args.weights, overrides=args.overrides)
     COMMANDS[args.command](predictor, args)
     print(f"wrote {args.output}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,20 +1,19 @@
-"""Writes a trained detector in the forms that leave the training code, and checks them.
+"""Export a trained detector for programs without the training code, and compare the files with the detector.
 
-    python tools/export_model.py --config-file CONFIG --weights model_final.pth --output exported/
+    querydet export --config-file CONFIG --weights model_final.pth --output exported/
 
 * ``model.pth``: a checkpoint of the weights that inference needs, without optimizer and training parts.
 * ``model.pt2``: a program of torch.export for batches and images of any size, which runs without this package.
 * ``model.onnx``: the same as an ONNX graph of standard operators.
 * ``export.json``: class names, channel order, the least image side, versions, and what the checks measured.
 
-The last two are run on images, alone and as a batch of unequal sizes, and compared with the detector.
+The program and the graph are run on single images and on a batch of unequal sizes, and compared with the detector.
 """
 
 import argparse
 import json
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -27,6 +26,7 @@ from querydet import Predictor, __version__
 from querydet.checkpoint import check_exists
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.weights import find_weights
+from querydet.cli.options import command_parser
 from querydet.data.media import find_media
 from querydet.export.checking import Run, measure
 from querydet.export.exported_program import export_program, min_side
@@ -47,8 +47,8 @@ BATCH = 3  # images of the one batch that is checked
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line."""
+    parser = command_parser("export", __doc__)
     parser.add_argument("--config-file", required=True, help="the config that the model was trained with")
     parser.add_argument("--weights", required=True, help="checkpoint to load")
     parser.add_argument("--output", required=True, help="folder to write to")
@@ -57,7 +57,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--images", nargs="+", default=[], help="images or folders to check with; default: made up")
     parser.add_argument("--tolerance", type=float, default=1e-3, help="largest difference (default %(default)s)")
     parser.add_argument(
-        "--fixed-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="for batches of this size alone"
+        "--fixed-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="only for batches of this size"
     )
     parser.add_argument(
         "--keep-operators",
@@ -69,11 +69,11 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def load_images(predictor: Predictor, paths: Sequence[str], size: tuple[int, int] | None) -> list[torch.Tensor]:
-    """Images (3, H, W) as the detector gets them, resized by the test augmentation; noise of several sizes if none.
+    """Return images (3, H, W) resized by the test augmentation; noise of several sizes if there are no files.
 
     Args:
-        predictor: prepares images.
-        paths: files and folders.
+        predictor: of the detector; it resizes the images.
+        paths: image files and folders of them.
         size: height and width beyond which images are cut off; None: nowhere.
     """
     if paths:
@@ -82,17 +82,17 @@ def load_images(predictor: Predictor, paths: Sequence[str], size: tuple[int, int
     else:
         rng = np.random.default_rng(0)
         sizes = [size or SIZES[0], *SIZES[1:]]
-        images = [torch.from_numpy(rng.integers(0, 256, (3, *each)).astype(np.float32)) for each in sizes]
+        images = [torch.from_numpy(rng.integers(0, 256, (3, *shape)).astype(np.float32)) for shape in sizes]
     return images if size is None else [image[:, : size[0], : size[1]] for image in images]
 
 
 def check(
     name: str, model: QueryDetector, run: Run, images: Sequence[torch.Tensor], args: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Compares each image alone, and a batch of several, with the detector.
+    """Compare an exported file with the detector, on each image and on a batch of several.
 
     Raises:
-        ValueError: something differs by more than the tolerance.
+        ValueError: an output differs by more than the tolerance.
     """
     least = least_size(model, args)
     batches = [[image] for image in images] + ([list(images[:BATCH])] if len(images) > 1 else [])
@@ -109,7 +109,7 @@ def check(
                 f"{differences}, {found.detections} detections differ"
             )
         measured.append(asdict(found))
-    if not any(each["compared"] for each in measured):
+    if not any(record["compared"] for record in measured):
         raise ValueError(
             f"on every image ranks of {name} seem swapped, so that nothing was compared: try other --images"
         )
@@ -117,12 +117,12 @@ def check(
 
 
 def least_size(model: QueryDetector, args: argparse.Namespace) -> tuple[int, int]:
-    """The least height and width of a batch."""
+    """Return the least height and width of a batch."""
     return tuple(args.fixed_size) if args.fixed_size else (min_side(model),) * 2
 
 
 def describe(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:
-    """What a program that runs the files has to know."""
+    """Describe classes, inputs and outputs for a program that runs the files."""
     height, width = least_size(predictor.model, args)
     return {
         "config": args.config_file,
@@ -138,7 +138,11 @@ def describe(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def write(kind: str, path: str, predictor: Predictor, args: argparse.Namespace) -> Run | None:
-    """Writes one format; what runs it, None for a checkpoint."""
+    """Write one format.
+
+    Returns:
+        A function that runs the file; None for a checkpoint.
+    """
     model = predictor.model
     size = tuple(args.fixed_size) if args.fixed_size else None
     if kind == "checkpoint":
@@ -153,7 +157,7 @@ def write(kind: str, path: str, predictor: Predictor, args: argparse.Namespace) 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 1 if a check failed."""
+    """Run the command; return the exit status: 1 if a check failed."""
     args = parse_arguments(argv)
     setup_logger(name="querydet")
     os.makedirs(args.output, exist_ok=True)
@@ -180,7 +184,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         with atomic_write(os.path.join(args.output, "export.json")) as file:
             file.write(json.dumps(facts, indent=2).encode())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

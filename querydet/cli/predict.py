@@ -1,6 +1,6 @@
-"""Runs a trained detector on images, folders and videos.
+"""Run a trained detector on images, folders and videos.
 
-    python tools/predict.py --config-file CONFIG --weights model_final.pth --input photos/ clip.mp4 --output out/
+    querydet predict --config-file CONFIG --weights model_final.pth --input photos/ clip.mp4 --output out/
 
 Draws labelled boxes (``out/<name>``; videos as mp4) and writes all detections to ``out/detections.json``, COCO format.
 """
@@ -8,12 +8,12 @@ Draws labelled boxes (``out/<name>``; videos as mp4) and writes all detections t
 import argparse
 import logging
 import os
-import sys
 from collections.abc import Sequence
 
 from detectron2.utils.logger import setup_logger
 from PIL import Image
 
+from querydet.cli.options import command_parser
 from querydet.data.media import MediaFile, VideoSink, find_media, read_video, unused_name, video_fps
 from querydet.evaluation import CocoWriter
 from querydet.inference.predictor import Predictor, read_picture
@@ -23,8 +23,8 @@ logger = logging.getLogger("querydet.predict")
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line."""
+    parser = command_parser("predict", __doc__)
     parser.add_argument("--config-file", required=True, help="the config that the model was trained with")
     parser.add_argument("--weights", required=True, help="checkpoint to load")
     parser.add_argument("--input", required=True, nargs="+", help="images, folders of images, videos")
@@ -39,7 +39,11 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def output_paths(folder: str, inputs: Sequence[MediaFile]) -> list[str]:
-    """Where the drawn files go: never over an input, nor two to one place."""
+    """Return the paths of the drawn files; no two are equal.
+
+    Raises:
+        ValueError: one would overwrite an input.
+    """
     names: list[str] = []
     for media in inputs:
         known = (".mp4",) if media.is_video else (".jpg", ".jpeg", ".png")
@@ -57,7 +61,7 @@ def output_paths(folder: str, inputs: Sequence[MediaFile]) -> list[str]:
 
 
 def predict_image(media: MediaFile, path: str, predictor: Predictor, writer: CocoWriter) -> None:
-    """Detects on one image, draws it and adds it to the json."""
+    """Detect on one image, draw it and add its detections to the json."""
     image = read_picture(media.path)
     instances = predictor(image)
     writer.add(media.name, instances)
@@ -66,7 +70,7 @@ def predict_image(media: MediaFile, path: str, predictor: Predictor, writer: Coc
 
 
 def predict_video(media: MediaFile, path: str, predictor: Predictor, writer: CocoWriter) -> None:
-    """Detects on every frame; the json has one image a frame, named ``clip.mp4#000001`` and so on."""
+    """Detect on every frame; the json has an image for each, named ``clip.mp4#000001`` and so on."""
     sink = VideoSink(path, video_fps(media.path))
     count = 0
     try:
@@ -82,7 +86,7 @@ def predict_video(media: MediaFile, path: str, predictor: Predictor, writer: Coc
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 1 if a file could not be read, after all others were done."""
+    """Run the command; return the exit status: 1 if a file could not be read, after all others were processed."""
     args = parse_arguments(argv)
     setup_logger(name="querydet")
     inputs = find_media(args.input)
@@ -106,7 +110,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     if failed:
         logger.error("%d of %d inputs failed: %s", len(failed), len(inputs), ", ".join(failed))
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,24 +1,24 @@
-#!/usr/bin/env python
-"""Repeats a training step with NaN or infinity from the dump that stopped a run, and says where they come from.
+"""Repeat the training step that stopped a run with NaN or infinity, and find where they come from.
 
-python tools/replay_step.py output/nonfinite_0001234_rank0.pt
+querydet replay output/nonfinite_0001234_rank0.pt
 """
 
-import argparse
 import os
+from collections.abc import Sequence
 
+from querydet.cli.options import command_parser
 from querydet.config import load_config
 from querydet.engine import build_model
 from querydet.engine.faults.replay import load_dump, replay
 
 
-def main() -> int:
-    """Exit code 0 when NaN or infinity came again, 1 when all is finite now."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status: 0 when NaN or infinity came again, 1 when all is finite now."""
+    parser = command_parser("replay", __doc__)
     parser.add_argument("dump", help="nonfinite_*.pt in the folder of the run")
     parser.add_argument("--config-file", help="default: config.yaml beside the dump")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides, such as train.device=cpu")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     dump = load_dump(args.dump)
     path = args.config_file or os.path.join(os.path.dirname(os.path.abspath(args.dump)), "config.yaml")
     lines = replay(build_model(load_config(path, args.opts)), dump)
@@ -27,7 +27,3 @@ def main() -> int:
     again = any(line.startswith("NaN or infinite") for line in lines)
     print("\nIt happens again." if again else "\nAll is finite now: another device, or another version of a program?")
     return 0 if again else 1
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,16 +1,16 @@
-"""Writes one self-contained HTML file about one or several training runs.
+"""Write one self-contained HTML file about one or several training runs.
 
-    python tools/report.py RUN... --output report.html
-    python tools/report.py dino=out/a dino=out/b deta=out/c --title 'DINO and DETA'
+    querydet report RUN... --output report.html
+    querydet report dino=out/a dino=out/b deta=out/c --title 'DINO and DETA'
 
-RUN is the output folder of a run. The file needs no network and nothing beside it; send it to whom you like. It has:
+RUN is the output folder of a run. The file needs no network and nothing beside it; it can be mailed. Its sections:
 
     results     the last evaluation: COCO's measures, AP by class, any other measure; the best AP
     curves      loss and AP, the parts of the loss, gradients, learning rate
     errors      precision over recall, TIDE's errors and their costs, confusions, the worst images; for runs that have a
-                results file (see tools/analyze_errors.py --help) and whose test set is still there
-    pictures    what training drew (train.pictures.enabled=True), and images in the run's folder
-    timing      seconds of an iteration and what they are spent on, throughput, memory, minutes
+                results file (querydet errors --help) and whose test set is still there
+    pictures    those of training (train.pictures.enabled=True), and images in the run's folder
+    timing      seconds of an iteration by part, throughput, memory, minutes
     runs        from run.json: command, commit, machine, versions, data, changes that were not committed
     config      where the configs differ, and each of them
 
@@ -19,14 +19,13 @@ column and one curve, the mean with its standard deviation; NAME=RUN says by han
 keeps all apart.
 """
 
-import argparse
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
+from querydet.cli.options import command_parser
 from querydet.evaluation.error_analysis import Settings
 from querydet.report import Options, make_report
 from querydet.utils.atomic import atomic_write
@@ -38,8 +37,8 @@ def _progress(images: Iterable[Any], label: str) -> Iterable[Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the command; return the exit status."""
+    parser = command_parser("report", __doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="output folders of training runs, or NAME=FOLDER")
     parser.add_argument("--output", required=True, help="the HTML file")
     parser.add_argument("--title", default="Training runs", help="the heading (default '%(default)s')")
@@ -61,7 +60,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         file.write(page.encode())
     print(f"wrote {args.output} ({os.path.getsize(args.output) / 2**20:.1f} MB)")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,8 @@
-#!/usr/bin/env python
-"""Submits a training run to Slurm, or tries it here, through submitit; a run that is preempted or timed out goes on.
+"""Submit a training run to Slurm through submitit, or try it here; a preempted or timed-out run is continued.
 
-python tools/slurm_train.py --nodes 2 --gpus-per-node 8 --hours 24 --partition gpu --config-file CONFIG [key=value ...]
+    querydet slurm --nodes 2 --gpus-per-node 8 --hours 24 --partition gpu --config-file CONFIG [key=value ...]
 
-Everything that this program does not know is given to train_net.py, always with --resume. Before the time limit, or
+Options that this command does not know are given to querydet train, always with --resume. Before the time limit, or
 when it takes the machine away, Slurm sends a signal: the run writes a checkpoint after its step, and the job is queued
 again and continues. ``--cluster local`` runs the job in processes of this machine, ``--cluster debug`` in this one.
 """
@@ -17,22 +16,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from querydet.cli.options import command_parser
+
 REQUEUE = signal.SIGUSR2  # what submitit asks Slurm to send
 STOP = signal.SIGUSR1  # what the training takes as: finish the step, write a checkpoint, end
 
 
 class TrainingJob:
-    """What every process of the job runs; submitit writes it to a file and, for a requeue, writes it again.
+    """The training in every process of the job; submitit writes it to a file, and again for a requeue.
 
     Args:
-        argv: arguments of train_net.py.
+        argv: arguments of ``querydet train``.
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
         self.argv = list(argv)
 
     def __call__(self) -> None:
-        """Joins the other processes of the job and trains."""
+        """Join the other processes of the job and train."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import submitit
 
@@ -43,14 +44,14 @@ class TrainingJob:
             launch(main, argument_parser().parse_args(self.argv))
 
     def checkpoint(self, *_: Any) -> Any:
-        """What to run when the job is queued again: the same, which resumes."""
+        """Return the job for the queue after a preemption: the same one, which resumes."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(TrainingJob(self.argv))
 
 
 class RequeueAfterCheckpoint:
-    """Hands submitit's signal to the training, which stops after a checkpoint, and queues the job again after that.
+    """Passes submitit's signal to the training, which stops after a checkpoint, and queues the job again after that.
 
     submitit by itself would queue the job at once and end in the middle of a step. Before the training listens, and
     after it has ended, the signal does what submitit does with it.
@@ -83,8 +84,12 @@ class RequeueAfterCheckpoint:
 
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    """Arguments of this program, and those of train_net.py."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parse the command line.
+
+    Returns:
+        Options of the job, and arguments of ``querydet train``.
+    """
+    parser = command_parser("slurm", __doc__)
     parser.add_argument("--cluster", choices=("slurm", "local", "debug"), default="slurm")
     parser.add_argument("--folder", default="output/slurm", help="of the job's logs (default %(default)s)")
     parser.add_argument("--name", default="querydet", help="of the job (default %(default)s)")
@@ -101,17 +106,17 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     args, rest = parser.parse_known_args(argv)
     if args.nodes < 1 or args.gpus_per_node < 0 or args.processes_per_node < 1:
         parser.error("--nodes and --processes-per-node have to be at least 1, --gpus-per-node at least 0")
-    if any("=" not in each for each in args.slurm):
+    if any("=" not in option for option in args.slurm):
         parser.error(f"--slurm takes KEY=VALUE, got {args.slurm}")
     if "--config-file" not in [word.partition("=")[0] for word in rest]:
         parser.error("--config-file is missing")
-    # Processes are submitit's here: train_net.py learns the number of GPUs only to know whether there are any.
+    # Processes are submitit's here: the training learns the number of GPUs only to know whether there are any.
     return args, ["--num-gpus", str(min(args.gpus_per_node, 1)), "--resume", *rest]
 
 
 def parameters(args: argparse.Namespace) -> dict[str, Any]:
-    """submitit's parameters."""
-    found: dict[str, Any] = {
+    """Return submitit's parameters."""
+    options: dict[str, Any] = {
         "name": args.name,
         "nodes": args.nodes,
         "gpus_per_node": args.gpus_per_node,
@@ -121,14 +126,14 @@ def parameters(args: argparse.Namespace) -> dict[str, Any]:
         "slurm_signal_delay_s": args.signal_seconds,
     }
     if args.partition:
-        found["slurm_partition"] = args.partition
+        options["slurm_partition"] = args.partition
     if args.slurm:
-        found["slurm_additional_parameters"] = dict(each.split("=", 1) for each in args.slurm)
-    return found
+        options["slurm_additional_parameters"] = dict(option.split("=", 1) for option in args.slurm)
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
+    """Run the command; return the exit status."""
     args, rest = parse(argv)
     try:
         import submitit
@@ -137,16 +142,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     executor = submitit.AutoExecutor(args.folder, cluster=args.cluster, slurm_max_num_timeout=args.max_requeues)
     executor.update_parameters(**parameters(args))
-    # jobs import this package from where it was submitted
-    root = str(Path(__file__).resolve().parents[1])
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    root = Path(__file__).resolve().parents[2]
+    if (root / "train_net.py").is_file():  # jobs import the package from the checkout that they were submitted from
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     job = executor.submit(TrainingJob(rest))
     print(f"job {job.job_id}, logs in {os.path.abspath(args.folder)}")
     if args.wait or args.cluster != "slurm":
         job.results()
         print(f"job {job.job_id} is done")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

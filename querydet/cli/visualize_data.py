@@ -1,15 +1,13 @@
-"""Shows what a config's training data looks like to the model: the first samples after augmentation, and the counts.
+"""Draw the training data of a config as the model gets it, the first samples after augmentation, and count objects.
 
-    python tools/visualize_data.py --config-file CONFIG --output batch.png
+    querydet visualize data --config-file CONFIG --output batch.png
 
-CONFIG is a config file, the name of a shipped one (one with data alone will do), or a name of the model zoo.
+CONFIG is a config file, the name of a shipped one (one with only data will do), or a name of the model zoo.
 """
 
-import argparse
 import collections
 import itertools
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,13 +15,14 @@ from detectron2.config import instantiate
 from tabulate import tabulate
 
 from querydet import model_zoo
+from querydet.cli.options import command_parser
 from querydet.config import apply_overrides, get_config
 from querydet.data import class_names
 from querydet.visualization import draw_batch
 
 
 def count_table(dataset: list[dict[str, Any]], names: Sequence[str]) -> str:
-    """Images, images without objects and objects of every class, as a text table."""
+    """Return counts of images, of images without objects and of the objects of every class as a text table."""
     objects = [item for record in dataset for item in record["annotations"]]
     counts = collections.Counter(item["category_id"] for item in objects if not item["iscrowd"])
     rows = [("images", len(dataset)), ("images without objects", sum(not record["annotations"] for record in dataset))]
@@ -33,8 +32,8 @@ def count_table(dataset: list[dict[str, Any]], names: Sequence[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the command; return the exit status."""
+    parser = command_parser("visualize data", __doc__)
     parser.add_argument("--config-file", required=True, help="a config with a dataloader")
     parser.add_argument("--output", required=True, help="the PNG file")
     parser.add_argument("--num-images", type=int, default=16, help="samples to draw (default %(default)s)")
@@ -57,7 +56,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print(f"wrote {args.output}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,10 @@
-"""Draws what the queries of a trained model do on images, as one PNG.
+r"""Draw the references, sampling points, candidates or denoising queries of a model on images, as one PNG.
 
-    python tools/visualize_model.py references --config-file CONFIG --weights model_final.pth --output moves.png
-    python tools/visualize_model.py sampling   --config-file CONFIG --weights model_final.pth --output points.png \\
+    querydet visualize model references --config-file CONFIG --weights model_final.pth --output moves.png
+    querydet visualize model sampling   --config-file CONFIG --weights model_final.pth --output points.png \
         --input street.jpg --layer 6 --head 0
-    python tools/visualize_model.py candidates --config-file CONFIG --weights model_final.pth --output top.png --index 3
-    python tools/visualize_model.py denoising  --config-file CONFIG --output noise.png
+    querydet visualize model candidates --config-file CONFIG --weights model_final.pth --output top.png --index 3
+    querydet visualize model denoising  --config-file CONFIG --output noise.png
 
 CONFIG is a config file, the name of a shipped one, or a name of the model zoo, which brings its weights.
 "COMMAND --help" explains each picture. key=value changes the config, such as train.device=cpu.
@@ -13,7 +13,6 @@ CONFIG is a config file, the name of a shipped one, or a name of the model zoo, 
 import argparse
 import itertools
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ import numpy as np
 from detectron2.config import instantiate
 from tqdm import tqdm
 
-from querydet.cli.options import positive, split_overrides
+from querydet.cli.options import command_parser, positive, split_overrides
 from querydet.data import class_names
 from querydet.data.catalog import DetectionDataset, check_num_classes
 from querydet.engine import build_model
@@ -69,7 +68,7 @@ class Images:
     """The images that the command line chose, and the model.
 
     Args:
-        args: the command line.
+        args: from `parse_arguments`.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -88,7 +87,7 @@ class Images:
         return dataset
 
     def __iter__(self) -> Any:
-        """Reads them, with progress."""
+        """Read the images, with progress."""
         chosen: Sequence[Any] = self._args.input or self._args.index
         for item in tqdm(chosen, desc="images", disable=len(chosen) < 3):
             yield Shown(read_picture(item), os.path.basename(item)) if self._args.input else self._of_dataset(item)
@@ -100,14 +99,13 @@ class Images:
         return Shown(read_picture(record["file_name"]), os.path.basename(record["file_name"]), record)
 
     def inspect(self, shown: Shown) -> Inspection:
-        """What the model's queries do on it."""
+        """Run the model on an image and record its queries."""
         return inspect_image(self.predictor.model, self.predictor.prepare(shown.image))
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    """Parse the command line."""
+    parser = command_parser("visualize model", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parts = {}
     for name, about in ABOUT.items():
@@ -150,7 +148,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def references(args: argparse.Namespace) -> tuple[list[Panel], dict[str, Any]]:
-    """Panels of the queries' ways, and what the colours mean."""
+    """Return panels of the boxes of queries from layer to layer, and the legend of colours."""
     images, panels, legend = Images(args), [], {}
     for shown in images:
         found = images.inspect(shown)
@@ -163,7 +161,7 @@ def references(args: argparse.Namespace) -> tuple[list[Panel], dict[str, Any]]:
 
 
 def sampling(args: argparse.Namespace) -> tuple[list[Panel], dict[str, Any]]:
-    """Panels of sampling points, a row of layers for each query."""
+    """Return panels of sampling points, a row of layers for each query, and the legend of colours."""
     images, panels, legend = Images(args), [], {}
     for shown in images:
         found = images.inspect(shown)
@@ -181,7 +179,7 @@ def sampling(args: argparse.Namespace) -> tuple[list[Panel], dict[str, Any]]:
 
 
 def candidates(args: argparse.Namespace) -> tuple[list[Panel], dict[str, Any]]:
-    """Panels of the candidates of objects."""
+    """Return panels of the candidates of objects, and the legend of colours."""
     check_ranking(args.count, args.alpha)
     args.input = []
     images, panels = Images(args), []
@@ -202,14 +200,15 @@ def candidates(args: argparse.Namespace) -> tuple[list[Panel], dict[str, Any]]:
 
 
 def denoising(args: argparse.Namespace) -> tuple[list[Panel], dict[str, Any]]:
-    """Panels of denoising queries."""
+    """Return panels of denoising queries, and the legend of colours."""
     cfg, _ = find_model(args.config_file, args.weights or "", args.overrides)
     node = cfg.dataloader.train
     dataset = instantiate(node.dataset)
     loader = instantiate({**node, "dataset": dataset, "num_workers": 0, "seed": cfg.train.seed})
     samples = list(itertools.islice(itertools.chain.from_iterable(loader), args.num_images))
     channels = node.mapper.get("image_format", "RGB")
-    panels = denoising_panels(build_model(cfg), samples, class_names(dataset), channels, args.repetitions, args.object)
+    model: Any = build_model(cfg)
+    panels = denoising_panels(model, samples, class_names(dataset), channels, args.repetitions, args.object)
     return panels, LEGEND
 
 
@@ -222,13 +221,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], tuple[list[Panel], dict[str, 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
+    """Run the command; return the exit status."""
     args = parse_arguments(argv)
     panels, legend = COMMANDS[args.command](args)
     save_grid(panels, args.output, columns=args.columns, legend=legend)
     print(f"wrote {args.output}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

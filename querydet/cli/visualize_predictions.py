@@ -1,25 +1,24 @@
-"""Draws ground truth beside predictions for images of the config's test data, as one PNG.
+"""Draw ground truth beside predictions for images of the config's test data, as one PNG.
 
-    python tools/visualize_predictions.py --config-file CONFIG --weights model_final.pth --output predictions.png
+    querydet visualize predictions --config-file CONFIG --weights model_final.pth --output predictions.png
 
 CONFIG is a config file, the name of a shipped one, or a name of the model zoo, which brings its weights.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 
 from detectron2.config import instantiate
 
 from querydet.checkpoint import check_exists, load_weights
+from querydet.cli.options import command_parser
 from querydet.engine import build_model
 from querydet.inference.predictor import find_model
 from querydet.visualization import draw_predictions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the command; return the exit status."""
+    parser = command_parser("visualize predictions", __doc__)
     parser.add_argument("--config-file", required=True, help="the config that the model was trained with")
     parser.add_argument("--weights", help="checkpoint to load; not needed with a name of the model zoo")
     parser.add_argument("--output", required=True, help="the PNG file")
@@ -38,7 +37,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     draw_predictions(model, dataset, mapper, args.output, num_images=args.num_images, threshold=args.threshold)
     print(f"wrote {args.output}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

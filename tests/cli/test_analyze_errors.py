@@ -1,4 +1,4 @@
-"""The tool on files, with pictures."""
+"""``querydet errors`` on files, with pictures."""
 
 import json
 
@@ -31,9 +31,9 @@ def data(tmp_path):
     return tmp_path
 
 
-def test_from_files(tool, data, capsys):
+def test_from_files(cli, data, capsys):
     command = [str(data / "results.json"), "--annotations", str(data / "truth.json"), "--images", str(data)]
-    assert tool("analyze_errors").main([*command, "--output", str(data / "out")]) == 0
+    assert cli("analyze_errors").main([*command, "--output", str(data / "out")]) == 0
     text = capsys.readouterr().out
     assert "+ classification" in text
     assert "worst.png" in text
@@ -46,37 +46,37 @@ def test_from_files(tool, data, capsys):
         assert len(set(Image.open(data / "out" / f"{name}.png").convert("L").resize((64, 64)).tobytes())) > 10
 
 
-def test_without_images_nothing_is_drawn_on_them(tool, data, capsys):
+def test_without_images_nothing_is_drawn_on_them(cli, data, capsys):
     (data / "1.png").unlink()
-    assert tool("analyze_errors").main([str(data / "results.json"), "--annotations", str(data / "truth.json")]) == 0
+    assert cli("analyze_errors").main([str(data / "results.json"), "--annotations", str(data / "truth.json")]) == 0
     assert (data / "errors" / "costs.png").is_file()
     assert "worst.png" not in capsys.readouterr().out
 
 
-def test_a_run_knows_its_test_set(tool, config, toy_data, tmp_path):
+def test_a_run_knows_its_test_set(cli, config, toy_data, tmp_path):
     from querydet.config import load_config, save_config
 
     run = tmp_path / "run"
     (run / "inference").mkdir(parents=True)
     save_config(load_config(config), str(run / "config.yaml"))
     (run / "inference" / "coco_instances_results.json").write_text("[]")
-    assert tool("analyze_errors").main([str(run), "--worst", "1", "dataloader.test.batch_size=1"]) == 0
+    assert cli("analyze_errors").main([str(run), "--worst", "1", "dataloader.test.batch_size=1"]) == 0
     analysis = json.loads((run / "inference" / "errors" / "errors.json").read_text())
     assert analysis["sizes"]["all"]["AP"] == 0
     assert analysis["sizes"]["all"]["counts"]["missed"] == analysis["sizes"]["all"]["objects"] > 0
 
 
-def test_images_of_another_size(tool, data):
+def test_images_of_another_size(cli, data):
     from detectron2.data.detection_utils import SizeMismatchError
 
     Image.new("RGB", (60, 40)).save(data / "2.png")
     command = [str(data / "results.json"), "--annotations", str(data / "truth.json"), "--images", str(data)]
     with pytest.raises(SizeMismatchError, match="Mismatched image shape"):
-        tool("analyze_errors").main(command)
+        cli("analyze_errors").main(command)
 
 
-def test_what_is_missing_is_said(tool, data, capsys):
-    main = tool("analyze_errors").main
+def test_what_is_missing_is_said(cli, data, capsys):
+    main = cli("analyze_errors").main
     with pytest.raises(ValueError, match=r"no config\.yaml beside .*give --config-file, or --annotations"):
         main([str(data / "results.json")])
     with pytest.raises(FileNotFoundError, match="coco_instances_results"):
@@ -86,7 +86,7 @@ def test_what_is_missing_is_said(tool, data, capsys):
     assert "--images belongs to --annotations" in capsys.readouterr().err
 
 
-def test_help(tool, capsys):
+def test_help(cli, capsys):
     with pytest.raises(SystemExit, match="0"):
-        tool("analyze_errors").main(["--help"])
+        cli("analyze_errors").main(["--help"])
     assert "localisation    the right class, but a poor box" in capsys.readouterr().out

@@ -1,33 +1,25 @@
-"""The tool that prints parameters and FLOPs."""
+"""``querydet analyze``: parameters, FLOPs and times."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from querydet.cli import analyze_model
 from querydet.config import shipped_configs
 from tests.engine.conftest import DINO_CONFIG
 
 CONFIG = "projects/dino/configs/dino_r50_4scale_12ep.py"
 
 
-@pytest.fixture
-def analyze_model(tool: Callable[[str], ModuleType]) -> ModuleType:
-    return tool("analyze_model")
-
-
-def test_numbers_are_printed_and_written(
-    analyze_model: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_numbers_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "results" / "facts.json"
     analyze_model.main([CONFIG, "--size", "320x256", "--json", str(path), "model.num_classes=91"])
     printed = capsys.readouterr().out
     assert "46,893,182" in printed
     assert "279 G" in printed
     record = json.loads(path.read_text())
-    assert record["command"].startswith(f"python tools/analyze_model.py {CONFIG}")
+    assert record["command"].startswith(f"python -m querydet analyze {CONFIG}")
     assert record["date"]
     (model,) = record["models"]
     assert (model["config"], model["num_classes"], model["trainable"]) == (CONFIG, 91, 46670782)
@@ -37,7 +29,7 @@ def test_numbers_are_printed_and_written(
     assert model["published"]["official_code"]["parameters"] == model["parameters"]
 
 
-def test_options_may_stand_between_configs_and_overrides(analyze_model: ModuleType) -> None:
+def test_options_may_stand_between_configs_and_overrides() -> None:
     args = analyze_model.parse_arguments(["a.py", "--size", "64x32", "b.py", "model.num_classes=3"])
     assert (args.configs, args.overrides, args.size) == (["a.py", "b.py"], ["model.num_classes=3"], ["64x32"])
 
@@ -46,30 +38,27 @@ def test_options_may_stand_between_configs_and_overrides(analyze_model: ModuleTy
     ("argv", "message"),
     [(["model.num_classes=3"], "at least one config"), (["a.py", "--size", "800"], "such as 800x1066, found '800'")],
 )
-def test_bad_arguments_are_explained(
-    analyze_model: ModuleType, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_arguments_are_explained(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         analyze_model.parse_arguments(argv)
     assert message in capsys.readouterr().err
 
 
-def test_misspelt_override_is_refused(analyze_model: ModuleType) -> None:
+def test_misspelt_override_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model\.num_classes"):
         analyze_model.main([CONFIG, "model.num_clases=91"])
 
 
-def test_every_published_entry_describes_a_shipped_config(analyze_model: ModuleType) -> None:
-    entries = json.loads(analyze_model.PUBLISHED.read_text())["models"]
+def test_every_published_entry_describes_a_shipped_config() -> None:
+    entries = analyze_model.read_published()
+    assert len(entries) > 5
     described = [analyze_model.find_published(name, entries).get("name") for name in shipped_configs()]
     for entry in entries:
         assert entry["name"] in described
         assert all(part["source"] for part in (entry.get("paper"), entry.get("official_code")) if part)
 
 
-def test_parts_are_timed_and_activations_counted(
-    analyze_model: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_parts_are_timed_and_activations_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "facts.json"
     options = ["--size", "64x96", "--time", "inference", "training", "--repeats", "2", "--warmup", "0"]
     options += ["--batch-size", "2", "--objects", "3", "--json", str(path)]
@@ -86,7 +75,7 @@ def test_parts_are_timed_and_activations_counted(
     assert record["models"][0]["flops"]["64x96"]["activations"]["encoder"] > 1000
 
 
-def test_names_of_the_zoo_are_configs(analyze_model: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_of_the_zoo_are_configs(capsys: pytest.CaptureFixture[str]) -> None:
     analyze_model.main(
         ["dino_r50_4scale_12ep", "--size", "64x64", "model.num_classes=91", "model.selection.num_queries=9"]
     )
@@ -99,6 +88,6 @@ def test_names_of_the_zoo_are_configs(analyze_model: ModuleType, capsys: pytest.
     assert "--warmup must be at least 0, found -1" in capsys.readouterr().err
 
 
-def test_a_missing_checkpoint_is_named(analyze_model: ModuleType) -> None:
+def test_a_missing_checkpoint_is_named() -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
         analyze_model.main([DINO_CONFIG, "--size", "64x64", "--time", "inference", "--weights", "none.pth"])

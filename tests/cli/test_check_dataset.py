@@ -137,8 +137,8 @@ def test_images_of_the_training_set_in_the_test_set(tmp_path):
     assert sets[1].findings["image is also in the training data"].places == ["same.png (in training: same.png)"]
 
 
-def test_program(sick, tool, tmp_path, capsys):
-    check = tool("check_dataset")
+def test_program(sick, cli, tmp_path, capsys):
+    check = cli("check_dataset")
     arguments = ["--annotations", sick[0], "--images", sick[1], "--json", str(tmp_path / "out.json")]
     assert check.main(arguments) == 1
     printed = capsys.readouterr().out
@@ -147,8 +147,8 @@ def test_program(sick, tool, tmp_path, capsys):
     assert len(json.loads((tmp_path / "out.json").read_text())["data"]["findings"]) == 14
 
 
-def test_program_on_a_config(tool, config, capsys):
-    check = tool("check_dataset")
+def test_program_on_a_config(cli, config, capsys):
+    check = cli("check_dataset")
     assert check.main(["--config-file", config]) == 0
     assert "train: " in capsys.readouterr().out
     assert check.main(["--config-file", config, "model.num_classes=4"]) == 1

@@ -12,9 +12,9 @@ from tests.engine.conftest import DINO_CONFIG
 
 
 @pytest.fixture
-def main(tool):
-    """The tool."""
-    return tool("compare_matching").main
+def main(cli):
+    """The command."""
+    return cli("compare_matching").main
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from tests.checkpoint.published import published
 
 
 @pytest.fixture
-def main(tool):
+def main(cli):
     """The command."""
-    return tool("convert_checkpoint").main
+    return cli("convert_checkpoint").main
 
 
 @pytest.fixture

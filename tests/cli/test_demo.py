@@ -17,13 +17,13 @@ from tests.engine.conftest import DINO_CONFIG
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_bad_arguments_are_explained(tool, tmp_path, capsys):
+def test_bad_arguments_are_explained(cli, tmp_path, capsys):
     with pytest.raises(ValueError, match="no model to show"):
-        tool("demo").main([])
+        cli("demo").main([])
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
-        tool("demo").main(["--config-file", DINO_CONFIG, "--weights", str(tmp_path / "none.pth")])
+        cli("demo").main(["--config-file", DINO_CONFIG, "--weights", str(tmp_path / "none.pth")])
     with pytest.raises(SystemExit, match="0"):
-        tool("demo").main(["--help"])
+        cli("demo").main(["--help"])
     assert "127.0.0.1" in capsys.readouterr().out
 
 
@@ -31,7 +31,7 @@ def test_bad_arguments_are_explained(tool, tmp_path, capsys):
 def test_the_server_runs_until_it_is_interrupted(tmp_path):
     pytest.importorskip("flask", reason="needs Flask: pip install 'querydet[demo]'")
     torch.save({"model": build_model(load_config(DINO_CONFIG)).state_dict()}, tmp_path / "a.pth")
-    command = [sys.executable, str(ROOT / "tools" / "demo.py"), "--port", "0", "train.device=cpu"]
+    command = [sys.executable, "-m", "querydet", "demo", "--port", "0", "train.device=cpu"]
     command += ["--config-file", DINO_CONFIG, "--weights", str(tmp_path / "a.pth")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

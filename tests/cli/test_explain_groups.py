@@ -1,4 +1,4 @@
-"""The tool that explains groups, on a checkpoint and a data set."""
+"""``querydet groups`` on a checkpoint and a data set."""
 
 import json
 
@@ -14,14 +14,14 @@ CONFIG = str(ROOT / "tests" / "engine" / "group_config.py")
 
 
 @pytest.fixture
-def explain(tool, tmp_path, toy_data):
+def explain(cli, tmp_path, toy_data):
     path = tmp_path / "model.pth"
     torch.save({"model": build_model(load_config(CONFIG)).state_dict()}, path)
 
     def run(command, name, *options):
         output = tmp_path / "new" / name
         argv = [command, "--config-file", CONFIG, "--weights", str(path), "--output", str(output), *options]
-        assert tool("explain_groups").main(argv) == 0
+        assert cli("explain_groups").main(argv) == 0
         return output
 
     return run

@@ -1,4 +1,4 @@
-"""The command line of export_model.py."""
+"""``querydet export``: its files and what it checks."""
 
 import json
 from pathlib import Path
@@ -26,14 +26,14 @@ def detector_weights(tmp_path: Path) -> str:
     return str(tmp_path / "model.pth")
 
 
-def run(tool: Any, weights: str, output: Path, *options: str) -> tuple[int, dict[str, Any]]:
+def run(cli: Any, weights: str, output: Path, *options: str) -> tuple[int, dict[str, Any]]:
     command = ["--config-file", DINO_CONFIG, "--weights", weights, "--output", str(output), *options]
-    status = tool("export_model").main(command)
+    status = cli("export_model").main(command)
     return status, json.loads((output / "export.json").read_text())
 
 
-def test_a_checkpoint_of_what_inference_needs(tool: Any, detector_weights: str, tmp_path: Path) -> None:
-    status, facts = run(tool, detector_weights, tmp_path / "out", "--formats", "checkpoint")
+def test_a_checkpoint_of_what_inference_needs(cli: Any, detector_weights: str, tmp_path: Path) -> None:
+    status, facts = run(cli, detector_weights, tmp_path / "out", "--formats", "checkpoint")
     assert status == 0
     assert facts["class_names"] == NAMES
     path = tmp_path / "out" / "model.pth"
@@ -44,25 +44,25 @@ def test_a_checkpoint_of_what_inference_needs(tool: Any, detector_weights: str, 
     assert predictor.class_names == NAMES
 
 
-def test_the_moving_average_if_asked(tool: Any, detector_weights: str, tmp_path: Path) -> None:
+def test_the_moving_average_if_asked(cli: Any, detector_weights: str, tmp_path: Path) -> None:
     for options, seed in ((["--ema"], 1), ([], 0)):
-        run(tool, detector_weights, tmp_path / f"out{seed}", "--formats", "checkpoint", *options)
+        run(cli, detector_weights, tmp_path / f"out{seed}", "--formats", "checkpoint", *options)
         state = torch.load(tmp_path / f"out{seed}" / "model.pth", weights_only=True)["model"]
         wanted = tiny_detector("dino", num_classes=6, seed=seed).state_dict()
         assert all(torch.equal(value, wanted[key]) for key, value in state.items())
     with pytest.raises(ValueError, match="holds no moving average"):
-        run(tool, str(tmp_path / "out0" / "model.pth"), tmp_path / "no", "--ema", "--formats", "checkpoint")
+        run(cli, str(tmp_path / "out0" / "model.pth"), tmp_path / "no", "--ema", "--formats", "checkpoint")
 
 
 @pytest.mark.slow
-def test_a_program_that_is_checked(tool: Any, detector_weights: str, tmp_path: Path) -> None:
-    status, facts = run(tool, detector_weights, tmp_path / "out", "--formats", "torch", "--fixed-size", "192", "256")
+def test_a_program_that_is_checked(cli: Any, detector_weights: str, tmp_path: Path) -> None:
+    status, facts = run(cli, detector_weights, tmp_path / "out", "--formats", "torch", "--fixed-size", "192", "256")
     assert status == 0
     assert facts["fixed_size"] == [192, 256]
     assert all(each["logits"] < 1e-3 for each in facts["checked"]["torch"])
     assert len(facts["checked"]["torch"][-1]["sizes"]) == 3
     status, facts = run(
-        tool, detector_weights, tmp_path / "again", "--formats", "torch", "--fixed-size", "192", "256",
+        cli, detector_weights, tmp_path / "again", "--formats", "torch", "--fixed-size", "192", "256",
         "--tolerance", "0",
     )  # fmt: skip
     assert status == 1

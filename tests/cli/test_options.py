@@ -1,4 +1,4 @@
-"""What command lines of tools share."""
+"""Options that several commands share."""
 
 import argparse
 

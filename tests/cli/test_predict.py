@@ -1,4 +1,4 @@
-"""The command line of predict.py: what it writes, and what it says about bad input."""
+"""``querydet predict``: its files, and its messages about bad input."""
 
 import json
 import sys
@@ -22,13 +22,13 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def predict(tool, config, weights, tmp_path):
-    """Runs the tool, shows everything with a threshold of 0, returns exit status and output folder."""
+def predict(cli, config, weights, tmp_path):
+    """Runs the command, shows everything with a threshold of 0, returns exit status and output folder."""
 
     def run(*inputs, options=(), overrides=()):
         output = tmp_path / "out"
         command = ["--config-file", config, "--weights", weights, "--output", str(output), "--threshold", "0"]
-        return tool("predict").main([*command, "--input", *map(str, inputs), *options, "--", *overrides]), output
+        return cli("predict").main([*command, "--input", *map(str, inputs), *options, "--", *overrides]), output
 
     return run
 
@@ -91,24 +91,24 @@ def test_an_interrupted_run_keeps_its_detections(predict, photos, monkeypatch):
             raise KeyboardInterrupt
         return image
 
-    monkeypatch.setattr("querydet.visualization.draw_instances", interrupt)
+    monkeypatch.setattr("querydet.cli.predict.draw_instances", interrupt)
     with pytest.raises(KeyboardInterrupt):
         predict(photos)
     assert len(json.loads((photos.parent / "out" / "detections.json").read_text())["images"]) == 2
 
 
-def test_inputs_are_never_overwritten(tool, config, weights, photos):
+def test_inputs_are_never_overwritten(cli, config, weights, photos):
     command = ["--config-file", config, "--weights", weights, "--input", str(photos), "--output", str(photos)]
     with pytest.raises(ValueError, match=r"--output would overwrite the input .*a\.png"):
-        tool("predict").main(command)
+        cli("predict").main(command)
 
 
-def test_missing_input_and_weights_are_named(predict, tool, config, photos, tmp_path):
+def test_missing_input_and_weights_are_named(predict, cli, config, photos, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         predict(tmp_path / "nowhere")
     command = ["--config-file", config, "--weights", "no.pth", "--input", str(photos), "--output", str(tmp_path / "o")]
     with pytest.raises(FileNotFoundError, match=r"no\.pth"):
-        tool("predict").main(command)
+        cli("predict").main(command)
 
 
 def test_a_misspelt_override_is_refused(predict, photos):

@@ -4,27 +4,16 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 
-import cloudpickle
 import pytest
+
+from querydet.cli import slurm_train
 
 submitit = pytest.importorskip("submitit", reason="submitit is not installed")
 
 
-@pytest.fixture
-def slurm_train(tool, monkeypatch):
-    """The tool, importable by the processes that unpickle its job."""
-    module = tool("slurm_train")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    # as a program that is run: its classes go into the job's file, not their names
-    cloudpickle.register_pickle_by_value(module)
-    yield module
-    cloudpickle.unregister_pickle_by_value(module)
-
-
-def test_arguments_are_shared_between_the_job_and_the_training(slurm_train):
+def test_arguments_are_shared_between_the_job_and_the_training():
     words = (
         "--nodes 2 --gpus-per-node 4 --hours 0.5 --partition big --slurm qos=high --config-file c.py train.max_iter=3"
     )
@@ -36,13 +25,13 @@ def test_arguments_are_shared_between_the_job_and_the_training(slurm_train):
 
 
 @pytest.mark.parametrize("words", [["--nodes", "0", "--config-file", "c.py"], ["--nodes", "1"], ["--slurm", "qos"]])
-def test_wrong_arguments_are_refused(slurm_train, words, capsys):
+def test_wrong_arguments_are_refused(words, capsys):
     with pytest.raises(SystemExit):
         slurm_train.parse(words)
     assert "usage" in capsys.readouterr().err
 
 
-def test_a_job_that_is_queued_again_runs_the_same(slurm_train):
+def test_a_job_that_is_queued_again_runs_the_same():
     job = slurm_train.TrainingJob(["--resume", "--config-file", "c.py"])
     again = job.checkpoint()
     assert isinstance(again, submitit.helpers.DelayedSubmission)
@@ -60,7 +49,7 @@ def signals(monkeypatch):
         signal.signal(number, handler)
 
 
-def test_the_training_stops_before_the_job_is_queued_again(slurm_train, signals):
+def test_the_training_stops_before_the_job_is_queued_again(signals):
     def training():
         signal.signal(signal.SIGUSR1, lambda *_: signals.append("asked to stop"))
         signal.raise_signal(signal.SIGUSR2)
@@ -72,21 +61,21 @@ def test_the_training_stops_before_the_job_is_queued_again(slurm_train, signals)
     assert signals == ["asked to stop", "checkpoint", "requeued"]
 
 
-def test_before_the_training_listens_the_job_is_queued_again_at_once(slurm_train, signals):
+def test_before_the_training_listens_the_job_is_queued_again_at_once(signals):
     with slurm_train.RequeueAfterCheckpoint():
         signal.raise_signal(signal.SIGUSR2)
         signals.append("ended")
     assert signals == ["requeued", "ended"]
 
 
-def test_nothing_is_queued_again_without_a_signal(slurm_train, signals):
+def test_nothing_is_queued_again_without_a_signal(signals):
     with slurm_train.RequeueAfterCheckpoint():
         pass
     assert signals == []
 
 
 @pytest.mark.slow
-def test_a_job_of_two_processes_trains(slurm_train, config, tmp_path):
+def test_a_job_of_two_processes_trains(config, tmp_path):
     folder = tmp_path / "run"
     words = [
         "--cluster",
@@ -105,7 +94,7 @@ def test_a_job_of_two_processes_trains(slurm_train, config, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_job_that_is_preempted_is_queued_again_and_goes_on(slurm_train, config, tmp_path):
+def test_a_job_that_is_preempted_is_queued_again_and_goes_on(config, tmp_path):
     folder, last = tmp_path / "run", 600
     arguments = ["--num-gpus", "0", "--resume", "--config-file", config, f"train.output_dir={folder}"]
     options = [f"train.max_iter={last}", "train.log_period=1", "train.eval_period=0", "train.checkpointer.period=0"]

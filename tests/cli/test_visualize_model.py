@@ -1,4 +1,4 @@
-"""The tool that draws what queries do."""
+"""``querydet visualize model``: a picture of each kind."""
 
 import numpy as np
 import pytest
@@ -20,12 +20,12 @@ def dino(tmp_path_factory, toy_data):
 
 
 @pytest.fixture
-def draw(tool, dino, tmp_path):
+def draw(cli, dino, tmp_path):
     def run(command, *options, weights=True):
         path = tmp_path / "new" / f"{command}.png"
         given = ["--weights", str(dino / "dino.pth")] if weights else []
         argv = [command, "--config-file", DINO_CONFIG, *given, "--output", str(path), *options]
-        assert tool("visualize_model").main(argv) == 0
+        assert cli("visualize_model").main(argv) == 0
         return Image.open(path).size
 
     return run
@@ -62,19 +62,19 @@ def test_what_is_not_there_is_named(draw, command, message):
         draw(*command)
 
 
-def test_missing_files_are_named(tool, tmp_path):
+def test_missing_files_are_named(cli, tmp_path):
     command = ["sampling", "--config-file", DINO_CONFIG, "--output", str(tmp_path / "x.png")]
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
-        tool("visualize_model").main([*command, "--weights", str(tmp_path / "none.pth")])
+        cli("visualize_model").main([*command, "--weights", str(tmp_path / "none.pth")])
     with pytest.raises(KeyError, match="no published model"):
-        tool("visualize_model").main([*command[:2], "no_such_model", *command[3:]])
+        cli("visualize_model").main([*command[:2], "no_such_model", *command[3:]])
 
 
-def test_help_explains_every_picture(tool, capsys):
+def test_help_explains_every_picture(cli, capsys):
     for command in ("references", "sampling", "candidates", "denoising"):
         with pytest.raises(SystemExit, match="0"):
-            tool("visualize_model").main([command, "--help"])
+            cli("visualize_model").main([command, "--help"])
         assert len(capsys.readouterr().out) > 800
     with pytest.raises(SystemExit, match="0"):
-        tool("visualize_model").main(["--help"])
-    assert "tools/visualize_model.py sampling" in capsys.readouterr().out
+        cli("visualize_model").main(["--help"])
+    assert "querydet visualize model sampling" in capsys.readouterr().out

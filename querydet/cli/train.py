@@ -1,0 +1,53 @@
+"""``querydet train`` and ``querydet eval``: the options of ``train_net.py``."""
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from querydet.engine import argument_parser, launch
+from querydet.engine import main as run
+
+_TRAIN = """
+Examples:
+  one GPU            querydet train --config-file projects/dino/configs/dino_r50_4scale_12ep.py
+  eight GPUs         querydet train --config-file ... --num-gpus 8
+  no GPU             querydet train --config-file quick/dino_synthetic.py --num-gpus 0
+  two CPU processes  querydet train --config-file ... --num-gpus 0 --num-processes 2
+  torchrun           torchrun --nproc-per-node 8 --max-restarts 3 -m querydet train --config-file ... --resume
+  Slurm              querydet slurm --nodes 2 --gpus-per-node 8 --hours 24 --config-file ...
+  try and estimate   querydet train --config-file ... --num-gpus 8 --dry-run
+  change values      querydet train --config-file ... train.max_epochs=24 optimizer.lr=5e-5
+  continue longer    querydet train --config-file ... --resume train.max_epochs=36
+"""
+_EVAL = """
+Examples:
+  a checkpoint       querydet eval --config-file ... --weights model_final.pth
+  a run              querydet eval --config-file output/mine/config.yaml --resume
+  eight GPUs         querydet eval --config-file ... --weights model_final.pth --num-gpus 8
+"""
+
+
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """Return the parser of "train" or of "eval", which is training with ``--eval-only`` and a name for the weights."""
+    parser = argument_parser()
+    parser.prog = f"querydet {command}"
+    parser.epilog = _TRAIN if command == "train" else _EVAL
+    if command == "eval":
+        parser.add_argument("--weights", help="checkpoint to evaluate: train.init_checkpoint")
+        parser.set_defaults(eval_only=True)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, or evaluate or try as ``--eval-only`` and ``--dry-run`` say; return the exit status."""
+    launch(run, make_parser("train").parse_args(argv))
+    return 0
+
+
+def evaluate(argv: Sequence[str] | None = None) -> int:
+    """Evaluate a checkpoint; return the exit status."""
+    args = make_parser("eval").parse_args(argv)
+    if args.weights:
+        args.opts = [*args.opts, f"train.init_checkpoint={json.dumps(args.weights)}"]
+    launch(run, args)
+    return 0

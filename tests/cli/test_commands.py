@@ -1,0 +1,110 @@
+"""The program ``querydet``: which module gets which arguments, and messages about anything else."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import querydet
+from querydet.cli import commands
+from querydet.cli.commands import COMMANDS, find_command, list_commands, main
+from tests.engine.conftest import ROOT
+
+
+def run(*arguments, script=("-m", "querydet"), **options):
+    command = [sys.executable, "-W", "ignore", *script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, **options)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Calls of the functions of commands, which do nothing here and return 3."""
+    calls = []
+
+    def import_module(name):
+        module, _, _ = name.rpartition(".")
+        assert module == "querydet.cli"
+
+        def record(function):
+            return lambda argv: calls.append((name.removeprefix("querydet.cli."), function, argv)) or 3
+
+        return SimpleNamespace(main=record("main"), evaluate=record("evaluate"))
+
+    monkeypatch.setattr(commands.importlib, "import_module", import_module)
+    return calls
+
+
+def test_every_command_gets_its_own_arguments_and_decides_about_the_exit_status(called):
+    for name, command in COMMANDS.items():
+        assert main([*name.split(), "--option", "x", "a.b=1"]) == 3
+        assert called.pop() == (command.module, command.function, ["--option", "x", "a.b=1"])
+
+
+def test_options_without_a_command_are_those_of_training(called):
+    assert main(["--config-file", "x.py", "--num-gpus", "0", "train.max_iter=1"]) == 3
+    assert called == [("train", "main", ["--config-file", "x.py", "--num-gpus", "0", "train.max_iter=1"])]
+
+
+def test_arguments_are_those_of_the_process_by_default(called, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["querydet", "zoo", "a"])
+    main()
+    assert called == [("list_models", "main", ["a"])]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([*name.split(), "--help"])
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: querydet {name} ")
+    assert len(printed) > 300
+    assert "tools/" not in printed
+    assert "train_net.py" not in printed
+
+
+def test_help_lists_every_command_and_the_options_of_training(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed and command.about in printed for name, command in COMMANDS.items())
+    assert "--config-file" in printed
+    assert main(["-h"]) == main(["help"]) == 0
+    assert capsys.readouterr().out == 2 * printed
+    assert main([]) == 2
+    assert capsys.readouterr() == ("", printed)
+
+
+def test_a_group_lists_its_commands(capsys):
+    assert main(["plot", "--help"]) == 0
+    assert list_commands("plot") in capsys.readouterr().out
+    assert "visualize" not in list_commands("plot")
+    for argv in (["plot"], ["plot", "output/run"]):
+        assert main(argv) == 2
+        assert "plot candidates" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "near"), [("evl", "eval"), ("check_data", "check-data"), ("visualise", "visualize")])
+def test_an_unknown_command_is_answered_with_the_nearest_one(name, near, capsys):
+    assert main([name, "--option"]) == 2
+    printed = capsys.readouterr().err
+    assert f"no command '{name}'; did you mean '{near}" in printed
+    assert printed.count("\n") == 1
+
+
+def test_names_of_two_words_come_first():
+    assert find_command(["plot", "curves", "run"]) == ("plot curves", ["run"])
+    assert find_command(["predict", "curves"]) == ("predict", ["curves"])
+    assert find_command(["plot"]) == ("plot", [])
+
+
+def test_the_list_of_commands_needs_neither_torch_nor_detectron2():
+    code = "import sys; from querydet.cli.commands import main; main(['--help']); main(['plot']); main(['--version'])\n"
+    done = run(script=("-c", code + "print(sorted({'torch', 'detectron2', 'numpy'} & sys.modules.keys()))"))
+    assert done.stdout.splitlines()[-2:] == [f"querydet {querydet.__version__}", "[]"], done.stderr
+
+
+def test_the_module_is_the_program():
+    done = run("no-such-command")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no command 'no-such-command'" in done.stderr
+    assert run("--version").stdout == f"querydet {querydet.__version__}\n"

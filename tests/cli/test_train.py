@@ -1,0 +1,57 @@
+"""``querydet train`` and ``querydet eval``."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from querydet.cli import train
+from tests.engine.conftest import CONFIG, ROOT
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Arguments that training is launched with."""
+    calls = []
+    monkeypatch.setattr(train, "launch", lambda function, args: calls.append((function, args)))
+    return calls
+
+
+def test_options_are_those_of_train_net(launched):
+    argv = ["--config-file", "x.py", "--num-gpus", "0", "--num-processes", "2", "--resume", "--dry-run", "a.b=1"]
+    assert train.main(argv) == 0
+    ((function, args),) = launched
+    assert function is train.run
+    assert vars(args) == vars(train.argument_parser().parse_args(argv))
+
+
+def test_evaluation_is_training_with_eval_only(launched):
+    assert train.evaluate(["--config-file", "x.py", "--weights", "a b=c.pth", "model.num_classes=3"]) == 0
+    ((_, args),) = launched
+    assert args.eval_only
+    assert args.opts == ["model.num_classes=3", 'train.init_checkpoint="a b=c.pth"']
+    train.evaluate(["--config-file", "x.py", "--resume"])
+    assert (launched[1][1].opts, launched[1][1].resume) == ([], True)
+
+
+@pytest.mark.parametrize("command", ["train", "eval"])
+def test_a_missing_config_is_explained(command):
+    with pytest.raises(ValueError, match="--config-file is missing"):
+        (train.main if command == "train" else train.evaluate)([])
+
+
+def test_a_detector_is_trained_and_evaluated(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "querydet", *arguments, f"train.output_dir={tmp_path / 'run'}"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    options = ["--config-file", CONFIG, "--num-gpus", "0"]
+    run("train", *options, "train.max_iter=1")
+    (part,) = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert "train --config-file" in part["command"]
+    assert "copypaste: AP" in run("eval", *options, "--weights", str(tmp_path / "run" / "model_final.pth"))

@@ -1,0 +1,8 @@
+"""``querydet errors``, for a checkout that is not installed."""
+
+import sys
+
+from querydet.cli.analyze_errors import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""``querydet convert``, for a checkout that is not installed."""
+
+import sys
+
+from querydet.cli.convert_checkpoint import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""``querydet export``, for a checkout that is not installed."""
+
+import sys
+
+from querydet.cli.export_model import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""``querydet report``, for a checkout that is not installed."""
+
+import sys
+
+from querydet.cli.report import main
+
+if __name__ == "__main__":
+    sys.exit(main())

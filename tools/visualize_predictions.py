@@ -1,0 +1,8 @@
+"""``querydet visualize predictions``, for a checkout that is not installed."""
+
+import sys
+
+from querydet.cli.visualize_predictions import main
+
+if __name__ == "__main__":
+    sys.exit(main())
