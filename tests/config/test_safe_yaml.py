@@ -3,9 +3,13 @@
 import pytest
 from detectron2.config import instantiate
 from detectron2.modeling.backbone.resnet import BasicBlock
+from detectron2.utils.registry import locate
 
+import querydet
 from querydet.config import get_config, load_config, save_config
 from querydet.config.safe_yaml import VARIABLE, load_yaml
+
+DETECTORS = ("QueryDetector", "DINO", "DNDETR", "GroupDETR", "MSDETR", "DETA")  # public names that configs build
 
 
 @pytest.fixture
@@ -56,6 +60,10 @@ def test_names_of_other_things_are_refused(write, name):
         "detectron2.data.build.load_proposals_into_dataset",
         "querydet.config.get_config",
         "querydet.engine.launch",
+        *(f"querydet.{name}" for name in querydet.__all__ if name not in DETECTORS),
+        "querydet.config",  # a module
+        "querydet.no_such_name",
+        "querydet.importlib",
         "querydet.data.os.system",  # a module that a known package imported
         "querydet.data.coco.json.load",
         "torch.nn.functional.torch.load",
@@ -70,6 +78,12 @@ def test_other_targets_are_refused_with_their_place(write, target):
     path = write(f"model:\n  heads:\n    - _target_: '{target}'\n      path: x\n")
     with pytest.raises(ValueError, match=rf"model\.heads\.0\._target_ is .*{VARIABLE}"):
         load_yaml(path)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_public_names_of_detectors_are_known_parts(write, name):
+    cfg = load_yaml(write(f"model: {{_target_: querydet.{name}}}"))
+    assert locate(cfg.model._target_) is getattr(querydet, name)
 
 
 def test_a_target_that_is_itself_a_node_is_refused(write):
