@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from querydet.modeling.detector import QueryDetector
     from querydet.modeling.meta_arch import DETA, DINO, DNDETR, MSDETR, GroupDETR
 
-__version__ = "0.1.0"  # setuptools reads it without running this file
+__version__ = "0.2.0"  # setuptools reads it without running this file
 
 __all__ = [
     "DETA",
