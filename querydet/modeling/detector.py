@@ -13,6 +13,7 @@ from detectron2.modeling import Backbone
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
+from querydet.modeling.backbones import batch_images
 from querydet.modeling.boxes import full_precision
 from querydet.modeling.compatibility import check_parts
 from querydet.modeling.criterion import check_finite
@@ -144,10 +145,13 @@ class QueryDetector(nn.Module):
         return [{"instances": instances} for instances in self.postprocess(last.logits, last.boxes, sizes)]
 
     def preprocess(self, batched_inputs: Sequence[dict[str, Any]]) -> ImageList:
-        """Normalise the images and pad them with zeros, right and bottom, to the largest height and width.
+        """Normalise the images and pad them with zeros, right and bottom, to the least size that the backbone takes.
+
+        See :mod:`querydet.modeling.backbones.padding`: to the largest height and width for most backbones.
 
         Raises:
-            ValueError: when there are no images, or one does not have the channels of ``input_format``.
+            ValueError: when there are no images, one does not have the channels of ``input_format``, or one is larger
+                than a square that the backbone pads to.
         """
         if not batched_inputs:
             raise ValueError("the detector was given an empty batch: it needs at least one image")
@@ -161,7 +165,7 @@ class QueryDetector(nn.Module):
                     f"order, found {tuple(image.shape)}"
                 )
             images.append(((send(image, self.device).to(mean.dtype) - mean) / std).to(self.pixel_mean.dtype))
-        batch = ImageList.from_tensors(images)
+        batch = batch_images(images, self.backbone)
         batch.tensor = batch.tensor.contiguous(memory_format=image_layout(self.device))
         return batch
 

@@ -8,3 +8,4 @@ from querydet.modeling.backbones import make_dilated_stages
 backbone = get_config("common/backbones/resnet.py").backbone
 backbone.stages = L(make_dilated_stages)(depth=50, norm="FrozenBN")
 backbone.out_features = ["res5"]
+in_channels = {"res5": 2048}

@@ -1,5 +1,7 @@
 """What Detectron2's backbones lack."""
 
 from querydet.modeling.backbones.dilated import make_dilated_stages
+from querydet.modeling.backbones.padding import batch_images, pad_batch, padded_size, padding_rule
+from querydet.modeling.backbones.transformers import make_mvit, make_vit
 
-__all__ = ["make_dilated_stages"]
+__all__ = ["batch_images", "make_dilated_stages", "make_mvit", "make_vit", "pad_batch", "padded_size", "padding_rule"]

@@ -1,0 +1,24 @@
+"""ResNet-50 with a feature pyramid (FPN, arXiv 1612.03144, section 3): maps of stride 8 to 64, all of 256 channels.
+
+For the finest map, stride 4, add "res2" to both lists of names and "p2" to ``in_channels``. Batches are padded to
+multiples of 32. As in Detectron2, the convolutions have no mask: what lies beside an image in its batch, zeros of the
+padding, reaches features near the image's border, and with them, slightly, its detections.
+"""
+
+from detectron2.config import LazyCall as L
+from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
+
+from querydet.config import get_config
+
+resnet = get_config("common/backbones/resnet.py")
+
+backbone = L(FPN)(
+    bottom_up=resnet.backbone,
+    in_features=["res3", "res4", "res5"],
+    out_channels=256,
+    norm="",
+    top_block=L(LastLevelMaxPool)(),
+    square_pad=0,
+)
+in_channels = {"p3": 256, "p4": 256, "p5": 256, "p6": 256}
+weights = resnet.weights

@@ -1,0 +1,92 @@
+"""The sizes of batches that a backbone takes; whatever feeds a backbone pads by these rules.
+
+Detectron2's backbones declare them as ``size_divisibility`` and ``padding_constraints``, and its detectors pass both to
+``ImageList.from_tensors``. Four cases in which that goes wrong are put right here:
+
+* ``SimpleFeaturePyramid`` spells its key ``size_divisiblity``, which nobody reads: the patches of the transformer would
+  drop the last rows and columns of the image, and boxes would be stretched by as much. Both spellings count.
+* A plain ``ViT`` drops them too and declares nothing: its patch size counts.
+* ``SwinTransformer.size_divisibility`` raises ``AttributeError``. It pads its own maps, and takes any size.
+* An image larger than the square of ``square_size`` would be cut off without a word: it is refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from detectron2.modeling import ViT
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+
+SPELLINGS = ("size_divisibility", "size_divisiblity")
+
+
+@dataclass(frozen=True, slots=True)
+class PaddingRule:
+    """Which heights and widths a backbone takes."""
+
+    divisor: int = 1  # of height and width
+    square: int = 0  # side of the square that all images are padded to; 0: none
+
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width of a batch whose largest height and width are given.
+
+        Raises:
+            ValueError: the image does not fit into the square.
+        """
+        if self.square:
+            if max(height, width) > self.square:
+                raise ValueError(
+                    f"an image of {height}x{width} pixels does not fit into the square of {self.square} that the "
+                    "backbone is set to pad to: resize images to at most that, or set the backbone's square_pad=0"
+                )
+            height = width = self.square
+        return -(-height // self.divisor) * self.divisor, -(-width // self.divisor) * self.divisor
+
+
+def padding_rule(backbone: nn.Module) -> PaddingRule:
+    """Return the rule of a backbone; any size is right for one that declares nothing."""
+    constraints = getattr(backbone, "padding_constraints", {})
+    divisor = getattr(backbone, "size_divisibility", 0)
+    for key in SPELLINGS:
+        divisor = constraints.get(key, divisor)
+    if isinstance(backbone, ViT):
+        divisor = max(backbone.patch_embed.proj.stride)
+    return PaddingRule(divisor=max(divisor, 1), square=max(constraints.get("square_size", 0), 0))
+
+
+def padded_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
+    """Return the height and width that a backbone sees of a batch whose largest height and width are given.
+
+    Raises:
+        ValueError: the image does not fit into the square that the backbone pads to.
+    """
+    return padding_rule(backbone).padded_size(height, width)
+
+
+def batch_images(images: Sequence[Tensor], backbone: nn.Module) -> ImageList:
+    """Put images (3, H, W) of any sizes into one batch, padded with zeros to the right and at the bottom.
+
+    Raises:
+        ValueError: an image does not fit into the square that the backbone pads to.
+    """
+    rule = padding_rule(backbone)
+    for image in images:
+        rule.padded_size(image.shape[-2], image.shape[-1])
+    return ImageList.from_tensors(
+        list(images), rule.divisor, padding_constraints={"square_size": rule.square} if rule.square else None
+    )
+
+
+def pad_batch(images: Tensor, backbone: nn.Module) -> Tensor:
+    """Pad a batch (B, 3, H, W) with zeros to a size that the backbone takes; H and W may be symbols of a trace.
+
+    Raises:
+        ValueError: the batch does not fit into the square that the backbone pads to.
+    """
+    rule = padding_rule(backbone)
+    if rule == PaddingRule():
+        return images
+    height, width = images.shape[-2:]
+    padded_height, padded_width = rule.padded_size(height, width)
+    return F.pad(images, (0, padded_width - width, 0, padded_height - height))
