@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from querydet.analysis.part_hooks import watch_parts
+from querydet.modeling.backbones import padded_size
 from querydet.modeling.detector import QueryDetector
 
 _aten = torch.ops.aten
@@ -113,19 +114,21 @@ def count_activations(model: QueryDetector, height: int, width: int) -> dict[str
 
     Args:
         model: a detector, on any device.
-        height: of the image, in pixels.
+        height: of the image, in pixels; the size that the backbone pads it to is counted.
         width: of the image, in pixels.
 
     Raises:
-        ValueError: height or width is not positive, or the image has fewer tokens than the model selects queries.
+        ValueError: height or width is not positive or more than the backbone takes, or the image has fewer tokens than
+            the model selects queries.
     """
     if height < 1 or width < 1:
         raise ValueError(f"the image must have a positive size, found height {height} and width {width}")
+    size = padded_size(model.backbone, height, width)
     shadow = copy.deepcopy(model).to("meta").eval()
     counter = _OutputCounter()
     with torch.device("meta"), torch.no_grad(), watch_parts(shadow, counter.enter, counter.leave), counter:
-        padding = torch.empty(1, height, width, dtype=torch.bool)
-        shadow.predict(shadow.backbone(torch.empty(1, 3, height, width)), padding)
+        padding = torch.empty(1, *size, dtype=torch.bool)
+        shadow.predict(shadow.backbone(torch.empty(1, 3, *size)), padding)
     return counter.elements
 
 

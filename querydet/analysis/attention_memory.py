@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from querydet.modeling.backbones import padded_size
 from querydet.modeling.detector import QueryDetector
 from querydet.traits import trait
 
@@ -43,15 +44,16 @@ def attention_memory(model: QueryDetector, height: int, width: int, batch_size: 
 
     Args:
         model: a detector; deformable attention counts as zero.
-        height: of the padded batch, in pixels.
-        width: of the padded batch, in pixels.
+        height: largest of the images, in pixels; the size that the backbone pads them to is counted.
+        width: largest of the images, in pixels.
         batch_size: images per process.
 
     Raises:
-        ValueError: a size or the batch is not positive.
+        ValueError: a size or the batch is not positive, or the size is more than the backbone takes.
     """
     if min(height, width, batch_size) < 1:
         raise ValueError(f"height, width and batch_size must be positive, found {height}, {width} and {batch_size}")
+    height, width = padded_size(model.backbone, height, width)
     shapes = model.backbone.output_shape()
     tokens = 0
     for name in model.neck.in_channels:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
+from querydet.modeling.backbones import padded_size
 from querydet.modeling.detector import QueryDetector
 from querydet.ops.ms_deform_attn import OPERATOR as SAMPLING
 from querydet.ops.native import separate_operators
@@ -160,16 +161,18 @@ def count_flops(model: QueryDetector, height: int, width: int) -> FlopCount:
 
     Args:
         model: a detector.
-        height: of the image, in pixels.
+        height: of the image, in pixels; the size that the backbone pads it to is counted.
         width: of the image, in pixels.
 
     Raises:
-        ValueError: height or width is not positive, or the image has fewer tokens than the model selects queries.
+        ValueError: height or width is not positive or more than the backbone takes, or the image has fewer tokens than
+            the model selects queries.
     """
     if height < 1 or width < 1:
         raise ValueError(f"the image must have a positive size, found height {height} and width {width}")
-    image = torch.empty(1, 3, height, width, device="meta")
-    padding = torch.empty(1, height, width, dtype=torch.bool, device="meta")
+    size = padded_size(model.backbone, height, width)
+    image = torch.empty(1, 3, *size, device="meta")
+    padding = torch.empty(1, *size, dtype=torch.bool, device="meta")
     count = count_module_flops(_Inference(model), image, padding)
     prefix = "detector."
     by_module = {name.removeprefix(prefix): ops for name, ops in count.by_module.items() if name.startswith(prefix)}
