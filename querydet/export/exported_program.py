@@ -1,12 +1,15 @@
 """Export of a detector as a program of `torch.export`, for batches and images of any size."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from detectron2.modeling import MViT, ViT
 from torch.export import Dim, ExportedProgram
 
 from querydet.export.graph import DetectionGraph, pad_images
+from querydet.modeling.backbones import padded_size, padding_rule
 from querydet.modeling.detector import QueryDetector
 
 # Image sides for tracing: unequal primes, so that no dimension is specialised to a constant.
@@ -38,12 +41,18 @@ def export_program(
         pad smaller images.
 
     Raises:
-        ValueError: the fixed size is below `min_side`, or gives fewer tokens than there are queries.
+        ValueError: the fixed size is below `min_side`, gives fewer tokens than there are queries, or is larger than
+            the backbone takes; or the backbone can be traced for a fixed size only.
     """
     side, batch = min_side(detector), Dim("batch")
+    if fixed_size is None:
+        _check_any_size(detector)
+    else:
+        padded_size(detector.backbone, *fixed_size)
     if fixed_size is not None and min(fixed_size) < side:
         raise ValueError(f"the fixed size {fixed_size} is below {side}, the least height and width of this detector")
-    free = {} if fixed_size else {2: Dim("height", min=side), 3: Dim("width", min=side)}
+    largest = padding_rule(detector.backbone).square or None
+    free = {} if fixed_size else {2: Dim("height", min=side, max=largest), 3: Dim("width", min=side, max=largest)}
     training = detector.training
     detector.eval()
     try:
@@ -59,10 +68,22 @@ def export_program(
         detector.train(training)
 
 
+def _check_any_size(detector: QueryDetector) -> None:
+    """Refuse at once what torch would refuse after minutes, in other words."""
+    for module in detector.backbone.modules():
+        if isinstance(module, ViT | MViT):
+            raise ValueError(
+                f"Detectron2's {type(module).__name__} decides by the size of its input how to lay out windows and "
+                "tables of positions, so that it cannot be traced for all sizes: give fixed_size (--fixed-size HEIGHT "
+                "WIDTH)"
+            )
+
+
 def _example_inputs(detector: QueryDetector, fixed_size: tuple[int, int] | None) -> tuple[torch.Tensor, ...]:
     """Make a batch of two images of unequal sizes that has enough tokens for the queries."""
     side = max(min_side(detector), _min_side_for_tokens(detector))
-    height, width = fixed_size or (max(example, side + example % 16) for example in _EXAMPLE_SIDES)
+    largest = padding_rule(detector.backbone).square or math.inf
+    height, width = fixed_size or (int(min(max(example, side + example % 16), largest)) for example in _EXAMPLE_SIDES)
     generator = torch.Generator().manual_seed(0)
     sizes = ((height, width - 31), (height - 17, width))
     images = [torch.randint(0, 256, (3, *size), generator=generator).float() for size in sizes]

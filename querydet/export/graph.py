@@ -3,7 +3,8 @@
 B images, N detections that the postprocess keeps, Q queries, K classes. The inputs:
 
 * `images` (B, 3, H, W) float32, 0 to 255, in the channel order of the detector's `input_format`, each in the upper
-  left corner. Pixels outside of an image are ignored.
+  left corner. Pixels outside of an image are ignored. Padding that the backbone needs beyond H and W is
+  added inside the graph.
 * `sizes` (B, 2) int64, height and width of each image in `images`.
 
 The outputs:
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from querydet.export.detections import fixed_size_detections
 from querydet.export.operators import PortableOperators
+from querydet.modeling.backbones import pad_batch
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import mask_padding
 
@@ -47,6 +49,7 @@ class DetectionGraph(nn.Module):
         """Detect; see the top of this file for inputs and outputs."""
         detector = self.detector
         with PortableOperators(keep=self.keep_operators):
+            images = pad_batch(images, detector.backbone)
             padding = mask_padding(sizes, images.shape[-2:])
             normalised = (images - detector.pixel_mean) / detector.pixel_std
             normalised = normalised.masked_fill(padding[:, None], 0)

@@ -1,0 +1,72 @@
+"""Exported detectors on backbones that take some sizes only: what is to be padded, the graph pads."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from querydet.export.checking import measure
+from querydet.export.exported_program import export_program, min_side
+from querydet.export.graph import DetectionGraph, pad_images
+from querydet.export.onnx import OnnxModel, export_onnx
+from querydet.export.running import ExportedDetector
+from tests.export.detectors import noise
+from tests.modeling.backbones.small import small_detector
+
+SIZES = [(97, 131), (101, 75)]
+TOLERANCE = 1e-4
+
+
+@pytest.mark.parametrize("name", ["resnet_fpn", "vit", "mvit"])
+@torch.no_grad()
+def test_the_graph_detects_what_the_detector_does(name: str) -> None:
+    detector = small_detector(name).eval()
+    inputs = [{"image": image} for image in noise(SIZES)]
+    exported = ExportedDetector(DetectionGraph(detector), (1, 1))
+    for wanted, found in zip(detector(inputs), exported(inputs), strict=True):
+        assert len(wanted["instances"]) > 5
+        assert torch.equal(found["instances"].pred_classes, wanted["instances"].pred_classes)
+        assert torch.allclose(found["instances"].scores, wanted["instances"].scores, atol=1e-5)
+        boxes, others = (each["instances"].pred_boxes.tensor for each in (found, wanted))
+        assert torch.allclose(boxes, others, atol=1e-2)
+
+
+@torch.no_grad()
+def test_the_graph_pads_to_the_square_of_the_backbone() -> None:
+    free, square = (small_detector("resnet_fpn", square_pad=side).eval() for side in (0, 160))
+    images, sizes = pad_images(noise(SIZES))
+    wanted, found = DetectionGraph(free)(*pad_images(noise(SIZES), (160, 160))), DetectionGraph(square)(images, sizes)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("vit", "ViT"), ("mvit", "MViT")])
+def test_transformers_that_are_laid_out_for_one_size_need_one(name: str, kind: str) -> None:
+    with pytest.raises(ValueError, match=rf"Detectron2's {kind} decides by the size .* give fixed_size"):
+        export_program(small_detector(name))
+
+
+def test_a_fixed_size_beyond_the_square_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not fit into the square of 160"):
+        export_program(small_detector("resnet_fpn", square_pad=160), fixed_size=(161, 128))
+
+
+@pytest.mark.slow
+def test_a_feature_pyramid_is_exported_for_all_sizes(tmp_path: Path) -> None:
+    detector = small_detector("resnet_fpn")
+    least = (min_side(detector),) * 2
+    export_onnx(detector, str(tmp_path / "model.onnx"))
+    for run in (export_program(detector).module(), OnnxModel(str(tmp_path / "model.onnx"), threads=1)):
+        for sizes in (SIZES, SIZES[:1], [(300, 401)]):
+            found = measure(detector, run, noise(sizes), TOLERANCE, least)
+            assert found.within(TOLERANCE), found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vit", "mvit"])
+def test_a_transformer_is_exported_for_one_size(name: str, tmp_path: Path) -> None:
+    detector = small_detector(name)
+    export_onnx(detector, str(tmp_path / "model.onnx"), fixed_size=SIZES[0])
+    run = OnnxModel(str(tmp_path / "model.onnx"), threads=1)
+    for sizes in ([(97, 131), (90, 70)], [(80, 131)]):
+        found = measure(detector, run, noise(sizes), TOLERANCE, SIZES[0])
+        assert found.within(TOLERANCE), found
