@@ -90,8 +90,9 @@ class GraphedDetection:
         if key not in self.recordings:
             if len(self.recordings) == self.max_graphs:
                 self.recordings.popitem(last=False)
-            # autocast caches converted weights: a recorded graph would keep using the copies of that time
-            with torch.autocast(kind, dtype=autocast, enabled=autocast is not None, cache_enabled=False):
+            # autocast caches converted weights: a recorded graph would keep using the copies of that time;
+            # and a graph cannot copy from the host, where Detectron2's ViT and MViT would make their index tables
+            with torch.autocast(kind, dtype=autocast, enabled=autocast is not None, cache_enabled=False), images.device:
                 self.recordings[key] = self.record(self.detect, images, padding)
         self.recordings.move_to_end(key)
         predictions = self.recordings[key](images, padding)

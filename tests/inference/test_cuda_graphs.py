@@ -11,7 +11,7 @@ from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
 from querydet.structures import PredictionSet
 from tests.device import OnDevice, Synchronisations, move
-from tests.models import COMPOSITIONS, make_inputs, tiny_detector
+from tests.models import COMPOSITIONS, make_inputs, make_predictions, tiny_detector
 
 SMALL, WIDE, TALL = (64, 64), (64, 96), (96, 64)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -118,6 +118,21 @@ def test_nothing_crosses_between_host_and_device_while_it_detects(name: str) -> 
     with torch.no_grad(), Synchronisations() as waiting:
         detector.detect(images, padding)
     assert (waiting.kinds, waiting.sent) == ({}, 0), waiting.found
+
+
+def test_tensors_are_made_on_the_device_of_the_images_while_a_size_is_recorded() -> None:
+    """A graph takes nothing from the host, and some of Detectron2's backbones name no device."""
+    predictions = make_predictions(1, 2)
+    places = []
+
+    def record(function: Detect, *inputs: Tensor) -> mock.Mock:
+        places.append(torch.arange(2).device.type)
+        return mock.Mock(return_value=predictions)
+
+    images, padding = torch.empty(1, 3, 4, 4), torch.empty(1, 4, 4)
+    with torch.no_grad(), torch.device("meta"):
+        GraphedDetection(mock.Mock(), record=record)(images, padding)
+    assert places == ["cpu"]
 
 
 def test_bad_use() -> None:
