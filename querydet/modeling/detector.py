@@ -145,9 +145,10 @@ class QueryDetector(nn.Module):
         return [{"instances": instances} for instances in self.postprocess(last.logits, last.boxes, sizes)]
 
     def preprocess(self, batched_inputs: Sequence[dict[str, Any]]) -> ImageList:
-        """Normalise the images and pad them with zeros, right and bottom, to the least size that the backbone takes.
+        """Normalise the images and pad them with zeros, right and bottom, to one size.
 
-        See :mod:`querydet.modeling.backbones.padding`: to the largest height and width for most backbones.
+        The size is the largest height and width of the batch, rounded up to what the backbone takes
+        (`querydet.modeling.backbones.padding`).
 
         Raises:
             ValueError: when there are no images, one does not have the channels of ``input_format``, or one is larger

@@ -1,7 +1,7 @@
 """MViTv2-T (arXiv 2112.01526, table 1 and section 5.2): maps of stride 8 to 32, as Detectron2's MViTv2 project has it.
 
-It takes images of any size. Its attention has no mask: padding takes part as keys, so that detections of an image
-depend on the size of its batch, though not on the images beside it.
+It takes images of any size. Attention has no mask: padding counts among its keys. Detections therefore depend on the
+size of the padded batch, though not on the content of other images.
 """
 
 from detectron2.config import LazyCall as L

@@ -1,8 +1,8 @@
 """ResNet-50 with a feature pyramid (FPN, arXiv 1612.03144, section 3): maps of stride 8 to 64, all of 256 channels.
 
-For the finest map, stride 4, add "res2" to both lists of names and "p2" to ``in_channels``. Batches are padded to
-multiples of 32. As in Detectron2, the convolutions have no mask: what lies beside an image in its batch, zeros of the
-padding, reaches features near the image's border, and with them, slightly, its detections.
+For the finest map, stride 4, add "res2" to both lists of names and "p2" to `in_channels`. Batches are padded to
+multiples of 32. As in Detectron2, convolutions have no mask: features near the right and lower border of an image
+depend on how far its batch is padded, and so do its detections, slightly.
 """
 
 from detectron2.config import LazyCall as L

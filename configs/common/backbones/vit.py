@@ -1,10 +1,9 @@
 """ViT-B with the simple feature pyramid of ViTDet (arXiv 2203.16527, section 3): maps of stride 8 to 64.
 
-Sizes and drop path are those of Detectron2's ViTDet for COCO (appendix A.1 of the paper). Batches are padded to
-multiples of 32; set ``square_pad=1024`` for recipes with large-scale jitter. Global attention and windows have no mask:
-padding takes part as keys, and the tables of positions are resized to the padded batch. Detections of an image
-therefore depend on the size of its batch, though not on the images beside it: test with one image at a time, or with
-the padding of training.
+Sizes and drop path are those of Detectron2's ViTDet for COCO. Batches are padded to multiples of 32; set
+`square_pad=1024` for recipes with large-scale jitter. Attention has no mask: padding counts among its keys, and
+positions are resized to the padded batch. Detections therefore depend on the size of the padded batch, though not on
+the content of other images.
 """
 
 from detectron2.config import LazyCall as L

@@ -1,13 +1,13 @@
-"""The sizes of batches that a backbone takes; whatever feeds a backbone pads by these rules.
+"""Sizes of batches that a backbone takes. Every caller of a backbone pads by these rules.
 
-Detectron2's backbones declare them as ``size_divisibility`` and ``padding_constraints``, and its detectors pass both to
-``ImageList.from_tensors``. Four cases in which that goes wrong are put right here:
+Detectron2's backbones declare them as `size_divisibility` and `padding_constraints`, and its detectors pass both to
+`ImageList.from_tensors`. Four cases in which that fails are handled here:
 
-* ``SimpleFeaturePyramid`` spells its key ``size_divisiblity``, which nobody reads: the patches of the transformer would
-  drop the last rows and columns of the image, and boxes would be stretched by as much. Both spellings count.
-* A plain ``ViT`` drops them too and declares nothing: its patch size counts.
-* ``SwinTransformer.size_divisibility`` raises ``AttributeError``. It pads its own maps, and takes any size.
-* An image larger than the square of ``square_size`` would be cut off without a word: it is refused.
+* `SimpleFeaturePyramid` spells its key `size_divisiblity`, which `ImageList` does not read: the patches of the
+  transformer would drop the last rows and columns of the image, and stretch boxes by as much. Both spellings count.
+* A plain `ViT` drops them too and declares nothing: its patch size counts.
+* `SwinTransformer.size_divisibility` raises `AttributeError`. It pads its own maps, and takes any size.
+* An image larger than the square of `square_size` would be cropped silently: it is refused.
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,11 @@
-"""Detectron2's plain and multi-scale vision transformers, by the few numbers in which their sizes differ.
+"""Builders of Detectron2's plain and multi-scale vision transformers.
 
-Everything else is as in the published detectors: ViTDet (arXiv 2203.16527, section 3 and appendix A.1) and MViTv2
-(arXiv 2112.01526, sections 4.2 and 5.2), with layer norms of epsilon 1e-6. Configs then hold numbers alone, and can be
-written to a file. Names of parameters are Detectron2's.
+Their arguments are those in which published sizes differ. All other settings are those of ViTDet (arXiv 2203.16527,
+section 3) and MViTv2 (arXiv 2112.01526, sections 4 and 5.2), with an epsilon of 1e-6 in layer norms. Configs then hold
+plain values and can be saved as YAML. Names of parameters are Detectron2's.
 
-Detectron2's own recomputation of activations (``use_act_checkpoint``) needs fairscale and is not offered:
-``train.activation_checkpointing=[backbone]`` does the same for every backbone.
+Detectron2's own recomputation of activations (`use_act_checkpoint`) needs fairscale and is not offered:
+`train.activation_checkpointing=[backbone]` does the same for every backbone.
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ def make_vit(
     drop_path_rate: float = 0.0,
     image_size: int = 1024,
 ) -> ViT:
-    """Build a plain transformer on patches of 16 pixels: one map of stride 16, named ``last_feat``.
+    """Build a plain transformer on patches of 16 pixels: one map of stride 16, named `last_feat`.
 
     Args:
         embed_dim: width.
@@ -70,7 +70,7 @@ def make_mvit(
     drop_path_rate: float = 0.0,
     image_size: int = 224,
 ) -> MViT:
-    """Build a multi-scale transformer: four stages with maps of stride 4 to 32, named ``scale2`` to ``scale5``.
+    """Build a multi-scale transformer: four stages with maps of stride 4 to 32, named `scale2` to `scale5`.
 
     Width and heads double from stage to stage.
 

@@ -31,11 +31,11 @@ def small_stages(norm: str) -> list[list[CNNBlockBase]]:
 
 
 def small_backbone(name: str, **overrides: Any) -> tuple[DictConfig, dict[str, int]]:
-    """A backbone of ``configs/common/backbones`` made small, and the channels of its maps.
+    """A backbone of `configs/common/backbones` made small, and the channels of its maps.
 
     Args:
         name: of the config.
-        overrides: dotted keys with ``__`` for the dot.
+        overrides: dotted keys with `__` for the dot.
     """
     shipped = get_config(f"common/backbones/{name}.py")
     backbone, channels = shipped.backbone, dict(shipped.in_channels)
@@ -70,7 +70,7 @@ def small_config(
         name: of the backbone's config.
         composition: of the detector.
         maps: names of those that the neck reads; None: all.
-        overrides: of the backbone, dotted keys with ``__`` for the dot.
+        overrides: of the backbone, dotted keys with `__` for the dot.
     """
     model = make_small(get_config(f"common/models/{composition}.py").model)
     model.backbone, channels = small_backbone(name, **overrides)

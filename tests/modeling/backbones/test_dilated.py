@@ -10,7 +10,7 @@ from querydet.modeling.backbones import make_dilated_stages
 
 @torch.no_grad()
 def test_the_last_stage_computes_what_torchvisions_does() -> None:
-    """DETR's and every later release's "DC5" is torchvision's ``replace_stride_with_dilation``."""
+    """DETR's and every later release's "DC5" is torchvision's `replace_stride_with_dilation`."""
     torch.manual_seed(0)
     theirs = resnet50(weights=None, replace_stride_with_dilation=[False, False, True]).layer4.double().eval()
     ours = torch.nn.Sequential(*make_dilated_stages(depth=50, norm="BN")[-1]).double().eval()
