@@ -145,8 +145,9 @@ def let_padding_in(model: DictConfig) -> None:
     """The released codes let the padding of a batch into the neck, the selection and the positional queries."""
     if "ignore_padding" in model.neck:
         model.neck.ignore_padding = False
-    if "usable_only" in model.selection:
-        model.selection.usable_only = False
+    selection = model.selection.get("selection", model.selection)
+    if "usable_only" in selection:
+        selection.usable_only = False
     if model.decoder.get("query_position") is not None:
         model.decoder.query_position.frame = "padded"
 

@@ -19,19 +19,22 @@ def set_layers(model: DictConfig, encoder: dict[str, Any], decoder: dict[str, An
         part.layer.update(values)
 
 
+LOSSES = {"class": ("loss_ce", "loss_class"), "l1": ("loss_bbox",), "giou": ("loss_giou",)}  # our names and theirs
+
+
 def set_losses(model: DictConfig, weights: dict[str, float], alpha: float = 0.25, gamma: float = 2.0) -> None:
     """Set every rule's weights from the recorded ones, which have to be equal for all layers of a rule."""
     # DN-DETR's tgt_loss_ce_0 is what the others call loss_ce_dn_0
     weights = {re.sub(r"^tgt_(loss_[a-z]+)", r"\1_dn", name): value for name, value in weights.items()}
-    for rule in model.criterion.rules:
+    for rule in model.criterion.rules.values():
         mark = "|".join(_marks(rule))
-        for loss, names in zip(rule.losses, (("loss_ce", "loss_class"), ("loss_bbox",), ("loss_giou",)), strict=True):
+        for ours, names in LOSSES.items():
             pattern = re.compile(rf"({'|'.join(names)})(({mark})(_\d+)?|(_\d+)?({mark}))")
             found = {value for name, value in weights.items() if pattern.fullmatch(name)}
             if len(found) != 1:
                 raise ValueError(f"weights {sorted(found)} for {names} of {rule.stage} layers: one rule has one weight")
-            loss.weight = float(found.pop())
-        rule.losses[0].update(alpha=alpha, gamma=gamma)
+            rule.losses[ours].weight = float(found.pop())
+        rule.losses["class"].update(alpha=alpha, gamma=gamma)
         if "gamma" in rule.assigner:  # the focal cost; the alpha of a one-to-many assigner is another
             rule.assigner.update(alpha=alpha, gamma=gamma)
 
@@ -63,7 +66,7 @@ def set_official(model: DictConfig, fixture: "Fixture") -> None:
     model.selection.num_queries = config["num_queries"]
     set_layers(model, official_layers(config, "enc"), official_layers(config, "dec"))
     set_losses(model, fixture.description["loss_weights"], config["focal_alpha"])
-    for rule in model.criterion.rules:
+    for rule in model.criterion.rules.values():
         if "class_weight" not in rule.assigner:
             continue
         rule.assigner.class_weight = config["set_cost_class"]
@@ -149,7 +152,7 @@ def _detrex_dino(fixture: "Fixture") -> DictConfig:
     set_layers(model, _detrex_layers(transformer["encoder"]), _detrex_layers(transformer["decoder"]))
     criterion = config["criterion"]
     set_losses(model, fixture.description["loss_weights"], criterion["alpha"], criterion["gamma"])
-    for rule in model.criterion.rules[:2]:
+    for rule in (model.criterion.rules.decoder, model.criterion.rules.encoder):
         rule.assigner.class_weight = criterion["matcher"]["cost_class"]
         rule.assigner.l1_weight = criterion["matcher"]["cost_bbox"]
         rule.assigner.giou_weight = criterion["matcher"]["cost_giou"]

@@ -51,10 +51,10 @@ def _compose(first_stage: bool, second_stage: bool) -> DictConfig:
     model = get_config("common/models/deta_baseline.py").model
     if first_stage:
         model.selection = deta.selection
-        model.criterion.rules[1].assigner = deta.criterion.rules[1].assigner
+        model.criterion.rules.encoder.assigner = deta.criterion.rules.encoder.assigner
     if second_stage:
-        model.criterion.rules[0].assigner = deta.criterion.rules[0].assigner
-        model.criterion.rules[0].assign_once = True
+        model.criterion.rules.decoder.assigner = deta.criterion.rules.decoder.assigner
+        model.criterion.rules.decoder.assign_once = True
         model.postprocess = deta.postprocess
     return model
 
@@ -83,7 +83,7 @@ def _set_constants(model: DictConfig, fixture: "Fixture") -> None:
         last = re.search("post|final|keep|result|detection", name) is not None
         stage = re.search("stage_?([12])|stg_?([12])", name)
         if stage is not None:
-            _set_assigner(model.criterion.rules[1 if "1" in stage[0] else 0].assigner, name, value)
+            _set_assigner(model.criterion.rules["encoder" if "1" in stage[0] else "decoder"].assigner, name, value)
         elif isinstance(value, float) and 0 < value <= 1:
             (model.postprocess if last else model.selection).iou_threshold = value
         elif isinstance(value, int) and last:
@@ -156,8 +156,8 @@ def _set_detrex_criterion(model: DictConfig, options: Options, weights: dict[str
     gamma = options.same("criterion.gamma", "criterion.matcher.gamma")
     set_losses(model, weights, alpha, gamma)
     costs = {kind: options[f"criterion.matcher.cost_{kind}"] for kind in ("class", "bbox", "giou")}
-    for rule in model.criterion.rules:
-        rule.losses[2].eps = DETREX_EPS
+    for rule in model.criterion.rules.values():
+        rule.losses.giou.eps = DETREX_EPS
         if "iou_eps" in rule.assigner:
             rule.assigner.iou_eps = DETREX_EPS
         else:
@@ -203,7 +203,7 @@ def replay_sampling(fixture: "Fixture", detector: QueryDetector, which: str, tar
     has objects. Ours draws nothing for images without objects in either.
     """
     recorded = [value for _, value in sorted(fixture.group(f"train{which}/rng/").items())]
-    for rule in detector.criterion.rules:
+    for rule in detector.criterion.rules.values():
         if not isinstance(rule.assigner, IoUAssigner):
             continue
         mine: list[Tensor] = []

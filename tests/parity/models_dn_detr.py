@@ -57,7 +57,7 @@ def _dn_detr(fixture: "Fixture") -> DictConfig:
     _check_keys(config)
     model = get_config("common/models/dn_detr.py").model
     set_official(model, fixture)
-    model.criterion.rules[0].assigner.alpha = 0.25  # whatever that of the loss is
+    model.criterion.rules.decoder.assigner.alpha = 0.25  # whatever that of the loss is
     model.denoising.num_groups = config["scalar"]
     model.denoising.label_noise = config["label_noise_scale"]
     model.denoising.box_noise = config["box_noise_scale"]

@@ -106,15 +106,16 @@ def _h_detr(fixture: "Fixture") -> DictConfig:
 
 
 def _set_queries(model: DictConfig, options: Options) -> None:
-    selection = model.selection
+    hybrid = model.selection
+    selection = hybrid.selection
     selection.num_queries = options["num_queries_one2one"]
-    selection.extra_queries = options["num_queries_one2many"]
-    if options["transformer.two_stage_num_proposals"] != selection.num_queries + selection.extra_queries:
+    hybrid.extra_queries = options["num_queries_one2many"]
+    if options["transformer.two_stage_num_proposals"] != selection.num_queries + hybrid.extra_queries:
         raise KeyError("cannot express two_stage_num_proposals other than the sum of both groups")
-    selection.repeats = options["k_one2many"]
-    selection.extra_weight = options["lambda_one2many"]
+    hybrid.repeats = options["k_one2many"]
+    hybrid.extra_weight = options["lambda_one2many"]
     if not options.same("mixed_selection", "transformer.mixed_selection"):
-        selection.content = selection.extra_content = None
+        selection.content = hybrid.extra_content = None
 
 
 def _set_criterion(model: DictConfig, options: Options, weights: dict[str, float]) -> None:
@@ -122,9 +123,9 @@ def _set_criterion(model: DictConfig, options: Options, weights: dict[str, float
     gamma = options.same("criterion.gamma", "criterion.matcher.gamma")
     set_losses(model, weights, alpha, gamma)
     costs = {kind: options[f"criterion.matcher.cost_{kind}"] for kind in ("class", "bbox", "giou")}
-    for rule in model.criterion.rules:
+    for rule in model.criterion.rules.values():
         rule.assigner.update(class_weight=costs["class"], l1_weight=costs["bbox"], giou_weight=costs["giou"])
-        rule.assigner.giou_eps = rule.losses[2].eps = 1e-6
+        rule.assigner.giou_eps = rule.losses.giou.eps = 1e-6
 
 
 def gradient(parameters: dict[str, torch.nn.Parameter], name: str) -> Tensor:

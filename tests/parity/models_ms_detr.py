@@ -58,14 +58,15 @@ def _ms_detr(fixture: "Fixture") -> DictConfig:
     _set_rules(model, fixture)
     model.decoder.look_forward_twice = bool(config.get("look_forward_twice", False))
     if not config.get("use_aux_ffn", False):
-        model.decoder.layer.read_out.ffn = None
+        model.decoder.layer.one_to_many.ffn = None
     model.postprocess.num_detections = config["topk_eval"]
     return model
 
 
 def _set_rules(model: DictConfig, fixture: "Fixture") -> None:
     config = fixture.config
-    main, many, encoder = model.criterion.rules
+    rules = model.criterion.rules
+    main, many, encoder = rules.decoder, rules.one_to_many, rules.encoder
     many.assigner.max_queries = config["o2m_matcher_k"]
     many.assigner.threshold = config["o2m_matcher_threshold"]
     many.assigner.merge_with = main.assigner if config["use_indices_merge"] else None
@@ -75,8 +76,8 @@ def _set_rules(model: DictConfig, fixture: "Fixture") -> None:
 def _ms_detr_impl_a(fixture: "Fixture") -> DictConfig:
     model = _ms_detr(fixture)
     model.decoder.layer.order = ["self_attention", "cross_attention", "ffn"]
-    model.decoder.layer.read_out.after = "ffn"
-    model.decoder.layer.read_out.ffn = None
+    model.decoder.layer.one_to_many.after = "ffn"
+    model.decoder.layer.one_to_many.ffn = None
     model.heads.separate_one_to_many = ["class"]
     return model
 
@@ -100,7 +101,7 @@ def replay_caps(fixture: "Fixture", detector: QueryDetector, which: str) -> None
         kept[index[order[: len(positive) // 4]]] = True
         return kept
 
-    for rule in detector.criterion.rules:
+    for rule in detector.criterion.rules.values():
         if isinstance(rule.assigner, OneToManyAssigner):
             rule.assigner.cap = cap
 

@@ -57,13 +57,13 @@ def rule_of(fixture: Fixture) -> SupervisionRule:
             giou_weight=costs["set_cost_giou"],
             giou_eps=eps,
         ),
-        losses=[
-            FocalLoss(
+        losses={
+            "class": FocalLoss(
                 weight=weights.get("loss_ce", weights.get("loss_class")), alpha=costs["focal_alpha"], gamma=gamma
             ),
-            L1Loss(weight=weights["loss_bbox"]),
-            GIoULoss(weight=weights["loss_giou"], eps=eps),
-        ],
+            "l1": L1Loss(weight=weights["loss_bbox"]),
+            "giou": GIoULoss(weight=weights["loss_giou"], eps=eps),
+        },
         normalizer=MeanRepeatedObjects(),
     )
 

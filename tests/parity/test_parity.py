@@ -66,7 +66,7 @@ def all_layers(
 ) -> tuple[QueryBatch, tuple[PredictionSet, ...]]:
     memory = detector.encoder(detector.neck(features or fixture.features(), fixture.eval_padding()))
     queries = detector.compose_queries(detector.selection(memory, training=False), None)
-    outputs = detector.decoder(queries, memory, detector.heads, read_out=True)
+    outputs = detector.decoder(queries, memory, detector.heads, one_to_many=True)
     return queries, detector.heads(outputs, queries.groups, last_only=False)
 
 
@@ -179,7 +179,7 @@ def test_denoising_queries(fixture: Fixture, which: str) -> None:
     assert_close(boxes, fixture[f"train{which}/dn/query_bbox_unsig"].sigmoid(), 1e-5, "boxes")
     recorded = fixture[f"train{which}/dn/attn_mask"]
     primary = replace(extra.group, name="primary", start=len(extra.group), stop=len(recorded), role=Role.MATCHING)
-    primary = replace(primary, visible_groups=(), block=None, known=None)
+    primary = replace(primary, visible_groups=(), block_size=None, known=None)
     blocked = blocked_pairs((extra.group, primary), recorded.device)
     assert torch.equal(torch.zeros_like(recorded) if blocked is None else blocked, recorded)
 
@@ -213,7 +213,7 @@ def test_matches(fixture: Fixture, which: str) -> None:
     for each in predictions:
         if each.group.role is Role.DENOISING:
             continue
-        rule = next(rule for rule in detector.criterion.rules if rule.selects(each))
+        rule = next(rule for rule in detector.criterion.rules.values() if rule.selects(each))
         name = "final" if each.is_last else f"aux{each.layer}"
         if each.stage is Stage.ENCODER:
             name = "enc" if f"train{which}/match/enc/0" in fixture else "interm"

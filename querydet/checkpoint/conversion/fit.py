@@ -65,7 +65,7 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
     state = conversion.state
     _refuse(options, is_dense(state))
     if given is not None:
-        options = {"num_queries": OmegaConf.select(given, "model.selection.num_queries"), **options}
+        options = {"num_queries": OmegaConf.select(given, _num_queries_key(given)), **options}
     extra = split_table(conversion, options)
     method = find_method(state, options, extra)
     if given is not None:
@@ -86,10 +86,10 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
         )
     recipe = RECIPES.get(variant, RECIPES[method])
     fit = Fit(recipe, get_config(recipe), backbone=backbone is not None)
-    changes = {**_widths(conversion, options), **_queries(conversion, options, extra)}
+    changes = {**_widths(conversion, options), **_queries(conversion, options, extra, fit.cfg)}
     changes |= _backbone_changes(conversion, backbone, swin)
     changes |= _constants(conversion, method, options, fit)
-    for key, option in (("model.decoder.layer.num_heads", "num_heads"), ("model.selection.num_queries", "num_queries")):
+    for key, option in (("model.decoder.layer.num_heads", "num_heads"), (_num_queries_key(fit.cfg), "num_queries")):
         if option == "num_heads" or changes.get(key) is None or option in options:
             fit.sources[key] = OPTIONS if option in options else CODE
     for key, value in changes.items():
@@ -189,7 +189,13 @@ def _levels(conversion: Conversion, heads: int) -> dict[str, Any]:
     return changes
 
 
-def _queries(conversion: Conversion, options: Mapping[str, Any], extra: int) -> dict[str, Any]:
+def _num_queries_key(cfg: DictConfig) -> str:
+    """Return the key of the number of queries of the primary group, whose selection further groups wrap."""
+    wrapped = OmegaConf.select(cfg, "model.selection.selection") is not None
+    return f"model.selection.{'selection.' * wrapped}num_queries"
+
+
+def _queries(conversion: Conversion, options: Mapping[str, Any], extra: int, cfg: DictConfig) -> dict[str, Any]:
     state = conversion.state
     tables = ("selection.content.weight", "selection.embedding.weight")
     if is_dense(state):
@@ -198,7 +204,7 @@ def _queries(conversion: Conversion, options: Mapping[str, Any], extra: int) -> 
     asked = options.get("num_queries")
     if rows is not None and asked is not None and rows != asked:
         raise ValueError(f"the table of queries has {rows} rows, but {asked} queries are asked for")
-    changes = {"model.selection.num_queries": rows or asked} if rows or asked else {}
+    changes = {_num_queries_key(cfg): rows or asked} if rows or asked else {}
     if not extra:
         return changes
     return changes | (
