@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 
 from querydet.config import load_config
 
+LOSSES = {"class.weight": 1.0, "class.alpha": 0.25, "l1.weight": 5.0, "giou.weight": 2.0}
 DINO = {
     "model.neck.embed_dim": 256,
     "model.neck.position_embedding.temperature": 20.0,
@@ -24,14 +25,14 @@ DINO = {
     "model.denoising.num_queries": 100,
     "model.denoising.label_noise": 0.5,
     "model.denoising.box_noise": 1.0,
-    "model.criterion.rules.0.assigner.class_weight": 2.0,
-    "model.criterion.rules.0.assigner.l1_weight": 5.0,
-    "model.criterion.rules.0.assigner.giou_weight": 2.0,
-    "model.criterion.rules.0.losses.0.weight": 1.0,
-    "model.criterion.rules.0.losses.0.alpha": 0.25,
-    "model.criterion.rules.0.losses.1.weight": 5.0,
-    "model.criterion.rules.0.losses.2.weight": 2.0,
-    "model.criterion.rules.2.losses.0.weight": 1.0,
+    "model.criterion.rules.decoder.assigner.class_weight": 2.0,
+    "model.criterion.rules.decoder.assigner.l1_weight": 5.0,
+    "model.criterion.rules.decoder.assigner.giou_weight": 2.0,
+    "model.criterion.rules.decoder.losses.class.weight": 1.0,
+    "model.criterion.rules.decoder.losses.class.alpha": 0.25,
+    "model.criterion.rules.decoder.losses.l1.weight": 5.0,
+    "model.criterion.rules.decoder.losses.giou.weight": 2.0,
+    "model.criterion.rules.denoising.losses.class.weight": 1.0,
     "model.postprocess.num_detections": 300,
     "dataloader.train.total_batch_size": 16,
     "optimizer.lr": 1e-4,
@@ -46,10 +47,10 @@ DEFORMABLE = {
     "model.selection.num_queries": 300,
     "model.heads.share_layers": False,
     "model.heads.inverse_sigmoid_eps": 1e-5,
-    "model.criterion.rules.0.assigner.class_weight": 2.0,
-    "model.criterion.rules.0.losses.0.weight": 2.0,
-    "model.criterion.rules.0.losses.1.weight": 5.0,
-    "model.criterion.rules.0.losses.2.weight": 2.0,
+    "model.criterion.rules.decoder.assigner.class_weight": 2.0,
+    "model.criterion.rules.decoder.losses.class.weight": 2.0,
+    "model.criterion.rules.decoder.losses.l1.weight": 5.0,
+    "model.criterion.rules.decoder.losses.giou.weight": 2.0,
     "model.postprocess.num_detections": 100,
     "optimizer.lr": 2e-4,
     "optimizer.weight_decay": 1e-4,
@@ -78,16 +79,16 @@ DN_DETR = {
     "model.denoising.num_groups": 5,
     "model.denoising.label_noise": 0.2,
     "model.denoising.box_noise": 0.4,
-    "model.criterion.rules.0.assigner.class_weight": 2.0,
-    "model.criterion.rules.0.assigner.l1_weight": 5.0,
-    "model.criterion.rules.0.assigner.giou_weight": 2.0,
-    "model.criterion.rules.0.assigner.giou_eps": 1e-6,
+    "model.criterion.rules.decoder.assigner.class_weight": 2.0,
+    "model.criterion.rules.decoder.assigner.l1_weight": 5.0,
+    "model.criterion.rules.decoder.assigner.giou_weight": 2.0,
+    "model.criterion.rules.decoder.assigner.giou_eps": 1e-6,
     **{
-        f"model.criterion.rules.{rule}.losses.{term}.{key}": value
-        for rule in (0, 1)
-        for term, key, value in ((0, "weight", 1.0), (0, "alpha", 0.25), (1, "weight", 5.0), (2, "weight", 2.0))
+        f"model.criterion.rules.{rule}.losses.{key}": value
+        for rule in ("decoder", "denoising")
+        for key, value in LOSSES.items()
     },
-    "model.criterion.rules.1.role": "denoising",
+    "model.criterion.rules.denoising.role": "denoising",
     "model.postprocess.num_detections": 100,
     "dataloader.train.total_batch_size": 16,
     "optimizer.lr": 1e-4,
@@ -113,11 +114,11 @@ DETA_BASELINE = {
     "model.heads.share_layers": False,
     "model.heads.inverse_sigmoid_eps": 1e-5,
     **{
-        f"model.criterion.rules.{rule}.losses.{term}.{key}": value
-        for rule in (0, 1)
-        for term, key, value in ((0, "weight", 1.0), (0, "alpha", 0.25), (1, "weight", 5.0), (2, "weight", 2.0))
+        f"model.criterion.rules.{rule}.losses.{key}": value
+        for rule in ("decoder", "encoder")
+        for key, value in LOSSES.items()
     },
-    "model.criterion.rules.1.class_agnostic": True,
+    "model.criterion.rules.encoder.class_agnostic": True,
     "model.postprocess.num_detections": 100,
     "dataloader.train.total_batch_size": 16,
     "optimizer.lr": 2e-4,
@@ -131,15 +132,15 @@ DETA = {
     "model.selection.iou_threshold": 0.9,
     "model.selection.max_candidates": 1000,
     "model.selection.level_share": None,
-    "model.criterion.rules.0.assign_once": True,
-    "model.criterion.rules.0.assigner.matcher.thresholds": [0.6],
-    "model.criterion.rules.0.assigner.max_queries": 4,
-    "model.criterion.rules.0.assigner.positive_fraction": 0.25,
-    "model.criterion.rules.0.assigner.num_samples": None,
-    "model.criterion.rules.1.assigner.matcher.thresholds": [0.3, 0.7],
-    "model.criterion.rules.1.assigner.max_queries": 4,
-    "model.criterion.rules.1.assigner.positive_fraction": 0.5,
-    "model.criterion.rules.1.assigner.num_samples": 256,
+    "model.criterion.rules.decoder.assign_once": True,
+    "model.criterion.rules.decoder.assigner.matcher.thresholds": [0.6],
+    "model.criterion.rules.decoder.assigner.max_queries": 4,
+    "model.criterion.rules.decoder.assigner.positive_fraction": 0.25,
+    "model.criterion.rules.decoder.assigner.num_samples": None,
+    "model.criterion.rules.encoder.assigner.matcher.thresholds": [0.3, 0.7],
+    "model.criterion.rules.encoder.assigner.max_queries": 4,
+    "model.criterion.rules.encoder.assigner.positive_fraction": 0.5,
+    "model.criterion.rules.encoder.assigner.num_samples": 256,
     "model.postprocess.iou_threshold": 0.7,
     "model.postprocess.max_candidates": 10000,
 }
@@ -235,13 +236,22 @@ PUBLISHED = {
 }
 
 GROUPS = {"model.selection.num_groups": 11, "model.selection.source": "per_set"}
+
+
+def nested(settings: dict[str, object], *slots: str) -> dict[str, object]:
+    """Settings of parts that other parts of the same slots wrap."""
+    for slot in slots:
+        settings = {key.replace(f"model.{slot}.", f"model.{slot}.{slot}."): value for key, value in settings.items()}
+    return settings
+
+
 GROUPED_DINO = {
-    **{key.replace("model.denoising.", "model.denoising.denoising."): value for key, value in DINO.items()},
+    **nested(DINO, "selection", "denoising"),
     **GROUPS,
     "model.denoising.num_groups": 11,
 }
 H_DETR = {
-    **DEFORMABLE,
+    **nested(DEFORMABLE, "selection"),
     "dataloader.train.total_batch_size": 16,
     "model.encoder.layer.ffn_dim": 2048,
     "model.decoder.layer.dropout": 0.0,
@@ -255,7 +265,7 @@ SWIN_L_7 = {**SWIN_L, "model.backbone.window_size": 7, "model.backbone.pretrain_
 MORE_DROP_PATH = {"model.backbone.drop_path_rate": 0.5}
 CONDITIONAL = {  # the script of the authors' branch of Conditional DETR
     "model.selection.num_groups": 11,
-    "model.selection.num_queries": 300,
+    "model.selection.selection.num_queries": 300,
     "model.neck.position_embedding.offset": 0.0,
     "model.neck.position_embedding.temperature": 10000.0,
     "model.encoder.layer.dropout": 0.1,
@@ -274,7 +284,7 @@ PUBLISHED |= {
     "group_detr/configs/group_dino_swin_l_4scale_36ep.py": {**GROUPED_DINO, **SWIN_L, **epochs(36, 30)},
     "group_detr/configs/group_dab_deformable_detr_r50_12ep.py": {
         "model.selection.num_groups": 11,
-        "model.selection.num_queries": 300,
+        "model.selection.selection.num_queries": 300,
         **epochs(12, 11),
     },
     "group_detr/configs/group_dab_deformable_detr_r50_50ep.py": {"model.selection.num_groups": 11, **epochs(50, 40)},
@@ -288,7 +298,7 @@ PUBLISHED |= {
         **epochs(12, 11),
     },
     "group_detr/configs/group_deformable_detr_pp_r50_12ep.py": {
-        **DEFORMABLE,
+        **nested(DEFORMABLE, "selection"),
         **GROUPS,
         "model.selection.num_groups": 6,
         **epochs(12, 11),
@@ -302,8 +312,8 @@ PUBLISHED |= {
         **SWIN_L_7,
         **MORE_DROP_PATH,
         **epochs(36, 30),
-        "model.selection.num_queries": 900,
-        "model.selection.content.num_queries": 900,
+        "model.selection.selection.num_queries": 900,
+        "model.selection.selection.content.num_queries": 900,
     },
     "ms_detr/configs/ms_group_detr_r50_12ep.py": {"model.selection.num_groups": 6, **epochs(12, 11)},
     "ms_detr/configs/ms_h_detr_r50_12ep.py": {"model.selection.extra_queries": 1500, **epochs(12, 11)},
@@ -324,8 +334,8 @@ DENSE = {  # what the dense family shares
     "model.decoder.layer.ffn_dim": 2048,
     "model.heads.share_layers": True,
     "model.heads.initial_size_logit": 0.0,
-    "model.criterion.rules.0.losses.1.weight": 5.0,
-    "model.criterion.rules.0.losses.2.weight": 2.0,
+    "model.criterion.rules.decoder.losses.l1.weight": 5.0,
+    "model.criterion.rules.decoder.losses.giou.weight": 2.0,
     "optimizer.lr": 1e-4,
     "optimizer.weight_decay": 1e-4,
     "optimizer.lr_factors": {"backbone": 0.1},
@@ -338,9 +348,9 @@ DETR = {
     "model.neck.position_embedding.temperature": 10000.0,
     "model.encoder.layer.dropout": 0.1,
     "model.decoder.layer.dropout": 0.1,
-    "model.criterion.rules.0.assigner.class_weight": 1.0,
-    "model.criterion.rules.0.losses.0.weight": 1.0,
-    "model.criterion.rules.0.losses.0.background": 0.1,
+    "model.criterion.rules.decoder.assigner.class_weight": 1.0,
+    "model.criterion.rules.decoder.losses.class.weight": 1.0,
+    "model.criterion.rules.decoder.losses.class.background": 0.1,
     "model.postprocess.num_detections": 100,
 }
 DAB = {
@@ -353,9 +363,9 @@ DAB = {
     "model.decoder.layer.activation": "prelu",
     "model.decoder.look_forward_twice": True,
     "model.heads.inverse_sigmoid_eps": 1e-3,
-    "model.criterion.rules.0.assigner.class_weight": 2.0,
-    "model.criterion.rules.0.losses.0.weight": 1.0,
-    "model.criterion.rules.0.losses.0.alpha": 0.25,
+    "model.criterion.rules.decoder.assigner.class_weight": 2.0,
+    "model.criterion.rules.decoder.losses.class.weight": 1.0,
+    "model.criterion.rules.decoder.losses.class.alpha": 0.25,
     "model.postprocess.num_detections": 300,
 }
 DN_DAB = {
@@ -375,8 +385,8 @@ PUBLISHED |= {
         ("dab_detr", "dab_detr", DAB),
         ("dn_detr", "dn_dab_detr", DN_DAB),
         ("group_detr", "group_conditional_detr", CONDITIONAL),
-        ("group_detr", "group_dab_detr", {**DAB, "model.selection.num_groups": 11}),
-        ("group_detr", "group_dn_dab_detr", {**DAB, **DYNAMIC, "model.selection.num_groups": 11}),
+        ("group_detr", "group_dab_detr", {**nested(DAB, "selection"), "model.selection.num_groups": 11}),
+        ("group_detr", "group_dn_dab_detr", {**nested(DAB, "selection"), **DYNAMIC, "model.selection.num_groups": 11}),
     )
     for variant in ("", "_dc5")
     for number, drop in ((12, 11), (50, 40))
