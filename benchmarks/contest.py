@@ -205,7 +205,7 @@ def matching_by_loop(wanted: bool) -> Iterator[None]:
         yield
         return
     with (
-        mock.patch.object(HungarianAssigner, "measure", return_value=()),
-        mock.patch.object(HungarianAssigner, "decide", lambda self, costs, *case: match_by_loop(*case)),
+        mock.patch.object(HungarianAssigner, "compute", return_value=()),
+        mock.patch.object(HungarianAssigner, "assign", lambda self, computed, *case: match_by_loop(*case)),
     ):
         yield

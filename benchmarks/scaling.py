@@ -135,7 +135,7 @@ def sizes_of(config: str) -> dict[str, float]:
 def time_matching(objects: int, queries: int = 900, classes: int = 80, layers: int = 7) -> float:
     """Seconds of DINO's matching of one image on this CPU, over all layers."""
     generator = torch.Generator().manual_seed(objects)
-    assigner = instantiate(get_config("common/models/dino.py").model.criterion.rules[0].assigner)
+    assigner = instantiate(get_config("common/models/dino.py").model.criterion.rules.decoder.assigner)
     boxes = torch.rand(1, queries, 4, generator=generator) * 0.4 + 0.2
     predictions = [
         PredictionSet(

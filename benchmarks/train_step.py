@@ -81,7 +81,7 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
     """The cases of each part, the one that the others are compared with first."""
 
     def groups(count: int, queries: int = 300) -> Case:
-        options = (f"model.selection.num_groups={count}", f"model.selection.num_queries={queries}")
+        options = (f"model.selection.num_groups={count}", f"model.selection.selection.num_queries={queries}")
         return replace(base, config=GROUP, overrides=options)
 
     field = list(contest.operators())[-1]

@@ -118,7 +118,7 @@ def test_ms_detr_differs_from_the_official_code_by_unread_predictions_alone(name
     total, trainable, flops = OFFICIAL_MS_DETR[name]
     assert (count.total, count.trainable) == (total, trainable)
     # like UNREAD, and the one-to-many predictions of all layers, which the official code makes at inference too
-    ffn = 2 * 256 * 2048 if model.decoder.layer.read_out.ffn is not None else 0
+    ffn = 2 * 256 * 2048 if model.decoder.layer.one_to_many.ffn is not None else 0
     unread = 2 * model.selection.num_queries * (12 * BOX_HEAD + 11 * CLASS_HEAD + 6 * ffn)
     assert count_flops(detector, 800, 1066).without_operator + unread == flops
 
