@@ -39,11 +39,21 @@ def read_settings(model: nn.Module) -> dict[str, Any]:
 def setting_differences(model: nn.Module, settings: Mapping[str, Any]) -> list[str]:
     """Compare a detector with the settings of weights; return a line with the remedy for each difference."""
     own = read_settings(model)
-    return [
-        f"{SETTINGS[path]} is {own[path]} in the config, but the weights are of {wanted}: set {SETTINGS[path]}={wanted}"
-        for path, wanted in settings.items()
-        if path in own and own[path] != wanted
-    ]
+    differences = []
+    for path, wanted in settings.items():
+        if path in own and own[path] != wanted:
+            key = _config_key(model, path)
+            found = f"{key} is {own[path]} in the config, but the weights are of {wanted}"
+            differences.append(f"{found}: set {key}={wanted}")
+    return differences
+
+
+def _config_key(model: nn.Module, path: str) -> str:
+    """Return the key of a setting in the config, where groups of queries wrap their selection."""
+    key = SETTINGS[path]
+    if path.startswith("selection.") and getattr(model.selection, "selection", None) is not None:
+        return key.replace("selection.", "selection.selection.")
+    return key
 
 
 def stored(content: Mapping[str, Any], key: str, default: Any) -> Any:

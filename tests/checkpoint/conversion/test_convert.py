@@ -233,6 +233,9 @@ def test_hybrid_table_is_split_where_the_groups_meet():
     assert torch.equal(converted.state["selection.content.weight"], table[:20])
     assert torch.equal(converted.state["selection.extra_content.weight"], table[20:])
     assert converted.fit.cfg.model.selection.extra_queries == len(table) - 20
+    again = convert_content({"model": state}, config=converted.fit.cfg)  # which says how many are of the primary group
+    assert again.state.keys() == converted.state.keys()
+    assert all(torch.equal(value, converted.state[name]) for name, value in again.state.items())
 
 
 @pytest.mark.parametrize(

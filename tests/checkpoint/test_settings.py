@@ -1,0 +1,39 @@
+"""Settings that no shape shows: the same in all versions, and refused with the key that sets them."""
+
+import pytest
+from detectron2.config import instantiate
+from omegaconf import OmegaConf
+
+from querydet.checkpoint.settings import read_settings, setting_differences
+from tests.models import tiny_config
+
+# recorded by version 0.1 of its GroupedTopKSelection in DINO
+RECORDED = {
+    "neck.position_embedding.temperature": 20.0,
+    "neck.position_embedding.offset": 0.0,
+    "heads.inverse_sigmoid_eps": 1e-3,
+    "decoder.refine_boxes": True,
+    "decoder.layers.0.order": ["self_attention", "cross_attention", "ffn"],
+    "decoder.layers.0.cross_attention.num_heads": 4,
+    "encoder.layers.0.attention.num_heads": 4,
+    "selection.objectness": False,
+}
+
+
+def test_settings_of_old_files_are_those_that_the_same_model_has_today() -> None:
+    detector = instantiate(tiny_config("group_dino"))
+    assert read_settings(detector) == RECORDED
+    assert not setting_differences(detector, RECORDED)
+
+
+@pytest.mark.parametrize("name", ["dino", "group_dino", "ms_h_detr"])
+@pytest.mark.parametrize("path", ["selection.objectness", "neck.position_embedding.offset"])
+def test_the_named_key_makes_the_difference_go(name: str, path: str) -> None:
+    config = tiny_config(name)
+    value = {"selection.objectness": name != "ms_h_detr", "neck.position_embedding.offset": 0.25}[path]
+    (line,) = setting_differences(instantiate(config), {path: value})
+    key = line.rpartition("set ")[2].partition("=")[0]
+    OmegaConf.update(config, key.removeprefix("model."), value, force_add=False)
+    criterion = config.criterion.rules.encoder
+    criterion.class_agnostic = config.selection.get("selection", config.selection).objectness
+    assert not setting_differences(instantiate(config), {path: value})
