@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from querydet.modeling.layers import MultiScaleDeformableAttention
+from querydet.traits import trait
 
 _CLASS_ROWS = re.compile(
     r"(heads\.(class_heads|one_to_many_heads\.class)\.\d+|selection\.(proposals|extra_proposals\.\d+)\.class_head)"
@@ -80,7 +81,7 @@ class ClassMap:
         for names, count, whose in ((source, before, "the file's"), (target, after, "the model's")):
             if names and len(names) != count:
                 raise ValueError(f"{len(names)} class names were given, but {whose} heads have {count} classes")
-        objectness = bool(getattr(getattr(model, "selection", None), "objectness", False))
+        objectness = trait(getattr(model, "selection", None), "class_agnostic")
         rows, summary = _match_classes(before, after, source, target)
         return cls(rows, before, tuple(target), objectness, summary, no_object)
 

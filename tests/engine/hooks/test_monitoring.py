@@ -67,7 +67,7 @@ def test_assigners_are_timed_and_nothing_else():
     assert spent > 0
     watch.time(time.sleep)(0.05)
     assert 0.05 <= watch.seconds - spent <= time.perf_counter() - start
-    assert all(isinstance(rule, SupervisionRule) for rule in detector.criterion.rules)
+    assert all(isinstance(rule, SupervisionRule) for rule in detector.criterion.rules.values())
     assert isinstance(detector.criterion.assign, Timed)
     assert isinstance(detector.criterion, Criterion)
     assert time_assigners(torch.nn.Linear(1, 1)).seconds == 0.0
