@@ -1,42 +1,22 @@
 """Checkpoints: what is saved, found and refused."""
 
+import logging
 import os
 import pickle
 import types
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from querydet.checkpoint import Checkpointer, last_iteration, load_weights
-
-
-class Detector(nn.Module):
-    """A backbone and a head whose size depends on the number of classes."""
-
-    def __init__(self, num_classes=3):
-        super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))
-        self.class_head = nn.Linear(4, num_classes)
-        self.box_head = nn.Linear(4, 4)
-        self.register_buffer("pixel_mean", torch.zeros(3))
+from querydet.checkpoint import Checkpointer, last_iteration, load_adapted, load_weights
+from tests.checkpoint.small_detector import Detector, imagenet_file
+from tests.models import tiny_detector
 
 
 def same(left, right):
     return all(torch.equal(value, right.state_dict()[name]) for name, value in left.state_dict().items())
-
-
-@pytest.fixture
-def saved(tmp_path):
-    """A run that has saved three iterations and its best model."""
-    model = Detector()
-    checkpointer = Checkpointer(model, str(tmp_path), optimizer=torch.optim.AdamW(model.parameters()))
-    for number, iteration in enumerate((9, 19, 29)):
-        checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-        os.utime(tmp_path / f"model_{iteration:07d}.pth", (number, number))
-    checkpointer.save("model_best", tag=False, iteration=9)
-    return checkpointer
 
 
 def test_resumes_from_the_last_one_and_not_from_the_best(saved):
@@ -93,65 +73,9 @@ def test_resuming_without_a_part_that_the_run_needs_is_refused(saved):
         Checkpointer(Detector(), saved.save_dir, ema=nn.Linear(1, 1)).resume(path)
 
 
-def test_other_class_count_is_refused_with_shapes_and_remedy(saved):
-    path = saved.get_checkpoint_file()
-    with pytest.raises(ValueError, match=r"class_head.weight: \(3, 4\) in the file, \(5, 4\) in the model") as error:
-        Checkpointer(Detector(5)).load(path)
-    assert "train.init_allow_mismatch=True" in str(error.value)
-    assert "box_head" not in str(error.value)
-
-
-def test_other_class_count_can_be_fine_tuned(saved, caplog):
-    model = Detector(5)
-    Checkpointer(model, allow_mismatch=True).load(saved.get_checkpoint_file())
-    assert torch.equal(model.box_head.weight, saved.model.box_head.weight)
-    assert "class_head.weight" in caplog.text
-    assert "start anew" in caplog.text
-
-
 def test_mismatch_is_never_allowed_when_resuming(saved):
     with pytest.raises(ValueError, match="does not fit"):
         Checkpointer(Detector(5), saved.save_dir, allow_mismatch=True).resume(saved.get_checkpoint_file())
-
-
-def test_missing_and_unexpected_keys_are_listed(tmp_path):
-    state = Detector().state_dict()
-    state["box_haed.weight"] = state.pop("box_head.weight")
-    torch.save({"model": state}, tmp_path / "model.pth")
-    with pytest.raises(ValueError, match=r"missing in the file:\n    box_head.weight\n.*\n    box_haed.weight"):
-        Checkpointer(Detector()).load(str(tmp_path / "model.pth"))
-
-
-def test_file_that_has_nothing_in_common_is_refused(tmp_path):
-    torch.save({"model": {"other": torch.zeros(1)}}, tmp_path / "model.pth")
-    model = Detector()
-    del model.pixel_mean
-    with pytest.raises(ValueError, match="nothing in the checkpoint fits"):
-        Checkpointer(model, allow_mismatch=True).load(str(tmp_path / "model.pth"))
-
-
-def imagenet_file(path, leave_out=()):
-    """A file as Detectron2's model zoo has them: numpy arrays, names without "backbone.", a classifier on top."""
-    state = {name: value.numpy() for name, value in Detector().backbone.state_dict().items() if name not in leave_out}
-    state["fc.weight"] = np.zeros((10, 4), np.float32)
-    with open(path, "wb") as file:
-        pickle.dump({"model": state, "__author__": "torchvision", "matching_heuristics": True}, file)
-
-
-def test_backbone_weights_are_enough(tmp_path, caplog):
-    caplog.set_level("INFO")
-    imagenet_file(tmp_path / "R.pkl", leave_out=["1.bias"])
-    model = Detector()
-    Checkpointer(model).load(str(tmp_path / "R.pkl"))
-    assert "3 tensors loaded" in caplog.text
-    assert "start anew: backbone.1.bias" in caplog.text
-    assert "fc.weight" in caplog.text
-
-
-def test_weights_of_another_backbone_are_refused(tmp_path):
-    imagenet_file(tmp_path / "R.pkl", leave_out=["0.weight"])
-    with pytest.raises(ValueError, match=r"not of this model's backbone\n.*\n    backbone.0.weight"):
-        Checkpointer(Detector()).load(str(tmp_path / "R.pkl"))
 
 
 def test_backbone_weights_are_not_enough_to_evaluate(tmp_path):
@@ -190,3 +114,20 @@ def test_average_is_loaded_when_asked_for(tmp_path):
     for use_ema, expected in ((False, model), (True, average)):
         load_weights(loaded, str(tmp_path / "model_final.pth"), use_ema=use_ema)
         assert same(loaded, expected)
+
+
+FIVE = ["car", "dog", "Traffic Light", "person", "cat"]
+
+
+HEAD = "heads.class_heads.0.weight"
+
+
+def test_one_call_loads_a_file_and_prints_what_starts_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = tiny_detector("dino")
+    Checkpointer(source, str(tmp_path), class_names=FIVE).save("model_final")
+    target = tiny_detector("dino", seed=1, num_classes=2)
+    with caplog.at_level(logging.INFO, logger="querydet"):
+        done = load_adapted(target, str(tmp_path / "model_final.pth"), ["cat", "bus"])
+    assert torch.equal(target.state_dict()[HEAD][0], source.state_dict()[HEAD][4])
+    assert "found by name: cat" in caplog.text
+    assert f"{HEAD}: the rows of bus" in done.describe()

@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import zipfile
-from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -16,8 +15,6 @@ from torch import nn
 
 from querydet.checkpoint import Checkpointer
 from querydet.checkpoint.reading import read_checkpoint
-from querydet.checkpoint.unpickling import load_arrays
-from querydet.checkpoint.weights import find_weights
 
 STATE = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2)}
 
@@ -81,45 +78,6 @@ def test_own_old_files_can_be_trusted(tmp_path, way):
     write(tmp_path / f"model.{way}", {"model": {}, "x": payloads(mark)["open"]}, way)
     assert "x" in read_checkpoint(str(tmp_path / f"model.{way}"), trust=True)
     assert mark.exists()
-
-
-def test_pickled_names_cannot_be_reached_through_what_is_allowed():
-    # protocol 4 may ask for attributes of attributes
-    for module, name in (("numpy", "ndarray.tofile"), ("collections", "OrderedDict.update"), ("numpy", "fromfile")):
-        stream = (
-            b"\x80\x04" + b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name)) + b"\x93."
-        )
-        with pytest.raises(pickle.UnpicklingError, match=f"{module}.{name}"):
-            load_arrays(stream)
-
-
-def test_arrays_that_hold_objects_are_refused(tmp_path):
-    path = tmp_path / "model.pkl"
-    write(path, {"model": {"weight": np.array([None, {}], dtype=object)}, "__author__": "x"}, "pkl")
-    with pytest.raises(ValueError, match=r"instead of numbers|unknown form"):
-        read_checkpoint(str(path))
-
-
-@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
-def test_arrays_of_every_kind_and_protocol_are_read(tmp_path, protocol):
-    arrays = {
-        "float": np.arange(6, dtype=np.float32).reshape(2, 3),
-        "fortran": np.asfortranarray(np.arange(6, dtype=np.float64).reshape(2, 3)),
-        "big": np.arange(3, dtype=">i8"),
-        "half": np.ones(2, np.float16),
-        "flag": np.array([True, False]),
-        "empty": np.zeros((0, 4), np.float32),
-        "number": np.float32(3),
-    }
-    content = {"model": OrderedDict(arrays), "__author__": "someone", "epochs": [1, 2.5, None, (True, "x")]}
-    path = tmp_path / "model.pkl"
-    path.write_bytes(pickle.dumps(content, protocol=protocol))
-    found = read_checkpoint(str(path))
-    assert found["epochs"] == content["epochs"]
-    for name, value in arrays.items():
-        assert found["model"][name].dtype == value.dtype
-        assert np.array_equal(found["model"][name], value)
-    assert find_weights(found, "x").state["big"].tolist() == [0, 1, 2]
 
 
 def test_caffe2_files_are_read_as_detectron2_reads_them(tmp_path):
@@ -205,47 +163,3 @@ def test_absent_file_and_bare_tensor(tmp_path):
     torch.save(torch.zeros(1), tmp_path / "model.pth")
     with pytest.raises(ValueError, match="holds a Tensor instead of a dict"):
         read_checkpoint(str(tmp_path / "model.pth"))
-
-
-@pytest.mark.parametrize("key", ["model", "state_dict", "model_state", ""])
-def test_weights_are_found_under_every_usual_key(key):
-    found = find_weights({key: STATE, "epoch": 3} if key else STATE, "x")
-    assert set(found.state) == set(STATE)
-    assert found.source == key
-    assert not found.notes
-
-
-def test_wrapper_prefix_is_removed_and_mixed_prefixes_refused():
-    wrapped = {"module." + name: value for name, value in STATE.items()}
-    found = find_weights({"model": wrapped}, "x")
-    assert set(found.state) == set(STATE)
-    assert "'module.' of a wrapper was removed" in found.notes[0]
-    with pytest.raises(ValueError, match="mixes two models"):
-        find_weights({"model": {**wrapped, "bias": STATE["bias"]}}, "x")
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_becomes_single_with_a_note(dtype):
-    found = find_weights({"model": {name: value.to(dtype) for name, value in STATE.items()}}, "x")
-    assert all(value.dtype == torch.float32 for value in found.state.values())
-    assert f"2 tensors are stored in {str(dtype)[6:]}" in found.notes[0]
-
-
-def test_average_is_taken_when_asked_for_or_alone():
-    average = {"module." + name: value + 1 for name, value in STATE.items()}
-    both = {"model": STATE, "ema_model": average}
-    assert torch.equal(find_weights(both, "x").state["bias"], STATE["bias"])
-    assert find_weights(both, "x").other == "ema_model"
-    assert torch.equal(find_weights(both, "x", ema=True).state["bias"], STATE["bias"] + 1)
-    alone = find_weights({"ema_model": average}, "x")
-    assert torch.equal(alone.state["bias"], STATE["bias"] + 1)
-    assert "only the moving average" in alone.notes[0]
-    with pytest.raises(ValueError, match="holds no moving average"):
-        find_weights({"model": STATE}, "x", ema=True)
-
-
-def test_content_without_weights_is_described():
-    with pytest.raises(ValueError, match=r"holds no weights under model, .*but epoch \(int\)"):
-        find_weights({"epoch": 3}, "x")
-    with pytest.raises(ValueError, match="'weight': str instead of a tensor"):
-        find_weights({"model": {"weight": "x"}}, "x")

@@ -1,12 +1,9 @@
 """Weights of one detector for another: what is moved, what starts anew, and what is refused."""
 
-import logging
-from pathlib import Path
-
 import pytest
 import torch
 
-from querydet.checkpoint import Checkpointer, adapt, load_adapted
+from querydet.checkpoint import adapt
 from querydet.checkpoint.training_only import inference_state
 from tests.models import make_inputs, tiny_detector
 
@@ -159,14 +156,3 @@ def test_other_differences_are_refused_with_what_to_do() -> None:
         adapt(tiny_detector("dino"), {"layer1.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="2 class names were given, but the file's heads have 5 classes"):
         adapt(tiny_detector("dino"), source, source_classes=["a", "b"])
-
-
-def test_one_call_loads_a_file_and_prints_what_starts_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = tiny_detector("dino")
-    Checkpointer(source, str(tmp_path), class_names=FIVE).save("model_final")
-    target = tiny_detector("dino", seed=1, num_classes=2)
-    with caplog.at_level(logging.INFO, logger="querydet"):
-        done = load_adapted(target, str(tmp_path / "model_final.pth"), ["cat", "bus"])
-    assert torch.equal(target.state_dict()[HEAD][0], source.state_dict()[HEAD][4])
-    assert "found by name: cat" in caplog.text
-    assert f"{HEAD}: the rows of bus" in done.describe()

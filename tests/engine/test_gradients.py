@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-from querydet.engine.accumulation import check_micro_batches, count_objects, split_batch
-from querydet.structures import ObjectCount
 from tests.engine.gradients import gradients, in_processes
-from tests.models import COMPOSITIONS, make_inputs
+from tests.models import COMPOSITIONS
 
 # those of the papers and of their combinations; the others differ in what does not concern a batch
 NAMES = (
@@ -63,28 +61,3 @@ def test_processes_with_different_numbers_of_images_equal_one_process(tmp_path):
     found = in_processes(3, names, 1, str(tmp_path))
     for name in names:
         assert_equal_gradients(found[name], gradients(name))
-
-
-@pytest.mark.parametrize(("images", "parts", "wanted"), [(4, 2, [2, 2]), (5, 3, [1, 2, 2]), (3, 3, [1, 1, 1])])
-def test_parts_hold_all_images_and_their_objects_are_counted_together(images, parts, wanted):
-    batch = make_inputs([(32, 32)] * images, [2] * images)
-    split = split_batch(batch, parts)
-    assert [len(part) for part in split] == wanted
-    assert [item["image"] for part in split for item in part] == [item["image"] for item in batch]
-    assert count_objects(batch, parts) == ObjectCount(2 * images / parts, 2, parts)
-
-
-def test_one_part_is_the_batch_itself():
-    batch = make_inputs([(32, 32)], [2])
-    assert split_batch(batch, 1) == [batch]
-
-
-@pytest.mark.parametrize(("value", "message"), [(0, "at least 1"), (True, "at least 1"), (3, "the 2 images that each")])
-def test_wrong_number_of_micro_batches_is_refused(value, message):
-    with pytest.raises(ValueError, match=message):
-        check_micro_batches(value, total_batch_size=4, processes=2)
-
-
-def test_fewer_images_than_parts_are_refused():
-    with pytest.raises(ValueError, match=r"1 images cannot be split into train\.micro_batches=2"):
-        split_batch(make_inputs([(32, 32)], [2]), 2)

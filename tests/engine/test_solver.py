@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from querydet.engine.solver import EpochScheduler, MultiStepEpochs, build_adamw, parameter_groups
+from querydet.engine.solver import EpochScheduler, MultiStepEpochs, build_adamw, lr_scale, parameter_groups
 
 
 class Detector(nn.Module):
@@ -101,3 +101,9 @@ def test_optimizer_state_holds_plain_values(tmp_path):
     optimizer = build_adamw(Detector(), betas=node.betas, lr_factors=node.lr_factors)
     torch.save(optimizer.state_dict(), tmp_path / "state.pth")
     torch.load(tmp_path / "state.pth", weights_only=True)
+
+
+@pytest.mark.parametrize(("rule", "base", "message"), [("cubic", 16, "null, linear or sqrt"), ("sqrt", 0, "positive")])
+def test_wrong_scaling_is_refused(rule, base, message):
+    with pytest.raises(ValueError, match=message):
+        lr_scale(rule, 8, base)

@@ -1,4 +1,4 @@
-"""Activation checkpointing and compilation compute the same; learning rates follow the batch."""
+"""Activation checkpointing and compilation compute the same."""
 
 import copy
 import itertools
@@ -7,9 +7,7 @@ import pytest
 import torch
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, ResNet
 
-from querydet.engine.solver import lr_scale
 from querydet.engine.switches import apply_switches, blocks, checkpoint_activations, compile_parts
-from querydet.engine.training import build_optimizer
 from tests.models import make_inputs, tiny_detector
 
 PARTS = ["backbone", "encoder", "decoder"]
@@ -99,19 +97,3 @@ def test_images_of_many_sizes_compile_a_bounded_number_of_times():
         sum(compiled(make_inputs(sizes, [2] * len(sizes))).values()).backward()
         counted.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert counted[-1] == counted[3], counted  # nothing new after one and several images of two sizes
-
-
-@pytest.mark.parametrize(
-    ("rule", "batch", "wanted"), [(None, 64, 1.0), ("linear", 64, 4.0), ("sqrt", 64, 2.0), ("linear", 4, 0.25)]
-)
-def test_learning_rates_follow_the_batch(toy_config, rule, batch, wanted):
-    cfg = toy_config(f"train.lr_scaling.rule={rule or 'null'}", f"dataloader.train.total_batch_size={batch}")
-    model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(1, 1), "head": torch.nn.Linear(1, 1)})
-    rates = [group["lr"] for group in build_optimizer(cfg, model).param_groups]
-    assert rates == pytest.approx([0.001 * wanted, 0.01 * wanted])
-
-
-@pytest.mark.parametrize(("rule", "base", "message"), [("cubic", 16, "null, linear or sqrt"), ("sqrt", 0, "positive")])
-def test_wrong_scaling_is_refused(rule, base, message):
-    with pytest.raises(ValueError, match=message):
-        lr_scale(rule, 8, base)

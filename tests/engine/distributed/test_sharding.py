@@ -5,7 +5,6 @@ import torch
 
 from querydet.engine import train
 from querydet.engine.distributed.sharding import is_sharded
-from querydet.engine.distributed.shared_tensors import collected
 from tests.engine.conftest import DINO_CONFIG
 from tests.engine.test_train_net import read_checkpoint, read_metrics
 
@@ -77,9 +76,3 @@ def test_a_sharded_dino_equals_one_process(toy_config, train_net, tmp_path):
 def test_one_process_has_nobody_to_share_with(toy_config):
     with pytest.raises(ValueError, match="needs several processes: start more, or switch it off"):
         is_sharded(toy_config("train.sharding.enabled=True").train)
-
-
-def test_what_is_not_shared_is_saved_as_it_is():
-    state = {"a": [torch.ones(2), 3], "b": {"c": (None, "x")}}
-    assert collected(state, keep=True)["a"][0] is state["a"][0]
-    assert collected(state, keep=False)["b"] == state["b"]

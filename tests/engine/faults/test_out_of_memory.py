@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from torch import nn
 
 from querydet.engine import train
-from querydet.engine.faults.recomputation import recomputing
+from querydet.engine.faults import out_of_memory
 from querydet.modeling.encoder.deformable import DeformableEncoder
 from tests.engine.conftest import DINO_CONFIG
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
-from tests.models import tiny_detector
+from tests.engine.two_processes import in_two_processes
 
 FEW = ["train.max_iter=3", "train.log_period=1", "train.checkpointer.period=1it"]
 
@@ -54,17 +55,6 @@ def test_a_step_is_computed_with_activation_checkpointing(toy_config, tmp_path, 
     assert "Step repeated with activation checkpointing, for the 1. time" in caplog.text
 
 
-def test_recomputing_is_for_the_block_alone():
-    model = tiny_detector("dino")
-    with recomputing(model):
-        assert model.encoder.activation_checkpointing
-        assert model.decoder.activation_checkpointing
-        assert "forward" in vars(model.backbone)
-    assert not model.encoder.activation_checkpointing
-    assert not model.decoder.activation_checkpointing
-    assert "forward" not in vars(model.backbone)
-
-
 def test_too_many_of_them_stop_the_run_with_a_checkpoint(toy_config, tmp_path):
     train(toy_config(*FEW[1:], "train.max_iter=1"))
     options = ["train.out_of_memory={action: skip, max_skipped: 0}", "model.room=3", "train.allow_changed_config=True"]
@@ -78,3 +68,17 @@ def test_too_many_of_them_stop_the_run_with_a_checkpoint(toy_config, tmp_path):
 def test_an_unknown_action_is_refused(toy_config):
     with pytest.raises(ValueError, match=r"action has to be one of stop, skip, split, recompute, got 'wait'"):
         train(toy_config("train.out_of_memory.action=wait"))
+
+
+def test_gradients_are_averaged_in_buckets_and_a_missing_one_is_zero(tmp_path, monkeypatch):
+    monkeypatch.setattr(out_of_memory, "BUCKET", 16)  # bytes: two buckets for three numbers of four bytes and a matrix
+
+    def average(rank):
+        parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((), (2, 2), (1,))]
+        for number, parameter in enumerate(parameters):
+            if rank or number != 1:
+                parameter.grad = torch.full_like(parameter, 1.0 + number + rank)
+        out_of_memory.average_gradients(parameters)
+        return [parameter.grad.tolist() for parameter in parameters]
+
+    assert in_two_processes(average, tmp_path) == [[1.5, [[1.5, 1.5], [1.5, 1.5]], [3.5]]] * 2

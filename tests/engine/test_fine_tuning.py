@@ -1,4 +1,4 @@
-"""Fine-tuning from a detector of other classes, queries and levels, by switches of the config alone."""
+"""Fine-tuning from a detector of other classes, queries and levels, by switches of the config."""
 
 import logging
 
@@ -46,3 +46,15 @@ def test_the_run_starts_from_what_means_the_same_and_says_what_does_not(toy_conf
 def test_without_the_switch_it_is_refused_and_the_switch_named(toy_config, source):
     with pytest.raises(ValueError, match=r"train\.init_surgery=True"):
         train(toy_config(*SWITCHES, source[1], config=DINO_CONFIG))
+
+
+def test_fine_tuning_from_other_classes(toy_config, tmp_path):
+    train(toy_config("train.max_iter=1", folder="first"))
+    state = torch.load(tmp_path / "first" / "model_final.pth", weights_only=True)
+    for name in ("class_head.weight", "class_head.bias"):
+        state["model"][name] = state["model"][name][:2]
+    torch.save(state, tmp_path / "two_classes.pth")
+    options = ["train.max_iter=1", f"train.init_checkpoint={tmp_path / 'two_classes.pth'}"]
+    with pytest.raises(ValueError, match=r"train.init_allow_mismatch=True"):
+        train(toy_config(*options, folder="second"))
+    train(toy_config(*options, "train.init_allow_mismatch=True", folder="second"))

@@ -1,0 +1,30 @@
+"""The stability of the matching during training; a whole run is in `tests.engine.test_evaluation`."""
+
+import pytest
+from torch import nn
+
+from querydet.engine import train
+from querydet.engine.hooks.matching_stability import training_assigner
+from querydet.modeling.assigners import HungarianAssigner
+from tests.models import tiny_detector
+
+
+@pytest.mark.parametrize("name", ["dino", "group_dino", "detr"])
+def test_the_assigner_is_that_of_the_decoder(name):
+    detector = tiny_detector(name)
+    found = training_assigner(detector)
+    assert isinstance(found, HungarianAssigner)
+    assert found is detector.criterion.rules["decoder"].assigner
+
+
+@pytest.mark.parametrize("model", [tiny_detector("deta"), nn.Linear(1, 1)])
+def test_a_model_without_bipartite_matching_has_none(model):
+    assert training_assigner(model) is None
+
+
+def test_without_test_data_it_is_refused_before_the_first_step(toy_config, tmp_path):
+    cfg = toy_config("train.instability.enabled=True")
+    del cfg.dataloader.evaluator
+    with pytest.raises(ValueError, match=r"train\.instability\.enabled needs test data"):
+        train(cfg)
+    assert not list((tmp_path / "run").glob("*.pth"))
