@@ -5,7 +5,7 @@
     python benchmarks/coco_evaluation.py --table                  # the written results
 
 The set has as many images, classes, objects (about 7 an image, 1 in 100 a crowd region) and detections (100 an image)
-as COCO's; the detections are objects, shifted, beside inventions. Every backend runs ``--repeats`` times, in turns;
+as COCO's; the detections are objects, shifted, beside inventions. Every backend runs `--repeats` times, in turns;
 reported is the median of the CPU time of the process (the machine may be shared), from arrays of detections to
 precision and recall, and of the whole evaluator with its images processed one by one.
 """

@@ -4,7 +4,7 @@
     PYTHONPATH=/path/of/another python benchmarks/compare_steps.py record after.pt
     python benchmarks/compare_steps.py compare before.pt after.pt
 
-Every composition of ``configs/common/models`` is made small by ``tests/models.py`` of the checkout, with dropout, and
+Every composition of `configs/common/models` is made small by `tests/models.py` of the checkout, with dropout, and
 built from a fixed seed. Initial weights with their names and order, losses, gradients and detections are recorded, and
 have to be equal bit for bit. Exit status 1 says that something differs.
 """

@@ -56,18 +56,18 @@ def memory_taken(run: Callable[[], Any], device: str = "cpu") -> float:
 
 
 def origin_of_module() -> dict[str, Any]:
-    """Provenance of a benchmark that is run by ``python -m``."""
+    """Provenance of a benchmark that is run by `python -m`."""
     command = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
     return {**provenance(sys.argv), "command": shlex.join(command)}
 
 
 def run_parts(parts: Mapping[str, Callable[[], list[dict[str, Any]]]], needs_peer: str, options: Namespace) -> None:
-    """Runs the parts that ``options`` names and writes their rows; what was written of others stays.
+    """Runs the parts that `options` names and writes their rows; what was written of others stays.
 
     Args:
         parts: what measures each.
         needs_peer: the part that is left out where the peer is not installed.
-        options: ``parts``, ``threads`` and ``output``.
+        options: `parts`, `threads` and `output`.
     """
     torch.set_num_threads(options.threads)
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
@@ -200,7 +200,7 @@ def match_by_loop(sets: Sequence[PredictionSet], targets: Targets) -> list[tuple
 
 @contextlib.contextmanager
 def matching_by_loop(wanted: bool) -> Iterator[None]:
-    """Within this context, if it is wanted, one-to-one matching goes by :func:`match_by_loop`."""
+    """Within this context, if it is wanted, one-to-one matching goes by `match_by_loop`."""
     if not wanted:
         yield
         return

@@ -6,13 +6,13 @@
     python benchmarks/convergence.py report
     python benchmarks/convergence.py run --comparison convergence_dense --methods detr group_detr
 
-There are two comparisons, each with configs, data and iterations of its own: ``convergence``, of the models with
-deformable attention, and ``convergence_dense``, of those with dense attention, which learn more slowly. The name is
-that of the folder of configs, of the folder of runs in ``output``, of the data file and of the picture.
+There are two comparisons, each with configs, data and iterations of its own: `convergence`, of the models with
+deformable attention, and `convergence_dense`, of those with dense attention, which learn more slowly. The name is
+that of the folder of configs, of the folder of runs in `output`, of the data file and of the picture.
 
-``run`` trains what is missing in the output folder, one run after the other, and can be stopped and started again.
-``cost`` times a training step of every method in turns, on the same batches, so that what else the machine does meets
-all of them. ``report`` writes AP over the iterations (mean and standard deviation over the seeds that are there),
+`run` trains what is missing in the output folder, one run after the other, and can be stopped and started again.
+`cost` times a training step of every method in turns, on the same batches, so that what else the machine does meets
+all of them. `report` writes AP over the iterations (mean and standard deviation over the seeds that are there),
 seconds of an iteration and peak memory to a data file, and draws the curves (like figure 1 of Group DETR, arXiv
 2207.13085, and figure 7 of DINO, arXiv 2203.03605).
 """

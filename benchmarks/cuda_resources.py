@@ -4,9 +4,9 @@
     python benchmarks/cuda_resources.py --architectures 90
     python benchmarks/cuda_resources.py --table               # the written results as Markdown, for ops/README.md
 
-Registers, spills and shared memory are the compiler's words (``-Xptxas -v``). Instructions are counted in the machine
-code: all of the kernel, 16-byte loads from global memory (``LDG.E.128``), reductions in global memory (``RED``), and
-those that add four floats at once. ``cuobjdump`` comes with the toolkit or with Triton; without it nothing is counted.
+Registers, spills and shared memory are the compiler's words (`-Xptxas -v`). Instructions are counted in the machine
+code: all of the kernel, 16-byte loads from global memory (`LDG.E.128`), reductions in global memory (`RED`), and
+those that add four floats at once. `cuobjdump` comes with the toolkit or with Triton; without it nothing is counted.
 """
 
 import argparse

@@ -4,7 +4,7 @@
     python -m benchmarks.data --images photos/ --count 200
     python -m benchmarks.data --table
 
-The mapper is that of ``configs/common/data/coco.py`` (the DETR augmentation up to 800x1333), in one thread: workers of
+The mapper is that of `configs/common/data/coco.py` (the DETR augmentation up to 800x1333), in one thread: workers of
 a loader are processes, each with its own. Milliseconds are medians over the images. Other libraries decode the same
 files beside Pillow, which Detectron2 reads with; their results differ from its in single grey levels.
 """

@@ -1,4 +1,4 @@
-"""Puts the stages of ``gpu_operator.sh`` into one results file.
+"""Puts the stages of `gpu_operator.sh` into one results file.
 
     python -m benchmarks.gpu_report stage FOLDER NAME STATUS SECONDS      # what became of one stage
     python -m benchmarks.gpu_report collect FOLDER OUTPUT [--dry-run]     # everything in FOLDER

@@ -7,12 +7,12 @@
 
 Parts:
 
-* ``peer``: two-stage Deformable DETR with box refinement, ours and Hugging Face's (``pip install transformers``), from
+* `peer`: two-stage Deformable DETR with box refinement, ours and Hugging Face's (`pip install transformers`), from
   normalised images on the device to boxes, taking turns.
-* ``predictor``: DINO through ``querydet.Predictor``, arrays of 480x640 in and boxes out, beside its model alone.
-* ``graphs``: DINO by CUDA graphs beside the same model without; images per second is what the goal of a GPU counts.
+* `predictor`: DINO through `querydet.Predictor`, arrays of 480x640 in and boxes out, beside its model alone.
+* `graphs`: DINO by CUDA graphs beside the same model without; images per second is what the goal of a GPU counts.
   Left out on a CPU.
-* ``breakdown``: the milliseconds of each part of DINO, DETA and Deformable DETR++ (DETA, arXiv 2212.06137, table 2).
+* `breakdown`: the milliseconds of each part of DINO, DETA and Deformable DETR++ (DETA, arXiv 2212.06137, table 2).
 
 Medians. The machine may be busy: compare ratios.
 """

@@ -6,13 +6,13 @@
 
 Two jobs, of the prediction sets of a step at 900 queries and 80 classes:
 
-* ``solver``: from costs to pairs, one problem for each set and image. Ours is ``querydet::linear_sum_assignment``;
-  the peer is ``scipy.optimize.linear_sum_assignment`` in a loop over matrices of queries by objects.
-* ``matcher``: from predictions and objects to pairs. Ours measures all sets and decides once; the peer goes set by set:
+* `solver`: from costs to pairs, one problem for each set and image. Ours is `querydet::linear_sum_assignment`;
+  the peer is `scipy.optimize.linear_sum_assignment` in a loop over matrices of queries by objects.
+* `matcher`: from predictions and objects to pairs. Ours measures all sets and decides once; the peer goes set by set:
   costs of all queries of the batch with the objects of all images, a copy to the host, scipy on the blocks of the
   diagonal.
 
-Both find the same pairs, which is checked. ``random`` costs are of an untrained model; in ``trained`` ones half of the
+Both find the same pairs, which is checked. `random` costs are of an untrained model; in `trained` ones half of the
 queries crowd around objects, with a raised logit. Contestants take turns; medians are reported, of the CPU time of the
 thread with one thread, of the wall time with more. The machine may be busy: compare ratios.
 """

@@ -9,12 +9,12 @@
 
 Two jobs are timed, forward and backward apart, the backward through autograd:
 
-* ``operator``: from locations and weights to the sum.
-* ``step``: from references, offsets and logits to the sum, which the fused operator does at once, and all others with
+* `operator`: from locations and weights to the sum.
+* `step`: from references, offsets and logits to the sum, which the fused operator does at once, and all others with
   PyTorch's arithmetic and softmax around their operator.
 
-The peers are ``grid_sample``, the formulation that the DETR family runs where it has no kernel (for bfloat16 after a
-cast to float32), and ``torch-ms-deform-attn`` where it is installed (the original kernels, ported to the CPU; for
+The peers are `grid_sample`, the formulation that the DETR family runs where it has no kernel (for bfloat16 after a
+cast to float32), and `torch-ms-deform-attn` where it is installed (the original kernels, ported to the CPU; for
 bfloat16 with the casts that its function does). All get the same tensors, take turns, and are reported as medians: with
 one thread of the CPU time of that thread, with more of the wall time (the machine may be shared).
 """
@@ -173,7 +173,7 @@ def measure(case: str, dtype: torch.dtype, threads: int, repeats: int, names: Se
 
 
 def measure_ceilings(threads: int) -> dict[str, float]:
-    """What this machine reaches at best, for :mod:`roofline`: GB/s of a large copy, GFLOP/s of a matrix product."""
+    """What this machine reaches at best, for `roofline`: GB/s of a large copy, GFLOP/s of a matrix product."""
     torch.set_num_threads(threads)
     source, matrix = torch.rand(1 << 25), torch.rand(1024, 1024)
     target = torch.empty_like(source)

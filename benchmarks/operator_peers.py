@@ -1,4 +1,4 @@
-"""The implementations of deformable attention that ``operator_gpu.py`` compares: ours, and those that are installed.
+"""The implementations of deformable attention that `operator_gpu.py` compares: ours, and those that are installed.
 
 Each is a function of one input set that returns the output and is differentiable for value, locations and weights.
 """

@@ -250,7 +250,7 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
 
 
 def filled(text: str, found: dict[str, Any]) -> str:
-    """A document with its sections ``<!-- name -->`` made anew."""
+    """A document with its sections `<!-- name -->` made anew."""
     for name, table in tables(found).items():
         text, count = re.subn(
             rf"<!-- {name} -->\n.*?<!-- /{name} -->",

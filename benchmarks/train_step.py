@@ -7,16 +7,16 @@
 
 Parts, in each of which the contestants take turns; medians:
 
-* ``peer``: two-stage Deformable DETR with box refinement, ours and Hugging Face's (``pip install transformers``): same
+* `peer`: two-stage Deformable DETR with box refinement, ours and Hugging Face's (`pip install transformers`): same
   backbone, frozen in the same places, sizes, images and objects.
-* ``operators``: ours, with other implementations of deformable attention in its place (``torch-ms-deform-attn``).
-* ``methods``: every method beside the base (as MS-DETR, arXiv 2401.03989, table 3; Group DETR, arXiv 2207.13085,
+* `operators`: ours, with other implementations of deformable attention in its place (`torch-ms-deform-attn`).
+* `methods`: every method beside the base (as MS-DETR, arXiv 2401.03989, table 3; Group DETR, arXiv 2207.13085,
   figure 7).
-* ``released``: DINO, ours and with what released code has: the sampling operator of ``torch-ms-deform-attn`` (or
-  ``grid_sample``, where it is not installed) and matching set by set.
-* ``compile``: the base as it is, and with encoder and decoder compiled (``train.compile.parts``).
-* ``breakdown``: the milliseconds of each part of the methods' steps.
-* ``growth``: DINO with more queries, objects, pixels and images.
+* `released`: DINO, ours and with what released code has: the sampling operator of `torch-ms-deform-attn` (or
+  `grid_sample`, where it is not installed) and matching set by set.
+* `compile`: the base as it is, and with encoder and decoder compiled (`train.compile.parts`).
+* `breakdown`: the milliseconds of each part of the methods' steps.
+* `growth`: DINO with more queries, objects, pixels and images.
 
 Peak memory on the CPU is what the resident memory grows by in the first step of a process of its own: activations,
 gradients, optimizer state and the allocator's rest. The machine may be busy: compare ratios.
@@ -59,8 +59,8 @@ class Case:
     Args:
         config: of the model; or the peer's name.
         overrides: of the config.
-        operator: that samples, see :func:`benchmarks.contest.operators`.
-        loop: match set by set, as :func:`benchmarks.contest.match_by_loop` does.
+        operator: that samples, see `benchmarks.contest.operators`.
+        loop: match set by set, as `benchmarks.contest.match_by_loop` does.
         images, size, objects: a batch of so many square images with so many objects each.
         compiled: parts of the model to compile.
     """
@@ -177,7 +177,7 @@ def break_down(cases: dict[str, Case], repeats: int) -> list[dict[str, Any]]:
 
 
 def memory_of(case: Case) -> float:
-    """MiB of the first step, see :func:`benchmarks.contest.memory_taken`; to be called in a new process."""
+    """MiB of the first step, see `benchmarks.contest.memory_taken`; to be called in a new process."""
     return contest.memory_taken(make_step(case), case.device)
 
 

@@ -1,11 +1,11 @@
 """The contracts of a detector's parts: a Protocol for each slot, and the traits that other parts read.
 
 A part of your own fulfils the Protocol of its slot and inherits from nothing here. A part with weights is an
-``nn.Module``; any other defines ``forward`` and sets ``__call__ = forward``. A property may be a plain attribute.
+`nn.Module`; any other defines `forward` and sets `__call__ = forward`. A property may be a plain attribute.
 
-*Traits* are optional attributes by which a part tells others about itself; `querydet.traits` lists them. Checks, memory
-estimates and the criterion read traits and never ask for a class, so that a part of your own counts like one of ours.
-``docs/parts.md`` writes a selection and an assigner from this page.
+*Traits* are optional attributes that describe a part to the others; `querydet.traits` lists them. Checks, memory
+estimates and the criterion read traits and never test for a class, so that a part of your own counts like one of ours.
+`docs/parts.md` writes a selection and an assigner from this page.
 
 Letters are those of `querydet.structures`.
 """
@@ -33,11 +33,11 @@ from querydet.structures import (
 
 
 class Neck(Protocol):
-    """Slot ``neck``: backbone maps to one sequence of tokens. Traits: ``embed_dim``."""
+    """Slot `neck`: backbone maps to one sequence of tokens. Traits: `embed_dim`."""
 
     @property
     def in_channels(self) -> Mapping[str, int]:
-        """Channels of each backbone map that it reads, by the map's name, fine to coarse."""
+        """Number of channels of each backbone map that it reads, by the map's name, fine to coarse."""
 
     @property
     def num_levels(self) -> int:
@@ -55,19 +55,19 @@ class Neck(Protocol):
 
 
 class Encoder(Protocol):
-    """Slot ``encoder``: tokens attend to each other. Traits: ``embed_dim, num_levels, attention_rows``."""
+    """Slot `encoder`: tokens attend to each other. Traits: `embed_dim`, `num_levels`, `attention_rows`."""
 
     __call__: Callable[..., TokenPyramid]  # is `forward`
 
     def forward(self, features: TokenPyramid) -> TokenPyramid:
-        """Return the features with encoded tokens; everything else as it was."""
+        """Return the features with encoded tokens; everything else stays as it is."""
 
 
 class Selection(Protocol):
-    """Slot ``selection``: encoded tokens to the initial matching queries.
+    """Slot `selection`: encoded tokens to the initial matching queries.
 
-    Traits: ``embed_dim, num_classes, num_groups, target_repeats, indicator, has_encoder_predictions, class_agnostic,
-    learned_content, suppresses, start_from``.
+    Traits: `embed_dim`, `num_classes`, `num_groups`, `target_repeats`, `indicator`, `has_encoder_predictions`,
+    `class_agnostic`, `learned_content`, `suppresses`, `start_from`.
     """
 
     @property
@@ -76,7 +76,7 @@ class Selection(Protocol):
 
     @property
     def reference_dim(self) -> int:
-        """Numbers of a reference: 4 for boxes, 2 for points."""
+        """Number of coordinates of a reference: 4 for boxes, 2 for points."""
 
     @property
     def fixed_positions(self) -> bool:
@@ -89,7 +89,7 @@ class Selection(Protocol):
 
         Args:
             memory: encoded image features.
-            training: False: the primary group is all that is computed.
+            training: whether to make the extra groups too, where the selection has some.
         """
 
     def embed_boxes(self, boxes: Tensor) -> Tensor | None:
@@ -97,34 +97,37 @@ class Selection(Protocol):
 
 
 class Denoising(Protocol):
-    """Slot ``denoising``: queries made from noised objects, in training.
+    """Slot `denoising`: queries made from noised objects, in training.
 
-    Traits: ``embed_dim, num_groups, indicator, contrastive``.
+    Traits: `embed_dim`, `num_groups`, `indicator`, `contrastive`.
     """
 
     @property
     def num_classes(self) -> int:
-        """K, the number of classes that labels are of."""
+        """K, the number of classes."""
 
     __call__: Callable[..., tuple[InitialQueries, ...]]  # is `forward`
 
     def forward(self, targets: Targets) -> tuple[InitialQueries, ...]:
         """Make the denoising groups of a batch.
 
-        A group has role DENOISING, names in ``visible_groups`` the matching group that it belongs to, and carries in
-        ``known`` the object of each query. Without objects its queries are zero in number.
+        A group has role DENOISING, names in `visible_groups` the matching group that it belongs to, and carries in
+        `known` the object of each query. Without objects it has no queries.
+
+        Args:
+            targets: the objects of the batch.
         """
 
 
 class Heads(Protocol):
-    """Slot ``heads``: hidden states to logits and boxes.
+    """Slot `heads`: hidden states to logits and boxes.
 
-    Traits: ``embed_dim, score_function, separate_one_to_many, first_heads``.
+    Traits: `embed_dim`, `score_function`, `separate_one_to_many`, `first_heads`.
     """
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """K, the number of classes."""
 
     @property
     def num_layers(self) -> int:
@@ -135,16 +138,22 @@ class Heads(Protocol):
     def forward(
         self, outputs: tuple[DecoderLayerOutput, ...], groups: tuple[QueryGroup, ...], last_only: bool
     ) -> tuple[PredictionSet, ...]:
-        """Predict for every group after every layer, or after the last layer only."""
+        """Predict for every group after every layer, or after the last layer only.
+
+        Args:
+            outputs: of all decoder layers.
+            groups: the query groups that the hidden states belong to.
+            last_only: whether to predict after the last layer only, as inference does.
+        """
 
     def refine(self, layer: int, hidden: Tensor, reference: Tensor) -> Tensor:
         """Return boxes (B, Q, 4) from hidden states (B, Q, C) and references (B, Q, 4 or 2) of a layer."""
 
 
 class Decoder(Protocol):
-    """Slot ``decoder``: queries attend to each other and to the tokens, layer by layer.
+    """Slot `decoder`: queries attend to each other and to the tokens, layer by layer.
 
-    Traits: ``embed_dim, num_levels, embeds_boxes, has_one_to_many, look_forward_twice, attention_rows``.
+    Traits: `embed_dim`, `num_levels`, `embeds_boxes`, `has_one_to_many`, `look_forward_twice`, `attention_rows`.
     """
 
     @property
@@ -158,21 +167,21 @@ class Decoder(Protocol):
     ) -> tuple[DecoderLayerOutput, ...]:
         """Run all layers and return the output of each.
 
-        Queries attend only within their own group's block and to the groups that it names in ``visible_groups``:
+        Queries attend only within their own group's block and to the groups that it names in `visible_groups`:
         `querydet.modeling.decoder.group_attention.plan_attention` computes that.
 
         Args:
             queries: the initial queries.
             memory: encoded image features.
             heads: refine the boxes between layers.
-            one_to_many: also return the input of the one-to-many branch, where the decoder has one.
+            one_to_many: whether to return the input of the one-to-many branch too, where the decoder has one.
         """
 
 
 class Assigner(Protocol):
-    """Slot ``assigner`` of a supervision rule: which queries are responsible for which objects.
+    """Slot `assigner` of a supervision rule: which queries are responsible for which objects.
 
-    Traits: ``one_to_one, repeats_targets, compares_start_boxes, needs_one_to_one_branch, score_function``. An
+    Traits: `one_to_one`, `repeats_targets`, `compares_start_boxes`, `needs_one_to_one_branch`, `score_function`. An
     assigner that also fulfils `BatchedAssigner` is called once for all sets of a step.
     """
 
@@ -185,34 +194,34 @@ class BatchedAssigner(Protocol):
     """An assigner in two steps, so that a training step waits for the device once for all of its rules."""
 
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
-        """Compute on the device what the decision needs: any number of tensors of any shapes and types."""
+        """Compute the input of `assign` on the device: any number of tensors of any shapes and types."""
 
     def assign(
         self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
-        """Return the assignments of every set and image, from the computed tensors on the host."""
+        """Return the assignment of every set and image, from the computed tensors on the host."""
 
 
 class LossTerm(Protocol):
-    """An entry of ``losses`` of a supervision rule; its key names the loss. Traits: ``normalizer, score_function``."""
+    """An entry of `losses` of a supervision rule; its key names the loss. Traits: `normalizer`, `score_function`."""
 
     @property
     def weight(self) -> float:
-        """Factor of the term."""
+        """Factor of the loss."""
 
     def __call__(self, predictions: JoinedPredictions, matched: MatchedPairs) -> Tensor:
-        """Return the loss of each query (B, Q), or of each pair (n,); neither weighted nor summed."""
+        """Return the loss of each query (B, Q), or of each of the n pairs (n,), neither weighted nor summed."""
 
 
 class Normalizer(Protocol):
-    """Slot ``normalizer`` of a supervision rule: the number that its losses are divided by."""
+    """Slot `normalizer` of a supervision rule: the divisor of its losses."""
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """Return the divisor of the losses of a prediction set, greater than 0."""
 
 
 class CriterionPart(Protocol):
-    """Slot ``criterion``: predictions and targets to losses. Traits: ``rules``."""
+    """Slot `criterion`: predictions and targets to losses. Traits: `rules`."""
 
     def __call__(self, predictions: tuple[PredictionSet, ...], targets: Targets) -> dict[str, Tensor]:
         """Return weighted scalar losses by name, to be added up.
@@ -223,7 +232,7 @@ class CriterionPart(Protocol):
 
 
 class Postprocess(Protocol):
-    """Slot ``postprocess``: the last predictions to detections. Traits: ``score_function, suppresses``."""
+    """Slot `postprocess`: the last predictions to detections. Traits: `score_function`, `suppresses`."""
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
         """Return the detections of each image.
@@ -231,10 +240,10 @@ class Postprocess(Protocol):
         Args:
             logits: (B, Q, K).
             boxes: (B, Q, 4), normalised.
-            sizes: (height, width) in pixels of the images that the boxes are for.
+            sizes: (height, width) of each image in pixels, in which the detections are returned.
 
         Returns:
-            Per image ``pred_boxes`` (XYXY, pixels), ``scores`` and ``pred_classes``, by falling score.
+            Per image `pred_boxes` (XYXY, pixels), `scores` and `pred_classes`, by falling score.
         """
 
 
@@ -246,15 +255,15 @@ class SharedGroups(Protocol):
     """
 
     def group_weights(self, count: int) -> dict[str, nn.Module]:
-        """Make the weights that ``count`` further groups have of their own, by their name in a checkpoint."""
+        """Make the weights that `count` further groups do not share, by their name in a checkpoint."""
 
     def select_groups(self, memory: TokenPyramid, weights: Mapping[str, nn.Module]) -> tuple[InitialQueries, ...]:
-        """Return the primary group and one for each of the further weights, all as groups of the primary's kind."""
+        """Return the primary group and one more for each of the further weights; `GroupedSelection` names them."""
 
 
 @runtime_checkable
 class ProposalSelection(Protocol):
-    """A selection from proposals of the tokens, of which several groups can be taken."""
+    """A selection from proposals, one for each token, which can make several groups of them."""
 
     @property
     def num_queries(self) -> int:
@@ -262,7 +271,7 @@ class ProposalSelection(Protocol):
 
     @property
     def content(self) -> nn.Module | None:
-        """Makes the content of queries from that of their boxes and their tokens' features; None: that of the boxes."""
+        """Module from the content of boxes and the features of tokens to that of queries; None: that of the boxes."""
 
     def propose(self, memory: TokenPyramid) -> Proposals:
         """Predict a class and a box for each token."""
@@ -271,7 +280,7 @@ class ProposalSelection(Protocol):
         """Return the indices (B, num_queries) of the best tokens, best first."""
 
     def supervised(self, proposals: Proposals, index: Tensor) -> ProposalPredictions:
-        """Return the proposals that are trained: those of all tokens, or of the selected ones (B, Q)."""
+        """Return the proposals that are supervised: those of all tokens, or of the selected ones (B, Q)."""
 
     def make_queries(
         self,

@@ -1,8 +1,9 @@
 """The data that passes between the stages of a detector.
 
-Letters, used in every docstring of the project: B images, L levels, S tokens (the sum of H*W over levels), C width,
-M heads, D channels of a head, P points, Q queries, K classes, T objects of an image, G groups, R repeats. Tensors are
-batch first. Boxes are normalised ``(cx, cy, w, h)`` of the unpadded image.
+Letters, used in every docstring of the project: B images, H and W height and width, L levels, S tokens (the sum of H*W
+over levels), C width, M heads, D channels of a head, P points, Q queries, K classes, T objects of an image, G groups,
+R repeats; n and N are numbers that the docstring at hand explains. Tensors are batch first. Boxes are normalised
+`(cx, cy, w, h)` of the unpadded image.
 """
 
 from dataclasses import dataclass, replace
@@ -78,19 +79,19 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class QueryGroup:
-    """Consecutive queries that are supervised together and attend to each other."""
+    """Consecutive queries that attend to each other and are supervised together."""
 
     name: str
     start: int
     stop: int
     role: Role = Role.MATCHING
     visible_groups: tuple[str, ...] = ()  # names of the other groups that its queries may attend to
-    block_size: int | None = None  # attention stays within consecutive blocks of so many queries; None: the whole group
-    target_repeats: int = 1  # how often each object is offered to the group by an assigner that repeats targets
+    block_size: int | None = None  # queries of a block, within which attention stays; None: the whole group is one
+    target_repeats: int = 1  # R, how often an assigner that repeats targets offers each object to the group
     loss_divisor: int = 1  # divides the losses of the group, such as the number of queries that find each object
     loss_weight: float = 1.0  # multiplies the losses of the group
     loss_suffix: str = ""  # added to the names of its losses; losses of equal names are summed up
-    known: tuple[Assignment, ...] | None = None  # of a denoising group: for each image, which query is of which object
+    known: tuple[Assignment, ...] | None = None  # of a denoising group: for each image, the object of each query
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -149,7 +150,7 @@ class PredictionSet:
 
     @property
     def suffix(self) -> str:
-        """The end of its losses' names: ``""``, ``"_3"``, ``"_dn_3"``, ``"_o2m_3"``, ``"_enc"``."""
+        """The end of the names of its losses, such as `""`, `"_3"`, `"_dn_3"`, `"_o2m_3"` or `"_enc"`."""
         parts = ["enc"] if self.stage is Stage.ENCODER else []
         parts += [self.group.loss_suffix] if self.group.loss_suffix else []
         parts += ["o2m"] if self.branch is Branch.ONE_TO_MANY else []
@@ -157,14 +158,14 @@ class PredictionSet:
         return "".join("_" + part for part in parts)
 
     def describe(self) -> str:
-        """Return the set in words, for error messages."""
+        """Describe the set in words, for error messages."""
         branch = ", one-to-many" if self.branch is Branch.ONE_TO_MANY else ""
         return f"{self.stage.value} layer {self.layer} ({self.group.name} queries{branch})"
 
 
 @dataclass(frozen=True, slots=True)
 class JoinedPredictions:
-    """The queries of several prediction sets, one set after the other."""
+    """The predictions of several sets, one set after the other: Q counts the queries of all of them."""
 
     logits: Tensor  # (B, Q, K)
     boxes: Tensor  # (B, Q, 4)
@@ -173,7 +174,7 @@ class JoinedPredictions:
 
 @dataclass(frozen=True, slots=True)
 class MatchedPairs:
-    """The assigned (query, object) pairs of all sets and images, those of a set one after the other."""
+    """The n assigned (query, object) pairs of all sets and images, those of a set one after the other."""
 
     image: Tensor  # (n,) int64
     query: Tensor  # (n,) int64, among the joined queries
@@ -185,11 +186,11 @@ class MatchedPairs:
 
 @dataclass(frozen=True, slots=True)
 class ProposalPredictions:
-    """The encoder's predictions that are supervised: those of all tokens, or of the selected ones."""
+    """The encoder's predictions that are supervised: those of n tokens, which are all tokens or the selected ones."""
 
-    logits: Tensor  # (B, N, K) float32
-    boxes: Tensor  # (B, N, 4) float32
-    anchors: Tensor  # (B, N, 4), the boxes that the predictions refine
+    logits: Tensor  # (B, n, K) float32
+    boxes: Tensor  # (B, n, 4) float32
+    anchors: Tensor  # (B, n, 4), the boxes that the predictions refine
     loss_divisor: int = 1  # divides their losses: the number of groups that have predictions of their own
 
 
@@ -225,7 +226,7 @@ class InitialQueries:
 
 @dataclass(frozen=True, slots=True)
 class ObjectCount:
-    """The objects of a whole training step, which several processes and micro-batches may compute parts of."""
+    """The number of objects of a whole training step, of which every process and micro-batch computes a part."""
 
     mean_per_micro_batch: float  # objects of a micro-batch, averaged over all micro-batches of all processes
     max_in_image: int  # objects of the most crowded image
@@ -233,7 +234,7 @@ class ObjectCount:
 
     @classmethod
     def of(cls, counts: "list[int]") -> "ObjectCount":
-        """Return the count of a step that one process computes at once, from the objects of each image."""
+        """Count the objects of a step that one process computes at once, from the number of each image."""
         return cls(float(sum(counts)), max(counts, default=0))
 
 
@@ -244,7 +245,7 @@ class Targets:
     labels: tuple[Tensor, ...]  # per image (T,) int64
     boxes: tuple[Tensor, ...]  # per image (T, 4)
     names: tuple[str, ...]  # per image, for error messages
-    seeds: tuple[int | None, ...]  # per image, of its random draws; None: the default generator
+    seeds: tuple[int | None, ...]  # per image, seed of its random draws; None: the default generator
     mean_objects_per_micro_batch: float  # of the whole step, see `ObjectCount`
     max_objects: int  # objects of the most crowded image of the whole step
     num_micro_batches: int = 1  # of the whole step

@@ -1,7 +1,7 @@
-"""Traits: optional attributes by which the parts of a detector tell others about themselves.
+"""Traits: optional attributes that describe a part of a detector to the others.
 
-Each is declared here once, with the value that counts where a part does not have it. Which slot reads which trait
-stands beside the Protocols of `querydet.parts`.
+Each is declared here once, with the value that counts where a part does not have it. The traits of each slot are listed
+at its Protocol in `querydet.parts`.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """An optional attribute of a part: its value where a part does not have it, and its meaning."""
+    """An optional attribute of a part: the value that counts where a part does not have it, and the meaning."""
 
     default: Any
     meaning: str
@@ -19,7 +19,7 @@ class Trait:
 
 TRAITS: Mapping[str, Trait] = {
     # of every part with weights
-    "embed_dim": Trait(None, "C, the width of its input; None: any"),
+    "embed_dim": Trait(None, "C, the width of its tokens or queries; None: any"),
     "training_only": Trait((), "names of children that inference never calls; their weights are left out of exports"),
     "indicator": Trait(False, "the last channel of the content tells denoising from matching queries"),
     "num_groups": Trait(1, "G, the number of matching groups that it makes queries for in training"),
@@ -38,7 +38,7 @@ TRAITS: Mapping[str, Trait] = {
     "learned_content": Trait(False, "the content of its queries is a learned table (mixed query selection)"),
     "num_rows": Trait(None, "of a content: the number of queries that its table is for; None: it has none"),
     "needs_box_content": Trait(True, "of a content: it is added to the content that a box embedding makes"),
-    "start_from": Trait(None, "function (heads), called once when the detector is built, to start as the heads do"),
+    "start_from": Trait(None, "function (heads), called once after building: copies initial weights from the heads"),
     # of the denoising
     "contrastive": Trait(False, "makes negative queries too, which have to be rejected"),
     # of the decoder
@@ -53,8 +53,8 @@ TRAITS: Mapping[str, Trait] = {
         None, 'how class logits become scores, "sigmoid" or "softmax"; None: does not depend on it'
     ),
     # of an assigner
-    "one_to_one": Trait(None, "gives each object at most one query (True), or several (False); None: unknown"),
-    "repeats_targets": Trait(False, "honours the group's ``target_repeats``"),
+    "one_to_one": Trait(None, "assigns at most one query to each object (True), or several (False); None: unknown"),
+    "repeats_targets": Trait(False, "honours the group's `target_repeats`"),
     "compares_start_boxes": Trait(False, "compares the boxes that queries start from, so that they must be boxes"),
     "needs_one_to_one_branch": Trait(False, "reads the one-to-one predictions of the same queries"),
     # of a loss term

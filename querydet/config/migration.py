@@ -1,6 +1,6 @@
 """Configs that version 0.1 saved: names that have moved, and parts that are composed differently since.
 
-`migrate` turns them into today's, so that a ``config.yaml`` of an old run loads, evaluates and resumes. Nothing that
+`migrate` turns them into today's, so that a `config.yaml` of an old run loads, evaluates and resumes. Nothing that
 the file names is imported here. Weights need no migration: their names have not changed.
 """
 

@@ -1,6 +1,6 @@
 """YAML configs of strangers: plain values, and nodes that build known parts. Nothing else is built or run.
 
-Detectron2's ``LazyConfig.load`` runs ``!!python`` tags, and ``instantiate`` calls whatever ``_target_`` names. Here the
+Detectron2's `LazyConfig.load` runs `!!python` tags, and `instantiate` calls whatever `_target_` names. Here the
 tags are refused but for the names of parts, and a target has to be a part too: a class or function that one of the
 packages of `KNOWN` defines. A config in Python is a program and is run like one: read it before you use somebody's.
 """
@@ -61,7 +61,7 @@ def load_yaml(path: str, allow: Sequence[str] = ()) -> DictConfig:
 
     Args:
         path: of the file.
-        allow: modules, or full names, whose classes and functions the file may name besides those of `KNOWN`; ``*``
+        allow: modules, or full names, whose classes and functions the file may name besides those of `KNOWN`; `*`
             for all. Those of the environment variable `VARIABLE` are added.
 
     Raises:

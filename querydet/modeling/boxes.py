@@ -1,7 +1,7 @@
 """Box arithmetic shared by the detector, the matcher and the losses.
 
-Boxes are ``(cx, cy, w, h)`` normalised by the unpadded image unless a name ends in ``_xyxy``, ``_abs`` (pixels) or
-``_unsigmoid`` (logit space).
+Boxes are `(cx, cy, w, h)` normalised by the unpadded image unless a name ends in `_xyxy`, `_abs` (pixels) or
+`_unsigmoid` (logit space).
 """
 
 from contextlib import nullcontext
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """At least float32: boxes, logits, costs and losses are never 16 bit, whatever the model computes in."""
+    """Convert to at least float32: boxes, logits, costs and losses are never 16 bit, whatever the model computes in."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def in_full_precision(module: nn.Module, values: Tensor) -> Tensor:
-    """Apply a prediction head outside of autocast, in the precision of its own weights; at least float32 comes out.
+    """Apply a prediction head outside of autocast, in the precision of its weights; the result is at least float32.
 
-    In bfloat16 the scores of neighbouring proposals are equal, and a box moves by whole pixels.
+    In bfloat16 the scores of neighbouring proposals would be equal, and boxes would move by whole pixels.
     """
     device = values.device.type
     available = torch.amp.is_autocast_available(device)  # not on the meta device, where models are counted
@@ -29,26 +29,26 @@ def in_full_precision(module: nn.Module, values: Tensor) -> Tensor:
 def inverse_sigmoid(values: Tensor, eps: float) -> Tensor:
     """Map normalised coordinates to logit space, clipped near 0 and 1.
 
-    ``log(max(c, eps) / max(1 - c, eps))`` with ``c`` = ``values`` clipped to [0, 1]. The result lies within
-    ``+-log(1 / eps)`` and its gradient is zero outside ``[eps, 1 - eps]``.
+    `log(max(c, eps) / max(1 - c, eps))` with `c` = `values` clipped to [0, 1]. The result lies within
+    `+-log(1 / eps)` and its gradient is zero outside `[eps, 1 - eps]`.
 
     Args:
         values: any shape, normalised coordinates.
-        eps: the clipping constant. It changes what a trained checkpoint predicts near the image border: the released
-            code of DINO uses 1e-3, that of Deformable DETR 1e-5.
+        eps: clipping constant; the released code of DINO has 1e-3, that of Deformable DETR 1e-5. A trained checkpoint
+            predicts other boxes near the image border with another one.
     """
     values = values.clamp(min=0, max=1)
     return torch.log(values.clamp(min=eps) / (1 - values).clamp(min=eps))
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Convert ``(..., 4)`` boxes from centre and size to two corners, in whatever unit they are."""
+    """Convert `(..., 4)` boxes from centre and size to two corners, in whatever unit they are."""
     centre, size = boxes[..., :2], boxes[..., 2:]
     return torch.cat([centre - 0.5 * size, centre + 0.5 * size], dim=-1)
 
 
 def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
-    """Convert ``(..., 4)`` boxes from two corners to centre and size, in whatever unit they are."""
+    """Convert `(..., 4)` boxes from two corners to centre and size, in whatever unit they are."""
     low, high = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
     return torch.cat([0.5 * (low + high), high - low], dim=-1)
 
@@ -57,13 +57,12 @@ def refine_boxes(deltas: Tensor, reference: Tensor, eps: float) -> Tensor:
     """Move reference boxes (or points) by predicted offsets in logit space.
 
     Iterative bounding box refinement of Deformable DETR (arXiv 2010.04159, appendix A.4):
-    ``sigmoid(delta + inverse_sigmoid(reference))``. A two-dimensional reference carries no size, so the predicted
-    size is then absolute.
+    `sigmoid(delta + inverse_sigmoid(reference))`. A point has no size, so that the predicted size is absolute then.
 
     Args:
         deltas: (..., 4) offsets in logit space.
         reference: (..., 4) normalised boxes or (..., 2) normalised points.
-        eps: clipping constant of :func:`inverse_sigmoid`.
+        eps: clipping constant of `inverse_sigmoid`.
 
     Returns:
         (..., 4) normalised boxes.
@@ -75,10 +74,11 @@ def refine_boxes(deltas: Tensor, reference: Tensor, eps: float) -> Tensor:
 
 
 def box_iou(boxes_xyxy: Tensor, others_xyxy: Tensor, eps: float = 0.0) -> Tensor:
-    """IoU of boxes with others, pair by pair; 0 where both have no area.
+    """Compute the IoU of boxes with others, pair by pair; 0 where both have no area.
 
     Args:
-        boxes_xyxy, others_xyxy: (..., 4); for all pairs of N and M boxes, (N, 1, 4) and (1, M, 4).
+        boxes_xyxy: (..., 4); for all pairs of n boxes with N others, (n, 1, 4) ...
+        others_xyxy: (..., 4); ... and (1, N, 4).
         eps: added to the union: 0 in torchvision and the released code of DETA, 1e-6 in detrex.
 
     Returns:
@@ -89,14 +89,14 @@ def box_iou(boxes_xyxy: Tensor, others_xyxy: Tensor, eps: float = 0.0) -> Tensor
 
 
 def generalized_iou(boxes_xyxy: Tensor, others_xyxy: Tensor, eps: float = 0.0) -> Tensor:
-    """Generalised IoU (arXiv 1902.09630) of boxes with others, pair by pair.
+    """Compute the generalised IoU (arXiv 1902.09630) of boxes with others, pair by pair.
 
-    torchvision has the same in two forms: one takes no ``eps``, where the released code of DINO adds 1e-6 to both
-    denominators; the other makes the host wait for the device at every call.
+    torchvision has two forms of it: one takes no `eps`, while the released code of DINO adds 1e-6 to both denominators;
+    the other makes the host wait for the device at every call.
 
     Args:
-        boxes_xyxy: (..., 4); for all pairs of N and M boxes, (N, 1, 4) ...
-        others_xyxy: (..., 4); ... and (1, M, 4).
+        boxes_xyxy: (..., 4); for all pairs of n boxes with N others, (n, 1, 4) ...
+        others_xyxy: (..., 4); ... and (1, N, 4).
         eps: added to the union and to the enclosing area.
 
     Returns:
@@ -110,7 +110,7 @@ def generalized_iou(boxes_xyxy: Tensor, others_xyxy: Tensor, eps: float = 0.0) -
 
 
 def _overlap(boxes_xyxy: Tensor, others_xyxy: Tensor) -> tuple[Tensor, Tensor]:
-    """Areas (...) of the intersection and the union of boxes with others, pair by pair."""
+    """Return the areas (...) of intersection and union of boxes with others, pair by pair."""
     area = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).prod(-1)
     other_area = (others_xyxy[..., 2:] - others_xyxy[..., :2]).prod(-1)
     low = torch.maximum(boxes_xyxy[..., :2], others_xyxy[..., :2])

@@ -1,6 +1,6 @@
 """Checks that the parts of a detector fit together, run once when it is built.
 
-They read the members of the Protocols in `querydet.parts` and the traits of `querydet.traits`, and never ask for a
+They read the members of the Protocols in `querydet.parts` and the traits of `querydet.traits`, and never test for a
 class.
 """
 
@@ -54,7 +54,7 @@ class Parts(Protocol):
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """K, the number of classes."""
 
 
 def check_parts(parts: Parts) -> None:
@@ -74,7 +74,7 @@ def check_backbone(parts: Parts) -> None:
     shapes = parts.backbone.output_shape()
     for name, channels in parts.neck.in_channels.items():
         if name not in shapes:
-            raise ValueError(f"model.neck.in_channels wants '{name}', but the backbone gives {sorted(shapes)}")
+            raise ValueError(f"model.neck.in_channels names '{name}', but the backbone gives {sorted(shapes)}")
         if shapes[name].channels != channels:
             raise ValueError(
                 f"model.neck.in_channels.{name} is {channels}, but the backbone gives {shapes[name].channels} channels"
@@ -109,7 +109,7 @@ def check_levels(parts: Parts) -> None:
 
 
 def check_widths(parts: Parts) -> None:
-    """Check that all parts that have a width have the neck's."""
+    """Check that every part with a width has that of the neck."""
     members: dict[str, Any] = {
         "neck.position_embedding": getattr(parts.neck, "position_embedding", None),
         "encoder": parts.encoder,
@@ -125,12 +125,12 @@ def check_widths(parts: Parts) -> None:
         if None not in (width, member_width) and member_width != width:
             raise ValueError(
                 f"model.{name}.embed_dim is {member_width}, but model.neck.embed_dim is {width}, and all parts share "
-                "one width: set model.neck.embed_dim alone, which the other parts of the shipped configs follow"
+                "one width: set only model.neck.embed_dim, which the other parts of the shipped configs follow"
             )
 
 
 def check_heads(parts: Parts) -> None:
-    """Check the number of layers and classes."""
+    """Check that all parts are made for the same number of layers and classes."""
     layers = parts.decoder.num_layers
     if parts.heads.num_layers != layers:
         raise ValueError(f"model.heads.num_layers is {parts.heads.num_layers}, but the decoder has {layers} layers")
@@ -141,7 +141,7 @@ def check_heads(parts: Parts) -> None:
 
 
 def check_positions(parts: Parts) -> None:
-    """Check that the queries have one positional part, and denoising queries boxes."""
+    """Check that the queries have exactly one positional part, and that denoising queries meet boxes."""
     embedded = trait(parts.decoder, "embeds_boxes")
     fixed, points = parts.selection.fixed_positions, parts.selection.reference_dim == 2
     if not embedded and not fixed:
@@ -167,7 +167,7 @@ def check_positions(parts: Parts) -> None:
 
 
 def check_indicator(parts: Parts) -> None:
-    """Check that both kinds of queries have the indicator, or neither."""
+    """Check that matching and denoising queries both have the indicator, or neither."""
     if parts.denoising is None:
         return
     marks = {name: trait(getattr(parts, name), "indicator") for name in ("selection", "denoising")}
@@ -180,12 +180,12 @@ def check_indicator(parts: Parts) -> None:
 
 
 def check_groups(parts: Parts) -> None:
-    """Check that denoising is made for groups that exist."""
+    """Check that the denoising makes queries for one matching group, or for all."""
     groups, denoised = trait(parts.selection, "num_groups"), trait(parts.denoising, "num_groups")
     if denoised not in (1, groups):
         raise ValueError(
             f"model.denoising makes queries for {denoised} groups, but model.selection makes {groups}: set "
-            f"model.denoising.num_groups={groups}, or use the plain denoising part, for the primary group alone"
+            f"model.denoising.num_groups={groups}, or use the plain denoising part, for the primary group only"
         )
 
 

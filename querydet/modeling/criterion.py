@@ -19,17 +19,19 @@ from querydet.utils.transfer import send
 class SupervisionRule:
     """One line of a paper's training section: which predictions, assigned how, with which losses.
 
+    A rule selects the predictions of one stage, role and branch.
+
     Args:
-        stage: selects the predictions of this stage, "encoder" or "decoder",
-        role: ... of query groups with this role, "matching" or "denoising",
-        branch: ... in this branch, "one_to_one" or "one_to_many".
+        stage: stage that makes the predictions, "encoder" or "decoder".
         assigner: decides which queries are responsible for which objects.
-        losses: the terms by name, such as "class", "l1" and "giou"; the name ends up in the name of the loss. A term
-            that is None is left out.
-        class_agnostic: tell objects from background only: every object counts as class 0.
-        assign_once: assign the queries of a group at the first of its layers, for all of them (DETA).
-        normalizer: divides the losses; None: `querydet.modeling.normalizers.MeanObjects`. A loss term that has a
-            ``normalizer`` of its own is divided by that.
+        losses: the loss terms by name, such as "class", "l1" and "giou", which becomes part of the name of the loss; a
+            term that is None is left out.
+        role: role of the query group, "matching" or "denoising".
+        branch: branch of the decoder layer, "one_to_one" or "one_to_many".
+        class_agnostic: whether to train objects against background only: every object counts as class 0.
+        assign_once: whether the assignment of a group's first layer serves all of its layers (DETA).
+        normalizer: divisor of the losses; None: `querydet.modeling.normalizers.MeanObjects`. A loss term with the trait
+            `normalizer` is divided by its own.
 
     Raises:
         ValueError: for an unknown stage, role or branch, or without losses.
@@ -57,11 +59,11 @@ class SupervisionRule:
         self.normalizer: Normalizer = MeanObjects() if normalizer is None else normalizer
 
     def selects(self, predictions: PredictionSet) -> bool:
-        """Return whether the rule is about these predictions."""
+        """Return whether the rule supervises these predictions."""
         return (predictions.stage, predictions.group.role, predictions.branch) == (self.stage, self.role, self.branch)
 
     def request(self, predictions: Sequence[PredictionSet], targets: Targets) -> Request:
-        """Make the request to the assigner for the selected predictions."""
+        """Return the assigner with the sets that it has to assign, for all selected sets of a step."""
         if self.assign_once:
             first: dict[str, PredictionSet] = {}
             for prediction_set in predictions:
@@ -80,7 +82,7 @@ class SupervisionRule:
         Args:
             predictions: the sets that the rule selects.
             targets: the objects.
-            assigned: of the sets of `request`, the assignment of each image; None: computed here.
+            assigned: for each set of `request`, the assignment of each image; None: computed here.
         """
         request = self.request(predictions, targets)
         if assigned is None:
@@ -92,21 +94,21 @@ class SupervisionRule:
         losses: dict[str, Tensor] = {}
         factors = _factors(joined, request.targets, self.normalizer)
         for name, term in self.losses.items():
-            own = trait(term, "normalizer")
-            term_factors = factors if own is None else _factors(joined, request.targets, own)
+            normalizer = trait(term, "normalizer")
+            term_factors = factors if normalizer is None else _factors(joined, request.targets, normalizer)
             weighted = term.weight * term_factors * sum_of_sets(name, term, joined)
             for suffix, value in joined.sum_suffixes(weighted):
                 add_loss(losses, f"loss_{name}{suffix}", value)
         return losses
 
     def describe(self) -> str:
-        """Return the selected predictions in words, for error messages."""
+        """Describe the selected predictions in words, for error messages."""
         branch = ", one-to-many" if self.branch is Branch.ONE_TO_MANY else ""
         return f"{self.stage.value} {self.role.value} queries{branch}"
 
 
 def sum_of_sets(name: str, term: LossTerm, joined: JoinedSets) -> Tensor:
-    """Sum up a loss term over each of n prediction sets, (n,).
+    """Compute a loss term and sum it up over each of n prediction sets, (n,).
 
     Raises:
         ValueError: when the term returns neither a loss of each query nor one of each pair.
@@ -123,7 +125,7 @@ def sum_of_sets(name: str, term: LossTerm, joined: JoinedSets) -> Tensor:
 
 
 def _factors(joined: JoinedSets, targets: Targets, normalizer: Normalizer) -> Tensor:
-    """Return the factors (n,) of the sums of n sets."""
+    """Return the factors (n,) of the losses of n sets: their weight over their divisor."""
     boxes = joined.predictions.boxes
     scales = [prediction_set.group.loss_weight / normalizer(prediction_set, targets) for prediction_set in joined.sets]
     return send(torch.tensor(scales, dtype=boxes.dtype), boxes.device)
@@ -138,8 +140,8 @@ class Criterion:
     """Applies every supervision rule to the prediction sets that it selects.
 
     Args:
-        rules: see `SupervisionRule`, by names of your choice, such as "decoder", "encoder" and "denoising". A rule that
-            is None is left out.
+        rules: supervision rules by names of your choice, such as "decoder", "encoder" and "denoising"; a rule that is
+            None is left out.
 
     Raises:
         ValueError: without rules.
@@ -154,8 +156,7 @@ class Criterion:
         """Sum up the losses of a step.
 
         Returns:
-            Weighted scalars in float32, to be added up: ``loss_<term><suffix>`` with the suffixes of
-            `PredictionSet.suffix`.
+            Weighted scalars in float32, to be added up, by the name `loss_<term><suffix>` (`PredictionSet.suffix`).
 
         Raises:
             ValueError: when a rule selects nothing, or predictions are not selected by exactly one rule.
@@ -177,8 +178,8 @@ class Criterion:
         """Assign the queries of all rules, layers, groups and images; a step waits for the device here and only here.
 
         Args:
-            predictions: all of them.
-            selected: the sets of each rule.
+            predictions: all prediction sets of the step.
+            selected: for each rule, the sets that it selects.
             targets: the objects.
 
         Returns:
@@ -214,17 +215,17 @@ def check_finite(predictions: Sequence[PredictionSet], names: Sequence[str]) -> 
     """Raise FloatingPointError, naming layers and images, when a logit or a box is NaN or infinite.
 
     Args:
-        predictions: of a batch.
-        names: of its images.
+        predictions: sets of a batch.
+        names: names of its images.
     """
     raise_unless_finite(finite(predictions).cpu(), predictions, names)
 
 
 @torch.no_grad()
 def finite(predictions: Sequence[PredictionSet]) -> Tensor:
-    """Return (sets, 2, B) bool: whether all logits, and all boxes, of an image are finite.
+    """Return (n, 2, B) bool for n sets: whether all logits, and all boxes, of an image are finite.
 
-    A sum is NaN or infinite when a part of it is: one pass, and one operator, for each tensor.
+    They are summed up, in one pass and by one operator for each tensor: a sum is NaN or infinite where a summand is.
     """
     sums = [
         full_precision(values).sum((1, 2))
@@ -235,7 +236,7 @@ def finite(predictions: Sequence[PredictionSet]) -> Tensor:
 
 
 def raise_unless_finite(flags: Tensor, predictions: Sequence[PredictionSet], names: Sequence[str]) -> None:
-    """Raise FloatingPointError where the flags that `finite` computed, now on the host, are not all True."""
+    """Raise FloatingPointError, naming layers and images, unless all flags of `finite`, now on the host, are True."""
     if flags.all():
         return
     where = [

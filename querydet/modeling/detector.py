@@ -1,7 +1,7 @@
 """The detector: one forward pass for every query-based method, made of injected parts.
 
-A method is a choice of parts (see ``configs/common/models/``). Training differs from inference only in what it adds:
-denoising queries in the decoder, predictions of earlier layers, and the criterion at the end.
+A method is a choice of parts (see `configs/common/models/`). Training only adds to inference: extra groups of queries,
+such as denoising ones, the predictions of all layers, and the criterion.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,9 +39,9 @@ class QueryDetector(nn.Module):
         heads: hidden states to logits and boxes.
         criterion: predictions and targets to losses.
         postprocess: last predictions to detections.
-        num_classes: K. The one place to set it: configs refer to it everywhere else.
+        num_classes: K; the shipped configs derive that of every part from it.
         denoising: extra training queries made from the objects; None: no denoising.
-        pixel_mean, pixel_std: normalisation of the input, in the channel order of ``input_format``; the default is that
+        pixel_mean, pixel_std: normalisation of the input, in the channel order of `input_format`; the default is that
             of torchvision's and Detectron2's RGB backbones.
         input_format: channel order of the input images, "RGB" or "BGR"; read by the data mapper and the tools.
 
@@ -92,9 +92,9 @@ class QueryDetector(nn.Module):
             start_from(heads)
 
     def method_parts(self) -> Mapping[str, bool]:
-        """Return the ideas that a named method consists of, with their place in the config, and whether each is there.
+        """Return the ideas of a named method, each with its place in the config, and whether the parts have it.
 
-        A class in `querydet.modeling.meta_arch` lists those of its paper; the plain detector has none.
+        A class of `querydet.modeling.meta_arch` lists the ideas of its paper; the plain detector has none.
         """
         return {}
 
@@ -116,18 +116,19 @@ class QueryDetector(nn.Module):
         """Detect objects, or in training mode compute the losses.
 
         Args:
-            batched_inputs: Detectron2's dicts: ``image`` (3, H, W), any number of them and any sizes; ``height`` and
-                ``width`` of the image that detections are wanted for (default: those of ``image``); in training
-                ``instances`` with ``gt_boxes`` and ``gt_classes``, and optionally ``seed``.
-            object_count: in training, the objects of the whole step, where several processes or micro-batches share it
-                (`querydet.engine.accumulation.count_objects`); None: this batch is the whole step.
+            batched_inputs: Detectron2's dicts, any number of them: `image` (3, H, W) of any size; `height` and `width`
+                in pixels that detections are scaled to (default: those of `image`); in training `instances` with
+                `gt_boxes` and `gt_classes`, and optionally `seed`.
+            object_count: in training, the number of objects of the whole step, where several processes or
+                micro-batches share it (`querydet.engine.accumulation.count_objects`); None: this batch is the step.
 
         Returns:
-            In training, weighted scalar losses by name, to be added up. Otherwise ``[{"instances": Instances}]`` with
-            ``pred_boxes`` (XYXY, pixels), ``scores`` and ``pred_classes``.
+            In training, weighted scalar losses by name, to be added up. Otherwise `[{"instances": Instances}]` with
+            `pred_boxes` (XYXY, pixels), `scores` and `pred_classes`.
 
         Raises:
-            ValueError: for an empty batch, an image of another number of channels, or annotations that make no sense.
+            ValueError: for an empty batch, an image of another number of channels, or unusable annotations (see
+                `querydet.modeling.targets.make_targets`).
             FloatingPointError: when a prediction is NaN or infinite, naming the layer and the image.
         """
         images = self.preprocess(batched_inputs)
@@ -151,7 +152,7 @@ class QueryDetector(nn.Module):
         (`querydet.modeling.backbones.padding`).
 
         Raises:
-            ValueError: when there are no images, one does not have the channels of ``input_format``, or one is larger
+            ValueError: when there are no images, one does not have the channels of `input_format`, or one is larger
                 than a square that the backbone pads to.
         """
         if not batched_inputs:
@@ -188,7 +189,7 @@ class QueryDetector(nn.Module):
         Args:
             features: backbone maps by name.
             padding: (B, H, W) bool of the padded images, True = padding.
-            targets: in training, the objects that denoising queries are made from. None: inference, which builds the
+            targets: in training, the objects, which denoising queries are made from. None: inference, which builds the
                 primary queries only and predicts after the last layer only.
 
         Returns:
@@ -205,7 +206,11 @@ class QueryDetector(nn.Module):
         return sum((group.encoder_predictions() for group in initial), ()) + predictions
 
     def compose_queries(self, initial: tuple[InitialQueries, ...], targets: Targets | None) -> QueryBatch:
-        """Put all groups into one batch; in training, each group after the denoising groups that see it.
+        """Join all groups to one batch of queries; in training, denoising groups come before the group that they see.
+
+        Args:
+            initial: the groups of the selection.
+            targets: in training, the objects; None: inference, without denoising.
 
         Raises:
             ValueError: a denoising group sees a group that the selection does not make.
@@ -228,7 +233,7 @@ class QueryDetector(nn.Module):
 
 
 def order_groups(matching: tuple[InitialQueries, ...], denoising: tuple[InitialQueries, ...]) -> list[InitialQueries]:
-    """Put each denoising group before the first matching group that it sees: groups that see each other are neighbours.
+    """Sort groups so that each denoising group comes before the first matching group that it sees, as its neighbour.
 
     Raises:
         ValueError: a denoising group sees none of the matching groups.
@@ -252,9 +257,10 @@ def order_groups(matching: tuple[InitialQueries, ...], denoising: tuple[InitialQ
 
 
 def image_layout(device: torch.device) -> torch.memory_format:
-    """Return channels last, which is fastest for convolutions, unless a backward pass on a CPU follows.
+    """Return channels last, the fastest layout for convolutions, unless a backward pass on a CPU follows.
 
-    There that of convolutions with few channels writes outside of its memory in this layout (torch 2.14, oneDNN, AVX2).
+    There, the backward pass of convolutions with few channels writes outside of its memory in that layout (torch 2.14,
+    oneDNN, AVX2).
     """
     backward_on_cpu = device.type == "cpu" and torch.is_grad_enabled()
     return torch.contiguous_format if backward_on_cpu else torch.channels_last

@@ -1,6 +1,6 @@
-"""Where things lie: tokens in their maps, images in their padded batch, padding in maps of any size.
+"""Positions: of tokens in their maps, of images in their padded batch, of padding in maps of any size.
 
-Shapes: B images, L levels, S tokens.
+Letters are those of `querydet.structures`.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,18 @@ from querydet.utils.transfer import send
 
 
 def padding_mask(images: ImageList) -> Tensor:
-    """(B, H, W) bool, True where a padded batch is not image: in training and evaluation alike."""
+    """Return (B, H, W) bool, True where a batch of images is padding."""
     sizes = torch.tensor([tuple(size) for size in images.image_sizes])
     return mask_padding(send(sizes, images.tensor.device), images.tensor.shape[-2:])
 
 
 def mask_padding(sizes: Tensor, batch_size: Sequence[int]) -> Tensor:
-    """The same from image sizes (B, 2) as (height, width), and the height and width of the batch."""
+    """Return (B, H, W) bool, True where the pixels of a batch of images of these sizes are padding.
+
+    Args:
+        sizes: (B, 2), height and width of each image.
+        batch_size: H and W, height and width of the batch.
+    """
     height, width = batch_size
     rows = torch.arange(height, device=sizes.device) >= sizes[:, :1]
     columns = torch.arange(width, device=sizes.device) >= sizes[:, 1:]
@@ -28,26 +33,33 @@ def mask_padding(sizes: Tensor, batch_size: Sequence[int]) -> Tensor:
 
 
 def resize_mask(padding: Tensor, size: Sequence[int]) -> Tensor:
-    """Padding (B, H, W) of the images as that of a map of this size."""
-    """Nearest neighbours, as in all released code.
+    """Resize the padding (B, H, W) of images to a map of another size, by nearest neighbours as in all released code.
 
-    The same as ``F.interpolate``, written out: other runtimes round the positions of an exported one differently.
+    It equals `F.interpolate`, written out: in an exported model, other runtimes round its positions differently.
+
+    Args:
+        padding: (B, H, W) bool.
+        size: height and width of the map.
     """
-    for dim, wanted in zip((1, 2), size, strict=True):
-        positions = torch.arange(wanted, device=padding.device, dtype=torch.float32)
-        nearest = (positions * (padding.shape[dim] / wanted)).floor().long()
+    for dim, length in zip((1, 2), size, strict=True):
+        positions = torch.arange(length, device=padding.device, dtype=torch.float32)
+        nearest = (positions * (padding.shape[dim] / length)).floor().long()
         padding = padding.index_select(dim, nearest.clamp(max=padding.shape[dim] - 1))
     return padding
 
 
 def valid_ratio(mask: Tensor) -> Tensor:
-    """The part of a map (B, H, W) that is image, (B, 2) as (w, h): images lie in the top left corner."""
+    """Return the part of a map that is image, (B, 2) as (w, h), from its padding: images lie in the top left corner.
+
+    Args:
+        mask: (B, H, W) bool, True = padding.
+    """
     height, width = mask.shape[1:]
     return torch.stack([(~mask[:, 0]).sum(1) / width, (~mask[:, :, 0]).sum(1) / height], dim=-1)
 
 
 def pixel_centres(shapes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """Centres of all tokens as (S, 2) in (x, y), in pixels of the token's own level: 0.5, 1.5, ..."""
+    """Return the centres (S, 2) of all tokens as (x, y), in pixels of the token's own level: 0.5, 1.5, ..."""
     centres = []
     for height, width in shapes:
         y = torch.arange(height, device=device, dtype=torch.float32) + 0.5
@@ -57,7 +69,7 @@ def pixel_centres(shapes: Sequence[tuple[int, int]], device: torch.device) -> Te
 
 
 def valid_sizes(features: TokenPyramid) -> Tensor:
-    """Size of the image part of each token's level, in pixels of that level: (B, S, 2) as (w, h)."""
+    """Return the size of the image part of each token's level, in pixels of that level: (B, S, 2) as (w, h)."""
     valid = [
         torch.stack([ratios[:, 0] * width, ratios[:, 1] * height], dim=-1).round()  # undoes the division exactly
         for ratios, (height, width) in zip(features.valid_ratios.unbind(1), features.shapes, strict=True)
@@ -69,9 +81,9 @@ def repeat_levels(values: Sequence[Tensor], level_sizes: Sequence[int]) -> Tenso
     """Give every token the value of its level.
 
     Args:
-        values: of each level, (B, n).
-        level_sizes: tokens of each level. They may be symbols: nothing here needs their value, so that an exported
-            model works for all sizes.
+        values: n numbers of each level, (B, n).
+        level_sizes: number of tokens of each level. They may be symbols: nothing here needs their value, so that an
+            exported model works for all sizes.
 
     Returns:
         (B, S, n).

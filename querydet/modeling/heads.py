@@ -15,18 +15,18 @@ PRIOR_PROBABILITY = 0.01  # of every class before training: focal loss, arXiv 17
 
 
 def make_class_head(embed_dim: int, num_classes: int) -> nn.Linear:
-    """A linear classifier that starts at :data:`PRIOR_PROBABILITY`."""
+    """Make a linear classifier whose initial scores are `PRIOR_PROBABILITY`."""
     head = nn.Linear(embed_dim, num_classes)
     nn.init.constant_(head.bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
     return head
 
 
 def make_box_head(embed_dim: int, initial_size_logit: float = 0.0) -> MLP:
-    """A three-layer box regressor that starts by moving nothing.
+    """Make a three-layer box regressor whose initial offsets are zero.
 
     Args:
         embed_dim: width C.
-        initial_size_logit: first output for width and height. -2 where references carry no size (Deformable DETR
+        initial_size_logit: initial output for width and height; -2 where references have no size (Deformable DETR
             without two stages), so that boxes start small.
     """
     head = MLP(embed_dim, embed_dim, 4, num_layers=3)
@@ -43,12 +43,12 @@ class PredictionHeads(nn.Module):
     """Class and box heads of the decoder layers.
 
     Args:
-        embed_dim: width C.
         num_classes: K.
         num_layers: number of decoder layers.
-        share_layers: one pair of heads for all layers (DINO, official 4-scale configuration) or one for each.
-        inverse_sigmoid_eps: see `querydet.modeling.boxes.inverse_sigmoid`.
-        initial_size_logit: see `make_box_head`; of the first layer's head only.
+        share_layers: whether all layers share one class and one box head (DINO, official 4-scale configuration).
+        inverse_sigmoid_eps: clipping constant of `querydet.modeling.boxes.inverse_sigmoid`.
+        embed_dim: width C.
+        initial_size_logit: initial output of the first layer's box head for width and height, see `make_box_head`.
         separate_one_to_many: kinds of heads that the one-to-many branch has of its own, any of "class" and "box"; they
             start as copies (MS-DETR, table 6; sharing both is best).
 
@@ -85,37 +85,37 @@ class PredictionHeads(nn.Module):
         self.one_to_many_heads = nn.ModuleDict({kind: copy.deepcopy(heads) for kind, heads in separate.items()})
 
     def _start_equal(self) -> None:
-        """Let the heads of all layers start from the same weights, as the released code does by deep copies."""
+        """Copy the first head's weights to the heads of all layers, as the released code does by deep copies."""
         for head in self.class_heads[1:]:
             head.load_state_dict(self.class_heads[0].state_dict())
         first = self.box_heads[0].state_dict()
         for head in self.box_heads[1:]:
-            last = head.state_dict()  # starts at zero, or at a size that is the first layer's alone
+            last = head.state_dict()  # starts at zero, or at a size that only the first layer has
             head.load_state_dict({name: last[name] if name.startswith("layers.2") else first[name] for name in first})
 
     @property
     def training_only(self) -> tuple[str, ...]:
-        """Inference classifies after the last layer only, and never one to many."""
+        """Names of heads that inference never calls: it classifies after the last layer only, and one to one."""
         return ("one_to_many_heads", *(f"class_heads.{layer}" for layer in range(len(self.class_heads) - 1)))
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """K, the number of classes."""
         head = self.class_heads[0]
         assert isinstance(head, nn.Linear)
         return head.out_features
 
     def first_heads(self) -> tuple[nn.Module, nn.Module]:
-        """Return the class and box head of the last layer, whose initial weights proposal heads start from."""
+        """Return the class and box head of the last layer, from whose initial weights proposal heads start."""
         return self.class_heads[-1], self.box_heads[-1]
 
     def refine(self, layer: int, hidden: Tensor, reference: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
-        """Return the boxes (B, Q, 4) of a layer from its references (B, Q, 4 or 2), at least float32."""
+        """Return boxes (B, Q, 4), at least float32, from hidden states (B, Q, C) and references (B, Q, 4 or 2)."""
         deltas = in_full_precision(self._head("box", layer, branch), hidden)
         return refine_boxes(deltas, full_precision(reference), self.inverse_sigmoid_eps)
 
     def classify(self, layer: int, hidden: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
-        """Return the class logits (B, Q, K) of a layer, at least float32."""
+        """Return class logits (B, Q, K), at least float32, from the hidden states (B, Q, C) of a layer."""
         return in_full_precision(self._head("class", layer, branch), hidden)
 
     def _head(self, kind: str, layer: int, branch: Branch) -> nn.Module:
@@ -128,15 +128,22 @@ class PredictionHeads(nn.Module):
     def forward(
         self, outputs: tuple[DecoderLayerOutput, ...], groups: tuple[QueryGroup, ...], last_only: bool
     ) -> tuple[PredictionSet, ...]:
-        """Predict for every group after every layer, or after the last layer only."""
+        """Predict for every group after every layer, or after the last layer only; one to many where there is input.
+
+        Args:
+            outputs: of all decoder layers.
+            groups: the query groups that the hidden states belong to.
+            last_only: whether to predict after the last layer only.
+        """
         last = len(outputs) - 1
         predictions: list[PredictionSet] = []
         for layer in range(last if last_only else 0, len(outputs)):
-            main = list(self._predict(layer, BranchInput(outputs[layer].hidden, groups), outputs))
-            predictions += main
+            one_to_one = list(self._predict(layer, BranchInput(outputs[layer].hidden, groups), outputs))
+            predictions += one_to_one
             one_to_many = outputs[layer].one_to_many
             if one_to_many is not None:
-                predictions += self._predict(layer, one_to_many, outputs, {group.group.name: group for group in main})
+                by_group = {prediction_set.group.name: prediction_set for prediction_set in one_to_one}
+                predictions += self._predict(layer, one_to_many, outputs, by_group)
         return tuple(predictions)
 
     def _predict(
@@ -146,7 +153,7 @@ class PredictionHeads(nn.Module):
         outputs: tuple[DecoderLayerOutput, ...],
         one_to_one: Mapping[str, PredictionSet] | None = None,
     ) -> Iterator[PredictionSet]:
-        """Predict for the groups of a branch, the one-to-many one where ``one_to_one`` predictions are given."""
+        """Predict for the groups of a branch: of the one-to-many branch where `one_to_one` predictions are given."""
         branch = Branch.ONE_TO_ONE if one_to_one is None else Branch.ONE_TO_MANY
         base = torch.cat([outputs[layer].base_boxes[:, group.rows] for group in inputs.groups], dim=1)
         lengths = [len(group) for group in inputs.groups]

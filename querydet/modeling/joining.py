@@ -1,6 +1,6 @@
-"""Prediction sets of a supervision rule side by side, so that each loss term is computed once for all of them.
+"""The prediction sets of a supervision rule side by side, so that each loss term is computed once for all of them.
 
-Letters are those of `querydet.structures`; n prediction sets have N queries or N pairs together.
+Letters are those of `querydet.structures`; n prediction sets together have N queries, or N assigned pairs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,10 +21,10 @@ class JoinedSets:
     sets: tuple[PredictionSet, ...]
     predictions: JoinedPredictions
     pairs: MatchedPairs
-    suffixes: dict[str, int]  # ends of the losses' names, and the number of sets that share each
+    suffixes: dict[str, int]  # ends of the names of losses, and the number of sets that share each
 
     def sum_sets(self, values: Tensor) -> Tensor | None:
-        """Sum up a loss of each query (B, N), or of each pair (N,), over every set: (n,). None for another shape."""
+        """Sum up a loss of each query (B, N), or of each pair (N,), over every set, (n,); None for another shape."""
         if values.shape == self.predictions.logits.shape[:2]:
             return sum_parts(values.sum(0), self.predictions.sizes)
         if values.shape == self.pairs.query.shape:
@@ -32,7 +32,7 @@ class JoinedSets:
         return None
 
     def sum_suffixes(self, values: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Yield each suffix with the sum of its sets' values, from (n,)."""
+        """Yield each suffix with the sum of the values of its sets, from the values (n,) of all sets."""
         return zip(self.suffixes, sum_parts(values, list(self.suffixes.values())).unbind(), strict=True)
 
 
@@ -43,8 +43,8 @@ def join_by_suffix(
 
     Args:
         predictions: at least one set.
-        assigned: of each set, the assignment of each image.
-        targets: the objects that are assigned.
+        assigned: for each set, the assignment of each image.
+        targets: the objects of the images.
     """
     by_suffix: dict[str, list[int]] = {}
     for index, prediction_set in enumerate(predictions):
@@ -62,64 +62,65 @@ def join(
 
     Args:
         predictions: at least one set.
-        assigned: of each set, the assignment of each image.
-        targets: the objects that are assigned.
+        assigned: for each set, the assignment of each image.
+        targets: the objects of the images.
     """
-    sizes = tuple(each.boxes.shape[1] for each in predictions)
+    sizes = tuple(prediction_set.boxes.shape[1] for prediction_set in predictions)
     joined = JoinedPredictions(
-        logits=_cat([each.logits for each in predictions]),
-        boxes=_cat([each.boxes for each in predictions]),
+        logits=_cat([prediction_set.logits for prediction_set in predictions]),
+        boxes=_cat([prediction_set.boxes for prediction_set in predictions]),
         sizes=sizes,
     )
-    flat = [each for images in assigned for each in images]
+    assignments = [assignment for images in assigned for assignment in images]
     image, first_query, first_object = _expand(
         [
             (image, query, start)
             for query, images in zip(accumulate(sizes, initial=0), assigned, strict=False)
             for image, (_, start) in enumerate(zip(images, accumulate(targets.counts, initial=0), strict=False))
         ],
-        [len(each.queries) for each in flat],
+        [len(assignment.queries) for assignment in assignments],
         joined.logits.device,
     )
-    objects = torch.cat([each.objects for each in flat]) + first_object
+    objects = torch.cat([assignment.objects for assignment in assignments]) + first_object
     pairs = MatchedPairs(
         image=image,
-        query=torch.cat([each.queries for each in flat]) + first_query,
+        query=torch.cat([assignment.queries for assignment in assignments]) + first_query,
         labels=torch.cat(targets.labels)[objects],
         boxes=torch.cat(targets.boxes)[objects],
-        counts=tuple(sum(len(each.queries) for each in images) for images in assigned),
+        counts=tuple(sum(len(assignment.queries) for assignment in images) for images in assigned),
         ignored=_join_ignored(assigned, sizes),
     )
     return joined, pairs
 
 
 def _cat(tensors: list[Tensor]) -> Tensor:
-    """Concatenate (B, Q, ...) of all sets; a single one is not copied."""
+    """Concatenate the tensors (B, Q, ...) of all sets; that of a single set is not copied."""
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors, 1)
 
 
 def _expand(rows: list[tuple[int, int, int]], lengths: list[int], device: torch.device) -> tuple[Tensor, ...]:
-    """Repeat three numbers of each assignment for each of its pairs, on the host, and send them in one copy."""
+    """Repeat three numbers of each assignment for each of its pairs, on the host, and send all of them in one copy."""
     numbers = torch.tensor(rows, dtype=torch.int64).view(-1, 3)
     return send(numbers.repeat_interleave(torch.tensor(lengths), 0).T.contiguous(), device).unbind()
 
 
 def _join_ignored(assigned: Sequence[tuple[Assignment, ...]], sizes: Sequence[int]) -> Tensor | None:
-    masks = [each.ignored for images in assigned for each in images]
-    some = next((mask for mask in masks if mask is not None), None)
-    if some is None:
+    """Join the masks (B, Q) of ignored queries of all sets; None where no set has one."""
+    masks = [[assignment.ignored for assignment in images] for images in assigned]
+    first = next((mask for images in masks for mask in images if mask is not None), None)
+    if first is None:
         return None
     return torch.cat(
         [
-            torch.stack([some.new_zeros(size) if each.ignored is None else each.ignored for each in images])
-            for images, size in zip(assigned, sizes, strict=True)
+            torch.stack([first.new_zeros(size) if mask is None else mask for mask in images])
+            for images, size in zip(masks, sizes, strict=True)
         ],
         1,
     )
 
 
 def sum_parts(values: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Sum up consecutive parts of (N,) values: (n,) for n lengths that add up to N."""
+    """Sum up consecutive parts of values (N,), of n lengths that add up to N: (n,)."""
     if len(set(lengths)) == 1:
         return values.view(len(lengths), -1).sum(1)
     return torch.stack([part.sum() for part in values.split(list(lengths))])

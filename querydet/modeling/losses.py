@@ -1,6 +1,6 @@
-"""Loss terms: losses of every query, or of every assigned pair. The criterion sums and divides.
+"""Loss terms, which return the loss of every query or of every assigned pair; the criterion sums and divides.
 
-The prediction sets of a rule, such as those of all layers and groups of the decoder, are joined first.
+A term is computed once for all prediction sets of a rule, such as those of all layers and groups of the decoder.
 """
 
 import torch
@@ -14,12 +14,13 @@ from querydet.structures import JoinedPredictions, MatchedPairs
 class FocalLoss:
     """Sigmoid focal loss (arXiv 1708.02002) over all queries and classes.
 
-    Unassigned queries are background in every class, and ignored ones have no loss. A query of several pairs has the
-    class of the last.
+    Unassigned queries are background in every class, and ignored ones have no loss. A query with several objects has
+    the class of the last one.
 
     Args:
-        weight: factor of the term.
-        alpha, gamma: balance and focus.
+        weight: factor of the loss.
+        alpha: weight of a query's own class, from 0 to 1; the other classes have the rest.
+        gamma: exponent that focuses the loss on hard queries, at least 0.
     """
 
     score_function = "sigmoid"
@@ -36,19 +37,23 @@ class FocalLoss:
 
 
 def class_of_queries(logits: Tensor, matched: MatchedPairs) -> Tensor:
-    """Return (B, Q) int64 for logits (B, Q, K): the class of a query's last pair, or K where it has none.
+    """Return the class (B, Q) int64 of each query's last pair, or K where it has none, for logits (B, Q, K).
 
     The result does not depend on the order in which a device writes.
     """
     images, queries, classes = logits.shape
-    place = torch.arange(1, len(matched.query) + 1, device=logits.device)
-    last = place.new_zeros(images * queries)
-    last = last.scatter_reduce(0, matched.image * queries + matched.query, place, "amax")
+    pair = torch.arange(1, len(matched.query) + 1, device=logits.device)  # 0: none
+    last = pair.new_zeros(images * queries)
+    last = last.scatter_reduce(0, matched.image * queries + matched.query, pair, "amax")
     return torch.cat([matched.labels.new_full((1,), classes), matched.labels])[last].view(images, queries)
 
 
 class L1Loss:
-    """Sum of absolute differences of the normalised coordinates of assigned boxes."""
+    """Sum of absolute differences of the normalised coordinates of assigned boxes.
+
+    Args:
+        weight: factor of the loss.
+    """
 
     def __init__(self, *, weight: float) -> None:
         self.weight = weight
@@ -62,7 +67,7 @@ class GIoULoss:
     """One minus the generalised IoU (arXiv 1902.09630) of assigned boxes.
 
     Args:
-        weight: factor of the term.
+        weight: factor of the loss.
         eps: added to the denominators; 1e-6 in the released code of DINO, 0 in that of Deformable DETR.
     """
 

@@ -3,8 +3,8 @@
 Deformable DETR, section 4.1 and appendix A.2 (arXiv 2010.04159): a 1x1 convolution and a group norm for each backbone
 level; further, coarser levels come from 3x3 convolutions of stride 2, the first of them on the raw last backbone map.
 
-The released codes let the padding of a batch into the statistics of the norm and under the 3x3 convolutions, so that
-an image's features depend on the images beside it. Here that is a choice, and the default is that they do not.
+In the released codes the padding of a batch enters the statistics of the norm and the 3x3 convolutions, so that an
+image's features depend on the other images of its batch. Here that is an option, which is off by default.
 """
 
 from collections.abc import Mapping
@@ -34,20 +34,21 @@ class Projection(nn.Module):
         """Map (B, in_channels, H, W) to (B, C, H / stride, W / stride).
 
         Args:
-            features: a map; with ``padding``, zero where it is padding.
-            padding: (B, H / stride, W / stride) bool, left out of the statistics and zeroed; None: it counts.
+            features: a map; with `padding`, it has to be zero in the padding.
+            padding: (B, H / stride, W / stride) bool, True = padding: left out of the statistics and set to zero; None:
+                the padding counts like the image.
         """
         projected = self.conv(features)
         return self.norm(projected) if padding is None else masked_group_norm(projected, padding, self.norm)
 
 
 def masked_group_norm(values: Tensor, padding: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """Group norm of the image part of padded maps; zero in the padding.
+    """Normalise padded maps by the statistics of their image part, as a group norm does; the padding becomes zero.
 
     Args:
         values: (B, C, H, W).
         padding: (B, H, W) bool, True = padding.
-        norm: number of groups, scale and shift.
+        norm: gives the number of groups, the scale and the shift.
     """
     valid = (~padding)[:, None, None]
     grouped = full_precision(values).unflatten(1, (norm.num_groups, -1)) * valid  # (B, groups, C / groups, H, W)
@@ -68,7 +69,7 @@ class MultiScaleNeck(nn.Module):
         num_levels: L, at least the number of backbone maps.
         position_embedding: maps padding (B, H, W) to (B, C, H, W).
         embed_dim: width C.
-        ignore_padding: compute the maps as if there were no padding; False: as in the released codes.
+        ignore_padding: whether padding is left out, so that the image alone decides; False: as in the released codes.
 
     Raises:
         ValueError: when there are fewer levels than backbone maps, or C does not divide into the norm's groups.
@@ -102,7 +103,7 @@ class MultiScaleNeck(nn.Module):
 
     @property
     def num_levels(self) -> int:
-        """L."""
+        """L, the number of levels."""
         return len(self.level_embed)
 
     def project(self, features: Mapping[str, Tensor], padding: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -151,13 +152,13 @@ def _flatten(maps: list[Tensor]) -> Tensor:
 class SingleMapNeck(nn.Module):
     """Projects one backbone map by a 1x1 convolution, without a norm, and flattens it.
 
-    Padding reaches no other token: the convolution is a pixel's own, and attention leaves padded tokens out.
+    Padding affects no other token: a 1x1 convolution reads one pixel, and attention leaves padded tokens out.
 
     Args:
-        in_channels: channels of the one map to use, by its name.
+        in_channels: name of the map to use, and its channels.
         position_embedding: maps padding (B, H, W) to (B, C, H, W).
         embed_dim: width C.
-        num_levels: 1; there for parts that are told how many levels there are.
+        num_levels: 1, the only value; configs refer to it as to that of `MultiScaleNeck`.
 
     Raises:
         ValueError: for another number of maps or levels than one.

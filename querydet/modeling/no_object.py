@@ -1,9 +1,9 @@
-"""Classification with "no object" as one more class: DETR's (arXiv 2005.12872, section 3.1).
+"""Classification with "no object" as one more class, as in DETR (arXiv 2005.12872, section 3.1).
 
-A query has K + 1 outputs and their softmax says what it is; all later papers have K independent sigmoids. A softmax
-does not change when a number is taken off all of its outputs, so that here predictions hold K logits like everybody
-else's, each less that of no object: ``softmax([logits, 0])`` is DETR's. (The sigmoid of such a logit is the
-probability of the class against no object alone; measures that know nothing of softmax read that.)
+DETR's class head has K + 1 outputs with a softmax over them; all later papers have K outputs with a sigmoid each. A
+softmax does not change when one number is subtracted from all of its inputs. So predictions hold K logits as everywhere
+else, from each of which the output for no object is subtracted: `softmax([logits, 0])` is DETR's. (The sigmoid of such
+a logit is the probability of the class where the only other choice is no object; evaluations without a softmax use it.)
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from querydet.modeling.postprocess import TopKPostprocess, make_instances
 from querydet.ops.matching_cost import matching_cost
 from querydet.structures import Branch, JoinedPredictions, MatchedPairs
 
-SOFTMAX = "softmax"  # the trait of parts that are made for such logits
+SOFTMAX = "softmax"  # the trait `score_function` of parts that are made for such logits
 
 
 def class_log_probabilities(logits: Tensor) -> Tensor:
-    """Return log-probabilities (..., K + 1) of the classes and, last, of no object, from logits (..., K)."""
+    """Return log-probabilities (..., K + 1) of the classes and, at the end, of no object, from logits (..., K)."""
     return F.pad(logits, (0, 1)).log_softmax(-1)
 
 
@@ -70,11 +70,11 @@ class NoObjectHeads(PredictionHeads):
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """K, the number of classes."""
         return super().num_classes - 1
 
     def classify(self, layer: int, hidden: Tensor, branch: Branch = Branch.ONE_TO_ONE) -> Tensor:
-        """Return the class logits (B, Q, K) of a layer less that of no object, at least float32."""
+        """Return class logits (B, Q, K), less the output for no object, from the hidden states (B, Q, C) of a layer."""
         outputs = super().classify(layer, hidden, branch)
         return outputs[..., :-1] - outputs[..., -1:]
 
@@ -82,11 +82,11 @@ class NoObjectHeads(PredictionHeads):
 class SoftmaxLoss:
     """Cross-entropy over the K classes and no object, which is the class of unassigned queries and counts less.
 
-    Divided by the weight of all queries, not by the number of objects (released code): see
-    :class:`querydet.modeling.normalizers.WeightedQueries`. Ignored queries have no loss.
+    It is divided by the weight of all queries, not by the number of objects (released code): see
+    `querydet.modeling.normalizers.WeightedQueries`. Ignored queries have no loss.
 
     Args:
-        weight: factor of the term.
+        weight: factor of the loss.
         background: weight of a query without an object; 0.1 in the paper.
     """
 
@@ -108,7 +108,7 @@ class SoftmaxHungarianAssigner(HungarianAssigner):
     """The matching of DETR: the class cost is the negative probability of the class.
 
     Args:
-        class_weight, l1_weight, giou_weight: of the cost terms; 1, 5, 2 in DETR.
+        class_weight, l1_weight, giou_weight: weights of the costs; 1, 5, 2 in DETR.
         giou_eps, boxes: see `querydet.modeling.assigners.HungarianAssigner`.
     """
 
@@ -128,18 +128,20 @@ class SoftmaxHungarianAssigner(HungarianAssigner):
         )
 
     def cost(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
-        """Return costs (n, T, Q) of n sets and an image; see `querydet.modeling.assigners.HungarianAssigner.cost`."""
+        """Compute costs (n, T, Q) of n sets for an image, see `querydet.modeling.assigners.HungarianAssigner.cost`."""
         probability = class_log_probabilities(torch.stack(list(logits))).exp()
         cost = probability.transpose(1, 2).index_select(1, labels) * -self.class_weight
         return matching_cost(cost, boxes, gt_boxes, self.l1_weight, self.giou_weight, self.giou_eps)
 
 
 class SoftmaxPostprocess(TopKPostprocess):
-    """Each query's most probable class, whatever its probability of no object; the best queries.
+    """Detects the queries with the most probable class, each with that class only.
+
+    The probability of no object only lowers those of the classes: it is never the class of a detection.
 
     Args:
-        num_detections: per image; in DETR as many as there are queries, 100.
-        clip: see :class:`querydet.modeling.postprocess.TopKPostprocess`.
+        num_detections: number of detections per image; 100 in DETR, one for each query.
+        clip: see `querydet.modeling.postprocess.TopKPostprocess`.
     """
 
     score_function = SOFTMAX
@@ -148,9 +150,10 @@ class SoftmaxPostprocess(TopKPostprocess):
         super().__init__(num_detections=num_detections, clip=clip)
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
-        """Detect; arguments and result are those of :class:`querydet.modeling.postprocess.TopKPostprocess`."""
+        """Return the detections of each image; arguments and result are those of `TopKPostprocess`."""
         scores, boxes_xyxy, classes = best_queries(logits, boxes, self.num_detections)
-        return [make_instances(*each, clip=self.clip) for each in zip(boxes_xyxy, scores, classes, sizes, strict=True)]
+        images = zip(boxes_xyxy, scores, classes, sizes, strict=True)
+        return [make_instances(*image, clip=self.clip) for image in images]
 
 
 def best_queries(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -159,7 +162,7 @@ def best_queries(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Ten
     Args:
         logits: (B, Q, K).
         boxes: (B, Q, 4).
-        count: how many, or all if there are fewer.
+        count: largest number of queries.
 
     Returns:
         Falling scores (B, n), boxes (B, n, 4) as XYXY, and classes (B, n), with n = min(count, Q).

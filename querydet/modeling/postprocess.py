@@ -1,4 +1,4 @@
-"""From the predictions of the last decoder layer to detections."""
+"""Detections from the predictions of the last decoder layer."""
 
 import torch
 from detectron2.structures import Boxes, Instances
@@ -9,13 +9,14 @@ from querydet.ops.suppression import suppress
 
 
 class TopKPostprocess:
-    """The highest scores of all (query, class) pairs, without suppression or threshold.
+    """Detects the (query, class) pairs with the highest scores, without suppression or threshold.
 
     One query may give several detections of different classes.
 
     Args:
-        num_detections: per image: 300 in DINO, 100 in Deformable DETR.
-        clip: clip boxes to the image and drop those of no area, as Detectron2 does; the released codes do neither.
+        num_detections: number of detections per image; 300 in DINO, 100 in Deformable DETR.
+        clip: whether to clip boxes to the image and drop those of no area, as Detectron2 does; the released codes do
+            neither.
     """
 
     score_function = "sigmoid"
@@ -25,30 +26,31 @@ class TopKPostprocess:
         self.clip = clip
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
-        """Detect.
+        """Return the detections of each image.
 
         Args:
             logits: (B, Q, K).
             boxes: (B, Q, 4), normalised.
-            sizes: (height, width) in pixels of the images that the boxes are wanted for.
+            sizes: (height, width) of each image in pixels, in which the detections are returned.
 
         Returns:
-            Per image ``pred_boxes`` (XYXY, pixels), ``scores`` and ``pred_classes``, by falling score.
+            Per image `pred_boxes` (XYXY, pixels), `scores` and `pred_classes`, by falling score.
         """
         scores, boxes_xyxy, classes = best_pairs(logits, boxes, self.num_detections)
-        return [make_instances(*each, clip=self.clip) for each in zip(boxes_xyxy, scores, classes, sizes, strict=True)]
+        images = zip(boxes_xyxy, scores, classes, sizes, strict=True)
+        return [make_instances(*image, clip=self.clip) for image in images]
 
 
 class NMSPostprocess:
-    """The highest scores of all (query, class) pairs that are left after suppression within each class.
+    """Detects the (query, class) pairs with the highest scores that remain after suppression within each class.
 
-    For a model that gives an object to several queries (DETA, arXiv 2212.06137). No threshold on the score.
+    For a model that assigns several queries to an object (DETA, arXiv 2212.06137). There is no threshold on the score.
 
     Args:
-        num_detections: per image: 100 in the released code, 300 in some rows of the paper.
-        iou_threshold: a detection is dropped when it overlaps a better one of its class by more.
-        max_candidates: only that many best pairs take part, or all if there are fewer.
-        clip: as in :class:`TopKPostprocess`; suppression looks at the boxes before they are clipped.
+        num_detections: largest number of detections per image; 100 in the released code, 300 in some rows of the paper.
+        iou_threshold: IoU with a better detection of its class above which a detection is dropped.
+        max_candidates: largest number of pairs of an image that enter the suppression, the best ones.
+        clip: see `TopKPostprocess`; suppression compares the boxes before they are clipped.
 
     Raises:
         ValueError: for a threshold outside [0, 1].
@@ -73,50 +75,50 @@ class NMSPostprocess:
         self.clip = clip
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
-        """Detect; arguments and result are those of :class:`TopKPostprocess`."""
+        """Return the detections of each image; arguments and result are those of `TopKPostprocess`."""
         boxes_xyxy = cxcywh_to_xyxy(boxes)
-        # in double precision: how boxes near the threshold were rounded does not decide
+        # in double precision, so that rounding does not decide about boxes near the threshold
         scores = suppress_pairs(logits, boxes_xyxy.double(), self.max_candidates, self.iou_threshold)
         scores, index = scores.topk(min(self.num_detections, scores.shape[1]), dim=1)
-        num_classes, found = logits.shape[-1], []
+        num_classes, detections = logits.shape[-1], []
         for image_boxes, image_scores, pairs, size in zip(boxes_xyxy, scores, index, sizes, strict=True):
             kept = image_scores > -torch.inf
             pairs = pairs[kept]
             instances = make_instances(
                 image_boxes[pairs // num_classes], image_scores[kept], pairs % num_classes, size, clip=self.clip
             )
-            found.append(instances)
-        return found
+            detections.append(instances)
+        return detections
 
 
 def suppress_pairs(logits: Tensor, boxes_xyxy: Tensor, max_candidates: int, iou_threshold: float) -> Tensor:
-    """Suppression of (query, class) pairs within each class.
+    """Score (query, class) pairs and suppress those that overlap a better one of their class.
 
     Args:
         logits: (B, Q, K).
         boxes_xyxy: (B, Q, 4).
-        max_candidates: only that many best pairs of an image take part, or all if there are fewer.
-        iou_threshold: a pair is dropped when it overlaps a better one of its class by more.
+        max_candidates: largest number of pairs of an image that enter the suppression, the best ones.
+        iou_threshold: IoU with a better pair of its class above which a pair is dropped.
 
     Returns:
-        Scores (B, Q * K), minus infinity for pairs that are dropped or take no part.
+        Scores (B, Q * K), minus infinity for pairs that are dropped or do not enter the suppression.
     """
     queries, classes = logits.shape[1:]
     scores = logits.sigmoid().flatten(1)
     best = scores.topk(min(max_candidates, queries * classes), dim=1)
     candidates = torch.full_like(scores, -torch.inf).scatter(1, best.indices, best.values)
     by_class = candidates.unflatten(1, (queries, classes)).transpose(1, 2)  # (B, K, Q)
-    left = suppress(boxes_xyxy, by_class, iou_threshold).transpose(1, 2).flatten(1)
-    return scores.masked_fill(~left, -torch.inf)
+    kept = suppress(boxes_xyxy, by_class, iou_threshold).transpose(1, 2).flatten(1)
+    return scores.masked_fill(~kept, -torch.inf)
 
 
 def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The highest scores of all (query, class) pairs.
+    """Find the (query, class) pairs with the highest scores.
 
     Args:
         logits: (B, Q, K).
         boxes: (B, Q, 4).
-        count: how many, or all pairs if there are fewer.
+        count: largest number of pairs.
 
     Returns:
         Falling scores (B, n), boxes (B, n, 4) as XYXY, and classes (B, n), with n = min(count, Q * K).
@@ -131,13 +133,14 @@ def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tenso
 def make_instances(
     boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, size: tuple[int, int], *, clip: bool
 ) -> Instances:
-    """Detections in pixels.
+    """Make the n detections of an image, in pixels.
 
     Args:
         boxes_xyxy: (n, 4), normalised.
-        scores, classes: (n,).
+        scores: (n,).
+        classes: (n,).
         size: (height, width) of the image in pixels.
-        clip: clip boxes to the image and drop those of no area.
+        clip: whether to clip boxes to the image and drop those of no area.
     """
     height, width = size
     scale = torch.tensor([width, height, width, height], dtype=boxes_xyxy.dtype, device=boxes_xyxy.device)

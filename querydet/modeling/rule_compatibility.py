@@ -1,6 +1,6 @@
 """Checks that the supervision rules of a criterion fit the other parts of a detector.
 
-A criterion without the trait ``rules`` is not checked.
+A criterion without the trait `rules` is not checked.
 """
 
 from collections.abc import Mapping
@@ -90,7 +90,7 @@ def _check_assigners(rules: Rules, selection: Selection) -> None:
     for rule in rules.values():
         if trait(rule.assigner, "needs_one_to_one_branch") and rule.branch is Branch.ONE_TO_ONE:
             raise ValueError(
-                f"the assigner of {rule.describe()} wants the union with the one-to-one match, which only the "
+                f"the assigner of {rule.describe()} needs the union with the one-to-one match, which only the "
                 "one-to-many branch has: set merge_with=None, or the rule's branch='one_to_many'"
             )
         points = rule.stage is Stage.DECODER and selection.reference_dim == 2
@@ -136,7 +136,7 @@ def _check_suppression(rules: Rules, postprocess: Postprocess) -> None:
 
 
 def _check_scores(rules: Rules, selection: Selection, heads: Heads, postprocess: Postprocess) -> None:
-    """Heads, class loss, matching and postprocess read logits in one way."""
+    """Check that heads, class loss, matching and postprocess interpret logits in the same way."""
     scores = trait(heads, "score_function") or "sigmoid"
     if scores == "softmax" and trait(selection, "has_encoder_predictions"):
         raise ValueError(

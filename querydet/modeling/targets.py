@@ -1,4 +1,4 @@
-"""From Detectron2's annotated inputs to the targets of a training step."""
+"""The targets of a training step, from Detectron2's annotated inputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ TOLERANCE = 1.0  # pixels by which a box may leave its image: rounding, and anno
 
 
 def image_name(inputs: dict[str, Any], index: int) -> str:
-    """Return the name of an image in messages: its file, else its id, else its place in the batch."""
+    """Return the name of an image for messages: its file, else its id, else its place in the batch."""
     names = (inputs.get("file_name"), inputs.get("image_id"), f"image {index} of the batch")
     return str(next(name for name in names if name is not None))
 
@@ -29,12 +29,13 @@ def make_targets(
     """Collect the objects of a batch in normalised coordinates.
 
     Args:
-        batched_inputs: Detectron2's dicts with ``instances`` (``gt_boxes`` XYXY in pixels of the image as given to the
-            model, ``gt_classes``), and optionally ``seed`` (int), the source of the image's random draws.
+        batched_inputs: Detectron2's dicts with `instances` (`gt_boxes` XYXY in pixels of `image`, `gt_classes`), and
+            optionally `seed` (int) of the image's random draws.
         num_classes: K; labels must lie in [0, K).
-        device: of the returned tensors.
-        dtype: of the returned boxes.
-        object_count: objects of the whole training step, where this batch is a part of it; None: it is all of it.
+        device: device of the returned tensors.
+        dtype: type of the returned boxes.
+        object_count: number of objects of the whole training step, where this batch is a part of it; None: the batch is
+            the step.
 
     Raises:
         ValueError: when an image has no annotations, or annotations of an image of another size; when a box is not
@@ -82,7 +83,7 @@ def _check_labels(labels: Tensor, num_classes: int, name: str) -> None:
 
 def _check_boxes(boxes_abs: Tensor, height: int, width: int, name: str) -> None:
     limit = torch.tensor([width, height, width, height], device=boxes_abs.device) + TOLERANCE
-    for bad, what in (
+    for bad, problem in (
         (~torch.isfinite(boxes_abs), "is not finite"),
         (boxes_abs[:, 2:] <= boxes_abs[:, :2], "has no area"),
         ((boxes_abs < -TOLERANCE) | (boxes_abs > limit), f"leaves the image of {width}x{height} pixels"),
@@ -90,6 +91,6 @@ def _check_boxes(boxes_abs: Tensor, height: int, width: int, name: str) -> None:
         rows = bad.any(dim=1)
         if rows.any():
             raise ValueError(
-                f"{name}: a box of the annotations {what}: {boxes_abs[rows][0].tolist()} as (x1, y1, x2, y2). Clip the "
-                "boxes to the image and leave out what has no area, as querydet.data.DetrDatasetMapper does"
+                f"{name}: a box of the annotations {problem}: {boxes_abs[rows][0].tolist()} as (x1, y1, x2, y2). Clip "
+                "the boxes to the image and leave out those of no area, as querydet.data.DetrDatasetMapper does"
             )

@@ -1,6 +1,6 @@
 """What classes cost in assigning a query to an object (DETR, arXiv 2005.12872, section 3.1; focal: Deformable DETR).
 
-What boxes cost is an operator, :mod:`querydet.ops.matching_cost`. Costs are (..., T, Q): T objects of an image by Q
+What boxes cost is an operator, `querydet.ops.matching_cost`. Costs are (..., T, Q): T objects of an image by Q
 queries, with any dimensions before, such as layers and groups. Rows are objects, of which there are few, and queries
 lie side by side, which suits both a vector unit and the solver.
 """

@@ -18,7 +18,7 @@ class HungarianAssigner(HostAssigner):
     """Matches every object to one query, and no query to two objects.
 
     An image with more objects than queries leaves the objects without a match whose omission is cheapest. A group of
-    queries with ``repeats`` is matched against each object that many times (H-DETR, arXiv 2207.13080, section 3.2).
+    queries with `repeats` is matched against each object that many times (H-DETR, arXiv 2207.13080, section 3.2).
 
     Args:
         class_weight, l1_weight, giou_weight: of the cost terms; 2, 5, 2 in all released code.

@@ -2,7 +2,7 @@
 
 A query belongs to the object that its *first* box overlaps most: the anchor of a token in the first stage, the proposal
 that a decoder query starts from in the second, where the same pairs serve all layers
-(``SupervisionRule(assign_once=True)``). Predictions play no part.
+(`SupervisionRule(assign_once=True)`). Predictions play no part.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,15 +28,15 @@ class IoUAssigner(HostAssigner):
     before that and decides how many, not which.
 
     Args:
-        matcher: IoU (T, Q) to the best object and the label of each query, such as Detectron2's ``Matcher``, which with
-            ``allow_low_quality_matches`` makes positive *every* query that has an object's highest IoU (for an object
-            that overlaps nothing, that is all of them), or ``ThresholdMatcher``, which makes positive one of them. A
+        matcher: IoU (T, Q) to the best object and the label of each query, such as Detectron2's `Matcher`, which with
+            `allow_low_quality_matches` makes positive *every* query that has an object's highest IoU (for an object
+            that overlaps nothing, that is all of them), or `ThresholdMatcher`, which makes positive one of them. A
             label of -1 only keeps a query out of the drawn background, which no loss reads: queries without a pair are
             background.
         max_queries: K, the most queries of an object; 4 in the paper.
         positive_fraction: of the samples; at most so many positives of an image are kept, drawn at random. None: all,
             and nothing is drawn.
-        num_samples: of an image, for ``positive_fraction``; None: as many as there are queries. The released code has
+        num_samples: of an image, for `positive_fraction`; None: as many as there are queries. The released code has
             256 and a half of them in the first stage, all queries and a quarter of them in the second.
         iou_eps: added to the union; 0 in the released code, 1e-6 in detrex.
 

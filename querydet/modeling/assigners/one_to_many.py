@@ -1,7 +1,7 @@
 """One-to-many assignment by class and box together (MS-DETR, arXiv 2401.03989, section 3.2).
 
-The score of a query for an object is ``alpha * p + (1 - alpha) * IoU`` with p the probability of the object's class.
-The rules from scores to pairs are those of the released code, in :mod:`querydet.modeling.assigners.ranking`. Paper and
+The score of a query for an object is `alpha * p + (1 - alpha) * IoU` with p the probability of the object's class.
+The rules from scores to pairs are those of the released code, in `querydet.modeling.assigners.ranking`. Paper and
 code
 differ: the paper's best alpha is 0.4 (figure 5c), the code's is 0.3; the paper gives an object its best K queries above
 a threshold and adds its one-to-one match, the code counts positives first, forces the best query of each object, keeps
@@ -65,12 +65,12 @@ class OneToManyAssigner(HostAssigner):
 
     @property
     def needs_one_to_one_branch(self) -> bool:
-        """True with ``merge_with``."""
+        """True with `merge_with`."""
         return self.merge_with is not None
 
     @property
     def compares_start_boxes(self) -> bool:
-        """True where ``merge_with`` compares the boxes that queries start from."""
+        """True where `merge_with` compares the boxes that queries start from."""
         return trait(self.merge_with, "compares_start_boxes")
 
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
@@ -93,7 +93,7 @@ class OneToManyAssigner(HostAssigner):
     def assign(
         self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
-        """The queries of each image, by rising score; with ``merge_with``, by rising query."""
+        """The queries of each image, by rising score; with `merge_with`, by rising query."""
         left = iter(computed)
         found: dict[int, tuple[Assignment, ...]] = {}
         for numbers in group_by_shape(predictions):

@@ -18,14 +18,14 @@ from detectron2.modeling import matcher
 from torch import Tensor
 
 # scores (T, Q) to the best object (Q,) of each query and its label (Q,), 1 for positive and 0 for not: Detectron2's
-# ``Matcher([threshold], [0, 1], allow_low_quality_matches=...)`` is one, and so is OverlapMatcher
+# `Matcher([threshold], [0, 1], allow_low_quality_matches=...)` is one, and so is OverlapMatcher
 Matcher = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class ThresholdMatcher:
     """Step 1 where at most one query is forced for each object (MS-DETR).
 
-    Detectron2's ``Matcher`` forces *all* queries of an object's best score, however many share it, and waits for the
+    Detectron2's `Matcher` forces *all* queries of an object's best score, however many share it, and waits for the
     device; this one does neither.
 
     Args:
@@ -50,7 +50,7 @@ class ThresholdMatcher:
 
 
 class OverlapMatcher(matcher.Matcher):
-    """Detectron2's ``Matcher``, with the same arguments and results, that never makes the host wait for the device."""
+    """Detectron2's `Matcher`, with the same arguments and results, that never makes the host wait for the device."""
 
     def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The best object (Q,) of each query and the query's label (Q,) int8, from scores (T, Q), T > 0."""
@@ -67,7 +67,7 @@ class OverlapMatcher(matcher.Matcher):
 class Ranking:
     """Step 1, and all that the later steps need of the scores; on the device its shape is known beforehand.
 
-    Of one set of queries, or of n sets, which is a first dimension more; :meth:`unbind` takes them apart.
+    Of one set of queries, or of n sets, which is a first dimension more; `unbind` takes them apart.
     """
 
     best: Tensor  # (Q,) int64, the object that each query scores best for
@@ -118,7 +118,7 @@ class Ranking:
 
 
 def keep_random(positive: Tensor, limit: int, seed: int | None, turn: int = 0) -> Tensor:
-    """Keep at most ``limit`` of the positives, drawn at random.
+    """Keep at most `limit` of the positives, drawn at random.
 
     Drawn on the CPU from the image's own seed: what is kept depends neither on the device nor on the other images.
 

@@ -10,7 +10,7 @@ def make_dilated_stages(*, depth: int, norm: str) -> list[list[nn.Module]]:
     """The stages of a ResNet of bottleneck blocks with a map of stride 16 at the end.
 
     As torchvision does it, and with it all released codes: the first block of the last stage loses its stride and keeps
-    its kernels as they were, and the others are dilated by 2. (Detectron2's own ``res5_dilation`` dilates the first
+    its kernels as they were, and the others are dilated by 2. (Detectron2's own `res5_dilation` dilates the first
     one too.) Weights of an ordinary ResNet fit.
 
     Args:

@@ -1,6 +1,6 @@
 """The attentions of decoder layers: among queries, and from queries to tokens.
 
-Every class is the layer that its name says, with one more method, ``attend``, through which a
+Every class is the layer that its name says, with one more method, `attend`, through which a
 `querydet.modeling.decoder.layer.DecoderLayer` calls it. Shapes: B images, Q queries, L levels, C width.
 """
 

@@ -19,7 +19,7 @@ class QueryDecoder(nn.Module):
     A kind of attention is a subclass, which makes the positional inputs of its layers: `positional_inputs`.
 
     Between layers the references are detached, so that each layer learns its own step. A layer's *prediction* refines
-    the detached reference, or with ``look_forward_twice`` the same box with its gradient, so that the loss of a layer
+    the detached reference, or with `look_forward_twice` the same box with its gradient, so that the loss of a layer
     also reaches the step before it (DINO, section 3.5).
 
     Args:

@@ -9,7 +9,7 @@ from querydet.modeling.layers.position_embedding import BOX_TEMPERATURE, box_sin
 class BoxPosition(nn.Module):
     """Positional queries computed anew from the current boxes before every layer.
 
-    DAB-DETR (arXiv 2201.12329, section 4.1), as DINO uses it: an MLP on the sine embedding of ``(y, x, w, h)``.
+    DAB-DETR (arXiv 2201.12329, section 4.1), as DINO uses it: an MLP on the sine embedding of `(y, x, w, h)`.
 
     Args:
         embed_dim: width C.
@@ -55,7 +55,7 @@ class ScaledBoxPosition(BoxPosition):
 
     Args:
         embed_dim: width C.
-        frame: see :class:`BoxPosition`.
+        frame: see `BoxPosition`.
     """
 
     def __init__(self, *, embed_dim: int = 256, frame: str = "image") -> None:

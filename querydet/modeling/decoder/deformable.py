@@ -38,7 +38,7 @@ def deformable_decoder_layer(
         order, one_to_many: see `DecoderLayer`.
 
     Raises:
-        ValueError: C is not a multiple of M, or ``order`` is not an order of the three steps.
+        ValueError: C is not a multiple of M, or `order` is not an order of the three steps.
     """
     return DecoderLayer(
         embed_dim=embed_dim,

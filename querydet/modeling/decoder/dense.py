@@ -181,7 +181,7 @@ class DabDecoder(ConditionalDecoder):
             `querydet.modeling.decoder.base.QueryDecoder`.
 
     Raises:
-        ValueError: without a ``query_position``: then the queries would not be boxes.
+        ValueError: without a `query_position`: then the queries would not be boxes.
     """
 
     def __init__(

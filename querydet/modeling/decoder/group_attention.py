@@ -1,7 +1,7 @@
 """Which queries may attend to which, and how to compute that attention without the pairs that are never seen.
 
 Groups exist for training only; they must not change what the primary queries compute. A group therefore attends to
-itself and to the groups that it names in ``sees``, and nothing else: denoising queries may look at matching queries,
+itself and to the groups that it names in `sees`, and nothing else: denoising queries may look at matching queries,
 never the other way round (DN-DETR, arXiv 2203.01305, section 4.4: without the mask AP falls from 43.4 to 24.0).
 
 Groups that see each other form a *set*. Sets never meet, so each is computed for itself; neighbouring sets that look

@@ -45,7 +45,7 @@ class DecoderLayer(nn.Module):
         one_to_many: a branch for one-to-many predictions, in training; None: none.
 
     Raises:
-        ValueError: when ``order`` is not an order of the three steps.
+        ValueError: when `order` is not an order of the three steps.
     """
 
     training_only = ("read_out",)

@@ -15,7 +15,7 @@ class _Heads(nn.Module):
     """Projections and attention that both kinds share.
 
     Args:
-        embed_dim: width C, a multiple of ``num_heads``.
+        embed_dim: width C, a multiple of `num_heads`.
         num_heads: M.
         dropout: probability with which attention weights are dropped.
 

@@ -23,12 +23,12 @@ class MultiScaleDeformableAttention(nn.Module):
 
     Args:
         embed_dim: width C of queries and tokens.
-        num_heads: M; divides ``embed_dim``.
+        num_heads: M; divides `embed_dim`.
         num_levels: L.
         num_points: P, points of one head on one level.
 
     Raises:
-        ValueError: ``embed_dim`` is not a multiple of ``num_heads``.
+        ValueError: `embed_dim` is not a multiple of `num_heads`.
     """
 
     def __init__(self, embed_dim: int = 256, num_heads: int = 8, num_levels: int = 4, num_points: int = 4) -> None:

@@ -10,7 +10,7 @@ STEPS = 2**16  # the probability on a CPU is a multiple of 1 / STEPS
 
 
 class Dropout(nn.Dropout):
-    """``torch.nn.Dropout``, but on a CPU four elements share one random number of 64 bits.
+    """`torch.nn.Dropout`, but on a CPU four elements share one random number of 64 bits.
 
     There torch draws 64 bits for every element, with most processors one after the other, which takes longer than the
     sampling operator. The probability is rounded to a multiple of 2 to the power of -16, and what is kept is scaled by
@@ -25,7 +25,7 @@ class Dropout(nn.Dropout):
         return dropped
 
     def rectified(self, values: Tensor) -> Tensor:
-        """The same of ``values.relu()``, in fewer passes through the memory on a CPU.
+        """The same of `values.relu()`, in fewer passes through the memory on a CPU.
 
         What is left is positive, and everything else has no gradient: the result says all that the backward pass needs.
         """

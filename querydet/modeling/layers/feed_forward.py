@@ -6,7 +6,7 @@ from querydet.modeling.layers.dropout import Dropout
 
 
 class FeedForward(nn.Module):
-    """``norm(x + linear2(relu(linear1(x))))``, with dropout after the ReLU and before the sum."""
+    """`norm(x + linear2(relu(linear1(x))))`, with dropout after the ReLU and before the sum."""
 
     def __init__(self, embed_dim: int, ffn_dim: int, dropout: float = 0.0) -> None:
         super().__init__()

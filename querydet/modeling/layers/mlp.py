@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """``num_layers`` linear layers with ReLU between them, none after the last."""
+    """`num_layers` linear layers with ReLU between them, none after the last."""
 
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class MLP(nn.Module):
 
 
 def xavier_mlp(input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> MLP:
-    """An :class:`MLP` with Xavier weights, as the released code gives every matrix of its transformers."""
+    """An `MLP` with Xavier weights, as the released code gives every matrix of its transformers."""
     mlp = MLP(input_dim, hidden_dim, output_dim, num_layers)
     for parameter in mlp.parameters():
         if parameter.dim() > 1:

@@ -1,6 +1,6 @@
 """Sine embeddings of positions and boxes (Attention Is All You Need, section 3.5, in the two-dimensional form of DETR).
 
-All released DETRs interleave ``sin, cos, sin, cos, ...``; they differ in temperature, in the offset of the first pixel
+All released DETRs interleave `sin, cos, sin, cos, ...`; they differ in temperature, in the offset of the first pixel
 and in the order of the coordinates. Checkpoints are bound to these constants and load without complaint when they are
 wrong, so that each is a parameter without a hidden default.
 """
@@ -15,9 +15,9 @@ BOX_TEMPERATURE = 10000.0  # of box embeddings, in all released code, also where
 
 
 def sine_embedding(angles: Tensor, dim: int, temperature: float) -> Tensor:
-    """Embed angles as ``dim`` interleaved sines and cosines of falling frequency.
+    """Embed angles as `dim` interleaved sines and cosines of falling frequency.
 
-    Entry ``2j`` is ``sin(angle / temperature ** (2j / dim))``, entry ``2j + 1`` the cosine of the same.
+    Entry `2j` is `sin(angle / temperature ** (2j / dim))`, entry `2j + 1` the cosine of the same.
 
     Args:
         angles: any shape, in radians.
@@ -25,7 +25,7 @@ def sine_embedding(angles: Tensor, dim: int, temperature: float) -> Tensor:
         temperature: ratio of the longest to the shortest wave length.
 
     Returns:
-        ``angles.shape + (dim,)``.
+        `angles.shape + (dim,)`.
     """
     exponent = torch.arange(0, dim, 2, device=angles.device, dtype=angles.dtype) / dim
     scaled = angles[..., None] / temperature**exponent

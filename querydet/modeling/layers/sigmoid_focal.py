@@ -1,7 +1,7 @@
 """Sigmoid focal loss of queries with at most one class each, without a matrix of targets.
 
-Source: Lin et al., Focal Loss (arXiv 1708.02002), equation 5, with ``p = sigmoid(x)``: a query's own class costs
-``alpha (1 - p)^gamma softplus(-x)``, every other one ``(1 - alpha) p^gamma softplus(x)``.
+Source: Lin et al., Focal Loss (arXiv 1708.02002), equation 5, with `p = sigmoid(x)`: a query's own class costs
+`alpha (1 - p)^gamma softplus(-x)`, every other one `(1 - alpha) p^gamma softplus(x)`.
 """
 
 from collections.abc import Iterator
@@ -60,12 +60,12 @@ class _FocalLoss(torch.autograd.Function):
 
 
 def _background(logits: Tensor, gamma: float) -> Tensor:
-    """``p^gamma softplus(x)``; that of ``-x`` is an object's."""
+    """`p^gamma softplus(x)`; that of `-x` is an object's."""
     return logits.sigmoid().pow_(gamma).mul_(F.softplus(logits))
 
 
 def _background_slope(logits: Tensor, gamma: float) -> Tensor:
-    """Its derivative, ``p^gamma (gamma (1 - p) softplus(x) + p)``."""
+    """Its derivative, `p^gamma (gamma (1 - p) softplus(x) + p)`."""
     p = logits.sigmoid()
     return F.softplus(logits).mul_(gamma).mul_(1 - p).add_(p).mul_(p.pow_(gamma))
 

@@ -9,10 +9,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 def stack_layers(layer: nn.Module, num_layers: int) -> nn.ModuleList:
-    """Make a stack of ``num_layers`` layers like the one given, each with its own random initial weights.
+    """Make a stack of `num_layers` layers like the one given, each with its own random initial weights.
 
     Raises:
-        ValueError: when ``num_layers`` is less than one.
+        ValueError: when `num_layers` is less than one.
     """
     if num_layers < 1:
         raise ValueError(f"num_layers must be at least 1, found {num_layers}")
@@ -22,7 +22,7 @@ def stack_layers(layer: nn.Module, num_layers: int) -> nn.ModuleList:
 def redrawn(module: nn.Module) -> nn.Module:
     """Copy a module and draw the initial weights of the copy.
 
-    A module that has ``another``, a function without arguments, makes the copy itself. Any other is copied, and every
+    A module that has `another`, a function without arguments, makes the copy itself. Any other is copied, and every
     module in it that can reset its parameters does so, children first: an initialisation of one's own overrides that of
     the torch layers inside.
     """
@@ -39,7 +39,7 @@ def redrawn(module: nn.Module) -> nn.Module:
 
 
 def run_layer(layer: nn.Module, recompute: bool, *inputs: Any) -> Any:
-    """Call a layer; with ``recompute``, keep only its inputs for the backward pass (activation checkpointing).
+    """Call a layer; with `recompute`, keep only its inputs for the backward pass (activation checkpointing).
 
     The non-reentrant form differentiates through tensors held in dataclasses; the reentrant one does not.
     """

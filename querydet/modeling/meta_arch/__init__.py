@@ -1,4 +1,4 @@
-"""The named meta-architectures, in Detectron2's ``META_ARCH_REGISTRY``."""
+"""The named meta-architectures, in Detectron2's `META_ARCH_REGISTRY`."""
 
 from querydet.modeling.meta_arch.deta import DETA
 from querydet.modeling.meta_arch.dino import DINO

@@ -16,14 +16,14 @@ class DETA(QueryDetector):
 
     * Assignment by overlap in both stages (equations 2 and 3): objects are given to the tokens whose anchors overlap
       them, and to the decoder queries whose proposals do, once for all layers:
-      :class:`querydet.modeling.assigners.IoUAssigner`. Each object gets a few at most, so that large ones do not take
+      `querydet.modeling.assigners.IoUAssigner`. Each object gets a few at most, so that large ones do not take
       all ("object balancing").
     * Proposals are suppressed within each level before some become queries:
-      :class:`querydet.modeling.selection.NMSSelection`.
-    * Detections are suppressed within each class: :class:`querydet.modeling.postprocess.NMSPostprocess`.
+      `querydet.modeling.selection.NMSSelection`.
+    * Detections are suppressed within each class: `querydet.modeling.postprocess.NMSPostprocess`.
 
     Everything else is two-stage Deformable DETR with more queries and levels, which the paper calls its improved
-    baseline (``configs/common/models/deta_baseline.py``), and none of it is overridden here.
+    baseline (`configs/common/models/deta_baseline.py`), and none of it is overridden here.
     """
 
     def method_parts(self) -> Mapping[str, bool]:

@@ -13,11 +13,11 @@ class DINO(QueryDetector):
     """The detector with the three ideas of DINO.
 
     * Contrastive denoising (section 3.3): training adds queries that start from noised objects, positive ones to
-      reconstruct the object and negative ones to be rejected: :class:`querydet.modeling.queries.ContrastiveDenoising`.
+      reconstruct the object and negative ones to be rejected: `querydet.modeling.queries.ContrastiveDenoising`.
     * Mixed query selection (section 3.4): the boxes of the queries come from the encoder's best tokens, their content
-      is learned: :class:`querydet.modeling.selection.TopKSelection` with a learned content.
+      is learned: `querydet.modeling.selection.TopKSelection` with a learned content.
     * Look forward twice (section 3.5): the loss of a layer also trains the box step of the layer before it:
-      ``decoder.look_forward_twice``.
+      `decoder.look_forward_twice`.
 
     Everything else is shared with the other methods, and none of it is overridden here.
     """

@@ -14,10 +14,10 @@ class DNDETR(QueryDetector):
 
     * Denoising (section 4.3): matching is unstable early in training, a query gets another object from one epoch to
       the next. Training adds queries that start from noised objects and whose object is known:
-      :class:`querydet.modeling.queries.Denoising`. Matching queries do not see them (section 4.4).
+      `querydet.modeling.queries.Denoising`. Matching queries do not see them (section 4.4).
     * Queries are boxes (section 4.2): a noised object can only be a query where a query is a box and a content. The
-      matching ones are learned: :class:`querydet.modeling.selection.LearnedBoxes`.
-    * An indicator (section 4.5), the last channel of the content, tells the two kinds apart: ``selection.indicator``.
+      matching ones are learned: `querydet.modeling.selection.LearnedBoxes`.
+    * An indicator (section 4.5), the last channel of the content, tells the two kinds apart: `selection.indicator`.
 
     Everything else is shared with the other methods, and none of it is overridden here.
     """

@@ -15,13 +15,13 @@ class GroupDETR(QueryDetector):
     * Group-wise one-to-many assignment (section 3.2): training runs K groups of queries through the same decoder, and
       each finds every object with one of its queries, so that an object trains K queries without their competing.
     * Separate self-attention (section 3.2): groups do not see each other, or duplicates would be suppressed across
-      groups: :func:`querydet.modeling.decoder.group_attention.plan_attention` folds the groups into the batch.
-    * The loss is the mean over the groups (equation 7): ``divisor`` of each group.
+      groups: `querydet.modeling.decoder.group_attention.plan_attention` folds the groups into the batch.
+    * The loss is the mean over the groups (equation 7): `divisor` of each group.
 
     Inference runs the primary group alone. The groups come from
-    :class:`querydet.modeling.selection.GroupedTopKSelection`, or from
-    :class:`querydet.modeling.selection.GroupedLearnedAnchors` where there is no first stage; with dense attention from
-    :class:`querydet.modeling.selection.GroupedPositionalQueries` and the like. Everything else is shared with the other
+    `querydet.modeling.selection.GroupedTopKSelection`, or from
+    `querydet.modeling.selection.GroupedLearnedAnchors` where there is no first stage; with dense attention from
+    `querydet.modeling.selection.GroupedPositionalQueries` and the like. Everything else is shared with the other
     methods, and none of it is overridden here.
     """
 

@@ -15,11 +15,11 @@ class MSDETR(QueryDetector):
 
     * One-to-many supervision (section 3.2): inside every decoder layer, the queries of the primary group are read a
       second time, and each object is given several of them, so that they learn to be candidates:
-      ``decoder.layer.read_out`` and :class:`querydet.modeling.assigners.OneToManyAssigner`. The one-to-one supervision
+      `decoder.layer.read_out` and `querydet.modeling.assigners.OneToManyAssigner`. The one-to-one supervision
       of the layer's output chooses among them, as before.
     * Where in the layer that is (figure 4): the order of the layer's steps and the step after which is read. The
       released model (c) puts the cross-attention first, which finds candidates, reads there, and leaves their
-      selection to the self-attention behind it: ``decoder.layer.order``.
+      selection to the self-attention behind it: `decoder.layer.order`.
 
     Neither extra queries nor extra decoder branches are needed, and inference does not see any of it. Everything else
     is shared with the other methods, and none of it is overridden here.

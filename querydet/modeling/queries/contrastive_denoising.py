@@ -35,7 +35,7 @@ class ContrastiveDenoising(nn.Module):
         num_embeddings: rows of the label table; None: K + 1, as released (the last row is never used).
         min_dynamic: below this many queries (2 * num_queries), num_queries counts *groups* instead: 2 * num_queries of
             them, however crowded (released code of DINO: 100). 0: never.
-        inverse_sigmoid_eps: see :func:`querydet.modeling.boxes.inverse_sigmoid`.
+        inverse_sigmoid_eps: see `querydet.modeling.boxes.inverse_sigmoid`.
 
     Raises:
         ValueError: when a number is out of its range.
@@ -70,7 +70,7 @@ class ContrastiveDenoising(nn.Module):
         self.label_embed = make_label_table(num_classes, num_embeddings, embed_dim)
 
     def groups_for(self, max_objects: int) -> int:
-        """How often each object is repeated as a pair, when the most crowded image has ``max_objects``."""
+        """How often each object is repeated as a pair, when the most crowded image has `max_objects`."""
         rows = 2 * self.num_queries
         if max_objects == 0:
             return 1
@@ -81,11 +81,11 @@ class ContrastiveDenoising(nn.Module):
 
         Args:
             targets: its objects. Without any, the group is empty, and everything downstream runs on zero queries.
-            draws: the random numbers; None: drawn from ``targets.seeds``.
+            draws: the random numbers; None: drawn from `targets.seeds`.
 
         Returns:
-            ``2 * max_objects * num_groups`` queries for each image. In repetition r, object j has slot
-            ``r * max_objects + j``; even repetitions are positive, odd ones negative. Images with fewer objects leave
+            `2 * max_objects * num_groups` queries for each image. In repetition r, object j has slot
+            `r * max_objects + j`; even repetitions are positive, odd ones negative. Images with fewer objects leave
             slots with zero content and a box of half the image, which stay visible within their group.
         """
         groups = self.groups_for(targets.max_objects)

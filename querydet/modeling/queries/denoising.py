@@ -27,15 +27,15 @@ class Denoising(nn.Module):
         num_classes: K; replacement labels are drawn from it.
         embed_dim: width C.
         num_groups: how often each object is noised, however crowded its image; 5 by default in the paper, 10 in
-            its deformable models. None: as ``num_queries`` says.
-        num_queries: instead of ``num_groups``: about how many queries an image gets. Divided by the objects of the most
+            its deformable models. None: as `num_queries` says.
+        num_queries: instead of `num_groups`: about how many queries an image gets. Divided by the objects of the most
             crowded image, it gives the number of groups (Group DETR, arXiv 2207.13085, table 3: 100).
         label_noise: probability that a label is replaced; the new one may be the old one.
         box_noise: the centre moves by up to this times half the box's size, the size by up to this times itself.
         num_embeddings: rows of the label table; None: K + 1, as released (the last row is never used here).
         indicator: the last channel of the content is not of the label table but 1, which tells the query from a
             matching one (section 4.5); the selection must then have an indicator, 0, as well.
-        inverse_sigmoid_eps: see :func:`querydet.modeling.boxes.inverse_sigmoid`.
+        inverse_sigmoid_eps: see `querydet.modeling.boxes.inverse_sigmoid`.
 
     Raises:
         ValueError: when a number is out of its range, or not exactly one of num_groups and num_queries is given.
@@ -77,7 +77,7 @@ class Denoising(nn.Module):
         self.label_embed = make_label_table(num_classes, num_embeddings, embed_dim - indicator)
 
     def groups_for(self, max_objects: int) -> int:
-        """How often each object is repeated, when the most crowded image has ``max_objects``."""
+        """How often each object is repeated, when the most crowded image has `max_objects`."""
         if self.num_queries is None:
             assert self.fixed_groups is not None
             return self.fixed_groups
@@ -88,10 +88,10 @@ class Denoising(nn.Module):
 
         Args:
             targets: its objects. Without any, the group is empty, and everything downstream runs on zero queries.
-            draws: the random numbers; None: drawn from ``targets.seeds``.
+            draws: the random numbers; None: drawn from `targets.seeds`.
 
         Returns:
-            ``max_objects * num_groups`` queries for each image; object j has slot ``g * max_objects + j`` in group g.
+            `max_objects * num_groups` queries for each image; object j has slot `g * max_objects + j` in group g.
             Images with fewer objects leave slots with zero content and a box of half the image, which stay visible
             within their group and have no loss.
         """

@@ -1,8 +1,8 @@
 """What every kind of denoising does with the objects of a batch: draw noise for each, and put their copies into slots.
 
 Denoising queries are noised copies of the objects (DN-DETR, arXiv 2203.01305, section 4.3). Every object is repeated R
-times; repetition r of object j of an image has slot ``r * max_objects + j`` among that image's denoising queries, where
-``max_objects`` is that of the most crowded image. Images with fewer objects leave slots unfilled.
+times; repetition r of object j of an image has slot `r * max_objects + j` among that image's denoising queries, where
+`max_objects` is that of the most crowded image. Images with fewer objects leave slots unfilled.
 """
 
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def noise_labels(targets: Targets, draws: NoiseDraws, probability: float) -> Ten
 def keep_off_the_border(boxes: Tensor, eps: float) -> Tensor:
     """Boxes through logit space and back, clipped as the decoder's own steps clip them.
 
-    The sigmoid of :func:`querydet.modeling.boxes.inverse_sigmoid` without its logarithm and exponential, which round
+    The sigmoid of `querydet.modeling.boxes.inverse_sigmoid` without its logarithm and exponential, which round
     the last elements of a tensor otherwise than the first ones on some processors (AVX-512). A sum and a quotient round
     the same everywhere, so that the noise of an image does not depend on its place in the batch.
     """

@@ -83,7 +83,7 @@ class BoxEmbedding(nn.Module):
     """Fixed positional queries, and content, from the initial boxes.
 
     Two-stage Deformable DETR (arXiv 2010.04159, appendix A.4): a linear layer and a layer norm over both halves of the
-    sine embedding of ``(x, y, w, h)``; the first half of the result is the position, the second the content.
+    sine embedding of `(x, y, w, h)`; the first half of the result is the position, the second the content.
     """
 
     def __init__(self, *, embed_dim: int = 256) -> None:

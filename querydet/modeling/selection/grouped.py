@@ -22,7 +22,7 @@ SOURCES = ("per_set", "shared", "ranked")
 
 
 def group_name(index: int) -> str:
-    """Return the name of group ``index``; number 0 is the primary one."""
+    """Return the name of group `index`; number 0 is the primary one."""
     return PRIMARY if index == 0 else f"group{index}"
 
 

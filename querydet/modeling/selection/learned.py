@@ -36,7 +36,7 @@ class LearnedQueries(nn.Module):
             assignment that Group DETR compares with (arXiv 2207.13085, table 7).
 
     Raises:
-        ValueError: less than one query, or ``repeats`` is less than one or more than there are queries.
+        ValueError: less than one query, or `repeats` is less than one or more than there are queries.
     """
 
     reference_dim = 2  # points

@@ -30,7 +30,7 @@ class NMSSelection(TopKSelection):
         max_candidates: only that many best proposals of a level take part, or all of a smaller level. The released code
             fills up smaller levels with arbitrary tokens of others instead, and cannot run on fewer tokens than that.
         level_share: each level's best proposals come first, that many of each; the rest is filled by score alone. None:
-            ``num_queries // levels`` (released code). 0: by score alone (paper).
+            `num_queries // levels` (released code). 0: by score alone (paper).
 
     Raises:
         ValueError: for a threshold outside [0, 1], no candidates, or a negative share.

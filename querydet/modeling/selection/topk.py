@@ -23,7 +23,7 @@ class TopKSelection(nn.Module):
     Args:
         num_queries: Q.
         proposals: predicts a class and a box for each token.
-        content: makes the content of the queries; None: ``box_embedding`` does.
+        content: makes the content of the queries; None: `box_embedding` does.
         box_embedding: makes fixed positional queries and content from the boxes; None: the decoder makes positions.
         objectness: score proposals by the first class logit, and supervise all tokens as object or not (Deformable
             DETR); otherwise score by the best class, and supervise the selected tokens with their classes (DINO). The
@@ -34,7 +34,7 @@ class TopKSelection(nn.Module):
             (1, 1, 1, 1).
 
     Raises:
-        ValueError: when nothing makes the content of the queries, or ``content`` has another number of rows.
+        ValueError: when nothing makes the content of the queries, or `content` has another number of rows.
     """
 
     reference_dim = 4  # boxes
@@ -168,7 +168,7 @@ class TopKSelection(nn.Module):
         Args:
             proposals: of all tokens.
             index: (B, Q), the selected tokens, best first.
-            content: makes the content of the queries; None: ``box_embedding`` does.
+            content: makes the content of the queries; None: `box_embedding` does.
             group: the group that the queries form.
             predictions: encoder predictions that are supervised with this group.
         """
