@@ -44,7 +44,7 @@ train = {
     "amp": {"enabled": False, "dtype": "bfloat16"},
     # A step with a NaN or infinite prediction, loss or gradient is left out, at most this often; then the run stops.
     "max_nonfinite_steps": 0,
-    # The step that stops the run is written to nonfinite_*.pt, with the weights, for tools/replay_step.py.
+    # The step that stops the run is written to nonfinite_*.pt, with the weights, for querydet replay.
     "dump_nonfinite": True,
     # A step that does not fit into memory: "stop", "skip", or compute it again: "split": one image at a time,
     # "recompute": with activation checkpointing. A step that does not fit then either is skipped, at most max_skipped

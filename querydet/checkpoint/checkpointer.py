@@ -187,7 +187,7 @@ class Checkpointer(DetectionCheckpointer):
         if weights.is_average and not self.allow_average:
             raise ValueError(
                 f"checkpoint {filename} holds only the moving average of the weights ({weights.source!r}): evaluate it "
-                "with train.ema.enabled=True, or convert it with tools/convert_checkpoint.py"
+                "with train.ema.enabled=True, or convert it with querydet convert"
             )
         for note in weights.notes:
             logger.warning("%s: %s", filename, note)
@@ -199,7 +199,7 @@ class Checkpointer(DetectionCheckpointer):
         if not heuristics and not content.get("matching_heuristics") and (family := recognise_or_none(weights.state)):
             raise ValueError(
                 f"checkpoint {filename} has the names of the {family.name} code base: convert it first, python "
-                f"tools/convert_checkpoint.py {filename} converted.pth"
+                f"querydet convert {filename} converted.pth"
             )
         rest = {key: value for key, value in content.items() if key != weights.source} if weights.source else {}
         return {**rest, "model": weights.state} | ({"matching_heuristics": True} if heuristics else {})

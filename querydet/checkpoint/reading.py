@@ -20,7 +20,7 @@ from torch import Tensor
 from querydet.checkpoint.seal import damage
 from querydet.checkpoint.unpickling import Refused, load_arrays
 
-OPT_OUT = "if the file is your own and you trust it: python tools/convert_checkpoint.py OLD NEW --trust"
+OPT_OUT = "if the file is your own and you trust it: querydet convert OLD NEW --trust"
 ZIP = b"PK\x03\x04"
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch files before 1.6
 MAX_HEADER = 100_000_000  # of safetensors, by its specification

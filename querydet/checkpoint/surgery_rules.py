@@ -71,7 +71,7 @@ class ClassMap:
         if found is None:
             raise ValueError(
                 "the file has no class heads ('heads.class_heads...'): it is no detector of this project; convert it "
-                "with tools/convert_checkpoint.py, or start from its backbone alone"
+                "with querydet convert, or start from its backbone alone"
             )
         head = _class_head(own)
         assert head is not None
@@ -134,7 +134,7 @@ class LevelMap:
         if _LEVEL_EMBED not in state:
             raise ValueError(
                 f"the file has no '{_LEVEL_EMBED}': it is no detector of this project; convert it with "
-                "tools/convert_checkpoint.py, or start from its backbone alone"
+                "querydet convert, or start from its backbone alone"
             )
         before, after = len(state[_LEVEL_EMBED]), len(own[_LEVEL_EMBED])
         source, target = _map_widths(state), _map_widths(own)

@@ -26,7 +26,7 @@ Examples:
   no GPU             train_net.py --config-file quick/dino_synthetic.py --num-gpus 0
   two CPU processes  train_net.py --config-file ... --num-gpus 0 --num-processes 2
   torchrun           torchrun --nproc-per-node 8 --max-restarts 3 train_net.py --config-file ... --resume
-  Slurm              tools/slurm_train.py --nodes 2 --gpus-per-node 8 --hours 24 --config-file ...
+  Slurm              querydet slurm --nodes 2 --gpus-per-node 8 --hours 24 --config-file ...
   try and estimate   train_net.py --config-file ... --num-gpus 8 --dry-run
   change values      train_net.py --config-file ... train.max_epochs=24 optimizer.lr=5e-5
   continue longer    train_net.py --config-file ... --resume train.max_epochs=36

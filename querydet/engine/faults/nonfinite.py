@@ -79,7 +79,7 @@ class NonFiniteSteps:
             dumped = self._dump(trainer, batch, what, report)
             raise NonFiniteError(
                 f"{report}\n  train.max_nonfinite_steps={self.allowed} are allowed"
-                + (f"; tools/replay_step.py repeats the step from {', '.join(dumped)}" if dumped else "")
+                + (f"; querydet replay repeats the step from {', '.join(dumped)}" if dumped else "")
             )
         logger.warning("Step left out, %d of at most %d: %s", self.count, self.allowed, report)
         trainer.storage.put_scalar("nonfinite_steps", self.count, smoothing_hint=False)
