@@ -7,7 +7,7 @@
     python benchmarks/convergence.py run --comparison convergence_dense --methods detr group_detr
 
 There are two comparisons, each with configs, data and iterations of its own: `convergence`, of the models with
-deformable attention, and `convergence_dense`, of those with dense attention, which learn more slowly. The name is
+deformable attention, and `convergence_dense`, of those with standard attention, which learn more slowly. The name is
 that of the folder of configs, of the folder of runs in `output`, of the data file and of the picture.
 
 `run` trains what is missing in the output folder, one run after the other, and can be stopped and started again.
