@@ -41,7 +41,9 @@ class PaddingRule:
                     "backbone is set to pad to: resize images to at most that, or set the backbone's square_pad=0"
                 )
             height = width = self.square
-        return -(-height // self.divisor) * self.divisor, -(-width // self.divisor) * self.divisor
+        # nothing negative is divided: ONNX rounds such a quotient towards zero
+        rows, columns = ((side + self.divisor - 1) // self.divisor for side in (height, width))
+        return rows * self.divisor, columns * self.divisor
 
 
 def padding_rule(backbone: nn.Module) -> PaddingRule:
