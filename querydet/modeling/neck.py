@@ -69,7 +69,7 @@ class MultiScaleNeck(nn.Module):
         num_levels: L, at least the number of backbone maps.
         position_embedding: maps padding (B, H, W) to (B, C, H, W).
         embed_dim: width C.
-        ignore_padding: whether padding is left out, so that the image alone decides; False: as in the released codes.
+        ignore_padding: whether padding is left out of convolutions and norms; the released codes do not.
 
     Raises:
         ValueError: when there are fewer levels than backbone maps, or C does not divide into the norm's groups.

@@ -1,8 +1,8 @@
-"""Assigners that decide on the host, and how a training step waits for the device once for all of them.
+"""Assigners that decide on the host, so that a training step waits for the device once for all of them.
 
-The device *computes*: costs of pairs, best queries, whatever has a shape that is known beforehand. The results of a
-step, for all rules, layers, groups and images, are copied to the host together. There the assigners *assign*, and the
-pairs of all of them go back together, which nobody waits for.
+The device *computes* costs of pairs, best queries, and everything else whose shape is known beforehand. The results of
+a step, for all rules, layers, groups and images, are copied to the host together. There the assigners *assign*, and
+the pairs of all of them are copied back together, without waiting.
 """
 
 from abc import ABC, abstractmethod
@@ -18,11 +18,11 @@ from querydet.utils.transfer import send, to_host
 
 
 class HostAssigner(ABC):
-    """An assigner in two steps (`querydet.parts.BatchedAssigner`). Called, it takes both for one prediction set."""
+    """An assigner in two steps (`querydet.parts.BatchedAssigner`); a call runs both for one prediction set."""
 
     @abstractmethod
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
-        """Compute what the assignment needs, on the device and without waiting for it.
+        """Compute the input of `assign` on the device, without waiting for it.
 
         Returns:
             Any number of tensors of any shapes and types.
@@ -32,12 +32,12 @@ class HostAssigner(ABC):
     def assign(
         self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
-        """Return the assignments of every prediction set and image, on the host.
+        """Return the assignment of every prediction set and image, on the host.
 
         Args:
             computed: the result of `compute` for the same predictions, on the host.
-            predictions: sets on the device, whose shapes and groups may be read here and whose numbers may not.
-            targets: objects, to which the same applies.
+            predictions: prediction sets on the device: shapes and groups may be read here, numbers may not.
+            targets: objects on the device, of which only the counts may be read.
         """
 
     @torch.no_grad()
@@ -48,29 +48,29 @@ class HostAssigner(ABC):
 
 
 def group_by_shape(predictions: Sequence[PredictionSet]) -> list[list[int]]:
-    """Group the indices of sets that can be computed together: as many queries, and as many target repeats."""
-    runs: dict[tuple[int, int], list[int]] = {}
+    """Group the indices of sets that can be computed together: of equal numbers of queries and of target repeats."""
+    indices: dict[tuple[int, int], list[int]] = {}
     for index, prediction_set in enumerate(predictions):
-        runs.setdefault((prediction_set.boxes.shape[1], prediction_set.group.target_repeats), []).append(index)
-    return list(runs.values())
+        indices.setdefault((prediction_set.boxes.shape[1], prediction_set.group.target_repeats), []).append(index)
+    return list(indices.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Prediction sets that an assigner is to assign."""
+    """An assigner, and the prediction sets of a step that it has to assign."""
 
     assigner: Assigner
     predictions: tuple[PredictionSet, ...]
     targets: Targets
 
     def compute(self) -> tuple[Tensor, ...]:
-        """Return what is to be copied to the host; nothing for an assigner in one step."""
+        """Return the tensors that the assigner reads on the host; none for an assigner in one step."""
         if isinstance(self.assigner, BatchedAssigner):
             return self.assigner.compute(self.predictions, self.targets)
         return ()
 
     def assign(self, computed: Sequence[Tensor]) -> list[tuple[Assignment, ...]]:
-        """Return the assignments of every prediction set and image, on any device."""
+        """Return the assignment of every prediction set and image, on any device."""
         if isinstance(self.assigner, BatchedAssigner):
             return self.assigner.assign(computed, self.predictions, self.targets)
         return [self.assigner(prediction_set, self.targets) for prediction_set in self.predictions]
@@ -83,23 +83,24 @@ def assign_all(
     """Assign all prediction sets of a step.
 
     Args:
-        requests: the sets and their assigners.
-        extra: a further tensor that the host reads, copied with the rest.
-        check: called with it, before anything is assigned.
+        requests: assigners with their prediction sets.
+        extra: a further tensor to copy to the host with the others.
+        check: function that is called with `extra` on the host, before anything is assigned.
 
     Returns:
         For each request, and each of its sets, the assignment of each image, on the device of the predictions.
     """
     computed = [request.compute() for request in requests]
-    flat = [tensor for tensors in computed for tensor in tensors]
-    host = to_host([*flat] if extra is None else [extra, *flat])
+    tensors = [tensor for of_request in computed for tensor in of_request]
+    on_host = to_host(tensors if extra is None else [extra, *tensors])
     if extra is not None:
-        checked, *host = host
+        extra_on_host, *on_host = on_host
         if check is not None:
-            check(checked)
-    remaining = iter(host)
+            check(extra_on_host)
+    remaining = iter(on_host)
     assigned = [
-        request.assign([next(remaining) for _ in tensors]) for request, tensors in zip(requests, computed, strict=True)
+        request.assign([next(remaining) for _ in of_request])
+        for request, of_request in zip(requests, computed, strict=True)
     ]
     return _to_device(assigned, requests[0].predictions[0].logits.device) if requests else []
 
@@ -107,24 +108,24 @@ def assign_all(
 def _to_device(
     assigned: list[list[tuple[Assignment, ...]]], device: torch.device
 ) -> list[list[tuple[Assignment, ...]]]:
-    """Move all index vectors that are on the host, in one copy."""
+    """Move all index vectors that are on the host to a device, in one copy."""
     vectors = [
         vector
         for sets in assigned
         for images in sets
-        for pairs in images
-        for vector in (pairs.queries, pairs.objects)
+        for assignment in images
+        for vector in (assignment.queries, assignment.objects)
         if vector.device != device
     ]
     if not vectors:
         return assigned
     moved = iter(send(torch.cat(vectors), device).split([len(vector) for vector in vectors]))
 
-    def move(pairs: Assignment) -> Assignment:
+    def move(assignment: Assignment) -> Assignment:
         queries, objects = (
-            vector if vector.device == device else next(moved) for vector in (pairs.queries, pairs.objects)
+            vector if vector.device == device else next(moved) for vector in (assignment.queries, assignment.objects)
         )
-        ignored = None if pairs.ignored is None else pairs.ignored.to(device)
+        ignored = None if assignment.ignored is None else assignment.ignored.to(device)
         return Assignment(queries=queries, objects=objects, ignored=ignored)
 
     return [[tuple(map(move, images)) for images in sets] for sets in assigned]

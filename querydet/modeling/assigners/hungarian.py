@@ -11,21 +11,22 @@ from querydet.ops.linear_sum_assignment import UnusableCostError, linear_sum_ass
 from querydet.ops.matching_cost import matching_cost
 from querydet.structures import Assignment, PredictionSet, Targets
 
-PAIRS_AT_ONCE = {"cpu": 2**17, "cuda": 2**26}  # whose costs are computed together: in the cache, or within the memory
+# Pairs of queries and objects whose costs are computed together: they fit into the cache, or into the GPU's memory.
+PAIRS_AT_ONCE = {"cpu": 2**17, "cuda": 2**26}
 
 
 class HungarianAssigner(HostAssigner):
-    """Matches every object to one query, and no query to two objects.
+    """Matches every object with one query, and no query with two objects, at the least total cost.
 
-    An image with more objects than queries leaves the objects without a match whose omission is cheapest. A group of
-    queries with `repeats` is matched against each object that many times (H-DETR, arXiv 2207.13080, section 3.2).
+    In an image with more objects than queries, the total cost also decides which objects have no query. A group with
+    `target_repeats` of R is matched with R copies of each object (H-DETR, arXiv 2207.13080, section 3.2).
 
     Args:
-        class_weight, l1_weight, giou_weight: of the cost terms; 2, 5, 2 in all released code.
-        alpha, gamma: of the focal class cost.
-        giou_eps: added to the denominators of the IoU; 1e-6 in DINO, 0 in Deformable DETR.
-        boxes: which boxes are compared: "predicted", or "start": what they were predicted from, which in the encoder
-            are the anchors (released code of MS-DETR, with class_weight 0).
+        class_weight, l1_weight, giou_weight: weights of the costs; 2, 5, 2 in all released code.
+        alpha, gamma: balance and exponent of the focal class cost, see `querydet.modeling.assigners.costs.focal_cost`.
+        giou_eps: added to the denominators of the generalised IoU; 1e-6 in DINO, 0 in Deformable DETR.
+        boxes: the boxes that are compared with objects: "predicted", or "start", those that the predictions refine: in
+            the encoder the anchors (released code of MS-DETR, with class_weight 0).
 
     Raises:
         ValueError: for another kind of boxes.
@@ -59,61 +60,76 @@ class HungarianAssigner(HostAssigner):
         return self.boxes == "start"
 
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
-        """The costs of all sets: of sets of the same size together, image by image, (sets, T, Q) each, flat."""
+        """Compute the costs of all sets.
+
+        Returns:
+            A flat tensor for all sets of equal shape, which holds for each image their costs (sets, T, Q).
+        """
         return tuple(
-            self._fold([predictions[number] for number in run], targets) for run in group_by_shape(predictions)
+            self._costs_of([predictions[index] for index in indices], targets)
+            for indices in group_by_shape(predictions)
         )
 
-    def _fold(self, sets: Sequence[PredictionSet], targets: Targets) -> Tensor:
-        boxes = [each.boxes if self.boxes == "predicted" else each.start_boxes.to(each.boxes.dtype) for each in sets]
+    def _costs_of(self, sets: Sequence[PredictionSet], targets: Targets) -> Tensor:
+        if self.boxes == "predicted":
+            boxes = [prediction_set.boxes for prediction_set in sets]
+        else:
+            boxes = [prediction_set.start_boxes.to(prediction_set.boxes.dtype) for prediction_set in sets]
         num_queries = boxes[0].shape[1]
         flat = boxes[0].new_empty(len(sets) * num_queries * sum(targets.counts))
-        start, rows = 0, max(1, PAIRS_AT_ONCE.get(flat.device.type, 2**26) // max(1, num_queries))
+        start, max_rows = 0, max(1, PAIRS_AT_ONCE.get(flat.device.type, 2**26) // max(1, num_queries))
         for image, (labels, gt_boxes) in enumerate(zip(targets.labels, targets.boxes, strict=True)):
-            step = max(1, rows // max(1, len(labels)))
+            step = max(1, max_rows // max(1, len(labels)))
             for first in range(0, len(sets), step):
-                some = slice(first, first + step)
-                logits = [each.logits[image] for each in sets[some]]
-                compared = torch.stack([each[image] for each in boxes[some]])
-                for some_labels, some_boxes in zip(labels.split(rows), gt_boxes.split(rows), strict=True):
-                    cost = self.cost(logits, compared, some_labels, some_boxes)
+                block = slice(first, first + step)
+                block_logits = [prediction_set.logits[image] for prediction_set in sets[block]]
+                block_boxes = torch.stack([set_boxes[image] for set_boxes in boxes[block]])
+                for row_labels, row_boxes in zip(labels.split(max_rows), gt_boxes.split(max_rows), strict=True):
+                    cost = self.cost(block_logits, block_boxes, row_labels, row_boxes)
                     flat[start : start + cost.numel()] = cost.flatten()
                     start += cost.numel()
         return flat
 
     def cost(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
-        """Costs (n, T, Q) of n sets and an image: n logits (Q, K), boxes (n, Q, 4), labels (T,), gt_boxes (T, 4)."""
+        """Compute costs (n, T, Q) of n sets for an image.
+
+        Args:
+            logits: of each set, (Q, K).
+            boxes: (n, Q, 4), of the queries.
+            labels: (T,), of the objects.
+            gt_boxes: (T, 4), of the objects.
+        """
         cost = focal_cost(logits, labels, self.alpha, self.gamma).mul_(self.class_weight)
         return matching_cost(cost, boxes, gt_boxes, self.l1_weight, self.giou_weight, self.giou_eps)
 
     def assign(
         self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
-        """Solve all problems together. The queries of an image are in rising order.
+        """Solve the assignment problems of all sets and images together. The queries of an image are in rising order.
 
         Raises:
             FloatingPointError: when a cost is not finite, naming the layer and the image.
         """
         problems = list(_problems(predictions, targets))
-        runs = [[predictions[number] for number in run] for run in group_by_shape(predictions)]
-        costs = _repeat(computed, runs, targets.counts)
+        sets_by_shape = [[predictions[index] for index in indices] for indices in group_by_shape(predictions)]
+        costs = _repeat(computed, sets_by_shape, targets.counts)
         try:
             matched = linear_sum_assignment(costs, [(len(objects), queries) for _, _, queries, objects in problems])
         except UnusableCostError as error:
-            number, image, _, objects = problems[error.problem]
+            index, image, _, objects = problems[error.problem]
             raise FloatingPointError(
-                f"cannot match {predictions[number].describe()} in {targets.names[image]}: the matching cost is not "
+                f"cannot match {predictions[index].describe()} in {targets.names[image]}: the matching cost is not "
                 f"finite, of query {error.column} and object {int(objects[error.row])} first. Its logits or boxes are "
                 "NaN or infinite; lower the learning rate, or look for broken annotations in that image"
             ) from None
-        pairs = iter(_sort_pairs(matched, problems))
-        found = {(number, image): next(pairs) for number, image, _, _ in problems}
+        assignments = iter(_sort_pairs(matched, problems))
+        by_place = {(index, image): next(assignments) for index, image, _, _ in problems}
         images = range(len(targets.labels))
-        return [tuple(found[number, image] for image in images) for number in range(len(predictions))]
+        return [tuple(by_place[index, image] for image in images) for index in range(len(predictions))]
 
 
 def _sort_pairs(matched: Sequence[Tensor], problems: Sequence[tuple[int, int, int, Tensor]]) -> Iterator[Assignment]:
-    """The pairs of each problem by rising query, without objects that have none; sorted all at once."""
+    """Yield the pairs of each problem by rising query, without unmatched objects; all problems are sorted at once."""
     if not problems:
         return
     queries, objects = torch.cat(list(matched)), torch.cat([objects for *_, objects in problems])
@@ -122,30 +138,33 @@ def _sort_pairs(matched: Sequence[Tensor], problems: Sequence[tuple[int, int, in
     order = (problem * (1 + max(columns for _, columns in sizes)) + queries).argsort()
     order = order[queries[order] >= 0]
     lengths = [min(size) for size in sizes]
-    for some_queries, some_objects in zip(queries[order].split(lengths), objects[order].split(lengths), strict=True):
-        yield Assignment(queries=some_queries, objects=some_objects)
+    pairs = zip(queries[order].split(lengths), objects[order].split(lengths), strict=True)
+    for problem_queries, problem_objects in pairs:
+        yield Assignment(queries=problem_queries, objects=problem_objects)
 
 
 def _problems(predictions: Sequence[PredictionSet], targets: Targets) -> Iterator[tuple[int, int, int, Tensor]]:
-    """Set, image, number of queries and the object of each row of all problems, in the order of the costs."""
-    for run in group_by_shape(predictions):
-        num_queries, repeats = predictions[run[0]].boxes.shape[1], predictions[run[0]].group.target_repeats
+    """Yield set, image, number of queries, and the object of each row, of every problem in the order of the costs."""
+    for indices in group_by_shape(predictions):
+        first = predictions[indices[0]]
         for image, count in enumerate(targets.counts):
-            objects = torch.arange(count).repeat(repeats)
-            for number in run:
-                yield number, image, num_queries, objects
+            objects = torch.arange(count).repeat(first.group.target_repeats)
+            for index in indices:
+                yield index, image, first.boxes.shape[1], objects
 
 
-def _repeat(computed: Sequence[Tensor], runs: Sequence[Sequence[PredictionSet]], counts: Sequence[int]) -> Tensor:
-    """The costs of all runs, with every object as often as the group of a run repeats it."""
+def _repeat(
+    computed: Sequence[Tensor], sets_by_shape: Sequence[Sequence[PredictionSet]], counts: Sequence[int]
+) -> Tensor:
+    """Join all costs, with the rows of every object repeated as often as the group of its set repeats it."""
     costs = []
-    for flat, run in zip(computed, runs, strict=True):
-        if run[0].group.target_repeats == 1:
+    for flat, sets in zip(computed, sets_by_shape, strict=True):
+        repeats, num_queries = sets[0].group.target_repeats, sets[0].boxes.shape[1]
+        if repeats == 1:
             costs.append(flat)
             continue
-        num_queries = run[0].boxes.shape[1]
-        pieces = flat.split([len(run) * count * num_queries for count in counts])
+        pieces = flat.split([len(sets) * count * num_queries for count in counts])
         for piece, count in zip(pieces, counts, strict=True):
-            rows = piece.view(len(run), count, num_queries).repeat(1, run[0].group.target_repeats, 1)
+            rows = piece.view(len(sets), count, num_queries).repeat(1, repeats, 1)
             costs.append(rows.flatten())
     return costs[0] if len(costs) == 1 else torch.cat(costs)

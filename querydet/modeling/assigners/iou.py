@@ -1,12 +1,13 @@
 """One-to-many assignment by overlap, as detectors before DETR do it (DETA, arXiv 2212.06137, equations 2 and 3).
 
-A query belongs to the object that its *first* box overlaps most: the anchor of a token in the first stage, the proposal
-that a decoder query starts from in the second, where the same pairs serve all layers
-(`SupervisionRule(assign_once=True)`). Predictions play no part.
+A query belongs to the object that its *start* box overlaps most: in the first stage the anchor of a token, in the
+second the proposal that a decoder query starts from, where the same pairs serve all layers
+(`SupervisionRule(assign_once=True)`). Predictions do not matter.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 import torch
 from detectron2.modeling.sampling import subsample_labels
@@ -17,27 +18,28 @@ from querydet.modeling.assigners.ranking import Matcher, Ranking
 from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
 from querydet.structures import Assignment, PredictionSet, Targets
 
-BACKGROUND = 0  # label of a query that overlaps no object enough; 1 is positive, -1 is neither
+BACKGROUND = 0  # label of a query that overlaps no object enough; 1: positive, -1: neither
 
 
 class IoUAssigner(HostAssigner):
-    """Gives every object the queries that start nearest to it, a few at most ("object balancing").
+    """Assigns to every object the queries whose start boxes overlap it most, up to a limit ("object balancing").
 
-    Where paper and released code differ, this is the code: an object with c positive queries gets its min(c, K) best
-    ones *of all queries*, so that a query may serve two objects, with the class of the later one; the random cap comes
-    before that and decides how many, not which.
+    Where paper and released code differ, this is the code: an object with c positive queries gets the
+    min(c, max_queries) *of all queries* that overlap it most. So a query may serve two objects, with the class of the
+    later one. The random sample of positives is drawn before that: it decides how many queries an object gets, not
+    which.
 
     Args:
-        matcher: IoU (T, Q) to the best object and the label of each query, such as Detectron2's `Matcher`, which with
-            `allow_low_quality_matches` makes positive *every* query that has an object's highest IoU (for an object
-            that overlaps nothing, that is all of them), or `ThresholdMatcher`, which makes positive one of them. A
-            label of -1 only keeps a query out of the drawn background, which no loss reads: queries without a pair are
-            background.
-        max_queries: K, the most queries of an object; 4 in the paper.
-        positive_fraction: of the samples; at most so many positives of an image are kept, drawn at random. None: all,
-            and nothing is drawn.
-        num_samples: of an image, for `positive_fraction`; None: as many as there are queries. The released code has
-            256 and a half of them in the first stage, all queries and a quarter of them in the second.
+        matcher: function from IoU (T, Q) to the best object and the label of each query. Detectron2's `Matcher` with
+            `allow_low_quality_matches` makes *every* query positive that has an object's highest IoU (of an object that
+            overlaps nothing, all queries have it); `ThresholdMatcher` makes one of them positive. A label of -1 only
+            keeps a query out of the sampled background, which no loss uses: queries without a pair are background.
+        max_queries: largest number of queries of an object; 4 in the paper.
+        positive_fraction: largest part of the samples that are positive; positives beyond are dropped at random. None:
+            all are kept, and nothing is random.
+        num_samples: number of samples of an image that `positive_fraction` refers to; None: the number of queries. The
+            released code samples 256, half of them positive, in the first stage, and all queries, a quarter of them
+            positive, in the second.
         iou_eps: added to the union; 0 in the released code, 1e-6 in detrex.
 
     Raises:
@@ -67,19 +69,19 @@ class IoUAssigner(HostAssigner):
         self.iou_eps = iou_eps
 
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
-        """The ranking of each set and image.
+        """Compute the ranking of each set and image.
 
         Raises:
             ValueError: when the queries start from points, which overlap nothing.
         """
         computed: list[Tensor] = []
-        for each in predictions:
-            if each.start_boxes.shape[-1] != 4:
+        for prediction_set in predictions:
+            if prediction_set.start_boxes.shape[-1] != 4:
                 raise ValueError(
-                    f"{each.describe()} start from points, which have no IoU with an object: select proposals "
-                    "(model.selection), or assign by predictions"
+                    f"{prediction_set.describe()} start from points, which have no IoU with an object: select "
+                    "proposals (model.selection), or assign by predictions"
                 )
-            for start_boxes, gt_boxes in zip(each.start_boxes, targets.boxes, strict=True):
+            for start_boxes, gt_boxes in zip(prediction_set.start_boxes, targets.boxes, strict=True):
                 iou = self.iou(start_boxes, gt_boxes)
                 computed += Ranking.of(iou, self.matcher, self.max_queries).tensors()
         return tuple(computed)
@@ -87,15 +89,14 @@ class IoUAssigner(HostAssigner):
     def assign(
         self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
-        """The queries of each image, in rising order of the object and falling order of the IoU."""
-        left = iter(computed)
+        """Assign the queries of each image; pairs are ordered by rising object, and then by falling IoU."""
+        remaining = iter(computed)
         return [
-            tuple(self._choose(Ranking(next(left), next(left), next(left), next(left)), seed) for seed in targets.seeds)
-            for _ in predictions
+            tuple(self._choose(Ranking(*islice(remaining, 4)), seed) for seed in targets.seeds) for _ in predictions
         ]
 
     def iou(self, start_boxes: Tensor, gt_boxes: Tensor) -> Tensor:
-        """Overlap (T, Q) of the objects (T, 4) and the boxes (Q, 4) of an image."""
+        """Compute the IoU (T, Q) of the start boxes (Q, 4) and the objects (T, 4) of an image."""
         return box_iou(cxcywh_to_xyxy(gt_boxes)[:, None], cxcywh_to_xyxy(start_boxes)[None], self.iou_eps)
 
     def _choose(self, ranking: Ranking, seed: int | None) -> Assignment:
@@ -106,7 +107,7 @@ class IoUAssigner(HostAssigner):
         return Assignment(queries=queries, objects=objects)
 
     def _sample(self, labels: Tensor, seed: int | None) -> Tensor:
-        """Which of the positives (Q,) to keep, drawn on the CPU, so that it does not depend on the device."""
+        """Return (Q,) bool, True for the positives to keep, drawn on the CPU so that the device does not matter."""
         assert self.positive_fraction is not None
         num_samples = len(labels) if self.num_samples is None else self.num_samples
         with _drawing_from(seed):
@@ -116,7 +117,7 @@ class IoUAssigner(HostAssigner):
 
 @contextmanager
 def _drawing_from(seed: int | None) -> Iterator[None]:
-    """Let the CPU's default generator start from a seed for a while; None: leave it alone.
+    """Let the CPU's default generator start from a seed within this context; None: leave it as it is.
 
     Detectron2's sampler draws from that generator and takes no other.
     """

@@ -4,10 +4,10 @@ from querydet.structures import Assignment, PredictionSet, Targets
 
 
 class KnownAssigner:
-    """Reads the pairs that the query group carries (DN-DETR, arXiv 2203.01305, section 4.3)."""
+    """Returns the pairs that the query group carries (DN-DETR, arXiv 2203.01305, section 4.3)."""
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
-        """Assign the positive queries of each image; all others are background.
+        """Return the known assignment of each image.
 
         Raises:
             ValueError: when the group carries no pairs.

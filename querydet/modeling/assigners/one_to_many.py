@@ -1,14 +1,14 @@
 """One-to-many assignment by class and box together (MS-DETR, arXiv 2401.03989, section 3.2).
 
 The score of a query for an object is `alpha * p + (1 - alpha) * IoU` with p the probability of the object's class.
-The rules from scores to pairs are those of the released code, in `querydet.modeling.assigners.ranking`. Paper and
-code
-differ: the paper's best alpha is 0.4 (figure 5c), the code's is 0.3; the paper gives an object its best K queries above
-a threshold and adds its one-to-one match, the code counts positives first, forces the best query of each object, keeps
-a random quarter of the queries at most, and leaves the union out.
+The rules from scores to pairs are those of the released code, in `querydet.modeling.assigners.ranking`. Paper and code
+differ. The paper's best alpha is 0.4 (figure 5c), the code has 0.3. The paper assigns to an object its best queries
+above a threshold, up to a limit, and adds its one-to-one match. The code counts the positives first, forces the best
+query of each object to be positive, keeps at most a random quarter of the queries, and leaves the union out.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -21,21 +21,21 @@ from querydet.traits import trait
 
 
 class OneToManyAssigner(HostAssigner):
-    """Gives each object up to K queries.
+    """Assigns several queries to each object.
 
-    A query may serve two objects: its boxes then count for both, and its class is that of the object that it scores
-    higher for.
+    A query may serve two objects: its box is then trained towards both, and its class towards that of the object that
+    it has the higher score for.
 
     Args:
         alpha: weight of the class in the score; the IoU has the rest.
-        threshold: score from which a query is positive (tau).
-        max_queries: the most queries that an object may get (K).
+        threshold: lowest score of a positive query; the paper's tau.
+        max_queries: largest number of queries of an object; the paper's K.
         forced: whether the best query of each object is positive whatever its score (released code).
-        positive_fraction: at most this part of the queries, and at least one, is positive, drawn at random beyond;
-            0.25 in the released code. None: no limit, and nothing is random.
-        merge_with: also give an object the query that this assigner gives it at the one-to-one read-out of the same
-            layer, unless that query serves another object already (the paper's union; off in the released code). Each
-            query then serves one object. None: no union.
+        positive_fraction: largest part of the queries that is positive, at least one query; positives beyond are
+            dropped at random. 0.25 in the released code. None: no limit, and nothing is random.
+        merge_with: assigner of the one-to-one predictions of the same layer. An object also gets the query that this
+            assigner gives it, unless that query serves another object already (the paper's union; off in the released
+            code). Each query then serves one object. None: no union.
 
     Raises:
         ValueError: when a number is out of its range.
@@ -74,17 +74,18 @@ class OneToManyAssigner(HostAssigner):
         return trait(self.merge_with, "compares_start_boxes")
 
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
-        """The rankings of all sets: of sets of the same size together, image by image; then what the union measures.
+        """Compute the rankings of all sets, those of sets of equal shape together, and the input of `merge_with`.
 
         Raises:
-            ValueError: when a union is wanted and the predictions do not know their one-to-one read-out.
+            ValueError: with `merge_with`, when the predictions do not carry their one-to-one predictions.
         """
         computed: list[Tensor] = []
-        for numbers in group_by_shape(predictions):
-            sets = [predictions[number] for number in numbers]
+        for indices in group_by_shape(predictions):
+            sets = [predictions[index] for index in indices]
             for image, (labels, gt_boxes) in enumerate(zip(targets.labels, targets.boxes, strict=True)):
-                boxes = torch.stack([each.boxes[image] for each in sets])
-                scores = self.scores([each.logits[image] for each in sets], boxes, labels, gt_boxes)
+                boxes = torch.stack([prediction_set.boxes[image] for prediction_set in sets])
+                logits = [prediction_set.logits[image] for prediction_set in sets]
+                scores = self.scores(logits, boxes, labels, gt_boxes)
                 computed += Ranking.of(scores, self.matcher, self.max_queries).tensors()
         if self.merge_with is not None:
             computed += self.merge_with.compute(_one_to_one(predictions), targets)
@@ -93,40 +94,40 @@ class OneToManyAssigner(HostAssigner):
     def assign(
         self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
-        """The queries of each image, by rising score; with `merge_with`, by rising query."""
-        left = iter(computed)
-        found: dict[int, tuple[Assignment, ...]] = {}
-        for numbers in group_by_shape(predictions):
-            images = [Ranking(next(left), next(left), next(left), next(left)).unbind() for _ in targets.labels]
-            for number, *rankings in zip(numbers, *images, strict=True):
-                each = predictions[number]
-                found[number] = tuple(
-                    self._choose(ranking, each, targets, image) for image, ranking in enumerate(rankings)
+        """Assign the queries of each image; pairs are ordered by rising score, or with `merge_with` by rising query."""
+        remaining = iter(computed)
+        by_index: dict[int, tuple[Assignment, ...]] = {}
+        for indices in group_by_shape(predictions):
+            by_image = [Ranking(*islice(remaining, 4)).unbind() for _ in targets.labels]
+            for index, *of_set in zip(indices, *by_image, strict=True):
+                by_index[index] = tuple(
+                    self._choose(ranking, predictions[index], targets, image) for image, ranking in enumerate(of_set)
                 )
-        many = [found[number] for number in range(len(predictions))]
+        one_to_many = [by_index[index] for index in range(len(predictions))]
         if self.merge_with is None:
-            return many
-        first = self.merge_with.assign(list(left), _one_to_one(predictions), targets)
+            return one_to_many
+        one_to_one = self.merge_with.assign(list(remaining), _one_to_one(predictions), targets)
+        num_queries = [prediction_set.logits.shape[1] for prediction_set in predictions]
         return [
-            tuple(merge(one, other, each.logits.shape[1]) for one, other in zip(ones, others, strict=True))
-            for ones, others, each in zip(first, many, predictions, strict=True)
+            tuple(merge(first, last, count) for first, last in zip(firsts, lasts, strict=True))
+            for firsts, lasts, count in zip(one_to_one, one_to_many, num_queries, strict=True)
         ]
 
     def scores(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
-        """Scores (n, T, Q) in [0, 1] of n sets and an image.
+        """Compute the scores (n, T, Q), in [0, 1], of n sets for an image.
 
         Args:
-            logits: n of (Q, K).
-            boxes: (n, Q, 4).
-            labels: (T,).
-            gt_boxes: (T, 4).
+            logits: of each set, (Q, K).
+            boxes: (n, Q, 4), of the queries.
+            labels: (T,), of the objects.
+            gt_boxes: (T, 4), of the objects.
         """
-        probability = torch.stack([each[:, labels] for each in logits]).sigmoid().transpose(-1, -2)
+        probability = torch.stack([rows[:, labels] for rows in logits]).sigmoid().transpose(-1, -2)
         iou = box_iou(cxcywh_to_xyxy(gt_boxes)[:, None], cxcywh_to_xyxy(boxes)[:, None])
         return self.alpha * probability + (1 - self.alpha) * iou
 
     def cap(self, positive: Tensor, predictions: PredictionSet, targets: Targets, image: int) -> Tensor:
-        """Which of the positives (Q,) bool of an image remain."""
+        """Return (Q,) bool, True for the positives of an image that remain within `positive_fraction`."""
         if self.positive_fraction is None:
             return positive
         limit = max(1, int(self.positive_fraction * len(positive)))
@@ -142,21 +143,21 @@ class OneToManyAssigner(HostAssigner):
 
 
 def _one_to_one(predictions: Sequence[PredictionSet]) -> list[PredictionSet]:
-    found = []
-    for each in predictions:
-        if each.one_to_one is None:
+    one_to_one = []
+    for prediction_set in predictions:
+        if prediction_set.one_to_one is None:
             raise ValueError(
-                f"{each.describe()} have no one-to-one read-out to take the union with: use this assigner in a "
-                "supervision rule with branch='one_to_many', or set merge_with=None"
+                f"{prediction_set.describe()} have no one-to-one read-out to take the union with: use this assigner in "
+                "a supervision rule with branch='one_to_many', or set merge_with=None"
             )
-        found.append(each.one_to_one)
-    return found
+        one_to_one.append(prediction_set.one_to_one)
+    return one_to_one
 
 
 def merge(first: Assignment, last: Assignment, num_queries: int) -> Assignment:
-    """The union of two assignments, with one object for each query: that of its last pair, by rising query."""
+    """Return the union of two assignments with one object for each query, that of its last pair; by rising query."""
     queries, objects = torch.cat([first.queries, last.queries]), torch.cat([first.objects, last.objects])
-    place = torch.arange(1, len(queries) + 1, device=queries.device)
-    latest = place.new_zeros(num_queries).scatter_reduce(0, queries, place, "amax")
-    (matched,) = latest.nonzero(as_tuple=True)
-    return Assignment(queries=matched, objects=objects[latest[matched] - 1])
+    pair = torch.arange(1, len(queries) + 1, device=queries.device)  # 0: none
+    last_pair = pair.new_zeros(num_queries).scatter_reduce(0, queries, pair, "amax")
+    (matched,) = last_pair.nonzero(as_tuple=True)
+    return Assignment(queries=matched, objects=objects[last_pair[matched] - 1])

@@ -1,13 +1,13 @@
-"""From scores of queries for objects to pairs: the part that MS-DETR's and DETA's one-to-many assignments share.
+"""Pairs from scores of queries for objects, which the one-to-many assignments of MS-DETR and DETA share.
 
-T objects, Q queries of one image; scores are (T, Q), larger is better. MS-DETR (arXiv 2401.03989, section 3.2) scores
-by class and box, DETA (arXiv 2212.06137) by the IoU alone. Released code of both:
+Scores are (T, Q) for an image; larger is better. Those of MS-DETR (arXiv 2401.03989, section 3.2) rate class and box,
+those of DETA (arXiv 2212.06137) are the IoU. The released code of both has three steps:
 
-1. every query belongs to the object that it scores best for; it is *positive* if that score reaches a threshold, or if
-   it is forced, being the best query of an object;
-2. where there are too many positives, a random part of them is kept;
-3. an object with c positives of its own gets its min(c, K) best queries, *of all queries*: the positives only decide
-   how many. A query may so serve two objects, and a forced query counts for the object that it itself scores best for.
+1. Every query belongs to the object that it has the highest score for. It is *positive* if that score reaches a
+   threshold, or if it is forced to be, as the best query of an object.
+2. Where there are too many positives, a random part of them is kept.
+3. An object with c positives of its own gets its min(c, max_queries) best queries *of all queries*: the positives only
+   decide how many. So a query may serve two objects, and a forced query counts for the object of its own highest score.
 """
 
 from collections.abc import Callable
@@ -17,19 +17,19 @@ import torch
 from detectron2.modeling import matcher
 from torch import Tensor
 
-# scores (T, Q) to the best object (Q,) of each query and its label (Q,), 1 for positive and 0 for not: Detectron2's
+# from scores (T, Q) to the best object (Q,) of each query and its label (Q,), 1 for positive, 0 for not: Detectron2's
 # `Matcher([threshold], [0, 1], allow_low_quality_matches=...)` is one, and so is OverlapMatcher
 Matcher = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class ThresholdMatcher:
-    """Step 1 where at most one query is forced for each object (MS-DETR).
+    """Step 1 with at most one forced query for each object (MS-DETR).
 
-    Detectron2's `Matcher` forces *all* queries of an object's best score, however many share it, and waits for the
-    device; this one does neither.
+    Detectron2's `Matcher` forces *all* queries that have an object's highest score, and waits for the device; this one
+    does neither.
 
     Args:
-        threshold: of the score.
+        threshold: lowest score of a positive query.
         forced: whether the best query of each object is positive whatever its score.
     """
 
@@ -38,9 +38,9 @@ class ThresholdMatcher:
         self.forced = forced
 
     def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The best object (Q,) of each query, and whether the query is positive (Q,), from scores (T, Q), T > 0.
+        """Return the best object (Q,) of each query, and whether the query is positive (Q,), from scores (T, Q), T > 0.
 
-        Or those of n sets together, (n, Q), from scores (n, T, Q).
+        From scores (n, T, Q), both are those of n sets, (n, Q).
         """
         values, best = scores.max(dim=-2)
         positive = values >= self.threshold
@@ -50,61 +50,67 @@ class ThresholdMatcher:
 
 
 class OverlapMatcher(matcher.Matcher):
-    """Detectron2's `Matcher`, with the same arguments and results, that never makes the host wait for the device."""
+    """Detectron2's `Matcher`, with equal arguments and results, which never makes the host wait for the device."""
 
     def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The best object (Q,) of each query and the query's label (Q,) int8, from scores (T, Q), T > 0."""
+        """Return the best object (Q,) of each query and the query's label (Q,) int8, from scores (T, Q), T > 0."""
         values, best = scores.max(dim=0)
-        label = torch.ones_like(best, dtype=torch.int8)
-        for number, low, high in zip(self.labels, self.thresholds[:-1], self.thresholds[1:], strict=True):
-            label = label.masked_fill((values >= low) & (values < high), number)
+        labels = torch.ones_like(best, dtype=torch.int8)
+        for label, low, high in zip(self.labels, self.thresholds[:-1], self.thresholds[1:], strict=True):
+            labels = labels.masked_fill((values >= low) & (values < high), label)
         if self.allow_low_quality_matches:
-            label = label.masked_fill((scores == scores.max(dim=1, keepdim=True).values).any(dim=0), 1)
-        return best, label
+            labels = labels.masked_fill((scores == scores.max(dim=1, keepdim=True).values).any(dim=0), 1)
+        return best, labels
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Step 1, and all that the later steps need of the scores; on the device its shape is known beforehand.
+    """The result of step 1, and the part of the scores that the later steps need; its shapes are known beforehand.
 
-    Of one set of queries, or of n sets, which is a first dimension more; `unbind` takes them apart.
+    It is that of an image in one set of queries, or in n sets, which adds a first dimension; `unbind` takes them apart.
     """
 
-    best: Tensor  # (Q,) int64, the object that each query scores best for
-    label: Tensor  # (Q,) of the query, by the matcher; 1 is positive
-    queries: Tensor  # (T, K) int64, the best queries of each object by falling score
-    scores: Tensor  # (T, K), theirs
+    best: Tensor  # (Q,) int64, the object that each query has the highest score for
+    label: Tensor  # (Q,), the matcher's label of each query; 1: positive
+    queries: Tensor  # (T, min(max_queries, Q)) int64, the best queries of each object by falling score
+    scores: Tensor  # (T, min(max_queries, Q)), their scores
 
     @classmethod
     def of(cls, scores: Tensor, match: Matcher, max_queries: int) -> "Ranking":
-        """From scores (T, Q) or (n, T, Q), T or Q may be 0, and K, the most queries that an object may get."""
+        """Rank the queries of an image.
+
+        Args:
+            scores: (T, Q), or (n, T, Q) of n sets; T or Q may be 0.
+            match: step 1.
+            max_queries: largest number of queries of an object.
+        """
         *sets, num_objects, num_queries = scores.shape
         if num_objects == 0 or num_queries == 0:
-            nobody = torch.zeros(*sets, num_queries, dtype=torch.int64, device=scores.device)
-            nothing = scores.new_zeros(*sets, num_objects, 0)
-            return cls(nobody, nobody, nothing.long(), nothing)
+            zeros = torch.zeros(*sets, num_queries, dtype=torch.int64, device=scores.device)
+            empty = scores.new_zeros(*sets, num_objects, 0)
+            return cls(zeros, zeros, empty.long(), empty)
         best, label = match(scores)
         ranked = scores.topk(min(max_queries, num_queries), dim=-1)
         return cls(best, label, ranked.indices, ranked.values)
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """What it consists of, for copying."""
+        """Return its four tensors, to be copied."""
         return self.best, self.label, self.queries, self.scores
 
     def unbind(self) -> "list[Ranking]":
-        """Those of each set, from that of n sets."""
-        return [Ranking(*each) for each in zip(*self.tensors(), strict=True)]
+        """Return the ranking of each set, from that of n sets."""
+        return [Ranking(*tensors) for tensors in zip(*self.tensors(), strict=True)]
 
     @property
     def is_empty(self) -> bool:
-        """Whether there are no objects or no queries."""
+        """True where there are no objects or no queries."""
         return self.queries.numel() == 0
 
     def choose(self, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Step 3: the queries of each object of an image.
+        """Choose the queries of each object of an image, step 3.
 
         Args:
-            positive: (Q,) bool, what step 2 left of the positives.
+            positive: (Q,) bool, the positives that step 2 keeps.
 
         Returns:
             Queries (n,) and objects (n,), int64, and their scores (n,), by rising object and then falling score.
@@ -113,23 +119,24 @@ class Ranking:
         if not self.is_empty:
             counts = counts.scatter_add(0, self.best, positive.long())
         chosen = torch.arange(self.queries.shape[1], device=positive.device) < counts[:, None]
-        objects, rank = chosen.nonzero(as_tuple=True)  # how many there are is known only now: a device is waited for
+        objects, rank = chosen.nonzero(as_tuple=True)  # their number is known only here: this waits for a device
         return self.queries[objects, rank], objects, self.scores[objects, rank]
 
 
 def keep_random(positive: Tensor, limit: int, seed: int | None, turn: int = 0) -> Tensor:
     """Keep at most `limit` of the positives, drawn at random.
 
-    Drawn on the CPU from the image's own seed: what is kept depends neither on the device nor on the other images.
+    They are drawn on the CPU from the seed of their image, so that the result depends neither on the device nor on the
+    other images.
 
     Args:
         positive: (Q,) bool.
-        limit: how many to keep at most.
-        seed: of the image's random draws; None: the default generator.
-        turn: distinguishes several draws of an image, such as those of the decoder layers.
+        limit: largest number to keep.
+        seed: seed of the image's random draws; None: the default generator.
+        turn: index of this draw among those of the image, such as that of the decoder layer.
 
     Returns:
-        (Q,) bool.
+        (Q,) bool, True for the positives to keep.
     """
     if limit >= len(positive):
         return positive

@@ -1,4 +1,4 @@
-"""What Detectron2's backbones lack."""
+"""Additions to Detectron2's backbones: padding rules, builders for YAML configs, and a dilated ResNet."""
 
 from querydet.modeling.backbones.dilated import make_dilated_stages
 from querydet.modeling.backbones.padding import batch_images, pad_batch, padded_size, padding_rule

@@ -7,15 +7,15 @@ DILATION = 2
 
 
 def make_dilated_stages(*, depth: int, norm: str) -> list[list[nn.Module]]:
-    """The stages of a ResNet of bottleneck blocks with a map of stride 16 at the end.
+    """Make the stages of a ResNet of bottleneck blocks whose last map has stride 16.
 
-    As torchvision does it, and with it all released codes: the first block of the last stage loses its stride and keeps
-    its kernels as they were, and the others are dilated by 2. (Detectron2's own `res5_dilation` dilates the first
-    one too.) Weights of an ordinary ResNet fit.
+    As in torchvision, and with it in all released codes, the first block of the last stage loses its stride and keeps
+    its kernels, and the others are dilated by 2. (Detectron2's own `res5_dilation` dilates the first one too.) Weights
+    of an ordinary ResNet fit.
 
     Args:
-        depth: 50, 101 or 152.
-        norm: of all layers, by Detectron2's names.
+        depth: number of layers, 50, 101 or 152.
+        norm: Detectron2's name of the norm of all layers.
 
     Raises:
         ValueError: for another depth.

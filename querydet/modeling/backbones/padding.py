@@ -1,4 +1,4 @@
-"""Sizes of batches that a backbone takes. Every caller of a backbone pads by these rules.
+"""The sizes of batches that a backbone takes; every caller of a backbone pads by these rules.
 
 Detectron2's backbones declare them as `size_divisibility` and `padding_constraints`, and its detectors pass both to
 `ImageList.from_tensors`. Four cases in which that fails are handled here:
@@ -29,7 +29,7 @@ class PaddingRule:
     square: int = 0  # side of the square that all images are padded to; 0: none
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the height and width of a batch whose largest height and width are given.
+        """Return the height and width of a padded batch, from the largest height and width of its images.
 
         Raises:
             ValueError: the image does not fit into the square.
@@ -47,7 +47,7 @@ class PaddingRule:
 
 
 def padding_rule(backbone: nn.Module) -> PaddingRule:
-    """Return the rule of a backbone; any size is right for one that declares nothing."""
+    """Return the rule of a backbone; a backbone that declares none takes any size."""
     constraints = getattr(backbone, "padding_constraints", {})
     divisor = getattr(backbone, "size_divisibility", 0)
     for key in SPELLINGS:
@@ -58,7 +58,7 @@ def padding_rule(backbone: nn.Module) -> PaddingRule:
 
 
 def padded_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
-    """Return the height and width that a backbone sees of a batch whose largest height and width are given.
+    """Return the height and width of a batch, padded for a backbone, from the largest height and width of its images.
 
     Raises:
         ValueError: the image does not fit into the square that the backbone pads to.

@@ -31,13 +31,13 @@ def make_vit(
     """Build a plain transformer on patches of 16 pixels: one map of stride 16, named `last_feat`.
 
     Args:
-        embed_dim: width.
+        embed_dim: width of the backbone.
         depth: number of blocks.
-        num_heads: attention heads of a block.
+        num_heads: number of attention heads of a block.
         global_blocks: indices of the blocks that attend to the whole image; the others attend within windows.
         window_size: side of a window, in patches.
-        drop_path_rate: probability to skip the last block; that of earlier ones grows from 0.
-        image_size: sets the length of the tables of relative positions; images may have any size.
+        drop_path_rate: probability of skipping the last block; that of earlier ones grows linearly from 0.
+        image_size: side in pixels that the tables of relative positions are made for; images may have any size.
 
     Raises:
         ModuleNotFoundError: timm is not installed.
@@ -78,10 +78,10 @@ def make_mvit(
         embed_dim: width of the first stage.
         depth: number of blocks.
         last_blocks: index of the last block of each stage.
-        out_features: names of the maps to give.
-        num_heads: attention heads of a block of the first stage.
-        drop_path_rate: probability to skip the last block; that of earlier ones grows from 0.
-        image_size: sets the length of the tables of relative positions; images may have any size.
+        out_features: names of the maps to return.
+        num_heads: number of attention heads of a block of the first stage.
+        drop_path_rate: probability of skipping the last block; that of earlier ones grows linearly from 0.
+        image_size: side in pixels that the tables of relative positions are made for; images may have any size.
 
     Raises:
         ModuleNotFoundError: timm is not installed.

@@ -13,9 +13,13 @@ class TokenSelfAttention(Protocol):
     """Attention among tokens."""
 
     def attend(self, tokens: Tensor, features: TokenPyramid, reference: Tensor | None) -> Tensor:
-        """Return the update (B, S, C) of tokens (B, S, C).
+        """Return the update (B, S, C) of the tokens.
 
-        The reference says where tokens look, in the form that the encoder makes for this attention.
+        Args:
+            tokens: (B, S, C).
+            features: positions, padding and shapes of the tokens.
+            reference: the points around which tokens sample, in the form that the encoder makes for this attention;
+                None for an attention without references.
         """
 
 
@@ -24,9 +28,9 @@ class EncoderLayer(nn.Module):
 
     Args:
         embed_dim: width C.
-        attention: among tokens.
+        attention: attention among tokens.
         ffn: the feed-forward block.
-        dropout: probability with which elements of the attention's update are dropped.
+        dropout: probability after the attention.
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class EncoderLayer(nn.Module):
             nn.init.xavier_uniform_(self.attention.out_proj.weight)
 
     def forward(self, tokens: Tensor, features: TokenPyramid, reference: Tensor | None = None) -> Tensor:
-        """Update the tokens (B, S, C).
+        """Run the layer on tokens (B, S, C).
 
         Args:
             tokens: (B, S, C).
@@ -61,9 +65,10 @@ class EncoderStack(nn.Module):
     """A stack of layers.
 
     Args:
-        layer: the first layer; the others are made like it.
+        layer: the first layer; the others have equal settings and initial weights of their own.
         num_layers: number of layers.
-        activation_checkpointing: recompute each layer in the backward pass instead of keeping its activations.
+        activation_checkpointing: whether to recompute each layer in the backward pass instead of keeping its
+            activations.
     """
 
     def __init__(self, *, layer: EncoderLayer, num_layers: int = 6, activation_checkpointing: bool = False) -> None:
@@ -73,12 +78,12 @@ class EncoderStack(nn.Module):
 
     @property
     def first_layer(self) -> EncoderLayer:
-        """The layer that the others were made like."""
+        """The first layer, whose settings all layers have."""
         layer = self.layers[0]
         assert isinstance(layer, EncoderLayer)
         return layer
 
     @property
     def embed_dim(self) -> int:
-        """C."""
+        """C, the width of the tokens."""
         return self.first_layer.embed_dim

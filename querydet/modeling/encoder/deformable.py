@@ -15,7 +15,7 @@ class DeformableTokenAttention(MultiScaleDeformableAttention):
     """Attention of tokens to a few points around them, on every level."""
 
     def attend(self, tokens: Tensor, features: TokenPyramid, reference: Tensor | None) -> Tensor:
-        """Return the update (B, S, C) of tokens (B, S, C), which sample around reference points (B, S, L, 2)."""
+        """Return the update (B, S, C) of tokens (B, S, C) that sample around reference points (B, S, L, 2)."""
         assert reference is not None
         return self(tokens + features.position, reference, tokens, features.shapes, features.padding)
 
@@ -37,7 +37,7 @@ def deformable_encoder_layer(
         ffn_dim: hidden width of the feed-forward block.
         dropout: probability after the attention and in the feed-forward block.
         num_levels: L.
-        num_points: P, sampling points of a head on each level.
+        num_points: P, the number of sampling points of a head on each level.
 
     Raises:
         ValueError: C is not a multiple of M.
@@ -55,7 +55,7 @@ class DeformableEncoder(EncoderStack):
 
     @property
     def num_levels(self) -> int | None:
-        """L."""
+        """L, the number of levels that the tokens sample."""
         return getattr(self.first_layer.attention, "num_levels", None)
 
     def forward(self, features: TokenPyramid) -> TokenPyramid:

@@ -14,7 +14,7 @@ class DenseTokenAttention(MultiHeadAttention):
     """Attention of tokens to all tokens."""
 
     def attend(self, tokens: Tensor, features: TokenPyramid, reference: Tensor | None) -> Tensor:
-        """Return the update (B, S, C) of tokens (B, S, C); nothing attends to padding."""
+        """Return the update (B, S, C) of tokens (B, S, C), none of which attends to padding."""
         query = tokens + features.position
         return self(query, query, tokens, key_padding_mask=features.padding, need_weights=False)[0]
 
@@ -34,7 +34,7 @@ def dense_encoder_layer(
         num_heads: M.
         ffn_dim: hidden width of the feed-forward block.
         dropout: probability after the attention, in the feed-forward block, and of attention weights.
-        activation: of the feed-forward block, "relu" or "prelu" (released code of DAB-DETR).
+        activation: activation of the feed-forward block, "relu" or "prelu" (released code of DAB-DETR).
 
     Raises:
         ValueError: C is not a multiple of M, or for another activation.
@@ -60,17 +60,25 @@ class DenseEncoder(EncoderStack):
         return replace(features, tokens=tokens)
 
     def with_positions(self, tokens: Tensor, features: TokenPyramid) -> TokenPyramid:
-        """Return the features with the positions that the next layer adds to tokens (B, S, C): the same for all."""
+        """Return the features with the positions that the next layer adds to tokens (B, S, C).
+
+        Here every layer adds the same positions.
+        """
         return features
 
     def attention_rows(self, tokens: int, queries: int) -> int:
-        """Return the rows of attention maps over all tokens that a training step keeps for an image."""
+        """Return the number of rows of attention maps over all tokens that a training step keeps for an image.
+
+        Args:
+            tokens: S.
+            queries: Q, of no effect in an encoder.
+        """
         layers = 1 if self.activation_checkpointing else len(self.layers)
         return layers * self.first_layer.attention.num_heads * tokens  # type: ignore[attr-defined]
 
 
 class ScaledDenseEncoder(DenseEncoder):
-    """An encoder whose tokens scale their positions before every layer (released code of DAB-DETR).
+    """An encoder in which each token scales its position before every layer (released code of DAB-DETR).
 
     Args:
         layer, num_layers, activation_checkpointing: see `querydet.modeling.encoder.base.EncoderStack`.

@@ -1,4 +1,4 @@
-"""Layers shared by every detector: deformable attention around its operator, and small blocks."""
+"""Layers that all detectors share: attentions, feed-forward blocks and position embeddings."""
 
 from querydet.modeling.layers.deformable_attention import MultiScaleDeformableAttention
 from querydet.modeling.layers.dropout import Dropout

@@ -1,6 +1,6 @@
 """Attention whose contents and positions have projections of their own (Conditional DETR, arXiv 2108.06152, section 3).
 
-Letters: B images, Q queries, S tokens, C width, M heads.
+Letters are those of `querydet.structures`.
 """
 
 import torch
@@ -12,12 +12,12 @@ from querydet.structures import TokenPyramid
 
 
 class _Heads(nn.Module):
-    """Projections and attention that both kinds share.
+    """Base of both attentions: projections, and attention of several heads.
 
     Args:
         embed_dim: width C, a multiple of `num_heads`.
         num_heads: M.
-        dropout: probability with which attention weights are dropped.
+        dropout: probability of dropping an attention weight.
 
     Raises:
         ValueError: C is not a multiple of M.
@@ -43,7 +43,15 @@ class _Heads(nn.Module):
         return values.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
-        """Mix values (B, M, n, d) by queries and keys (B, M, n, e), and project: (B, n, C)."""
+        """Attend in each head, join the heads, and project: (B, n, C) for n queries.
+
+        Args:
+            query: (B, M, n, D), or 2D where contents and positions are side by side.
+            key: (B, M, N, D), or 2D, of N queries or tokens.
+            value: (B, M, N, D).
+            visible: bool, True where a query may attend to a key, of a shape that broadcasts to (B, M, n, N); None:
+                everywhere.
+        """
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
         return self.output(mixed.transpose(1, 2).flatten(2))
@@ -58,12 +66,12 @@ class ConditionalSelfAttention(_Heads):
         self.reset_parameters()
 
     def forward(self, position: Tensor, content: Tensor, blocked: Tensor | None = None) -> Tensor:
-        """Return the update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C).
+        """Return the update (B, Q, C) of the contents.
 
         Args:
-            position: of the queries.
-            content: of the queries.
-            blocked: (Q, Q) bool, True where the row may not attend to the column.
+            position: (B, Q, C), of the queries.
+            content: (B, Q, C), of the queries.
+            blocked: (Q, Q) bool, True where the row may not attend to the column; None: nowhere.
         """
         query = self.query_content(content) + self.query_position(position)
         key = self.key_content(content) + self.key_position(position)
@@ -77,8 +85,9 @@ class ConditionalCrossAttention(_Heads):
     Args:
         embed_dim: width C.
         num_heads: M.
-        dropout: probability with which attention weights are dropped.
-        first: add positions to the contents too, as in the first layer, whose contents know nothing of the image.
+        dropout: probability of dropping an attention weight.
+        first: whether to add positions to the contents too, as in the first layer, where the contents do not depend on
+            the image yet.
     """
 
     def __init__(self, embed_dim: int = 256, num_heads: int = 8, dropout: float = 0.0, first: bool = True) -> None:
@@ -88,13 +97,13 @@ class ConditionalCrossAttention(_Heads):
         self.reset_parameters()
 
     def forward(self, content: Tensor, position: Tensor, sine: Tensor, memory: TokenPyramid) -> Tensor:
-        """Return the update (B, Q, C).
+        """Return the update (B, Q, C) of the contents.
 
         Args:
-            content: (B, Q, C).
-            position: (B, Q, C), of the queries; used in the first layer.
-            sine: (B, Q, C), embedded reference points, scaled by a function of the content.
-            memory: encoded tokens.
+            content: (B, Q, C), of the queries.
+            position: (B, Q, C), of the queries; used in the first layer only.
+            sine: (B, Q, C), the embedded reference points, scaled by a function of the content.
+            memory: encoded image features.
         """
         key_position = self.key_position(memory.position)
         query, key = self.query_content(content), self.key_content(memory.tokens)

@@ -1,10 +1,10 @@
 """Multi-scale deformable attention as a module.
 
 Source: Deformable DETR (arXiv 2010.04159), section 4.1 and appendix A.2 ("Constructing Multi-scale Feature Maps" and
-initialisation); DINO (arXiv 2203.03605) uses it unchanged. What is different here: coordinates and the softmax stay
-float32 under autocast, and parts are named for what they are.
+initialisation); DINO (arXiv 2203.03605) uses it unchanged. Different from the released code, coordinates and the
+softmax stay float32 under autocast.
 
-Letters: B images, S tokens of all levels, C width, M heads, D = C / M, Q queries, L levels, P points.
+Letters are those of `querydet.structures`, with D = C / M.
 """
 
 import math
@@ -19,16 +19,16 @@ from querydet.ops.sampling_operator import LevelShapes, as_level_shapes
 
 
 class MultiScaleDeformableAttention(nn.Module):
-    """Each query looks at a few points, whose offsets and weights it predicts, of every feature level.
+    """Attention of queries to a few points of every level, whose offsets and weights each query predicts.
 
     Args:
         embed_dim: width C of queries and tokens.
-        num_heads: M; divides `embed_dim`.
+        num_heads: M; divides C.
         num_levels: L.
-        num_points: P, points of one head on one level.
+        num_points: P, the number of sampling points of a head on each level.
 
     Raises:
-        ValueError: `embed_dim` is not a multiple of `num_heads`.
+        ValueError: C is not a multiple of M.
     """
 
     def __init__(self, embed_dim: int = 256, num_heads: int = 8, num_levels: int = 4, num_points: int = 4) -> None:
@@ -46,10 +46,10 @@ class MultiScaleDeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Starts from 1, 2, ... P pixels in M directions, all points with the same weight (appendix A.2)."""
+        """Set offsets of 1, 2, ... P pixels in M directions, and equal weights for all points (appendix A.2)."""
         angles = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
         directions = torch.stack([angles.cos(), angles.sin()], dim=-1)
-        # Divided by the larger component: the first ring then lies on the square around the reference point.
+        # divided by the larger component, so that the first ring lies on the square around the reference point
         directions = directions / directions.abs().amax(dim=-1, keepdim=True)
         steps = torch.arange(1, self.num_points + 1, dtype=torch.float32)
         ring = directions[:, None, None, :] * steps[:, None]  # (M, 1, P, 2)
@@ -70,19 +70,19 @@ class MultiScaleDeformableAttention(nn.Module):
         spatial_shapes: Sequence[tuple[int, int]] | Tensor,
         padding: Tensor | None = None,
     ) -> Tensor:
-        """Attends from each query to the tokens around its reference.
+        """Attend from each query to the tokens around its reference.
 
         Args:
-            query: (B, Q, C), with the positional encoding already added.
+            query: (B, Q, C), contents plus positions.
             reference_boxes: (B, Q, L, 2) points (x, y) or (B, Q, L, 4) boxes (cx, cy, w, h), normalised by the size
                 of each level, padding included.
             tokens: (B, S, C), the levels one after the other.
             spatial_shapes: (H, W) of each level; Python integers, or an int64 tensor (L, 2).
-            padding: (B, S) bool, True where a token is padding. Its value is zero after the projection; the
-                attention weights are not normalised again.
+            padding: (B, S) bool, True = padding. The value of such a token is zero after the projection; the attention
+                weights are not normalised again.
 
         Returns:
-            (B, Q, C).
+            The update (B, Q, C) of the queries.
 
         Raises:
             ValueError: the shapes do not fit together.
@@ -99,7 +99,7 @@ class MultiScaleDeformableAttention(nn.Module):
         return self.output_proj(fused_deformable_attention(value, shapes, reference, offsets, logits))
 
     def predict_points(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Offsets (B, Q, M, L, P, 2) and logits (B, Q, M, L, P) of the points that queries (B, Q, C) sample."""
+        """Return offsets (B, Q, M, L, P, 2) and logits (B, Q, M, L, P) of the points that queries (B, Q, C) sample."""
         shape = (self.num_heads, self.num_levels, self.num_points)
         offsets = self.sampling_offsets(query).unflatten(-1, (*shape, 2))
         return offsets, self.attention_weights(query).unflatten(-1, shape)
@@ -112,10 +112,10 @@ class MultiScaleDeformableAttention(nn.Module):
         for name, tensor in (("query", query), ("tokens", tokens)):
             if tensor.dim() != 3 or tensor.shape[-1] != self.embed_dim:
                 raise ValueError(f"{name} must end in embed_dim {self.embed_dim}, but got shape {tuple(tensor.shape)}")
-        wanted = (*query.shape[:2], self.num_levels)
-        if reference_boxes.shape[:-1] != wanted or reference_boxes.shape[-1] not in (2, 4):
+        expected = (*query.shape[:2], self.num_levels)
+        if reference_boxes.shape[:-1] != expected or reference_boxes.shape[-1] not in (2, 4):
             raise ValueError(
-                f"reference_boxes must be {wanted} + (2,) or (4,), but got shape {tuple(reference_boxes.shape)}"
+                f"reference_boxes must be {expected} + (2,) or (4,), but got shape {tuple(reference_boxes.shape)}"
             )
         if padding is not None and (padding.shape != tokens.shape[:2] or padding.dtype != torch.bool):
             raise ValueError(

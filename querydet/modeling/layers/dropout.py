@@ -12,33 +12,34 @@ STEPS = 2**16  # the probability on a CPU is a multiple of 1 / STEPS
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout`, but on a CPU four elements share one random number of 64 bits.
 
-    There torch draws 64 bits for every element, with most processors one after the other, which takes longer than the
-    sampling operator. The probability is rounded to a multiple of 2 to the power of -16, and what is kept is scaled by
-    the rounded one: the mean stays exact.
+    There torch draws 64 bits for every element, on most processors one after the other, which takes longer than the
+    sampling operator. The probability is rounded to a multiple of 2 to the power of -16, and elements that are kept are
+    scaled by the rounded one, so that the mean stays exact.
     """
 
     def forward(self, values: Tensor) -> Tensor:
-        """Values of any shape with some set to zero, in training."""
+        """Set random elements of values of any shape to zero, in training."""
         if not self.training or self.p == 0 or values.device.type != "cpu":
             return super().forward(values)
-        dropped: Tensor = _DropoutOnCpu.apply(values, round(self.p * STEPS))
-        return dropped
+        result: Tensor = _DropoutOnCpu.apply(values, round(self.p * STEPS))
+        return result
 
     def rectified(self, values: Tensor) -> Tensor:
-        """The same of `values.relu()`, in fewer passes through the memory on a CPU.
+        """Apply dropout to `values.relu()`, in fewer passes through the memory on a CPU.
 
-        What is left is positive, and everything else has no gradient: the result says all that the backward pass needs.
+        Elements that are kept are positive, and all others have no gradient, so that the backward pass needs nothing
+        but the result.
         """
         if not self.training or self.p == 0 or values.device.type != "cpu":
             return self(values.relu())
-        left: Tensor = _RectifiedDropoutOnCpu.apply(values, round(self.p * STEPS))
-        return left
+        result: Tensor = _RectifiedDropoutOnCpu.apply(values, round(self.p * STEPS))
+        return result
 
 
 def _draw(values: Tensor) -> Tensor:
-    """A random int16 for each of the values."""
-    drawn = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    return drawn.view(torch.int16)[: values.numel()].view(values.shape)
+    """Draw a random int16 for each of the values."""
+    numbers = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    return numbers.view(torch.int16)[: values.numel()].view(values.shape)
 
 
 def _scale(dropped: int) -> float:
@@ -64,12 +65,12 @@ class _RectifiedDropoutOnCpu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, dropped: int) -> Tensor:
         ctx.scale = _scale(dropped)
-        left = values.relu().masked_fill_(_draw(values) < dropped - STEPS // 2, 0).mul_(ctx.scale)
-        ctx.save_for_backward(left)
-        return left
+        result = values.relu().masked_fill_(_draw(values) < dropped - STEPS // 2, 0).mul_(ctx.scale)
+        ctx.save_for_backward(result)
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (left,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(grad, left, 0).mul_(ctx.scale), None
+        (result,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(grad, result, 0).mul_(ctx.scale), None

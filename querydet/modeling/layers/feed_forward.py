@@ -6,7 +6,13 @@ from querydet.modeling.layers.dropout import Dropout
 
 
 class FeedForward(nn.Module):
-    """`norm(x + linear2(relu(linear1(x))))`, with dropout after the ReLU and before the sum."""
+    """`norm(x + linear2(relu(linear1(x))))`, with dropout after the ReLU and before the sum.
+
+    Args:
+        embed_dim: width C.
+        ffn_dim: hidden width.
+        dropout: probability of both dropouts.
+    """
 
     def __init__(self, embed_dim: int, ffn_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -17,7 +23,7 @@ class FeedForward(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Xavier weights, as the released code gives every matrix of its transformers."""
+        """Draw Xavier weights, as the released code does for every matrix of its transformers."""
         nn.init.xavier_uniform_(self.linear1.weight)
         nn.init.xavier_uniform_(self.linear2.weight)
 
@@ -27,24 +33,38 @@ class FeedForward(nn.Module):
         return self.norm(values + self.dropout(update))
 
     def activate(self, hidden: Tensor) -> Tensor:
-        """ReLU of (..., ffn_dim), then dropout."""
+        """Apply the ReLU and dropout to hidden values (..., ffn_dim)."""
         return self.dropout.rectified(hidden)
 
 
 class PReLUFeedForward(FeedForward):
-    """The same with a learned slope below zero, one number (released code of DAB-DETR and DN-DETR, dense models)."""
+    """The block with a PReLU, whose slope below zero is one learned number.
+
+    In the released code, DAB-DETR and DN-DETR with standard attention have it.
+
+    Args:
+        embed_dim: width C.
+        ffn_dim: hidden width.
+        dropout: probability of both dropouts.
+    """
 
     def __init__(self, embed_dim: int, ffn_dim: int, dropout: float = 0.0) -> None:
         super().__init__(embed_dim, ffn_dim, dropout)
         self.activation = nn.PReLU()
 
     def activate(self, hidden: Tensor) -> Tensor:
-        """PReLU of (..., ffn_dim), then dropout."""
+        """Apply the PReLU and dropout to hidden values (..., ffn_dim)."""
         return self.dropout(self.activation(hidden))
 
 
 def make_feed_forward(embed_dim: int, ffn_dim: int, dropout: float, activation: str) -> FeedForward:
-    """The block with "relu" or "prelu".
+    """Make a feed-forward block with a given activation.
+
+    Args:
+        embed_dim: width C.
+        ffn_dim: hidden width.
+        dropout: probability of both dropouts of the block.
+        activation: "relu" or "prelu".
 
     Raises:
         ValueError: for another activation.

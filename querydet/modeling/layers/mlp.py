@@ -1,4 +1,4 @@
-"""Multi-layer perceptron with ReLU between the layers, as every DETR uses it for boxes and positions."""
+"""Multi-layer perceptrons with ReLU between the layers, as every DETR uses them for boxes and positions."""
 
 from itertools import pairwise
 
@@ -6,12 +6,19 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """`num_layers` linear layers with ReLU between them, none after the last."""
+    """Linear layers with ReLU between them and none after the last.
+
+    Args:
+        input_dim: width of the input.
+        hidden_dim: width between the layers.
+        output_dim: width of the output.
+        num_layers: number of linear layers.
+    """
 
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
         super().__init__()
         widths = [input_dim] + [hidden_dim] * (num_layers - 1) + [output_dim]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
 
     def forward(self, values: Tensor) -> Tensor:
         """Map (..., input_dim) to (..., output_dim)."""
@@ -21,7 +28,7 @@ class MLP(nn.Module):
 
 
 def xavier_mlp(input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> MLP:
-    """An `MLP` with Xavier weights, as the released code gives every matrix of its transformers."""
+    """Make an `MLP` with Xavier weights, as the released code gives every matrix of its transformers."""
     mlp = MLP(input_dim, hidden_dim, output_dim, num_layers)
     for parameter in mlp.parameters():
         if parameter.dim() > 1:

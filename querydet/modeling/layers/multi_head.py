@@ -1,4 +1,4 @@
-"""Multi-head attention by PyTorch's module, which reports unfitting heads only by an assertion."""
+"""PyTorch's multi-head attention, with a check of the heads: PyTorch only asserts that they fit."""
 
 from torch import nn
 
@@ -15,7 +15,7 @@ class MultiHeadAttention(nn.MultiheadAttention):
     Args:
         embed_dim: width C.
         num_heads: M; divides C.
-        dropout: probability with which attention weights are dropped.
+        dropout: probability of dropping an attention weight.
 
     Raises:
         ValueError: C is not a multiple of M.

@@ -1,8 +1,8 @@
 """Sine embeddings of positions and boxes (Attention Is All You Need, section 3.5, in the two-dimensional form of DETR).
 
 All released DETRs interleave `sin, cos, sin, cos, ...`; they differ in temperature, in the offset of the first pixel
-and in the order of the coordinates. Checkpoints are bound to these constants and load without complaint when they are
-wrong, so that each is a parameter without a hidden default.
+and in the order of the coordinates. A checkpoint needs the constants that it was trained with, and loads without an
+error when they are wrong; so each is a parameter without a default.
 """
 
 import math
@@ -21,11 +21,11 @@ def sine_embedding(angles: Tensor, dim: int, temperature: float) -> Tensor:
 
     Args:
         angles: any shape, in radians.
-        dim: even number of entries.
+        dim: number of entries, even.
         temperature: ratio of the longest to the shortest wave length.
 
     Returns:
-        `angles.shape + (dim,)`.
+        Embedded angles of shape `angles.shape + (dim,)`.
     """
     exponent = torch.arange(0, dim, 2, device=angles.device, dtype=angles.dtype) / dim
     scaled = angles[..., None] / temperature**exponent
@@ -33,12 +33,16 @@ def sine_embedding(angles: Tensor, dim: int, temperature: float) -> Tensor:
 
 
 class SinePositionEmbedding(nn.Module):
-    """Position of each pixel of a padded map, relative to the part that is image.
+    """Embeds the position of each pixel of a padded map, relative to the part that is image.
 
     Args:
-        embed_dim: width C; half of it encodes y, then half x.
-        temperature: 20 in DINO (arXiv 2203.03605, appendix D), 10000 in DETR and Deformable DETR.
-        offset: added to the 1-based pixel count: 0 in DETR and DINO, -0.5 in Deformable DETR.
+        embed_dim: width C; the first half embeds y, the second x.
+        temperature: ratio of wave lengths; 20 in DINO (arXiv 2203.03605, appendix D), 10000 in DETR and Deformable
+            DETR.
+        offset: added to positions, which count pixels from 1; 0 in DETR and DINO, -0.5 in Deformable DETR.
+
+    Raises:
+        ValueError: C is not a multiple of 4.
     """
 
     def __init__(self, embed_dim: int, temperature: float, offset: float) -> None:
@@ -65,12 +69,13 @@ def box_sine_embedding(boxes: Tensor, dim_per_coordinate: int, order: Sequence[i
 
     Args:
         boxes: (..., 4), normalised.
-        dim_per_coordinate: even number of entries for each coordinate.
-        order: which coordinate comes first: (1, 0, 2, 3) in DAB-DETR and DINO, (0, 1, 2, 3) in Deformable DETR.
-        temperature: 10000 in all released code.
+        dim_per_coordinate: number of entries for each coordinate, even.
+        order: indices of the coordinates in the order of their embeddings: (1, 0, 2, 3) in DAB-DETR and DINO,
+            (0, 1, 2, 3) in Deformable DETR.
+        temperature: ratio of wave lengths; 10000 in all released code.
 
     Returns:
-        (..., 4 * dim_per_coordinate).
+        Embedded boxes (..., 4 * dim_per_coordinate).
     """
     ordered = torch.stack([boxes[..., index] for index in order], dim=-1)
     return sine_embedding(ordered * (2 * math.pi), dim_per_coordinate, temperature).flatten(-2)

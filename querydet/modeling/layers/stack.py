@@ -1,4 +1,4 @@
-"""Stacks of equal transformer layers: copies of one, and how to call them."""
+"""Stacks of equal transformer layers: making them from one layer, and calling them with or without recomputation."""
 
 import copy
 from typing import Any
@@ -9,10 +9,14 @@ from torch.utils.checkpoint import checkpoint
 
 
 def stack_layers(layer: nn.Module, num_layers: int) -> nn.ModuleList:
-    """Make a stack of `num_layers` layers like the one given, each with its own random initial weights.
+    """Make a stack of equal layers, each with random initial weights of its own.
+
+    Args:
+        layer: the first layer; the others are copies of it with newly drawn weights.
+        num_layers: number of layers.
 
     Raises:
-        ValueError: when `num_layers` is less than one.
+        ValueError: for less than one layer.
     """
     if num_layers < 1:
         raise ValueError(f"num_layers must be at least 1, found {num_layers}")
@@ -22,14 +26,14 @@ def stack_layers(layer: nn.Module, num_layers: int) -> nn.ModuleList:
 def redrawn(module: nn.Module) -> nn.Module:
     """Copy a module and draw the initial weights of the copy.
 
-    A module that has `another`, a function without arguments, makes the copy itself. Any other is copied, and every
-    module in it that can reset its parameters does so, children first: an initialisation of one's own overrides that of
-    the torch layers inside.
+    A module with a method `another`, without arguments, makes the copy itself. Any other is copied, and every module in
+    it with a method `reset_parameters` draws its weights again, children first: the initialisation of a module then
+    overrides that of the torch layers in it.
     """
     another = getattr(module, "another", None)
     if another is not None:
-        made: nn.Module = another()
-        return made
+        new: nn.Module = another()
+        return new
     copied = copy.deepcopy(module)
     for child in reversed(list(copied.modules())):
         reset = getattr(child, "reset_parameters", None) or getattr(child, "_reset_parameters", None)
@@ -41,7 +45,7 @@ def redrawn(module: nn.Module) -> nn.Module:
 def run_layer(layer: nn.Module, recompute: bool, *inputs: Any) -> Any:
     """Call a layer; with `recompute`, keep only its inputs for the backward pass (activation checkpointing).
 
-    The non-reentrant form differentiates through tensors held in dataclasses; the reentrant one does not.
+    PyTorch's non-reentrant form differentiates through tensors in dataclasses; its reentrant form does not.
     """
     if recompute and torch.is_grad_enabled():
         return checkpoint(layer, *inputs, use_reentrant=False)

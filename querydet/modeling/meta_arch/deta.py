@@ -12,12 +12,12 @@ from querydet.traits import trait
 
 @META_ARCH_REGISTRY.register()
 class DETA(QueryDetector):
-    """The detector trained as detectors before DETR were: many queries for an object, and suppression afterwards.
+    """The detector trained as detectors before DETR were: several queries for an object, and suppression afterwards.
 
-    * Assignment by overlap in both stages (equations 2 and 3): objects are given to the tokens whose anchors overlap
+    * Assignment by overlap in both stages (equations 2 and 3): objects are assigned to the tokens whose anchors overlap
       them, and to the decoder queries whose proposals do, once for all layers:
-      `querydet.modeling.assigners.IoUAssigner`. Each object gets a few at most, so that large ones do not take
-      all ("object balancing").
+      `querydet.modeling.assigners.IoUAssigner`. The number of queries of an object is limited, so that large objects do
+      not take all of them ("object balancing").
     * Proposals are suppressed within each level before some become queries:
       `querydet.modeling.selection.NMSSelection`.
     * Detections are suppressed within each class: `querydet.modeling.postprocess.NMSPostprocess`.
@@ -27,7 +27,7 @@ class DETA(QueryDetector):
     """
 
     def method_parts(self) -> Mapping[str, bool]:
-        """Return the ideas of the paper, and whether each is there."""
+        """Return the ideas of the paper, and whether the parts have them."""
         rules = {rule.stage: rule for rule in trait(self.criterion, "rules").values() if rule.role is Role.MATCHING}
         overlap = {stage: stage in rules and _by_overlap(rules[stage].assigner) for stage in Stage}
         once = Stage.DECODER in rules and rules[Stage.DECODER].assign_once

@@ -16,14 +16,14 @@ class DINO(QueryDetector):
       reconstruct the object and negative ones to be rejected: `querydet.modeling.queries.ContrastiveDenoising`.
     * Mixed query selection (section 3.4): the boxes of the queries come from the encoder's best tokens, their content
       is learned: `querydet.modeling.selection.TopKSelection` with a learned content.
-    * Look forward twice (section 3.5): the loss of a layer also trains the box step of the layer before it:
+    * Look forward twice (section 3.5): the loss of a layer also trains the box refinement of the layer before it:
       `decoder.look_forward_twice`.
 
     Everything else is shared with the other methods, and none of it is overridden here.
     """
 
     def method_parts(self) -> Mapping[str, bool]:
-        """Return the ideas of the paper, and whether each is there."""
+        """Return the ideas of the paper, and whether the parts have them."""
         return {
             "contrastive denoising (model.denoising)": trait(self.denoising, "contrastive"),
             "mixed query selection (model.selection with a learned content)": (

@@ -12,20 +12,18 @@ from querydet.traits import trait
 class GroupDETR(QueryDetector):
     """The detector with the idea of Group DETR.
 
-    * Group-wise one-to-many assignment (section 3.2): training runs K groups of queries through the same decoder, and
-      each finds every object with one of its queries, so that an object trains K queries without their competing.
-    * Separate self-attention (section 3.2): groups do not see each other, or duplicates would be suppressed across
-      groups: `querydet.modeling.decoder.group_attention.plan_attention` folds the groups into the batch.
-    * The loss is the mean over the groups (equation 7): `divisor` of each group.
+    * Group-wise one-to-many assignment (section 3.2): training runs G groups of queries through the same decoder, and
+      each is matched one to one, so that every object trains G queries, which do not compete.
+    * Separate self-attention (section 3.2): groups do not attend to each other, or duplicates would be suppressed
+      across groups: `querydet.modeling.decoder.group_attention.plan_attention` folds the groups into the batch.
+    * The loss is the mean over the groups (equation 7): `loss_divisor` of each group.
 
-    Inference runs the primary group alone. The groups come from
-    `querydet.modeling.selection.GroupedTopKSelection`, or from
-    `querydet.modeling.selection.GroupedLearnedAnchors` where there is no first stage; with dense attention from
-    `querydet.modeling.selection.GroupedPositionalQueries` and the like. Everything else is shared with the other
-    methods, and none of it is overridden here.
+    Inference runs the primary group only. `querydet.modeling.selection.GroupedSelection` makes the groups, of any
+    selection: of proposals, of learned boxes, or of learned queries. Everything else is shared with the other methods,
+    and none of it is overridden here.
     """
 
     def method_parts(self) -> Mapping[str, bool]:
-        """Return the ideas of the paper, and whether each is there."""
+        """Return the ideas of the paper, and whether the parts have them."""
         several = trait(self.selection, "num_groups") > 1
         return {"groups of queries (model.selection=GroupedSelection with num_groups of at least 2)": several}

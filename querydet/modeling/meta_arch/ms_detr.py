@@ -13,20 +13,20 @@ from querydet.traits import trait
 class MSDETR(QueryDetector):
     """The detector with the idea of MS-DETR: the queries that inference uses are supervised twice.
 
-    * One-to-many supervision (section 3.2): inside every decoder layer, the queries of the primary group are read a
-      second time, and each object is given several of them, so that they learn to be candidates:
-      `decoder.layer.read_out` and `querydet.modeling.assigners.OneToManyAssigner`. The one-to-one supervision
-      of the layer's output chooses among them, as before.
-    * Where in the layer that is (figure 4): the order of the layer's steps and the step after which is read. The
-      released model (c) puts the cross-attention first, which finds candidates, reads there, and leaves their
-      selection to the self-attention behind it: `decoder.layer.order`.
+    * One-to-many supervision (section 3.2): inside every decoder layer, the queries of the primary group predict a
+      second time, and several of them are assigned to each object, so that they learn to be candidates:
+      `decoder.layer.one_to_many` and `querydet.modeling.assigners.OneToManyAssigner`. The one-to-one supervision of the
+      layer's output learns to choose among them.
+    * The placement of that branch (figure 4): the order of the layer's steps, and the step after which the branch
+      starts. The released model (c) runs the cross-attention first, which finds candidates, starts the branch there,
+      and leaves the choice to the self-attention behind it: `decoder.layer.order`.
 
-    Neither extra queries nor extra decoder branches are needed, and inference does not see any of it. Everything else
-    is shared with the other methods, and none of it is overridden here.
+    There are neither extra queries nor extra decoders, and inference does not run the branch. Everything else is shared
+    with the other methods, and none of it is overridden here.
     """
 
     def method_parts(self) -> Mapping[str, bool]:
-        """Return the ideas of the paper, and whether each is there."""
+        """Return the ideas of the paper, and whether the parts have them."""
         rules = trait(self.criterion, "rules").values()
         one_to_many = [rule for rule in rules if rule.branch is Branch.ONE_TO_MANY]
         return {
