@@ -12,6 +12,8 @@ logger = logging.getLogger(__name__)
 
 MAX_SHOWN = 30
 BACKBONE = "backbone."
+INNER_NETWORKS = ("bottom_up", "net")  # of Detectron2's FPN and SimpleFeaturePyramid
+RELATIVE_POSITIONS = ("rel_pos_h", "rel_pos_w")  # of Detectron2's ViT
 
 
 def check_compatible(model: nn.Module, incompatible: Any, allow_mismatch: bool) -> None:
@@ -70,7 +72,9 @@ def check_settings(model: nn.Module, settings: Mapping[str, Any], allow_mismatch
 def check_backbone(model: nn.Module, incompatible: Any) -> bool:
     """Return whether a file brought the whole backbone and nothing else.
 
-    Vectors may be missing: Detectron2's Swin Transformer, for one, has norms that no classifier has.
+    Vectors may be missing: Detectron2's Swin Transformer, for one, has norms that no classifier has. So may be the layers
+    of a pyramid around a network, and a ViT's tables of relative positions, which classifiers and masked autoencoders have
+    not.
 
     Args:
         model: the model, the fitting weights already loaded.
@@ -89,7 +93,9 @@ def check_backbone(model: nn.Module, incompatible: Any) -> bool:
         return False
     missing = sorted(key for key in unloaded if key.startswith(BACKBONE))
     loaded = sum(key.startswith(BACKBONE) for key in set(state) - unloaded)
-    if not loaded or any(state[key].dim() > 1 for key in missing):
+    inside = _network_prefix(model)
+    required = [key for key in missing if key.startswith(inside) and not key.endswith(RELATIVE_POSITIONS)]
+    if not loaded or any(state[key].dim() > 1 for key in required):
         raise ValueError(
             "the checkpoint holds the weights of a backbone, but not of this model's backbone\n"
             + _listing("missing in the file", missing)
@@ -102,6 +108,13 @@ def check_backbone(model: nn.Module, incompatible: Any) -> bool:
             ", ".join(sorted(incompatible.unexpected_keys)) or "nothing",
         )
     return True
+
+
+def _network_prefix(model: nn.Module) -> str:
+    """Return the beginning of the names of the weights that a published backbone has: of the network in a pyramid."""
+    backbone = getattr(model, "backbone", None)
+    inner = next((name for name in INNER_NETWORKS if isinstance(getattr(backbone, name, None), nn.Module)), None)
+    return BACKBONE if inner is None else f"{BACKBONE}{inner}."
 
 
 def _shapes(incompatible: Any) -> list[tuple[str, Any, Any]]:
