@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from querydet.analysis.activation_memory import KeptActivations, count_activations, peak_memory, reset_peak_memory
-from querydet.analysis.measure import count_kept, noise_inputs
+from querydet.analysis.measure import count_kept
 from tests.models import make_inputs, tiny_detector
 
 
@@ -64,17 +64,3 @@ def test_the_peak_is_of_what_happened_since_the_reset():
     big = torch.ones(25_000_000)
     assert peak_memory(device) - low > 75 * 2**20
     del big
-
-
-def test_noise_is_as_asked_for_and_repeatable():
-    first, second = (noise_inputs(2, 40, 60, 3, objects=7) for _ in range(2))
-    for one, other in zip(first, second, strict=True):
-        assert one["image"].shape == (3, 40, 60)
-        assert torch.equal(one["image"], other["image"])
-        boxes = one["instances"].gt_boxes.tensor
-        assert len(boxes) == 7
-        assert (boxes[:, 2:] > boxes[:, :2]).all()
-        assert (boxes >= 0).all()
-        assert (boxes <= torch.tensor([60, 40, 60, 40])).all()
-        assert one["instances"].gt_classes.max() < 3
-    assert not torch.equal(first[0]["image"], first[1]["image"])

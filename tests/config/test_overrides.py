@@ -1,14 +1,16 @@
-"""Any argument of any part of any composition can be overridden; others are refused with the name of the part."""
+"""Overrides name what exists, and keep its kind; any argument of any part of any composition can be overridden."""
 
 import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from detectron2.config import instantiate
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
 from querydet.config import apply_overrides, get_config
+from tests.config.encoders import Wide
 from tests.models import COMPOSITIONS
 
 
@@ -86,3 +88,82 @@ def test_what_dino_takes_for_its_heads_detr_takes_too() -> None:
     cfg = OmegaConf.create({"model": get_config("common/models/detr.py").model}, flags={"allow_objects": True})
     apply_overrides(cfg, ["model.heads.separate_one_to_many=[class]"])
     assert list(cfg.model.heads.separate_one_to_many) == ["class"]
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("model.dmi=5", "model.dim"),
+        ("train.eval_peroid=1", "train.eval_period"),
+        ("trian.max_iter=5", "train.max_iter"),
+        ("model.encoder.layres=5", "model.encoder.layers"),
+        ("model.encoder.drop_out=0.1", "model.encoder.dropout"),  # an argument that the config does not mention
+        ("train.amp={enabld: true}", "train.amp.enabled"),
+        ("max_iter=5", "train.max_iter"),
+        ("model.sizes.1.levl=5", "model.sizes.1.level"),
+    ],
+)
+def test_unknown_key_is_refused_with_the_nearest(cfg, override, nearest):
+    before = OmegaConf.to_container(cfg)
+    with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
+        apply_overrides(cfg, [override])
+    assert OmegaConf.to_container(cfg) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.neck.width=1", r"'model.neck' is not set \(None\)"),
+        ("model.encoder.norm.eps=1", "'model.encoder.norm' is not set"),
+        ("model.dim.x=1", "'model.dim' is the value 256"),
+        ("model.sizes.2=1", "has no entry '2'"),
+        ("model.dim", "not of the form key=value"),
+        ("--resume", "before the first key=value"),
+        ("+model.new=1", "not supported"),
+        ("~model.dim=256", "not supported"),
+        ("model.dim=1,2", "comma"),
+        ("model.dim=[1", "cannot be parsed"),
+        ("model.encoder._target_=tests.config.encoders.Absent", "cannot be imported"),
+        ("model@x=5", r"packages \(@\) are not supported"),
+        ("train.amp.enabled=off", r"'train.amp.enabled' is a boolean \(true or false\), not a string"),
+        ("train.amp={enabled: no}", r"'train.amp.enabled' is a boolean"),
+        ("train.amp.enabled=1", "is a boolean .*, not a number"),
+        ("model.dim=1e-4x", "'model.dim' is a number, not a string"),
+        ("model.dim=true", "'model.dim' is a number, not a boolean"),
+        ("model.encoder.dropout=high", "'model.encoder.dropout' is a number, not a string"),  # a default of the class
+        ("train.amp.dtype=16", r"is a string, not a number; to mean a string write \"train.amp.dtype='16'\""),
+        ("train=5", "'train' is a group of keys, not a number"),
+        ("model.sizes=5", "'model.sizes' is a list, not a number"),
+        ("model.twin.layers=5", "'model.twin' is taken from another key, change 'model.encoder.layers'"),
+        ("model.twin={layers: 5}", "change 'model.encoder.layers'"),
+    ],
+)
+def test_wrong_override_is_refused(cfg, override, message):
+    with pytest.raises(ValueError, match=message):
+        apply_overrides(cfg, [override])
+
+
+def test_overrides_are_applied(cfg):
+    apply_overrides(
+        cfg,
+        [
+            "model.dim=128",
+            "train.max_iter=20",
+            "train.eval_period=500it",
+            "train.amp={enabled: true}",
+            "model.encoder.dropout=0.5",
+            "model.sizes.1.level=7",
+            f"model.encoder._target_={__name__}.Wide",
+            "model.neck='a,b'",
+            "model.twin=null",
+            "model.encoder.norm=/home/jürgen o'neil/größe 1",
+        ],
+    )
+    assert (cfg.model.dim, cfg.train.max_iter, cfg.train.eval_period) == (128, 20, "500it")
+    assert cfg.train.amp == {"enabled": True, "dtype": "bfloat16"}
+    assert cfg.model.encoder.norm == "/home/jürgen o'neil/größe 1"
+    assert cfg.model.sizes[1].level == 7
+    assert cfg.model.neck == "a,b"
+    encoder = instantiate(cfg.model.encoder)
+    assert isinstance(encoder, Wide)
+    assert (encoder.layers, encoder.dropout) == (2, 0.5)

@@ -1,7 +1,5 @@
-"""Loading: what a correct json becomes, what is repaired, and what is refused."""
+"""What a correct COCO json becomes, and repairs and missing files that loading reports."""
 
-import copy
-import json
 import logging
 import math
 import os
@@ -10,22 +8,12 @@ import pickle
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from querydet.data import DetectionDataset, class_names, load_coco
-from querydet.data.coco_checks import check_coco, repair_box
 
 
 def load(write_coco, content, **options):
     return load_coco(*write_coco(content), **options)
-
-
-def load_json(tmp_path, content):
-    """Loads a json whose images do not matter."""
-    path = tmp_path / "broken.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return load_coco(str(path), str(tmp_path), check_files=False)
 
 
 def test_dicts_are_detectron2s(write_coco, coco_json):
@@ -99,27 +87,6 @@ def test_dataset_survives_pickling(write_coco, coco_json):
     assert (copied, copied.name) == (dataset, dataset.name)
 
 
-@pytest.mark.parametrize(
-    ("box", "expected", "repair"),
-    [
-        ([1, 2, 3, 4], [1, 2, 3, 4], ""),
-        ([-0.4, 0, 10, 10.3], [-0.4, 0, 10, 10.3], ""),  # COCO's rounding: leave it
-        ([-5, 0, 10, 10], [0, 0, 5, 10], "clipped"),
-        ([35, 25, 100, 100], [35, 25, 5, 5], "clipped"),
-        ([40, 0, 5, 5], None, "outside"),
-        ([-9, -9, 3, 3], None, "outside"),
-        ([1, 1, 0, 5], None, "empty"),
-        ([1, 1, 5, -2], None, "empty"),
-        ([math.nan, 1, 5, 5], None, "nonfinite"),
-        ([1, 1, math.inf, 5], None, "nonfinite"),
-        ([1e308, 1, 1e308, 5], None, "nonfinite"),
-        ([10**400, 1, 5, 5], None, "nonfinite"),
-    ],
-)
-def test_box_repairs(box, expected, repair):
-    assert repair_box(box, width=40, height=30) == (expected, repair)
-
-
 def test_repairs_are_counted_and_named_once(write_coco, coco_json, caplog):
     boxes = [[-9, 0, 20, 20], [math.nan] * 4, [1, 1, 0, 3], [99, 99, 5, 5]]
     coco_json["annotations"] = [
@@ -136,111 +103,6 @@ def test_repairs_are_counted_and_named_once(write_coco, coco_json, caplog):
         assert any("1 boxes" in m and reason in m and f"annotations {identifier}" in m for m in messages), reason
 
 
-def test_missing_annotation_file_is_named(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"no\.json does not exist: check dataloader\.{train,test}\.dataset\.annotations"
-    ):
-        load_coco(str(tmp_path / "no.json"), str(tmp_path))
-
-
-def test_unreadable_annotation_file_is_named(tmp_path, monkeypatch):
-    path = tmp_path / "locked.json"
-    path.write_text("{}")
-
-    def refuse(*args, **kwargs):
-        raise PermissionError("permission denied")
-
-    monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(ValueError, match=r"locked\.json cannot be read: permission denied"):
-        load_coco(str(path), str(tmp_path))
-
-
-@pytest.mark.parametrize("text", ['{"images": [', "", "not json", '{"a": "\\ud8', "[" * 100_000])
-def test_malformed_json_is_named(tmp_path, text):
-    with pytest.raises(ValueError, match=r"broken\.json is not valid json"):
-        load_json(tmp_path, text)
-
-
-def test_byte_order_mark_is_passed_over(tmp_path, coco_json):
-    dataset = load_json(tmp_path, "\ufeff" + json.dumps(coco_json))
-    assert len(dataset) == 3
-
-
-def test_top_level_must_be_an_object(tmp_path):
-    with pytest.raises(ValueError, match="top level must be an object: found list"):
-        load_json(tmp_path, [])
-
-
-@pytest.mark.parametrize("key", ["images", "annotations", "categories"])
-def test_missing_lists_are_named(tmp_path, coco_json, key):
-    del coco_json[key]
-    with pytest.raises(ValueError, match=f"missing list at the top level: '{key}'"):
-        load_json(tmp_path, coco_json)
-
-
-@pytest.mark.parametrize("key", ["images", "categories"])
-def test_empty_lists_are_named(tmp_path, coco_json, key):
-    coco_json[key] = []
-    with pytest.raises(ValueError, match=f"empty list: '{key}'"):
-        load_json(tmp_path, coco_json)
-
-
-STRUCTURE = [
-    ("images", {"width": None}, r"width is missing or not a positive integer: image 7 \(None\)"),
-    ("images", {"height": 0}, r"height is missing or not a positive integer: image 7 \(0\)"),
-    ("images", {"height": 2.5}, "height is missing or not a positive integer: image 7"),
-    ("images", {"width": math.inf}, "width is missing or not a positive integer: image 7"),
-    ("images", {"id": "7"}, r"image id is not an integer: entry 0 \('7'\)"),
-    ("images", {"id": True}, "image id is not an integer: entry 0"),
-    ("images", {"id": 9}, "image id is used twice: 9"),
-    ("images", {"file_name": ""}, "file_name is missing: image 7"),
-    ("images", {"file_name": "../secret.png"}, "file_name leaves the image folder: image 7"),
-    ("images", {"file_name": "sub/../../x.png"}, "file_name leaves the image folder: image 7"),
-    ("images", {"file_name": "..\\x.png"}, "file_name leaves the image folder: image 7"),
-    ("images", {"file_name": "/etc/passwd"}, r"file_name leaves the image folder: image 7 \('/etc/passwd'\)"),
-    ("images", {"file_name": "C:\\x.png"}, "file_name leaves the image folder: image 7"),
-    ("categories", {"id": "x"}, "category id is not an integer: entry 0"),
-    ("categories", {"id": 3}, "category id is used twice: 3"),
-    ("categories", {"name": None}, "name is missing: category 90"),
-    ("categories", {"name": "car"}, r"category name is used twice: category 3 \('car'\)"),
-    ("annotations", {"id": 5}, "annotation id is used twice: 5"),
-    ("annotations", {"id": None}, "annotation id is not an integer: entry 0"),
-    ("annotations", {"image_id": 8}, r"unknown image_id: annotation 0 \(8\)"),
-    ("annotations", {"image_id": [7]}, "unknown image_id: annotation 0"),
-    ("annotations", {"category_id": 1}, r"unknown category_id: annotation 0 \(1\)"),
-    ("annotations", {"bbox": None}, r"bbox is not a list of four numbers: annotation 0 \(None\)"),
-    ("annotations", {"bbox": [1, 2, 3]}, "bbox is not a list of four numbers: annotation 0"),
-    ("annotations", {"bbox": [1, 2, "3", 4]}, "bbox is not a list of four numbers: annotation 0"),
-    ("annotations", {"iscrowd": 2}, "iscrowd is neither 0 nor 1: annotation 0"),
-]
-
-
-@pytest.mark.parametrize(("key", "change", "message"), STRUCTURE)
-def test_structural_errors_are_named(tmp_path, coco_json, key, change, message):
-    coco_json[key][0].update(change)
-    with pytest.raises(ValueError, match=message):
-        load_json(tmp_path, coco_json)
-
-
-def test_one_report_has_all_problems(tmp_path, coco_json):
-    coco_json["images"][0]["width"] = None
-    coco_json["images"][1]["id"] = "9"
-    coco_json["annotations"][0]["category_id"] = 1
-    with pytest.raises(ValueError, match="4 problems in the annotations") as error:
-        load_json(tmp_path, coco_json)
-    for part in ("image 7", "entry 1 ('9')", "unknown category_id", "unknown image_id: annotation 6 (9)"):
-        assert part in str(error.value)
-
-
-def test_a_report_of_thousands_stays_short(tmp_path, coco_json):
-    coco_json["annotations"] = [
-        {"id": index, "image_id": 7, "category_id": 1, "bbox": [0, 0, 1, 1]} for index in range(5000)
-    ]
-    with pytest.raises(ValueError, match=r"(?s)5000 problems.*and 4980 more") as error:
-        load_json(tmp_path, coco_json)
-    assert len(str(error.value)) < 1500
-
-
 def test_missing_image_files_are_named(write_coco, coco_json):
     annotations, images = write_coco(coco_json)
     os.remove(os.path.join(images, "b.png"))
@@ -255,39 +117,3 @@ def test_missing_image_folder_is_named(write_coco, coco_json):
         FileNotFoundError, match=r"nowhere does not exist: check dataloader\.{train,test}\.dataset\.images"
     ):
         load_coco(annotations, images.replace("train_images", "nowhere"))
-
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    kind=st.sampled_from(["images", "annotations", "categories"]),
-    entry=st.integers(0, 2),
-    key=st.sampled_from(["id", "image_id", "category_id", "bbox", "iscrowd", "area", "width", "height", "file_name"]),
-    value=JSON_VALUES | st.lists(st.integers() | st.floats(), min_size=4, max_size=4),
-)
-def test_any_value_anywhere_loads_or_is_reported(tmp_path, coco_json, kind, entry, key, value):
-    content = copy.deepcopy(coco_json)
-    content[kind][entry][key] = value
-    try:
-        dataset = load_json(tmp_path, content)
-    except ValueError as error:
-        if "problem" not in str(error):
-            raise
-        return
-    for record in dataset:
-        for item in record["annotations"]:
-            assert all(math.isfinite(number) for number in (*item["bbox"], item["area"]))
-            assert min(item["bbox"][2:]) > 0
-
-
-@settings(max_examples=100, deadline=None)
-@given(JSON_VALUES)
-def test_any_json_is_checked_without_a_crash(value):
-    with pytest.raises(ValueError, match="problem"):
-        check_coco(value, "x.json")

@@ -11,6 +11,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
+from querydet.export.checking import measure
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.layers import MLP
 from tests.models import tiny_config
@@ -66,3 +67,15 @@ def noise(sizes: list[tuple[int, int]], seed: int = 0) -> list[Tensor]:
     """Images (3, H, W) of the given (height, width), 0 to 255."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randint(0, 256, (3, *size), generator=generator).float() for size in sizes]
+
+
+BATCHES = ([(131, 140)], [(260, 150), (135, 301), (200, 200)], [(400, 260)])
+
+
+TOLERANCE = 1e-3
+
+
+def assert_same(detector: QueryDetector, run: object, least: int) -> None:
+    for sizes in BATCHES:
+        found = measure(detector, run, noise(sizes, seed=len(sizes)), TOLERANCE, (least, least))  # type: ignore[arg-type]
+        assert found.within(TOLERANCE), found

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from querydet.ops import fused_deformable_attention, multi_scale_deformable_attention
 from querydet.ops.fused import OPERATOR
-from querydet.ops.native import MISSING_EXTENSION, separate_operators
+from querydet.ops.native import MISSING_EXTENSION
 from querydet.ops.reference import (
     locate_samples,
     ms_deform_attn_fused_reference,
@@ -359,12 +359,3 @@ def test_extension_has_the_same_schemas_and_kernels_for_the_cpu():
         name = schema.partition("(")[0]
         assert str(getattr(torch.ops.querydet, name).default._schema) == f"querydet::{schema}"
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"querydet::{name}", "CPU")
-
-
-def test_separate_operators():
-    inputs = make_inputs(reference_dim=4)
-    with torch.profiler.profile() as profile, separate_operators():
-        found = fused_deformable_attention(inputs[0], SHAPES, *inputs[1:])
-    assert_near(found, fused_deformable_attention(inputs[0], SHAPES, *inputs[1:]), 1e-12)
-    ours = {event.name for event in profile.events() if event.name.startswith("querydet::")}
-    assert ours == {"querydet::ms_deform_attn"}

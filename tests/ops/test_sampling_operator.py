@@ -1,10 +1,5 @@
 """The deformable attention operator as a registered operator: errors, autograd, compile, export, the fallback."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -145,45 +140,6 @@ def test_autocast_leaves_coordinates_alone():
         output = multi_scale_deformable_attention(value, SHAPES, locations, weights)
     assert output.dtype == torch.bfloat16
     assert torch.equal(output, multi_scale_deformable_attention(value, SHAPES, locations, weights))
-
-
-WITHOUT_EXTENSION = """
-import logging, torch
-logging.basicConfig(level=logging.WARNING, format="%(message)s")
-from querydet.ops import multi_scale_deformable_attention, native
-assert native.MISSING_EXTENSION, "the extension was loaded"
-from tests.ops.sampling import SHAPES, between_pixels, make_inputs
-value, locations, weights = make_inputs(SHAPES[:2], batch=1, channels=3, queries=3, points=2)
-inputs = tuple(t.requires_grad_() for t in (value, between_pixels(SHAPES[:2], locations), weights))
-function = lambda v, x, w: multi_scale_deformable_attention(v, SHAPES[:2], x, w)
-torch.autograd.gradcheck(function, inputs, fast_mode=True)
-flat = [size for shape in SHAPES[:2] for size in shape]
-results = torch.library.opcheck(torch.ops.querydet.ms_deform_attn, (inputs[0], flat, *inputs[1:]))
-assert set(results.values()) == {"SUCCESS"}, results
-assert torch.compile(function, fullgraph=True, backend="aot_eager")(*inputs).allclose(function(*inputs))
-print("sum", function(*inputs).sum().item())
-"""
-
-
-def test_operator_without_the_extension():
-    environment = {**os.environ, "QUERYDET_NO_EXTENSION": "1"}
-    completed = subprocess.run(
-        [sys.executable, "-c", WITHOUT_EXTENSION],
-        env=environment,
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert completed.returncode == 0, completed.stderr
-    said = [line for line in completed.stderr.splitlines() if "PyTorch definition" in line]
-    assert len(said) == 1, completed.stderr
-    assert "QUERYDET_NO_EXTENSION is set" in said[0]
-    assert "Remedy: unset QUERYDET_NO_EXTENSION" in said[0]
-    value, locations, weights = make_inputs(SHAPES[:2], batch=1, channels=3, queries=3, points=2)
-    here = multi_scale_deformable_attention(value, SHAPES[:2], between_pixels(SHAPES[:2], locations), weights)
-    assert float(completed.stdout.split("sum")[1]) == pytest.approx(here.sum().item(), rel=1e-12)
 
 
 @needs_extension

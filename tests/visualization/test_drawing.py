@@ -1,32 +1,14 @@
 """Pictures show what they should: checked on pixels, and that drawing has no side effects."""
 
 import numpy as np
-import pytest
-import torch
-from detectron2.structures import Boxes, BoxMode, Instances
-from PIL import Image
+from detectron2.structures import BoxMode
 
-from querydet.data import DetrDatasetMapper, load_synthetic
 from querydet.visualization import (
-    Panel,
-    draw_batch,
     draw_instances,
-    draw_predictions,
     instances_of_record,
-    save_grid,
 )
 from querydet.visualization.drawing import class_color
-from querydet.visualization.grids import _make_figure as make_figure
-
-GREY = np.full((120, 160, 3), 128, np.uint8)
-
-
-def predictions(boxes, scores, classes, size=(120, 160)):
-    instances = Instances(size)
-    instances.pred_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
-    instances.scores = torch.tensor(scores)
-    instances.pred_classes = torch.tensor(classes, dtype=torch.int64)
-    return instances
+from tests.visualization.instances import GREY, predictions
 
 
 def test_small_images_are_enlarged_by_a_whole_factor():
@@ -80,59 +62,3 @@ def test_record_to_instances():
     assert instances.gt_boxes.tensor.tolist() == [[1, 2, 4, 6]]
     assert instances.gt_classes.tolist() == [5]
     assert len(instances_of_record({**record, "annotations": []})) == 0
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return load_synthetic(str(tmp_path_factory.mktemp("shapes")), "val", num_images=6, image_size=64)
-
-
-def test_ground_truth_beside_predictions(dataset, tmp_path):
-    class Nothing(torch.nn.Module):
-        seen = ()
-
-        def forward(self, batch):
-            assert not self.training
-            self.seen = (*self.seen, *(item["image_id"] for item in batch))
-            return [{"instances": predictions([], [], [], (64, 64))} for _ in batch]
-
-    model = Nothing().train()
-    path = tmp_path / "new" / "grid.png"
-    mapper = DetrDatasetMapper(is_train=False, augmentations=[])
-    draw_predictions(model, dataset, mapper, str(path), num_images=3)
-    assert model.seen == (1, 3, 5)  # spread over the data
-    assert model.training
-    width, height = Image.open(path).size
-    assert width > 2 * height * 0.9  # two rows of four
-
-
-def test_images_that_the_mapper_skips_are_left_out(dataset, tmp_path):
-    with pytest.raises(ValueError, match="at least one panel"):
-        draw_predictions(torch.nn.Identity(), dataset, lambda record: None, str(tmp_path / "x.png"))
-
-
-def test_batch_picture(dataset, tmp_path):
-    mapper = DetrDatasetMapper(is_train=True, augmentations=[], image_format="BGR")
-    draw_batch([mapper(record) for record in dataset], ["x"] * 6, str(tmp_path / "batch.png"), "BGR")
-    assert Image.open(tmp_path / "batch.png").size[0] > 1000
-
-
-@pytest.mark.parametrize("panels", [1, 2, 5])
-@pytest.mark.parametrize("count", [2, 11, 40])
-def test_the_whole_legend_is_on_the_page_and_below_the_panels(panels, count):
-    legend = {f"group{number}": (1.0, 1.0, 1.0) for number in range(count)}
-    figure = make_figure([Panel(GREY, "one")] * panels, 4, legend)
-    figure.draw_without_rendering()
-    box, page = figure.legends[0].get_window_extent(), figure.bbox
-    assert box.x0 >= 0
-    assert box.x1 <= page.x1
-    assert box.y0 >= 0
-    assert box.y1 <= min(axes.get_window_extent().y0 for axes in figure.axes)
-    for patch in figure.legends[0].get_patches():
-        assert patch.get_edgecolor()[:3] != (1.0, 1.0, 1.0)  # white is seen on white by its edge
-
-
-def test_grid_takes_panels_of_different_sizes(tmp_path):
-    panels = [Panel(GREY, "wide"), Panel(GREY.transpose(1, 0, 2), "high")]
-    save_grid(panels, str(tmp_path / "grid.png"))
-    assert Image.open(tmp_path / "grid.png").size[0] > 500

@@ -1,0 +1,35 @@
+"""From our names back to the official ones."""
+
+import pytest
+import torch
+
+from querydet.checkpoint.conversion.pipeline import convert_content
+from querydet.checkpoint.conversion.revert import revert_state_dict
+from tests.checkpoint.conversion.layouts import tiny
+from tests.checkpoint.published import layouts, load_layout, make_state, published
+
+
+@pytest.mark.parametrize(
+    "name", ["dino_4scale", "dino_5scale", "deformable_plain", "deformable_refine", "deformable_two_stage"]
+)
+def test_way_back_gives_every_official_name(name):
+    state, options = published(name)
+    converted = convert_content({"model": state, "args": options})
+    official = revert_state_dict(converted.state)
+    assert set(official) == set(state)
+    assert all(torch.equal(official[key], value) for key, value in state.items())
+
+
+def test_way_back_at_full_size_with_a_backbone():
+    for name in ("dino_r50_5scale", "deformable_detr_r50"):
+        if name in layouts():
+            state = make_state(load_layout(name))
+            official = revert_state_dict(convert_content({"model": state}).state)
+            assert {key: value.reshape(-1)[0] for key, value in official.items()} == {
+                key: value.reshape(-1)[0] for key, value in state.items()
+            }
+
+
+def test_way_back_of_other_methods_is_refused():
+    with pytest.raises(ValueError, match="weights are of deta; the way back exists for dino"):
+        revert_state_dict(convert_content(tiny("deta")).state)

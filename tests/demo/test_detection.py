@@ -1,0 +1,42 @@
+"""Detections of an uploaded image."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from querydet import Predictor
+from querydet.demo.detection import LEAST_SCORE, decode
+
+
+def test_detections_are_those_of_the_predictor(models, run_folder, picture):
+    expected = Predictor(str(run_folder / "config.yaml"), str(run_folder / "model_best.pth"), threshold=LEAST_SCORE)
+    found = expected(picture)
+    detections = models.detect(picture.read_bytes(), 0)
+    assert (detections.width, detections.height) == (120, 80)
+    assert len(detections.objects) == len(found) > 0
+    scores = [item["score"] for item in detections.objects]
+    assert scores == sorted(scores, reverse=True)
+    assert scores == pytest.approx(found.scores.tolist(), abs=1e-4)
+    assert np.allclose([item["box"] for item in detections.objects], found.pred_boxes.tensor.numpy(), atol=0.06)
+    assert [item["label"] for item in detections.objects] == [f"thing {index}" for index in found.pred_classes.tolist()]
+    other = models.detect(picture.read_bytes(), 1)
+    assert [item["score"] for item in other.objects] != scores
+
+
+def test_an_image_is_turned_as_its_camera_says(models):
+    image = Image.new("RGB", (120, 80))
+    exif = image.getexif()
+    exif[0x0112] = 6  # a quarter turn
+    content = io.BytesIO()
+    image.save(content, "JPEG", exif=exif)
+    found = models.detect(content.getvalue(), 0)
+    assert (found.width, found.height) == (80, 120)
+
+
+def test_modes_of_images():
+    for mode in ("L", "RGBA", "P", "1", "CMYK"):
+        content = io.BytesIO()
+        Image.new(mode, (5, 4)).save(content, "TIFF")
+        assert decode(content.getvalue()).size == (5, 4)

@@ -1,0 +1,176 @@
+"""The tests mirror the sources, and the budgets of CONTRIBUTING.md hold; both are read from the syntax trees."""
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "querydet"
+MIRRORED = {"tests/tools": "tools"}  # other folders of tests mirror the package
+
+UNTESTED: dict[str, str] = {}  # sources without a test file of their name, with the reason
+TOPICS = {  # test files without a source of their name: properties of several parts together
+    "tests/parity/*": "detectors against recorded numbers of the published implementations",
+    "tests/test_convergence.py": "benchmarks/convergence.py trains every method alike",
+    "tests/test_group_attention.py": "benchmarks/group_attention.py measures what it says",
+    "tests/test_installation.py": "the wheel",
+    "tests/test_layout.py": "this file",
+    "tests/test_published_settings.py": "recipes against the settings of the papers and the released code",
+    "tests/test_readme.py": "README.md against the code and the data files",
+}
+
+MAX_LINES = 299
+MAX_FUNCTION_LINES = 59
+MAX_ARGUMENTS = 9
+SLOTS = {"querydet/modeling/detector.py": "QueryDetector"}  # its arguments are the parts of a detector
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def python_files(folder: str) -> list[str]:
+    """Paths from the root, in order."""
+    return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.py"))
+
+
+@functools.cache
+def parse(path: str) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"), path)
+
+
+def functions_of(tree: ast.AST) -> Iterator[Function]:
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def computes(tree: ast.AST) -> bool:
+    """Whether any function has a body: constants, data without methods, and Protocols have none."""
+
+    def is_text(node: ast.stmt) -> bool:
+        return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+
+    return any(not all(map(is_text, function.body)) for function in functions_of(tree))
+
+
+def name_of_test(source: str) -> str:
+    """The test file of a source's name."""
+    path = Path(source)
+    return (Path("tests") / Path(*path.parts[1:-1]) / f"test_{path.name}").as_posix()
+
+
+def mirrors_a_source(test: str) -> bool:
+    """Whether a source has the name of a test file, or its beginning: ``test_suppression_gpu.py`` is of suppression."""
+    path = Path(test)
+    name, folder = path.stem.removeprefix("test_"), path.parent.as_posix()
+    sources = ROOT / MIRRORED.get(folder, Path(PACKAGE, *path.parts[1:-1]).as_posix())
+    return any(name == source.stem or name.startswith(f"{source.stem}_") for source in sources.glob("*.py"))
+
+
+def constructors(tree: ast.AST) -> Iterator[tuple[str, Function]]:
+    """The classes with a constructor of their own, and it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            yield from (
+                (node.name, each) for each in node.body if isinstance(each, Function) and each.name == "__init__"
+            )
+
+
+def public_arguments(function: Function) -> list[str]:
+    """Names of the arguments of a method that a caller is to give."""
+    arguments = function.args
+    names = [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return [name for name in names[1:] if not name.startswith("_")]
+
+
+SOURCES = [path for path in python_files(PACKAGE) if Path(path).stem not in ("__init__", "__main__")]
+TESTS = [path for path in python_files("tests") if Path(path).name.startswith("test_")]
+
+
+def test_every_source_that_computes_has_a_test_file_of_its_name() -> None:
+    missing = [path for path in SOURCES if computes(parse(path)) and not (ROOT / name_of_test(path)).is_file()]
+    assert missing == sorted(UNTESTED)
+
+
+def test_every_test_file_mirrors_a_source_or_is_a_topic() -> None:
+    stray = [
+        path for path in TESTS if not mirrors_a_source(path) and not any(Path(path).match(topic) for topic in TOPICS)
+    ]
+    assert stray == []
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_topic_is_there_and_mirrors_nothing(topic: str) -> None:
+    found = [path for path in TESTS if Path(path).match(topic)]
+    assert found
+    assert not [path for path in found if mirrors_a_source(path)]
+
+
+def test_every_folder_of_tests_is_a_package() -> None:
+    """Helpers are imported by ``tests.folder.name``."""
+    assert {Path(path).parent.as_posix() for path in TESTS} == {
+        Path(path).parent.as_posix() for path in python_files("tests") if Path(path).name == "__init__.py"
+    } - {"tests/reference"}
+
+
+def test_files_are_short() -> None:
+    lines = {path: len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in python_files(PACKAGE)}
+    assert {path: count for path, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_functions_are_short() -> None:
+    long = {
+        f"{path}:{function.lineno} {function.name}": lines
+        for path in python_files(PACKAGE)
+        for function in functions_of(parse(path))
+        if (lines := (function.end_lineno or 0) - function.lineno + 1) > MAX_FUNCTION_LINES
+    }
+    assert long == {}
+
+
+def test_constructors_have_few_arguments() -> None:
+    many = {
+        f"{path} {name}": len(public_arguments(function))
+        for path in python_files(PACKAGE)
+        for name, function in constructors(parse(path))
+        if len(public_arguments(function)) > MAX_ARGUMENTS and SLOTS.get(path) != name
+    }
+    assert many == {}
+
+
+def test_no_part_of_a_model_hides_arguments() -> None:
+    hidden = [
+        f"{path} {name}(**{function.args.kwarg.arg})"
+        for path in python_files(f"{PACKAGE}/modeling")
+        for name, function in constructors(parse(path))
+        if function.args.kwarg is not None
+    ]
+    assert hidden == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A = 1\nB = A + 1", False),
+        ("class Data:\n    a: int", False),
+        ("class Part(Protocol):\n    def f(self) -> int:\n        '''Return it.'''\n        ...", False),
+        ("def f():\n    return 1", True),
+        ("class Data:\n    a: int\n    def twice(self):\n        '''Return it.'''\n        return 2 * self.a", True),
+    ],
+)
+def test_what_computes(text: str, expected: bool) -> None:
+    assert computes(ast.parse(text)) == expected
+
+
+def test_names_of_test_files() -> None:
+    assert name_of_test("querydet/ops/fused.py") == "tests/ops/test_fused.py"
+    assert name_of_test("querydet/structures.py") == "tests/test_structures.py"
+    assert mirrors_a_source("tests/ops/test_suppression_gpu.py")
+    assert mirrors_a_source("tests/tools/test_export_model.py")
+    assert not mirrors_a_source("tests/ops/test_suppressions.py")
+
+
+def test_what_counts_as_an_argument() -> None:
+    tree = ast.parse("class Part:\n    def __init__(self, a, /, b, *rest, c=1, _d=2, **others): ...")
+    ((name, function),) = constructors(tree)
+    assert (name, public_arguments(function)) == ("Part", ["a", "b", "c"])
