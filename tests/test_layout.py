@@ -13,6 +13,12 @@ MIRRORED = {"tests/tools": "tools"}  # other folders of tests mirror the package
 
 UNTESTED: dict[str, str] = {}  # sources without a test file of their name, with the reason
 TOPICS = {  # test files without a source of their name: properties of several parts together
+    "tests/checkpoint/conversion/test_huggingface.py": "converted models compute what those of transformers do",
+    "tests/config/test_config_tree.py": "every shipped config",
+    "tests/data/test_configs.py": "the shipped configs of data",
+    "tests/data/test_real_data.py": "real images, from QUERYDET_TEST_DATA",
+    "tests/demo/test_browser.py": "the demo's page in a browser",
+    "tests/evaluation/test_two_processes.py": "evaluators in two processes see the batches of one",
     "tests/parity/*": "detectors against recorded numbers of the published implementations",
     "tests/test_convergence.py": "benchmarks/convergence.py trains every method alike",
     "tests/test_group_attention.py": "benchmarks/group_attention.py measures what it says",

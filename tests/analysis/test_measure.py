@@ -1,8 +1,11 @@
 """Running a model on noise to see what it takes."""
 
+import pytest
 import torch
 
-from querydet.analysis.measure import noise_inputs
+from querydet.analysis.measure import measure, noise_inputs
+from querydet.config import load_config
+from tests.engine.conftest import CONFIG, DINO_CONFIG
 
 
 def test_noise_is_as_asked_for_and_repeatable():
@@ -17,3 +20,17 @@ def test_noise_is_as_asked_for_and_repeatable():
         assert (boxes <= torch.tensor([60, 40, 60, 40])).all()
         assert one["instances"].gt_classes.max() < 3
     assert not torch.equal(first[0]["image"], first[1]["image"])
+
+
+def test_a_config_is_measured_as_asked():
+    cfg = load_config(DINO_CONFIG, ["train.device=cpu"])
+    found = measure(cfg, (64, 96), training=True, repeats=1, warmup=0)
+    assert (found.device, found.inference.repeats, found.training.repeats) == ("cpu", 1, 1)
+    assert found.kept.bytes > 0
+    nothing = measure(cfg, (64, 96), inference=False)
+    assert (nothing.inference, nothing.training, nothing.kept) == (None, None, None)
+
+
+def test_models_without_parts_are_refused():
+    with pytest.raises(TypeError, match="parts of a querydet detector can be timed, not those of a ToyDetector"):
+        measure(load_config(CONFIG, ["train.device=cpu"]), (64, 96))

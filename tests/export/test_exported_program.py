@@ -24,10 +24,28 @@ def test_a_saved_program_agrees(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_program_of_one_size_keeps_its_operators(tmp_path: Path) -> None:
     detector = small_detector("dino")
-    with pytest.raises(ValueError, match=r"the fixed size \(64, 200\) is below 65"):
-        export_program(detector, fixed_size=(64, 200))
     operator = torch.ops.querydet.ms_deform_attn_fused
     program = export_program(detector, (operator,), (192, 256))
     assert [node for node in program.graph.nodes if node.target is operator.default]
     found = measure(detector, program.module(), noise([(150, 256), (192, 201)]), TOLERANCE, (192, 256))
     assert found.within(TOLERANCE), found
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "expected"),
+    [
+        ("dino", {}, 65),  # maps of stride 8, 16 and 32, and one more level
+        ("dino", {"neck__num_levels": 3}, 33),
+        ("dino", {"neck__num_levels": 2, "neck__in_channels": {"res4": 8, "res5": 16}}, 33),
+        ("detr", {}, 33),
+    ],
+)
+def test_every_level_has_two_rows_from_the_least_side_on(name: str, overrides: dict, expected: int) -> None:
+    assert min_side(small_detector(name, **overrides)) == expected
+
+
+def test_a_fixed_size_that_is_too_small_is_refused_before_the_trace() -> None:
+    detector = small_detector("dino").train()
+    with pytest.raises(ValueError, match=r"the fixed size \(200, 64\) is below 65, the least height and width"):
+        export_program(detector, fixed_size=(200, 64))
+    assert detector.training

@@ -23,3 +23,23 @@ def test_in_the_place_of_a_detector_it_detects_the_same(name: str, keep: tuple) 
             assert torch.allclose(found["instances"].scores, wanted["instances"].scores, atol=1e-5)
             boxes, others = (each["instances"].pred_boxes.tensor for each in (found, wanted))
             assert torch.allclose(boxes, others, atol=1e-2)
+
+
+def test_small_images_are_padded_and_empty_places_left_out() -> None:
+    """An exported program has a least size, and always as many results."""
+    seen = []
+
+    def run_model(images: torch.Tensor, sizes: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append((tuple(images.shape), sizes.tolist()))
+        return {
+            "boxes": torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.0, 0.0, 0.0, 0.0]]]),
+            "scores": torch.tensor([[0.9, 0.0]]),
+            "labels": torch.tensor([[3, -1]]),
+        }
+
+    (found,) = ExportedDetector(run_model, (65, 80))([{"image": torch.ones(3, 40, 100), "height": 20, "width": 60}])
+    assert seen == [((1, 3, 65, 100), [[40, 100]])]
+    instances = found["instances"]
+    assert instances.image_size == (20, 60)
+    assert instances.pred_boxes.tensor.tolist() == [[0, 0, 30, 20]]
+    assert instances.pred_classes.tolist() == [3]

@@ -1,0 +1,52 @@
+"""Attention maps of a training step, by hand."""
+
+import pytest
+import torch
+
+from querydet.analysis.attention_memory import attention_memory, describe_memory, is_dense
+from tests.models import tiny_detector
+
+NUMBER = 4  # bytes
+
+
+def test_maps_of_encoder_and_decoder_by_hand():
+    """2 layers, 3 images, 4 heads, 5 x 7 tokens of stride 32, 12 queries."""
+    found = attention_memory(tiny_detector("detr"), 160, 200, 3)
+    assert (found.tokens, found.queries) == (35, 12)
+    assert found.encoder == 2 * 3 * 4 * 35 * 35 * NUMBER
+    assert found.decoder == 2 * 3 * 4 * 12 * 35 * NUMBER
+    assert found.total == found.encoder + found.decoder
+
+
+def test_a_pixel_more_is_a_token_more():
+    detector = tiny_detector("conditional_detr")
+    tokens = [attention_memory(detector, 64, width, 1).tokens for width in (32, 33, 64, 65)]
+    assert tokens == [2, 4, 4, 6]
+
+
+def test_only_one_layer_is_kept_where_it_is_computed_again():
+    kept = attention_memory(tiny_detector("detr"), 160, 200, 1)
+    again = attention_memory(tiny_detector("detr", decoder__activation_checkpointing=True), 160, 200, 1)
+    assert (again.encoder, again.decoder) == (kept.encoder, kept.decoder / 2)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("detr", True), ("dab_detr", True), ("dino", False)])
+def test_models_with_dense_attention_are_recognised(name, expected):
+    assert is_dense(tiny_detector(name)) == expected
+
+
+def test_other_models_have_no_dense_attention():
+    assert not is_dense(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("sizes", [(0, 10, 1), (10, -1, 1), (10, 10, 0)])
+def test_sizes_must_be_positive(sizes):
+    with pytest.raises(ValueError, match="must be positive, found"):
+        attention_memory(tiny_detector("detr"), *sizes)
+
+
+def test_the_estimate_in_words_has_its_numbers():
+    found = attention_memory(tiny_detector("detr"), 800, 1333, 2)
+    text = describe_memory(found, 800, 1333, 2)
+    assert "800x1333 pixels have 1050 tokens" in text
+    assert f"take {found.total / 2**20:,.0f} MiB" in text

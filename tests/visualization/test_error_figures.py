@@ -1,0 +1,89 @@
+"""Figures of an error analysis show its numbers."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from querydet.evaluation.error_analysis import Settings, analyze_errors
+from querydet.evaluation.errors import ERRORS
+from querydet.visualization import error_figures
+from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
+from querydet.visualization.figures import png_of
+from tests.evaluation.hand_made import make_dataset
+from tests.evaluation.test_errors import HERE, THERE, rows
+
+DETECTIONS = {1: rows((0, HERE, 0.9), (0, THERE, 0.8)), 2: rows((1, [0, 0, 50, 50], 0.7))}
+SETTINGS = Settings(worst=2)
+
+
+@pytest.fixture
+def dataset():
+    """Class 0 is found, an object of class 1 with the wrong class; in image 2 it is missed."""
+    truth = [{"bbox": HERE}, {"bbox": THERE, "category_id": 1}]
+    return make_dataset(truth, [{"bbox": THERE, "category_id": 1}], size=(1000, 1000))
+
+
+@pytest.fixture
+def analysis(dataset):
+    return analyze_errors(dataset, DETECTIONS, SETTINGS)
+
+
+def cells(axes):
+    """The numbers of a table."""
+    return [text.get_text() for text in axes.texts]
+
+
+def test_bars_are_gains_and_counts(analysis):
+    gains, counts, table = draw_costs(analysis).axes
+    heights = [bar.get_height() for bar in counts.containers[0]]
+    assert heights == [analysis["sizes"]["all"]["counts"][error] for error in ERRORS]
+    assert sum(heights) == 3  # classification, background, missed
+    heights = [bar.get_height() for bar in gains.containers[0]]
+    assert heights == [max(0, analysis["sizes"]["all"]["gain"][error]) for error in ERRORS]
+    assert [label.get_text() for label in table.get_yticklabels()] == ["class 1", "class 0"]  # the frequent one first
+    shown = [f"{analysis['classes'][name]['gain'][error]:.1f}" for name in ("class 1", "class 0") for error in ERRORS]
+    assert cells(table) == shown
+
+
+def test_curves_are_those_of_the_classes_with_objects(analysis):
+    mean, single = draw_precision(analysis).axes
+    labels = [text.get_text() for text in single.get_legend().get_texts()]
+    assert labels == ["class 1 (0.0)", f"class 0 ({100 * np.mean(analysis['curves']['classes']['class 0']):.1f})"]
+    assert len(mean.lines) == len(analysis["curves"]["iou"])
+    empty = analyze_errors(make_dataset([], size=(1000, 1000)), {})
+    assert "no objects" in cells(draw_precision(empty).axes[0])
+
+
+def test_confusions_are_counted_and_the_worst_classes_kept(analysis, monkeypatch):
+    (axes,) = draw_confusion(analysis).axes
+    matrix = np.array(analysis["confusion"]["matrix"])
+    assert cells(axes) == [str(count or "") for count in matrix.ravel()]
+    monkeypatch.setattr(error_figures, "MOST_CLASSES", 1)
+    (axes,) = draw_confusion(analysis).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["class 1", "background"]
+    assert "the 1 classes with the most errors" in axes.get_title()
+
+
+def test_every_figure_can_be_drawn_without_objects_and_detections():
+    empty = analyze_errors(make_dataset([], size=(1000, 1000)), {})
+    for draw in (draw_costs, draw_precision, draw_confusion):
+        assert png_of(draw(empty)).startswith(b"\x89PNG")
+
+
+def test_the_worst_images_have_truth_beside_errors(dataset, analysis, tmp_path):
+    for record in dataset:
+        record["file_name"] = str(tmp_path / record["file_name"])
+        Image.new("RGB", (1000, 1000)).save(record["file_name"])
+    panels = draw_worst(analysis, dataset, DETECTIONS, SETTINGS)
+    assert [panel.title for panel in panels[::2]] == ["2.png: 1 objects", "1.png: 2 objects"]  # the worst first
+    assert panels[3].title.startswith("1 right, 1 classification")
+
+    def has(panel, kind):
+        color = np.array(to_rgb(COLORS[kind])) * 255 / 2  # borders are half transparent, on black
+        return bool((np.abs(panel.image - color).sum(axis=2) < 6).any())
+
+    assert [has(panels[0], kind) for kind in ("right", "missed")] == [False, True]
+    assert [has(panels[1], kind) for kind in ("right", "background")] == [False, True]
+    assert [has(panels[2], kind) for kind in ("right", "missed")] == [True, False]
+    assert [has(panels[3], kind) for kind in ("right", "classification", "background")] == [True, True, False]
