@@ -22,6 +22,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/parity/*": "detectors against recorded numbers of the published implementations",
     "tests/test_convergence.py": "benchmarks/convergence.py trains every method alike",
     "tests/test_group_attention.py": "benchmarks/group_attention.py measures what it says",
+    "tests/test_imports.py": "import circles",
     "tests/test_installation.py": "the wheel",
     "tests/test_layout.py": "this file",
     "tests/test_published_settings.py": "recipes against the settings of the papers and the released code",
