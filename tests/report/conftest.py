@@ -16,7 +16,7 @@ from tests.report.pages import Page
 TEXT = "<script>alert('&')</script>"  # in a command, which may hold anything
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory, toy_data):
     """Three runs: two that repeat each other, one of them with results and pictures, and one of another config."""
     root = tmp_path_factory.mktemp("runs")
@@ -48,13 +48,13 @@ def runs(tmp_path_factory, toy_data):
     return [str(root / name) for name in ("dino_1", "dino_2", "other")]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def text(runs):
     """The report of all three."""
     return make_report(read_groups(runs), Options("Three <runs>", settings=Settings(worst=1)))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page(text):
     """The same, read."""
     return Page(text)
