@@ -13,6 +13,7 @@ MIRRORED = {"tests/tools": "tools"}  # other folders of tests mirror the package
 
 UNTESTED: dict[str, str] = {}  # sources without a test file of their name, with the reason
 TOPICS = {  # test files without a source of their name: properties of several parts together
+    "tests/checkpoint/test_backbone_weights.py": "published files of the network inside a pyramid",
     "tests/checkpoint/conversion/test_huggingface.py": "converted models compute what those of transformers do",
     "tests/config/test_config_tree.py": "every shipped config",
     "tests/data/test_configs.py": "the shipped configs of data",
@@ -20,6 +21,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/demo/test_browser.py": "the demo's page in a browser",
     "tests/docs/*": "the examples of docs/",
     "tests/evaluation/test_two_processes.py": "evaluators in two processes see the batches of one",
+    "tests/export/test_padded_backbones.py": "exported detectors on backbones that take some sizes only",
     "tests/parity/*": "detectors against recorded numbers of the published implementations",
     "tests/tools/test_entry_points.py": "files of tools/ that start a command",
     "tests/tools/test_install.py": "tools/install.sh",
