@@ -72,8 +72,8 @@ def check_settings(model: nn.Module, settings: Mapping[str, Any], allow_mismatch
 def check_backbone(model: nn.Module, incompatible: Any) -> bool:
     """Return whether a file brought the whole backbone and nothing else.
 
-    Vectors may be missing: Detectron2's Swin Transformer, for one, has norms that no classifier has. So may be the layers
-    of a pyramid around a network, and a ViT's tables of relative positions, which published networks do not have.
+    Vectors may be missing: Detectron2's Swin Transformer, for one, has norms that no classifier has. So may be the
+    layers of a pyramid around a network, and a ViT's tables of relative positions, which published networks lack.
 
     Args:
         model: the model, the fitting weights already loaded.

@@ -44,21 +44,8 @@ def create_app(models: Models, threshold: float = 0.3) -> "Flask":
         raise ValueError(f"the threshold must be in [0, 1], got {threshold}")
     app = flask.Flask("querydet.demo", static_folder=str(STATIC), static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
-
-    @app.before_request
-    def check_origin() -> Any:
-        request = flask.request
-        origin = request.headers.get("Origin", "")
-        if request.host.rsplit(":", 1)[0] not in NAMES or origin not in ("", f"http://{request.host}"):
-            return flask.jsonify(error="only pages of this machine may ask"), 403
-        return None
-
-    @app.after_request
-    def forbid_elsewhere(response: Any) -> Any:
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Cache-Control"] = "no-store"
-        return response
+    _guard(app)
+    _explain_failures(app)
 
     @app.get("/")
     def page() -> Any:
@@ -81,6 +68,33 @@ def create_app(models: Models, threshold: float = 0.3) -> "Flask":
             logger.warning("%s: %s", file.filename, message)
             return flask.jsonify(error=message), 400
 
+    return app
+
+
+def _guard(app: "Flask") -> None:
+    """Answer pages of this machine only, and let the page load nothing from elsewhere."""
+    import flask
+
+    @app.before_request
+    def check_origin() -> Any:
+        request = flask.request
+        origin = request.headers.get("Origin", "")
+        if request.host.rsplit(":", 1)[0] not in NAMES or origin not in ("", f"http://{request.host}"):
+            return flask.jsonify(error="only pages of this machine may ask"), 403
+        return None
+
+    @app.after_request
+    def forbid_elsewhere(response: Any) -> Any:
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _explain_failures(app: "Flask") -> None:
+    """Answer failures of the server in the form that the page shows."""
+    import flask
+
     @app.errorhandler(500)
     def failed(error: Any) -> Any:
         reason = getattr(error, "original_exception", error)
@@ -89,8 +103,6 @@ def create_app(models: Models, threshold: float = 0.3) -> "Flask":
     @app.errorhandler(413)
     def too_large(_: Any) -> Any:
         return flask.jsonify(error=f"the file is larger than {MAX_BYTES // 2**20} MiB"), 413
-
-    return app
 
 
 def make_server(app: "Flask", port: int) -> "BaseWSGIServer":
