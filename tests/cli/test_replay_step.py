@@ -4,7 +4,9 @@ import pytest
 
 from querydet.cli import replay_step
 from querydet.engine import NonFiniteError, train
-from tests.engine.conftest import toy_config  # noqa: F401 - a fixture
+from tests.engine import conftest
+
+toy_config = conftest.toy_config  # a fixture
 
 
 @pytest.mark.parametrize(
