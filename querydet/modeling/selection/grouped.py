@@ -57,10 +57,10 @@ class GroupedSelection(SelectionWrapper):
     def __init__(
         self, *, selection: Selection, num_groups: int = 11, source: str = "per_set", separate: bool = True
     ) -> None:
+        super().__init__(selection)
         check_num_groups(num_groups)
         _check_source(selection, source)
         weights = _group_weights(selection, num_groups - 1, source)
-        super().__init__(selection)
         self.num_groups, self.source, self.separate = num_groups, source, separate
         self.training_only = tuple(weights)
         for name, modules in weights.items():

@@ -16,10 +16,18 @@ class SelectionWrapper(nn.Module):
 
     Args:
         selection: the wrapped one, of the primary group.
+
+    Raises:
+        ValueError: the selection is such a wrapper itself: both would have extra groups, under the same names.
     """
 
     def __init__(self, selection: Selection) -> None:
         super().__init__()
+        if isinstance(selection, SelectionWrapper):
+            raise ValueError(
+                f"{type(self).__name__} extends a selection that makes one group, and {type(selection).__name__} makes "
+                "more; groups of groups are not supported: extend the selection inside it"
+            )
         self.__dict__["selection"] = selection  # not as a child, whose weights would have longer names
         for registry in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
             self.__dict__[registry] = vars(selection).get(registry, self.__dict__[registry])

@@ -5,6 +5,8 @@ import torch
 from detectron2.modeling.backbone import BasicStem, ResNet
 from torchvision.models import resnet50
 
+from querydet.analysis.flops import build_on_meta
+from querydet.config import get_config
 from querydet.modeling.backbones import make_dilated_stages
 
 
@@ -43,3 +45,15 @@ def test_weights_of_an_ordinary_resnet_fit_and_the_last_map_has_stride_16(depth:
 def test_networks_without_bottlenecks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"depth must be one of \[50, 101, 152\].*found 18"):
         make_dilated_stages(depth=18, norm="BN")
+
+
+def test_the_shipped_backbone_has_twice_the_resolution_and_the_same_weights() -> None:
+    plain = get_config("common/models/detr.py").model.backbone
+    dilated = get_config("common/backbones/resnet_dc5.py").backbone
+    built = [build_on_meta(node) for node in (plain, dilated)]
+    shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in built]
+    assert shapes[0] == shapes[1]
+    assert [each.output_shape()["res5"].stride for each in built] == [32, 16]
+    with torch.device("meta"):
+        maps = [each(torch.empty(1, 3, 96, 160))["res5"].shape[-2:] for each in built]
+    assert [tuple(size) for size in maps] == [(3, 5), (6, 10)]

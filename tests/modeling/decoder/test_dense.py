@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from querydet.analysis.flops import build_on_meta, count_parameters
 from querydet.config import get_config
-from querydet.modeling.backbones import make_dilated_stages
 from querydet.modeling.boxes import inverse_sigmoid
-from querydet.modeling.decoder import DabDecoder, DetrDecoderLayer
+from querydet.modeling.decoder import DabDecoder, detr_decoder_layer
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
 from querydet.structures import QueryBatch, TokenPyramid
@@ -120,21 +119,6 @@ def test_detr_is_its_formulas():
     torch.testing.assert_close(F.pad(last.logits[image], (0, 1)).softmax(-1), outputs.softmax(-1))
 
 
-@torch.no_grad()
-def test_tokens_scale_their_positions_in_the_encoder_of_dab_detr():
-    detector = tiny_detector("dab_detr").double().eval()
-    images = detector.preprocess(make_inputs([(64, 96)]))
-    features = detector.neck(detector.backbone(images.tensor), padding_mask(images))
-    x = features.tokens[0]
-    for layer in detector.encoder.layers:
-        query = x + features.position[0] * detector.encoder.query_scale(x)
-        weights, biases = layer.attention.in_proj_weight.chunk(3), layer.attention.in_proj_bias.chunk(3)
-        projected = [F.linear(v, w, b) for v, w, b in zip((query, query, x), weights, biases, strict=True)]
-        update = layer.attention.out_proj(attention([tuple(projected[:2])], projected[2], None))
-        x = layer.ffn(layer.norm(x + update))
-    torch.testing.assert_close(detector.encoder(features).tokens[0], x)
-
-
 def test_boxes_are_refined_and_a_prediction_trains_the_step_before():
     detector = tiny_detector("dab_detr", heads__share_layers=False).train()
     memory, queries = start(detector)
@@ -162,7 +146,7 @@ def test_boxes_are_needed_for_a_modulated_attention():
     with pytest.raises(ValueError, match="give it a query_position"):
         DabDecoder(query_position=None, layer=None)
     with pytest.raises(ValueError, match="activation must be one of"):
-        DetrDecoderLayer(embed_dim=32, num_heads=4, activation="gelu")
+        detr_decoder_layer(embed_dim=32, num_heads=4, activation="gelu")
 
 
 @pytest.mark.parametrize("name", ["detr", "conditional_detr", "group_dn_dab_detr", "ms_dn_dab_detr"])
@@ -200,55 +184,3 @@ def test_dn_detr_has_the_published_number_of_parameters():
     assert [layer.cross_attention.query_position is None for layer in built.decoder.layers] == [False] + [True] * 5
     slopes = {name for name, value in built.named_parameters() if name.endswith("ffn.activation.weight")}
     assert len(slopes) == 12
-
-
-def test_matching_queries_of_dn_detr_start_from_one_content_without_the_indicator():
-    detector = tiny_detector("dn_dab_detr").train()
-    _, queries = start(detector, training=True)
-    noised, matching = queries.groups
-    content = queries.content[:, matching.rows]
-    assert torch.equal(content, content[:1, :1].expand_as(content))
-    assert not content[..., -1].any()
-    assert torch.equal(content[0, 0, :-1], detector.selection.content.weight[0])
-    known = noised.known[0].queries
-    assert queries.content[0, noised.rows][known][:, -1].eq(1).all()
-    plain = tiny_detector("dab_detr")
-    assert not start(plain)[1].content.any()
-
-
-def test_patterns_come_with_every_box():
-    detector = tiny_detector("dab_detr", selection__num_patterns=3).eval()
-    _, queries = start(detector)
-    assert detector.selection.num_queries == queries.content.shape[1] == 36
-    for pattern in range(3):
-        rows = slice(12 * pattern, 12 * (pattern + 1))
-        assert torch.equal(queries.boxes[0, rows], queries.boxes[0, :12])
-        assert torch.equal(queries.content[0, rows], detector.selection.content.weight[pattern].expand(12, -1))
-    with pytest.raises(ValueError, match="num_patterns must not be negative"):
-        tiny_detector("dab_detr", selection__num_patterns=-1)
-
-
-def test_a_dilated_stage_is_torchvisions():
-    torchvision = pytest.importorskip("torchvision")
-    theirs = torchvision.models.resnet50(replace_stride_with_dilation=[False, False, True]).layer4
-    ours = make_dilated_stages(depth=50, norm="FrozenBN")[-1]
-    for left, right in zip(ours, theirs, strict=True):
-        for number in (1, 2, 3):
-            conv, other = getattr(left, f"conv{number}"), getattr(right, f"conv{number}")
-            for attribute in ("stride", "padding", "dilation", "kernel_size", "in_channels", "out_channels"):
-                assert getattr(conv, attribute) == getattr(other, attribute), (number, attribute)
-    assert ours[0].shortcut.stride == theirs[0].downsample[0].stride == (1, 1)
-    with pytest.raises(ValueError, match="depth must be one of"):
-        make_dilated_stages(depth=18, norm="BN")
-
-
-def test_dc5_has_twice_the_resolution_and_the_same_weights():
-    plain = get_config("common/models/detr.py").model.backbone
-    dilated = get_config("common/backbones/resnet_dc5.py").backbone
-    built = [build_on_meta(node) for node in (plain, dilated)]
-    shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in built]
-    assert shapes[0] == shapes[1]
-    assert [each.output_shape()["res5"].stride for each in built] == [32, 16]
-    with torch.device("meta"):
-        maps = [each(torch.empty(1, 3, 96, 160))["res5"].shape[-2:] for each in built]
-    assert [tuple(size) for size in maps] == [(3, 5), (6, 10)]

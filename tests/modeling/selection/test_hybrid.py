@@ -8,7 +8,7 @@ from querydet.analysis.flops import build_on_meta, count_parameters
 from querydet.config import get_config
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
-from querydet.modeling.selection import anchor_tokens
+from querydet.modeling.selection import HybridSelection, LearnedBoxes, anchor_tokens
 from querydet.structures import PredictionSet, Targets
 from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 
@@ -97,7 +97,7 @@ def test_the_extra_group_is_divided_by_its_repeats_and_weighed() -> None:
     targets = make_targets([3, 1])
     predictions = predictions_of(detector, targets)
     (last,) = [each for each in predictions if each.group.name == "hybrid" and each.is_last]
-    rule = detector.criterion.rules[0]
+    rule = detector.criterion.rules["decoder"]
     wanted = 0.0
     for image, pairs in enumerate(rule.assigner(last, targets)):
         assert pairs.objects.bincount().tolist() == [2] * targets.counts[image]
@@ -125,3 +125,13 @@ def test_arguments_out_of_range(changes: dict, message: str) -> None:
 def test_full_size_model_has_the_parameters_of_the_port() -> None:
     detector = build_on_meta(get_config("common/models/h_detr.py").model)
     assert count_parameters(detector).total == 47_926_284  # detrex at commit e244e6c3, 80 classes
+
+
+def test_the_next_best_need_proposals() -> None:
+    with pytest.raises(ValueError, match="takes the next best proposals, which LearnedBoxes does not make"):
+        HybridSelection(selection=LearnedBoxes(num_queries=3, embed_dim=8))
+
+
+def test_groups_have_no_next_best() -> None:
+    with pytest.raises(ValueError, match="groups of groups are not supported"):
+        HybridSelection(selection=instantiate(tiny_config("group_deformable_detr_pp")).selection, extra_queries=0)

@@ -82,5 +82,3 @@ def test_bad_parts() -> None:
         make()
     with pytest.raises(ValueError, match="4 rows for num_queries=3"):
         make(content=LearnedContent(num_queries=4, embed_dim=8))
-    with pytest.raises(ValueError, match="'xavier' or 'normal', found 'zeros'"):
-        LearnedContent(num_queries=3, embed_dim=8, init="zeros")
