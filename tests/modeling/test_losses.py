@@ -2,11 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
 
-from querydet.modeling.criterion import SupervisionRule
-from querydet.modeling.losses import FocalLoss, GIoULoss, JoinedPredictions, L1Loss, MatchedPairs, join
-from querydet.structures import Assignment, PredictionSet, QueryGroup, Targets
+from querydet.modeling.joining import join
+from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss, class_of_queries
+from querydet.structures import Assignment, JoinedPredictions, MatchedPairs, PredictionSet
 from tests.models import make_predictions, make_targets
 from tests.reference import assignment as reference
 
@@ -52,14 +51,6 @@ def test_without_pairs_box_losses_are_zero_and_keep_the_graph() -> None:
     assert torch.equal(predicted.boxes.grad, torch.zeros(1, 3, 4))
 
 
-def test_pairs_look_up_the_objects_of_their_own_image() -> None:
-    _, pairs = matched(make_predictions(2, 4), [[2], [0]], [[1], [0]], [2, 1])
-    targets = make_targets([2, 1])
-    assert pairs.image.tolist() == [0, 1]
-    assert torch.equal(pairs.boxes, torch.stack([targets.boxes[0][1], targets.boxes[1][0]]))
-    assert pairs.labels.tolist() == [targets.labels[0][1].item(), targets.labels[1][0].item()]
-
-
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
 def test_a_query_of_two_objects_has_the_class_of_the_last_pair_and_the_boxes_of_both(order: list[int]) -> None:
     predicted, pairs = matched(make_predictions(1, 3), [[1, 1]], [order], [2])
@@ -72,78 +63,16 @@ def test_a_query_of_two_objects_has_the_class_of_the_last_pair_and_the_boxes_of_
     assert L1Loss(weight=1.0)(predicted, pairs).sum().item() == pytest.approx(both)
 
 
-def sets_of_a_step() -> list[PredictionSet]:
-    """Two layers of two groups of unequal size, the second with a smaller weight."""
-    found = []
-    for layer in range(2):
-        for name, size, weight in (("primary", 6, 1.0), ("extra", 9, 0.5)):
-            made = make_predictions(2, size, seed=10 * layer + size)
-            group = QueryGroup(name, 0, size, loss_weight=weight, loss_divisor=3, loss_suffix="o2m" * (name == "extra"))
-            found.append(replace(made, layer=layer, is_last=layer == 1, group=group))
-    return found
+def test_the_class_of_a_query_does_not_depend_on_the_other_images() -> None:
+    predicted, pairs = matched(make_predictions(2, 3), [[2], [0]], [[0], [0]], [1, 1])
+    pairs = replace(pairs, labels=torch.tensor([3, 1]))
+    assert class_of_queries(predicted.logits, pairs).tolist() == [[5, 5, 3], [1, 5, 5]]
 
 
-class FirstQueries:
-    """Gives every object one query, or leaves out queries."""
-
-    def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
-        numbers = [torch.arange(min(count, len(predictions.group) - 4)) for count in targets.counts]
-        ignored = torch.arange(len(predictions.group)) > 6 if len(predictions.group) > 6 else None
-        return tuple(Assignment(each + 1, each.flip(0), ignored) for each in numbers)
-
-
-def rule() -> SupervisionRule:
-    terms = [FocalLoss(weight=1.0), L1Loss(weight=5.0), GIoULoss(weight=2.0)]
-    return SupervisionRule(stage="decoder", assigner=FirstQueries(), losses=terms)
-
-
-def test_sets_have_the_losses_together_that_they_have_alone() -> None:
-    sets, targets = sets_of_a_step(), make_targets([3, 0])
-    together = rule()(sets, targets)
-    alone: dict[str, torch.Tensor] = {}
-    for each in sets:
-        alone |= rule()([each], targets)
-    assert len(together) == 12
-    assert together.keys() == alone.keys()
-    for name, value in alone.items():
-        torch.testing.assert_close(together[name], value, msg=name)
-    summed = rule()([replace(each, layer=1, is_last=True) for each in sets], targets)
-    for name, value in summed.items():
-        torch.testing.assert_close(
-            value, sum(v for key, v in alone.items() if key.removesuffix("_0") == name), msg=name
-        )
-
-
-class CountCalls(TorchFunctionMode):
-    calls = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.calls += 1
-        return func(*args, **(kwargs or {}))
-
-
-def test_more_layers_cost_hardly_more_operators() -> None:
-    # On a GPU a step of small tensors takes as long as starting its operators.
-    counted = []
-    for layers in (1, 12):
-        sets = [replace(make_predictions(2, 6), layer=layer, is_last=False) for layer in range(layers)]
-        targets = make_targets([2, 1])
-        assigned = [FirstQueries()(each, targets) for each in sets]
-        with CountCalls() as counter:
-            rule()(sets, targets, assigned)
-        counted.append(counter.calls)
-    assert counted[1] < counted[0] + 12 * 8, counted  # reading sizes included
-
-
-def test_a_term_that_sums_itself_is_told_not_to() -> None:
-    class Total:
-        name, weight = "total", 1.0
-
-        def __call__(self, predictions: JoinedPredictions, matched: MatchedPairs) -> torch.Tensor:
-            return predictions.boxes.sum()
-
-    summing = SupervisionRule(stage="decoder", assigner=FirstQueries(), losses=[Total()])
-    with pytest.raises(
-        ValueError, match=r"total \(Total\) has to return a loss of each query \(2, 6\) or of each pair"
-    ):
-        summing([make_predictions(2, 6)], make_targets([1, 1]))
+def test_ignored_queries_have_no_class_loss() -> None:
+    predicted, pairs = matched(make_predictions(1, 3), [[1]], [[0]], [1])
+    focal = FocalLoss(weight=1.0)
+    ignored = torch.tensor([[True, False, False]])
+    found, plain = focal(predicted, replace(pairs, ignored=ignored)), focal(predicted, pairs)
+    assert found[0, 0] == 0
+    assert torch.equal(found[0, 1:], plain[0, 1:])

@@ -2,15 +2,13 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 import torch.nn.functional as F
-from detectron2.config import instantiate
 
 from querydet.export.detections import fixed_size_detections
 from querydet.modeling.assigners.host import assign_all
 from querydet.modeling.criterion import SupervisionRule
-from querydet.modeling.losses import join
+from querydet.modeling.joining import join
 from querydet.modeling.no_object import (
     NoObjectHeads,
     SoftmaxHungarianAssigner,
@@ -18,7 +16,7 @@ from querydet.modeling.no_object import (
     SoftmaxPostprocess,
     class_log_probabilities,
 )
-from tests.models import make_predictions, make_targets, tiny_config
+from tests.models import make_predictions, make_targets
 
 
 def made(**changes):
@@ -48,7 +46,9 @@ def test_heads_start_from_torchs_own_weights():
 def test_the_loss_is_the_weighted_cross_entropy_of_the_released_code():
     predictions, targets = made()
     assigner = SoftmaxHungarianAssigner()
-    rule = SupervisionRule(stage="decoder", assigner=assigner, losses=[SoftmaxLoss(weight=1.0, background=0.1)])
+    rule = SupervisionRule(
+        stage="decoder", assigner=assigner, losses={"class": SoftmaxLoss(weight=1.0, background=0.1)}
+    )
     (loss,) = rule([predictions], targets).values()
     ((assigned,),) = assign_all([rule.request([predictions], targets)])
     classes = torch.full((2, 9), 5)
@@ -61,7 +61,9 @@ def test_the_loss_is_the_weighted_cross_entropy_of_the_released_code():
 
 def test_ignored_queries_have_no_loss():
     predictions, targets = made()
-    rule = SupervisionRule(stage="decoder", assigner=SoftmaxHungarianAssigner(), losses=[SoftmaxLoss(weight=1.0)])
+    rule = SupervisionRule(
+        stage="decoder", assigner=SoftmaxHungarianAssigner(), losses={"class": SoftmaxLoss(weight=1.0)}
+    )
     joined, pairs = join([predictions], assign_all([rule.request([predictions], targets)])[0], targets)
     ignored = torch.zeros(2, 9, dtype=torch.bool)
     ignored[0, 2:4] = True
@@ -95,24 +97,3 @@ def test_each_query_is_detected_once_by_its_most_probable_class():
     exported = fixed_size_detections(postprocess, predictions.logits, predictions.boxes)
     torch.testing.assert_close(exported.scores[0], found[0].scores)
     assert torch.equal(exported.labels[0], found[0].pred_classes)
-
-
-@pytest.mark.parametrize(
-    ("key", "other", "message"),
-    [
-        ("postprocess", "conditional_detr", r"model.postprocess=TopKPostprocess reads class logits by sigmoid"),
-        ("criterion", "conditional_detr", r"rules.0.assigner=HungarianAssigner reads class logits by sigmoid"),
-        ("heads", "conditional_detr", r"postprocess=SoftmaxPostprocess reads class logits by softmax"),
-        ("selection", "deta_detr", r"NoObjectHeads has an output for no object"),
-    ],
-)
-def test_sigmoids_and_softmax_do_not_mix(key, other, message):
-    config = tiny_config("detr")
-    config[key] = tiny_config(other)[key]
-    if key == "selection":
-        config.criterion = tiny_config("detr").criterion
-        config.neck.in_channels = {"res4": 8}
-        config.backbone = tiny_config("deta_detr").backbone
-        config.criterion.rules.append({**config.criterion.rules[0], "stage": "encoder", "class_agnostic": True})
-    with pytest.raises(ValueError, match=message):
-        instantiate(config)

@@ -1,4 +1,4 @@
-"""Measuring and deciding of all layers together."""
+"""Costs of all layers are computed together, and assigned together."""
 
 from collections import Counter
 from dataclasses import replace
@@ -32,7 +32,7 @@ class Operators(TorchDispatchMode):
 
 
 def layers(queries: list[int]) -> tuple[PredictionSet, ...]:
-    """A one-to-many read-out of each layer, with so many queries, of three images."""
+    """One-to-many predictions of each layer, with so many queries, of three images."""
     made = []
     for layer, count in enumerate(queries):
         main = replace(make_predictions(3, count, seed=layer), layer=layer)
@@ -59,8 +59,8 @@ def test_layers_add_hardly_any_operators_on_the_device(assigner: HostAssigner) -
             assigner.compute(sets, targets)
         return operators.found.total()
 
-    read_outs = 1 if getattr(assigner, "merge_with", None) is None else 2
-    assert count(12) - count(2) <= 10 * 3 * read_outs  # the columns of each layer and image
+    branches = 1 if getattr(assigner, "merge_with", None) is None else 2
+    assert count(12) - count(2) <= 10 * 3 * branches  # the columns of each layer and image
 
 
 def test_looking_for_nan_takes_two_operators_for_a_layer() -> None:

@@ -6,16 +6,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from querydet.modeling.assigners import HungarianAssigner, hungarian
-from querydet.modeling.assigners.costs import focal_cost
 from querydet.modeling.boxes import cxcywh_to_xyxy, generalized_iou
 from querydet.ops.matching_cost import giou_cost, l1_cost
 from tests.models import make_predictions, make_targets
 from tests.reference import assignment as reference
-
-
-def test_class_cost_by_hand() -> None:
-    (found,) = focal_cost([torch.tensor([[2.0], [-1.0], [0.5]])], torch.tensor([0]), 0.25, 2.0)[0]
-    torch.testing.assert_close(found, torch.tensor([-1.237107, 0.158474, -0.266165]), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -13,7 +13,8 @@ from torch import Tensor
 from querydet.modeling.assigners import IoUAssigner
 from querydet.modeling.assigners.ranking import ThresholdMatcher
 from querydet.modeling.criterion import SupervisionRule
-from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss, join
+from querydet.modeling.joining import join
+from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
 from querydet.structures import PredictionSet, QueryGroup, Stage, Targets
 from tests.models import make_predictions, make_targets
 
@@ -181,7 +182,7 @@ def test_one_assignment_serves_all_layers() -> None:
     rule = SupervisionRule(
         stage="decoder",
         assigner=Counting(matcher=ThresholdMatcher(threshold=0.6), positive_fraction=0.25),
-        losses=[L1Loss(weight=1.0)],
+        losses={"l1": L1Loss(weight=1.0)},
         assign_once=True,
     )
     first = replace(make_predictions(1, 30), layer=0)

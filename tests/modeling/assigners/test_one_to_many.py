@@ -8,7 +8,8 @@ from torch import Tensor
 
 from querydet.modeling.assigners import HungarianAssigner, OneToManyAssigner
 from querydet.modeling.assigners.one_to_many import merge
-from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss, join
+from querydet.modeling.joining import join
+from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
 from querydet.structures import Assignment, Branch, PredictionSet, Targets
 from tests.models import make_predictions, make_targets
 
@@ -88,7 +89,7 @@ def test_union_by_hand() -> None:
     assert pairs(merge(first, last, 6)) == [(1, 0), (3, 1), (4, 0)]
 
 
-def test_the_union_needs_the_one_to_one_read_out() -> None:
+def test_the_union_needs_the_one_to_one_predictions() -> None:
     with pytest.raises(ValueError, match="have no one-to-one read-out to take the union with"):
         OneToManyAssigner(merge_with=HungarianAssigner())(*recorded())
 
