@@ -1,58 +1,49 @@
-"""How gradients travel between decoder layers."""
+"""The deformable decoder: its queries look at their references, in the part of each level that is image."""
 
+import pytest
 import torch
-from torch import Tensor, nn
 
-from querydet.modeling.decoder import BoxPosition
-from querydet.modeling.decoder.deformable import DecoderLayer, DeformableDecoder
-from querydet.modeling.heads import PredictionHeads
-from querydet.structures import QueryBatch, QueryGroup, TokenPyramid
+from querydet.modeling.decoder import DeformableDecoder, deformable_decoder_layer
+from querydet.modeling.layers import MultiScaleDeformableAttention
+from tests.modeling.decoder.stacks import heads, memory, queries
 
 
-class CutLayer(DecoderLayer):
-    """A decoder layer whose output passes no gradient on, so that only the path through the boxes remains."""
-
-    def forward(self, content: Tensor, *inputs: object) -> Tensor:
-        return super().forward(content.detach(), *inputs)  # type: ignore[arg-type]
-
-
-def box_gradients(look_forward_twice: bool) -> list[bool]:
-    """Which layers' box heads learn from the box loss of the last of three layers."""
+def make(num_levels: int = 1) -> DeformableDecoder:
     torch.manual_seed(0)
-    layer = CutLayer(embed_dim=32, num_heads=4, ffn_dim=32, num_levels=1)
-    decoder = DeformableDecoder(
-        layer=layer, num_layers=3, query_position=BoxPosition(embed_dim=32), look_forward_twice=look_forward_twice
-    )
-    heads = PredictionHeads(num_classes=2, num_layers=3, share_layers=False, inverse_sigmoid_eps=1e-5, embed_dim=32)
-    for head in heads.box_heads:
-        nn.init.normal_(head.layers[2].weight)
-    memory = TokenPyramid(
-        tokens=torch.randn(1, 16, 32),
-        position=torch.zeros(1, 16, 32),
-        padding=torch.zeros(1, 16, dtype=torch.bool),
-        shapes=((4, 4),),
-        valid_ratios=torch.ones(1, 1, 2),
-    )
-    queries = QueryBatch(torch.randn(1, 5, 32), torch.rand(1, 5, 4), None, (QueryGroup("primary", 0, 5),))
-    predictions = heads(decoder(queries, memory, heads), queries.groups, last_only=True)
-    predictions[0].boxes.sum().backward()
-    return [head.layers[2].weight.grad is not None for head in heads.box_heads]
+    layer = deformable_decoder_layer(embed_dim=32, num_heads=4, ffn_dim=32, num_levels=num_levels, num_points=2)
+    return DeformableDecoder(layer=layer, num_layers=2)
 
 
-def test_looking_forward_once_trains_the_layers_own_step() -> None:
-    assert box_gradients(look_forward_twice=False) == [False, False, True]
+@pytest.mark.parametrize("reference_dim", [2, 4])
+def test_references_are_relative_to_the_padded_levels(reference_dim: int) -> None:
+    batch = queries(reference_dim=reference_dim, position=True)
+    position, reference = make().positional_inputs(batch, batch.boxes, memory(ratio=0.5), batch.content, 0)
+    assert position is batch.position
+    assert reference is not None
+    assert reference.shape == (1, 5, 1, reference_dim)
+    halves = torch.tensor([0.5, 1.0] * (reference_dim // 2))  # of x and width
+    torch.testing.assert_close(reference[:, :, 0], batch.boxes * halves)
 
 
-def test_looking_forward_twice_trains_the_step_before_too_and_no_earlier_one() -> None:
-    assert box_gradients(look_forward_twice=True) == [False, True, True]
+@torch.no_grad()
+def test_padding_is_not_looked_at() -> None:
+    decoder, batch, image, made = make(), queries(position=True), memory(ratio=0.5), heads(2)
+    before = decoder(batch, image, made)[-1].hidden
+    image.tokens[image.padding] = 1e3
+    assert torch.equal(decoder(batch, image, made)[-1].hidden, before)
 
 
-def test_layers_start_from_different_weights() -> None:
-    decoder = DeformableDecoder(layer=DecoderLayer(embed_dim=32, num_heads=4, ffn_dim=32), num_layers=2)
-    first, second = (dict(layer.named_parameters()) for layer in decoder.layers)
-    for name in ("ffn.linear1.weight", "self_attention.in_proj_weight", "cross_attention.value_proj.weight"):
-        assert not torch.equal(first[name], second[name])
-        torch.testing.assert_close(first[name].std(), second[name].std(), rtol=0.2, atol=0)
-    offsets = "cross_attention.sampling_offsets.bias"
-    assert torch.equal(first[offsets], second[offsets])
-    assert torch.equal(second["self_attention.out_proj.bias"], torch.zeros(32))
+def test_its_layers_have_as_many_levels_and_points_as_they_are_made_for() -> None:
+    decoder = make(num_levels=3)
+    assert decoder.num_levels == 3
+    for layer in decoder.layers:
+        attention = layer.cross_attention
+        assert isinstance(attention, MultiScaleDeformableAttention)
+        assert (attention.num_heads, attention.num_levels, attention.num_points) == (4, 3, 2)
+
+
+def test_a_layer_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match="embed_dim 32 must be a multiple of num_heads 5"):
+        deformable_decoder_layer(embed_dim=32, num_heads=5)
+    with pytest.raises(ValueError, match="order must hold each of"):
+        deformable_decoder_layer(embed_dim=32, num_heads=4, order=["ffn"])

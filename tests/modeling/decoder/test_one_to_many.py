@@ -1,4 +1,4 @@
-"""MS-DETR's read-out inside the decoder layers: the four placements of figure 4, and that it only adds."""
+"""MS-DETR's one-to-many branch inside the decoder layers: the four placements of figure 4, and that it only adds."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 SELF_FIRST = ["self_attention", "cross_attention", "ffn"]
 CROSS_FIRST = ["cross_attention", "self_attention", "ffn"]
 PLACEMENTS = {  # figure 4
-    "a": {"decoder__layer__order": SELF_FIRST, "decoder__layer__read_out__after": "ffn"},
-    "b": {"decoder__layer__order": CROSS_FIRST, "decoder__layer__read_out__after": "ffn"},
-    "c": {"decoder__layer__order": CROSS_FIRST, "decoder__layer__read_out__after": "cross_attention"},
-    "d": {"decoder__layer__order": SELF_FIRST, "decoder__layer__read_out__after": "self_attention"},
+    "a": {"decoder__layer__order": SELF_FIRST, "decoder__layer__one_to_many__after": "ffn"},
+    "b": {"decoder__layer__order": CROSS_FIRST, "decoder__layer__one_to_many__after": "ffn"},
+    "c": {"decoder__layer__order": CROSS_FIRST, "decoder__layer__one_to_many__after": "cross_attention"},
+    "d": {"decoder__layer__order": SELF_FIRST, "decoder__layer__one_to_many__after": "self_attention"},
 }
-NO_FFN: dict[str, Any] = {"decoder__layer__read_out__ffn": None}
+NO_FFN: dict[str, Any] = {"decoder__layer__one_to_many__ffn": None}
 
 
 def inputs_of(detector: QueryDetector) -> tuple[dict[str, Tensor], Tensor]:
@@ -35,8 +35,8 @@ def decoder_sets(detector: QueryDetector, branch: Branch) -> list[PredictionSet]
     return [each for each in predictions if each.stage is Stage.DECODER and each.branch is branch]
 
 
-def one_to_one_rules(config: DictConfig) -> list[DictConfig]:
-    return [rule for rule in config.criterion.rules if rule.get("branch") != "one_to_many"]
+def one_to_one_rules(config: DictConfig) -> dict[str, DictConfig]:
+    return {name: rule for name, rule in config.criterion.rules.items() if name != "one_to_many"}
 
 
 @pytest.mark.parametrize("name", list(PLACEMENTS))
@@ -62,7 +62,7 @@ def test_the_placements_predict_differently() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
-def test_after_the_last_step_shared_heads_predict_what_the_main_read_out_does(name: str) -> None:
+def test_after_the_last_step_shared_heads_predict_the_same_in_both_branches(name: str) -> None:
     detector = tiny_detector("ms_detr", **PLACEMENTS[name], **NO_FFN)
     main, extra = (decoder_sets(detector, branch) for branch in Branch)
     assert len(main) == len(extra) == 2
@@ -91,12 +91,12 @@ def test_separate_heads_start_equal_and_learn_apart(separate: list[str]) -> None
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", list(PLACEMENTS))
-def test_the_read_out_does_not_change_inference(name: str) -> None:
+def test_the_branch_does_not_change_inference(name: str) -> None:
     detector = tiny_detector("ms_detr", **PLACEMENTS[name]).eval()
     order = {"decoder__layer__order": PLACEMENTS[name]["decoder__layer__order"]}
     config = tiny_config("ms_detr")
     plain = tiny_detector(
-        "deformable_detr_pp", **order, decoder__layer__read_out=None, criterion__rules=one_to_one_rules(config)
+        "deformable_detr_pp", **order, decoder__layer__one_to_many=None, criterion__rules=one_to_one_rules(config)
     ).eval()
     missing = plain.load_state_dict(detector.state_dict(), strict=False)
     assert not missing.missing_keys
@@ -109,7 +109,7 @@ def test_the_read_out_does_not_change_inference(name: str) -> None:
 def test_without_weight_it_is_the_baseline() -> None:
     config = tiny_config("ms_detr", **PLACEMENTS["a"])
     rules = config.criterion.rules
-    for loss in rules[1].losses:
+    for loss in rules.one_to_many.losses.values():
         loss.weight = 0.0
     detector = tiny_detector("ms_detr", **PLACEMENTS["a"], criterion__rules=rules)
     base = tiny_detector("deformable_detr_pp", criterion__rules=one_to_one_rules(config))
@@ -147,12 +147,12 @@ def test_looking_forward_twice_lets_one_to_many_boxes_train_the_step_before() ->
         assert (gradient is not None) == twice
 
 
-def test_only_the_primary_group_is_read_unless_asked_for() -> None:
+def test_only_the_primary_group_has_the_branch_by_default() -> None:
     denoising = QueryGroup("denoising", 0, 4, Role.DENOISING, visible_groups=("primary",))
     primary, extra = QueryGroup("primary", 4, 10), QueryGroup("extra", 10, 16)
     groups = (denoising, primary, extra)
-    assert OneToManyBranch(after="ffn").reads(groups) == (primary,)
-    assert OneToManyBranch(after="ffn", extra_groups=True).reads(groups) == (primary, extra)
+    assert OneToManyBranch(after="ffn").groups_of(groups) == (primary,)
+    assert OneToManyBranch(after="ffn", extra_groups=True).groups_of(groups) == (primary, extra)
 
 
 def test_the_auxiliary_ffn_drops_out_like_the_others() -> None:
@@ -173,8 +173,8 @@ def test_unknown_steps() -> None:
 def test_the_same_inputs_give_the_same_losses_bit_for_bit(changes: dict[str, Any]) -> None:
     config = tiny_config("ms_detr")
     if "merge_with" in changes:
-        changes = {"merge_with": config.criterion.rules[0].assigner}
-    config.criterion.rules[1].assigner.update(changes)
+        changes = {"merge_with": config.criterion.rules.decoder.assigner}
+    config.criterion.rules.one_to_many.assigner.update(changes)
     inputs = make_inputs([(96, 128), (80, 64)], [9, 1])
     first, second = (tiny_detector("ms_detr", criterion__rules=config.criterion.rules).train()(inputs) for _ in "ab")
     assert all(torch.equal(first[name], second[name]) for name in first)
