@@ -7,9 +7,6 @@ import torch
 from detectron2.config import instantiate
 from torch import nn
 
-from querydet.modeling.layers import SinePositionEmbedding
-from querydet.modeling.layers.conditional_attention import ConditionalSelfAttention
-from querydet.modeling.neck import SingleMapNeck
 from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 
 
@@ -59,14 +56,3 @@ def test_every_group_learns():
     sum(detector(make_inputs([(96, 128)], counts=[2])).values()).backward()
     assert all(parameter.grad is not None for parameter in detector.parameters())
     assert all(table.weight.grad.any() for table in detector.selection.extra_groups)
-
-
-def test_neck_takes_one_map():
-    embedding = SinePositionEmbedding(32, 10000.0, 0.0)
-    with pytest.raises(ValueError, match=r"takes one backbone map, found \['res4', 'res5'\]"):
-        SingleMapNeck(in_channels={"res4": 8, "res5": 8}, position_embedding=embedding, embed_dim=32)
-
-
-def test_heads_divide_the_width():
-    with pytest.raises(ValueError, match="embed_dim 30 must be a multiple of num_heads 4"):
-        ConditionalSelfAttention(30, 4)

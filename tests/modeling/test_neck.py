@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from querydet.modeling.layers import SinePositionEmbedding
-from querydet.modeling.neck import MultiScaleNeck
+from querydet.modeling.neck import MultiScaleNeck, SingleMapNeck
 
 
 def make(num_levels: int = 4, embed_dim: int = 32) -> MultiScaleNeck:
@@ -42,3 +42,9 @@ def test_bad_sizes() -> None:
         make(num_levels=1)
     with pytest.raises(ValueError, match="multiple of 32 for the group norm, found 48"):
         make(embed_dim=48)
+
+
+def test_a_single_map_neck_takes_one_map() -> None:
+    embedding = SinePositionEmbedding(32, 10000.0, 0.0)
+    with pytest.raises(ValueError, match=r"takes one backbone map, found \['res4', 'res5'\]"):
+        SingleMapNeck(in_channels={"res4": 8, "res5": 8}, position_embedding=embedding, embed_dim=32)

@@ -11,7 +11,7 @@ import torch
 from querydet.modeling.layers import MultiScaleDeformableAttention, deformable_attention
 from querydet.ops.reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
 
-FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[3] / "fixtures" / "parity")
+FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[2] / "fixtures" / "parity")
 SHAPES = ((6, 9), (3, 5), (2, 2))
 PIXELS = 54 + 15 + 4
 
