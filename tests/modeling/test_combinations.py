@@ -79,8 +79,8 @@ def test_training_queries_do_not_influence_the_primary_ones(name: str) -> None:
     assert not [key for key in reached if key.startswith(("selection.extra_", "denoising."))]
 
 
-def test_all_groups_may_be_read_one_to_many_and_share_the_loss() -> None:
-    detector = tiny_detector("ms_group_detr", decoder__layer__read_out__extra_groups=True).train()
+def test_all_groups_may_have_the_one_to_many_branch_and_share_the_loss() -> None:
+    detector = tiny_detector("ms_group_detr", decoder__layer__one_to_many__extra_groups=True).train()
     many = [each for each in predictions_of(detector) if each.branch is Branch.ONE_TO_MANY and each.is_last]
     assert [(each.group.name, each.group.loss_divisor) for each in many] == [
         ("primary", 3),
@@ -101,14 +101,14 @@ def test_fixed_positions_of_denoising_queries_come_from_their_boxes() -> None:
 
 
 def test_a_combination_that_no_paper_has() -> None:
-    """One-to-many read-outs of every group of DINO, each with its denoising, behind the feed-forward block."""
+    """One-to-many branches of every group of DINO, each with its denoising, behind the feed-forward block."""
     config = tiny_config("group_dino", _target_="querydet.modeling.detector.QueryDetector")
     many = tiny_config("ms_detr")
-    config.decoder.layer.read_out = many.decoder.layer.read_out
-    config.decoder.layer.read_out.after = "ffn"
-    config.decoder.layer.read_out.extra_groups = True
+    config.decoder.layer.one_to_many = many.decoder.layer.one_to_many
+    config.decoder.layer.one_to_many.after = "ffn"
+    config.decoder.layer.one_to_many.extra_groups = True
     config.heads.separate_one_to_many = ["class", "box"]
-    config.criterion.rules.append(many.criterion.rules[1])
+    config.criterion.rules.one_to_many = many.criterion.rules.one_to_many
     detector = instantiate(config)
     for counts in ([3, 1], [0, 0], [30, 0]):
         losses = losses_of(detector, make_inputs(SIZES, counts))
@@ -116,3 +116,20 @@ def test_a_combination_that_no_paper_has() -> None:
         detector.zero_grad()
         sum(losses.values()).backward()
         assert all(parameter.grad is not None for parameter in detector.parameters())
+
+
+def test_a_combination_of_dense_attention_that_no_paper_has() -> None:
+    """Groups of boxes on DAB-DETR, all with a one-to-many branch, and the cross-attention first."""
+    config, many = tiny_config("group_dab_detr"), tiny_config("ms_detr")
+    config.decoder.layer.order = many.decoder.layer.order
+    config.decoder.layer.one_to_many = many.decoder.layer.one_to_many
+    config.decoder.layer.one_to_many.extra_groups = True
+    config.criterion.rules.one_to_many = many.criterion.rules.one_to_many
+    torch.manual_seed(0)
+    detector = instantiate(config)
+    for counts in ([3, 1], [0, 0], [20, 0]):
+        losses = losses_of(detector, make_inputs(SIZES, counts))
+        assert {"loss_class_o2m", "loss_giou_o2m_0"} <= set(losses)
+        detector.zero_grad()
+        sum(losses.values()).backward()
+        assert all(value.grad is not None and value.grad.isfinite().all() for value in detector.parameters())

@@ -20,16 +20,18 @@ COMBINATIONS = [
 def compose(base: str, groups: bool, denoising: str | None, one_to_many: bool) -> DictConfig:
     """A tiny composition of the given parts on a base."""
     model = tiny_config(BASES[base] if groups else base, _target_="querydet.modeling.detector.QueryDetector")
-    losses = model.criterion.rules[0].losses
+    losses = model.criterion.rules.decoder.losses
     if denoising is not None:
         source = tiny_config("group_dn_dab_detr" if denoising == "in_every_group" else "dn_dab_detr")
-        model.denoising, model.selection.indicator = source.denoising, True
-        model.criterion.rules.append({**source.criterion.rules[1], "losses": losses})
+        model.denoising = source.denoising
+        model.denoising.get("denoising", model.denoising).indicator = True
+        model.selection.get("selection", model.selection).indicator = True
+        model.criterion.rules.denoising = {**source.criterion.rules.denoising, "losses": losses}
     if one_to_many:
         other = tiny_config("ms_detr")
         model.decoder.layer.order = other.decoder.layer.order
-        model.decoder.layer.read_out = other.decoder.layer.read_out
-        model.criterion.rules.append({**other.criterion.rules[1], "losses": losses})
+        model.decoder.layer.one_to_many = other.decoder.layer.one_to_many
+        model.criterion.rules.one_to_many = {**other.criterion.rules.one_to_many, "losses": losses}
     return model
 
 

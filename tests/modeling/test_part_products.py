@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 from omegaconf import DictConfig
 
+from querydet.config import deeper
 from tests.models import tiny_config
 from tests.products import step_that_adds_nothing_to_inference
 
@@ -24,8 +25,8 @@ def compose(base: str, selection: str, denoising: str | None, one_to_many: bool)
     model._target_ = "querydet.modeling.detector.QueryDetector"
     if selection != "top_k":
         _use_selection(model, tiny_config(SELECTIONS[selection]).selection)
-    losses = model.criterion.rules[0].losses
-    model.criterion.rules = [rule for rule in model.criterion.rules if rule.get("role") != "denoising"]
+    losses = model.criterion.rules.decoder.losses
+    model.criterion.rules.denoising = None
     model.denoising = None
     if denoising is not None:
         source = tiny_config("dn_detr" if denoising == "plain" else "dino").denoising
@@ -34,18 +35,22 @@ def compose(base: str, selection: str, denoising: str | None, one_to_many: bool)
         elif denoising == "in_every_group":
             source = tiny_config("group_dino").denoising
         model.denoising = source
-        rule = tiny_config("dino").criterion.rules[2]
-        model.criterion.rules.append({**rule, "losses": losses})
+        rule = tiny_config("dino").criterion.rules.denoising
+        model.criterion.rules.denoising = {**rule, "losses": losses}
     if one_to_many:
         other = tiny_config("ms_detr")
         model.decoder.layer.order = other.decoder.layer.order
-        model.decoder.layer.read_out = other.decoder.layer.read_out
-        model.criterion.rules.append(other.criterion.rules[1])
+        model.decoder.layer.one_to_many = other.decoder.layer.one_to_many
+        model.criterion.rules.one_to_many = other.criterion.rules.one_to_many
     return model
 
 
 def _use_selection(model: DictConfig, source: DictConfig) -> None:
     """Another selection, with the base's content, positions and scores."""
+    if "selection" in source:  # around another one
+        source.selection = deeper(model.selection)
+        model.selection = source
+        return
     own = {name: value for name, value in source.items() if name not in model.selection}
     model.selection.update(own)
     model.selection._target_ = source._target_

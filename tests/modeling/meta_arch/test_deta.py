@@ -29,6 +29,6 @@ def test_the_parts_of_the_method_have_to_be_there() -> None:
     with pytest.raises(ValueError, match=r"DETA lacks suppression of proposals \(model.selection\); use"):
         instantiate(config)
     config = tiny_config("deta")
-    config.criterion.rules[0].assign_once = False
+    config.criterion.rules.decoder.assign_once = False
     with pytest.raises(ValueError, match="DETA lacks one assignment for all decoder layers"):
         instantiate(config)

@@ -23,7 +23,7 @@ def test_the_shipped_composition_is_a_dn_detr() -> None:
 
 def test_the_parts_of_the_method_have_to_be_there() -> None:
     config = tiny_config("dn_detr", denoising=None)
-    config.criterion.rules = config.criterion.rules[:1]
+    del config.criterion.rules.denoising
     with pytest.raises(ValueError, match="DNDETR lacks denoising"):
         instantiate(config)
     with pytest.raises(ValueError, match="DNDETR lacks the indicator"):
@@ -52,7 +52,7 @@ def test_unfilled_slots_have_no_loss() -> None:
     detector = tiny_detector("dn_detr").train()
     predictions = detector.predict(*inputs_of(detector, 2), make_targets([3, 1]))
     (last,) = (each for each in predictions if each.is_last and each.group.role is Role.DENOISING)
-    (rule,) = (rule for rule in detector.criterion.rules if rule.selects(last))
+    (rule,) = (rule for rule in detector.criterion.rules.values() if rule.selects(last))
     wanted = rule([last], make_targets([3, 1]))
     logits, boxes = last.logits.clone(), last.boxes.clone()
     unfilled = torch.tensor([slot % 3 > 0 for slot in range(15)])

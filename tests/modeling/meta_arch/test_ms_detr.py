@@ -16,11 +16,11 @@ def test_the_shipped_compositions_are_ms_detrs(name: str) -> None:
 
 
 def test_the_parts_of_the_method_have_to_be_there() -> None:
-    config = tiny_config("ms_detr", decoder__layer__read_out=None)
-    config.criterion.rules = [rule for rule in config.criterion.rules if rule.get("branch") != "one_to_many"]
-    with pytest.raises(ValueError, match=r"MSDETR lacks a one-to-many read-out .*, one-to-many assignment"):
+    config = tiny_config("ms_detr", decoder__layer__one_to_many=None)
+    del config.criterion.rules.one_to_many
+    with pytest.raises(ValueError, match=r"MSDETR lacks a one-to-many branch .*, one-to-many assignment"):
         instantiate(config)
     config = tiny_config("ms_detr")
-    config.criterion.rules[1].assigner = config.criterion.rules[0].assigner
+    config.criterion.rules.one_to_many.assigner = config.criterion.rules.decoder.assigner
     with pytest.raises(ValueError, match="MSDETR lacks one-to-many assignment"):
         instantiate(config)
