@@ -7,10 +7,10 @@ import torch
 from detectron2.config import instantiate
 from torch import Tensor
 
-from querydet.modeling.detector import QueryDetector
+from querydet.modeling.detector import QueryDetector, order_groups
 from querydet.modeling.geometry import padding_mask
 from querydet.modeling.selection import anchor_tokens
-from querydet.structures import QueryGroup, Role, Stage
+from querydet.structures import InitialQueries, ObjectCount, QueryGroup, Role, Stage
 from tests.models import COMPOSITIONS, make_inputs, make_targets, tiny_config, tiny_detector
 
 
@@ -131,20 +131,6 @@ def test_more_slots_than_an_image_needs_change_nothing_but_denoising() -> None:
     torch.testing.assert_close(many[-1].logits, few[-1].logits, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["deformable_detr", "dino"])
-def test_bfloat16_autocast_trains_with_boxes_and_losses_in_float32(name: str) -> None:
-    detector = tiny_detector(name)
-    inputs = make_inputs([(96, 128), (80, 64)], [3, 1])
-    plain = losses_of(detector, inputs)
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = losses_of(detector, inputs)
-    sum(losses.values()).backward()
-    assert {value.dtype for value in losses.values()} == {torch.float32}
-    assert all(parameter.grad.isfinite().all() for parameter in detector.parameters())
-    total = sum(losses.values()).item()
-    assert total == pytest.approx(sum(plain.values()).item(), rel=0.1)
-
-
 def test_activation_checkpointing_changes_neither_losses_nor_gradients() -> None:
     inputs = make_inputs([(96, 128)], [3])
     results = []
@@ -166,64 +152,6 @@ def test_the_same_inputs_give_the_same_losses_bit_for_bit() -> None:
     inputs = make_inputs([(96, 128), (80, 64)], [3, 1])
     first, second = (losses_of(tiny_detector(), inputs) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-@pytest.mark.parametrize("name", ["deformable_detr", "dino"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-@torch.no_grad()
-def test_runs_in_the_dtype_of_its_weights(name: str, dtype: torch.dtype) -> None:
-    detector = tiny_detector(name).to(dtype).eval()
-    features = detector.backbone(torch.randn(1, 3, 96, 128, dtype=dtype))
-    (last,) = detector.predict(features, torch.zeros(1, 96, 128, dtype=torch.bool))
-    assert last.logits.isfinite().all()
-    assert last.boxes.dtype is torch.promote_types(dtype, torch.float32)
-
-
-@torch.no_grad()
-def test_images_in_half_precision_weights() -> None:
-    detector = tiny_detector().to(torch.bfloat16).eval()
-    (found,) = detector(make_inputs([(96, 128)]))
-    assert len(found["instances"]) > 0
-
-
-@pytest.mark.parametrize("name", ["deformable_detr", "dino"])
-def test_trains_in_double_precision(name: str) -> None:
-    losses = losses_of(tiny_detector(name).double(), make_inputs([(96, 128), (80, 64)], [3, 1]))
-    assert {value.dtype for value in losses.values()} == {torch.float64}
-    plain = losses_of(tiny_detector(name), make_inputs([(96, 128), (80, 64)], [3, 1]))
-    for key, value in losses.items():
-        assert value.item() == pytest.approx(plain[key].item(), rel=1e-3, abs=1e-4)
-
-
-def test_images_are_normalised_by_channel_and_padded_with_zeros() -> None:
-    detector = tiny_detector(pixel_mean=[10.0, 20.0, 30.0], pixel_std=[1.0, 2.0, 4.0])
-    images = [torch.full((3, 2, 3), 40, dtype=torch.uint8), torch.full((3, 4, 2), 40, dtype=torch.uint8)]
-    tensor = detector.preprocess([{"image": image} for image in images]).tensor
-    assert tensor.shape == (2, 3, 4, 3)
-    assert tensor[0, :, 0, 0].tolist() == [30.0, 10.0, 2.5]
-    assert not tensor[0, :, 2:].any()
-    assert not tensor[1, :, :, 2:].any()
-
-
-def test_images_are_laid_out_for_convolutions_where_no_backward_pass_on_a_cpu_follows() -> None:
-    detector, inputs = tiny_detector().eval(), make_inputs([(64, 96)])
-    plain = detector.preprocess(inputs).tensor
-    (wanted,) = detector(inputs)
-    with torch.no_grad():
-        laid_out = detector.preprocess(inputs).tensor
-        (found,) = detector(inputs)
-    assert plain.is_contiguous()
-    assert laid_out.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(plain, laid_out)
-    torch.testing.assert_close(found["instances"].scores, wanted["instances"].scores, atol=1e-5, rtol=1e-5)
-
-
-def test_images_that_the_detector_cannot_take() -> None:
-    detector = tiny_detector().eval()
-    with pytest.raises(ValueError, match="empty batch"):
-        detector([])
-    with pytest.raises(ValueError, match=r"grey\.png: 'image' must have shape \(3, H, W\) in RGB order, found \(1"):
-        detector([{"image": torch.zeros(1, 8, 8), "file_name": "grey.png"}])
 
 
 def test_the_encoders_heads_start_as_copies_of_the_decoders() -> None:
@@ -257,21 +185,6 @@ def test_losses_on_the_gpu_are_those_of_the_cpu(name: str) -> None:
         torch.testing.assert_close(on_gpu[loss_name].cpu(), value, atol=1e-3, rtol=1e-3, msg=loss_name)
 
 
-def test_bad_inputs_name_the_image() -> None:
-    detector = tiny_detector().train()
-    inputs = make_inputs([(96, 128)])
-    with pytest.raises(ValueError, match=r"image0\.jpg: training needs 'instances'"):
-        detector(inputs)
-    inputs = make_inputs([(96, 128)], [2])
-    inputs[0]["instances"].gt_classes[1] = 5
-    with pytest.raises(ValueError, match=r"but the model has 5 classes: set model\.num_classes"):
-        detector(inputs)
-    inputs = make_inputs([(96, 128)], [2])
-    inputs[0]["instances"].gt_boxes.tensor[1, 2] = torch.nan
-    with pytest.raises(ValueError, match=r"image0\.jpg: a box of the annotations is not finite"):
-        detector(inputs)
-
-
 def test_weights_that_are_not_finite_stop_the_step_with_a_name() -> None:
     detector = tiny_detector()
     with torch.no_grad():
@@ -300,6 +213,46 @@ def test_too_few_tokens_for_the_queries() -> None:
         tiny_detector(selection__num_queries=500).eval()(make_inputs([(96, 128)]))
 
 
-def test_a_group_knows_its_rows() -> None:
-    group = QueryGroup("extra", 3, 7).moved(10)
-    assert (len(group), group.rows) == (4, slice(10, 14))
+def test_losses_are_divided_by_the_objects_of_the_whole_step() -> None:
+    detector, inputs = tiny_detector("dab_deformable_detr").train(), make_inputs([(96, 128), (80, 64)], [3, 1])
+    alone, same = detector(inputs), detector(inputs, ObjectCount(4.0, 3))
+    third = detector(inputs, ObjectCount(12.0, 9, num_micro_batches=4))
+    for name, value in alone.items():
+        assert torch.equal(same[name], value), name
+        torch.testing.assert_close(third[name] * 3, value, msg=name)
+
+
+def test_the_most_crowded_image_of_the_step_decides_the_number_of_denoising_queries() -> None:
+    detector, lengths = tiny_detector("dino").train(), []
+    detector.decoder.register_forward_pre_hook(lambda module, inputs: lengths.append(len(inputs[0].groups[0])))
+    inputs = make_inputs([(96, 128)], [2])
+    detector(inputs)
+    detector(inputs, ObjectCount(2.0, 5))
+    assert lengths == [2 * 3 * 2, 2 * 1 * 5]  # negative ones too; 6 // 2 and 6 // 5 groups
+
+
+def initial(name: str, role: Role = Role.MATCHING, sees: tuple[str, ...] = ()) -> InitialQueries:
+    return InitialQueries(QueryGroup(name, 0, 2, role, visible_groups=sees), torch.zeros(1, 2, 8), torch.zeros(1, 2, 4))
+
+
+def test_denoising_groups_stand_before_the_first_group_that_sees_them() -> None:
+    matching = tuple(initial(name) for name in ("primary", "group1", "group2"))
+    denoising = tuple(
+        initial(f"of {sees}", Role.DENOISING, sees)
+        for sees in (("group2",), ("group2", "group1"), ("primary",), ("group1",))
+    )
+    found = [queries.group.name for queries in order_groups(matching, denoising)]
+    assert found == [
+        "of ('primary',)",
+        "primary",
+        "of ('group2', 'group1')",
+        "of ('group1',)",
+        "group1",
+        "of ('group2',)",
+        "group2",
+    ]
+
+
+def test_a_denoising_group_belongs_to_a_group_that_there_is() -> None:
+    with pytest.raises(ValueError, match=r"'a' sees \['group3'\], but the selection makes \['primary'\]: name one"):
+        order_groups((initial("primary"),), (initial("a", Role.DENOISING, ("group3",)),))

@@ -5,7 +5,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from querydet.modeling.targets import image_name, make_targets
-from querydet.structures import Targets
+from querydet.structures import ObjectCount, Targets
 
 CPU = torch.device("cpu")
 
@@ -69,3 +69,16 @@ def test_annotations_of_an_image_of_another_size() -> None:
 def test_training_needs_annotations() -> None:
     with pytest.raises(ValueError, match=r"training needs 'instances', found the keys \['image'\]"):
         make({"image": torch.zeros(3, 8, 8)})
+
+
+def test_a_part_of_a_step_is_told_the_objects_of_all_of_it() -> None:
+    inputs = [annotated([[8.0, 4.0, 24.0, 20.0]], [2])]
+    targets = make_targets(inputs, 3, CPU, object_count=ObjectCount(2.5, 9, num_micro_batches=4))
+    assert (targets.mean_objects_per_micro_batch, targets.max_objects, targets.num_micro_batches) == (2.5, 9, 4)
+    assert targets.counts == [1]
+    assert make(*inputs).num_micro_batches == 1
+
+
+def test_boxes_have_the_dtype_asked_for() -> None:
+    targets = make_targets([annotated([[8.0, 4.0, 24.0, 20.0]], [2])], 3, CPU, torch.float64)
+    assert targets.boxes[0].dtype == torch.float64
