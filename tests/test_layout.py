@@ -35,6 +35,8 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/modeling/test_combinations.py": "combinations of methods",
     "tests/modeling/test_dense.py": "detectors with standard attention",
     "tests/modeling/test_dense_products.py": "products of parts with standard attention",
+    "tests/modeling/test_inputs.py": "what a detector is given",
+    "tests/modeling/test_precision.py": "16 bit and 64 bit in whole detectors",
     "tests/modeling/test_initialisation.py": "initial weights of whole detectors",
     "tests/modeling/test_own_parts.py": "parts of a user's own in every slot",
     "tests/modeling/test_padding.py": "padding changes no detection",
