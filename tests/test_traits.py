@@ -1,8 +1,10 @@
 """Traits have one default each, and a part may declare its own value."""
 
 import pytest
+from detectron2.config import instantiate
 
 from querydet.traits import TRAITS, trait
+from tests.models import COMPOSITIONS, tiny_config
 
 
 class Part:
@@ -23,3 +25,15 @@ def test_what_a_part_does_not_know_stays_unknown():
 def test_unknown_names_are_refused():
     with pytest.raises(KeyError, match="contrastiv"):
         trait(Part(), "contrastiv")
+
+
+def test_every_trait_is_declared_by_a_shipped_part():
+    """Otherwise nobody needs it, or a name is misspelt."""
+    declared = set()
+    for name in COMPOSITIONS:
+        detector = instantiate(tiny_config(name))
+        parts = [*detector.modules(), detector.selection, detector.criterion, detector.postprocess]
+        for rule in detector.criterion.rules.values():
+            parts += [rule.assigner, *rule.losses.values()]
+        declared |= {trait_name for trait_name in TRAITS for part in parts if hasattr(part, trait_name)}
+    assert sorted(declared) == sorted(TRAITS)
