@@ -74,7 +74,7 @@ def check_backbone(parts: Parts) -> None:
     shapes = parts.backbone.output_shape()
     for name, channels in parts.neck.in_channels.items():
         if name not in shapes:
-            raise ValueError(f"model.neck.in_channels wants '{name}', but the backbone gives {sorted(shapes)}")
+            raise ValueError(f"model.neck.in_channels names '{name}', but the backbone gives {sorted(shapes)}")
         if shapes[name].channels != channels:
             raise ValueError(
                 f"model.neck.in_channels.{name} is {channels}, but the backbone gives {shapes[name].channels} channels"

@@ -23,7 +23,7 @@ def mixed(base: str, **parts: str) -> DictConfig:
 
 
 def test_a_map_that_the_backbone_does_not_give() -> None:
-    refuse(tiny_config(neck__in_channels={"res3": 8, "res6": 32}), "wants 'res6', but the backbone gives")
+    refuse(tiny_config(neck__in_channels={"res3": 8, "res6": 32}), "names 'res6', but the backbone gives")
 
 
 def test_channels_that_the_backbone_does_not_give() -> None:

@@ -147,8 +147,8 @@ def _one_to_one(predictions: Sequence[PredictionSet]) -> list[PredictionSet]:
     for prediction_set in predictions:
         if prediction_set.one_to_one is None:
             raise ValueError(
-                f"{prediction_set.describe()} have no one-to-one read-out to take the union with: use this assigner in "
-                "a supervision rule with branch='one_to_many', or set merge_with=None"
+                f"{prediction_set.describe()} have no one-to-one predictions to take the union with: use this "
+                "assigner in a supervision rule with branch='one_to_many', or set merge_with=None"
             )
         one_to_one.append(prediction_set.one_to_one)
     return one_to_one

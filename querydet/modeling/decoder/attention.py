@@ -1,7 +1,7 @@
 """The attentions of decoder layers: among queries, and from queries to tokens.
 
-Every class is the layer that its name says, with one more method, `attend`, through which a
-`querydet.modeling.decoder.layer.DecoderLayer` calls it. Shapes: B images, Q queries, L levels, C width.
+Each class adds to a layer the method `attend`, which `querydet.modeling.decoder.layer.DecoderLayer` calls. Letters are
+those of `querydet.structures`.
 """
 
 from torch import Tensor
@@ -27,7 +27,7 @@ class CrossAttention(MultiHeadAttention):
     """Attention of queries to all tokens of one map that adds positions on both sides (DETR)."""
 
     def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
-        """Return the update (B, Q, C); it does not depend on the reference."""
+        """Return the update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C); the reference is not used."""
         query, key = content + position, memory.tokens + memory.position
         return self(query, key, memory.tokens, key_padding_mask=memory.padding, need_weights=False)[0]
 
@@ -36,7 +36,7 @@ class DeformableCrossAttention(MultiScaleDeformableAttention):
     """Attention of queries to a few points of every level (Deformable DETR)."""
 
     def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
-        """Return the update (B, Q, C).
+        """Return the update (B, Q, C) of the contents.
 
         Args:
             content: (B, Q, C).
@@ -60,6 +60,13 @@ class ConditionalTokenAttention(ConditionalCrossAttention):
     """Attention of queries to all tokens of one map that compares contents and positions side by side."""
 
     def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
-        """Return the update (B, Q, C); the reference (B, Q, C) is the embedded point or centre of each query."""
+        """Return the update (B, Q, C) of the contents.
+
+        Args:
+            content: (B, Q, C).
+            position: (B, Q, C).
+            reference: (B, Q, C), the embedded reference point, or centre of the box, of each query.
+            memory: encoded image features.
+        """
         assert reference is not None
         return self(content, position, reference, memory)

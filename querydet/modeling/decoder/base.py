@@ -1,4 +1,4 @@
-"""The stack of layers that all decoders share, and references that may move from layer to layer.
+"""The stack of layers that all decoders share, and the refinement of references from layer to layer.
 
 Sources: DAB-DETR (arXiv 2201.12329: positional queries from boxes), Deformable DETR (arXiv 2010.04159, appendix A.4:
 box refinement) and DINO (arXiv 2203.03605, section 3.5: look forward twice).
@@ -16,22 +16,23 @@ from querydet.structures import BranchInput, DecoderLayerOutput, QueryBatch, Que
 class QueryDecoder(nn.Module):
     """A stack of decoder layers, with iterative box refinement or without.
 
-    A kind of attention is a subclass, which makes the positional inputs of its layers: `positional_inputs`.
+    There is a subclass for each kind of cross-attention, whose inputs it makes in `positional_inputs`.
 
-    Between layers the references are detached, so that each layer learns its own step. A layer's *prediction* refines
-    the detached reference, or with `look_forward_twice` the same box with its gradient, so that the loss of a layer
-    also reaches the step before it (DINO, section 3.5).
+    Between layers the references are detached, so that each layer learns its own refinement. A layer's *prediction*
+    refines the detached reference, or with `look_forward_twice` the same box with its gradient, so that the loss of a
+    layer also trains the refinement of the layer before it (DINO, section 3.5).
 
     Args:
-        layer: the first layer; the others are made like it.
+        layer: the first layer; the others have equal settings and initial weights of their own.
         num_layers: number of layers.
         query_position: makes positional queries before every layer, such as `querydet.modeling.decoder.BoxPosition`;
             None: the queries bring fixed ones.
-        output_norm: apply a layer norm, shared by all layers, to the input of the heads. The references are refined
-            from the hidden state before it (released code of DINO and DAB-DETR).
-        refine_boxes: move the references after each layer; False: all layers keep the first ones.
-        look_forward_twice: see above.
-        activation_checkpointing: recompute each layer in the backward pass instead of keeping its activations.
+        output_norm: whether a layer norm, shared by all layers, precedes the heads. The references are refined from
+            the hidden state before it (released code of DINO and DAB-DETR).
+        refine_boxes: whether the references move after each layer; False: all layers keep the first ones.
+        look_forward_twice: whether a prediction refines the reference with its gradient.
+        activation_checkpointing: whether to recompute each layer in the backward pass instead of keeping its
+            activations.
 
     Raises:
         ValueError: for look_forward_twice without refine_boxes.
@@ -60,7 +61,7 @@ class QueryDecoder(nn.Module):
 
     @property
     def first_layer(self) -> DecoderLayer:
-        """The layer that the others were made like."""
+        """The first layer, whose settings all layers have."""
         layer = self.layers[0]
         assert isinstance(layer, DecoderLayer)
         return layer
@@ -72,7 +73,7 @@ class QueryDecoder(nn.Module):
 
     @property
     def embed_dim(self) -> int:
-        """C."""
+        """C, the width of the queries."""
         return self.first_layer.embed_dim
 
     @property
@@ -93,8 +94,8 @@ class QueryDecoder(nn.Module):
         Args:
             queries: initial queries.
             memory: encoded image features.
-            heads: move the references between layers.
-            one_to_many: also compute the one-to-many branch, where the layers have one.
+            heads: refine the references between layers.
+            one_to_many: whether to run the one-to-many branch too, where the layers have one.
         """
         content, boxes, base = queries.content, queries.boxes, queries.boxes
         plan = plan_attention(queries.groups, boxes.device)
@@ -139,12 +140,12 @@ class QueryDecoder(nn.Module):
         raise NotImplementedError
 
     def position(self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int) -> Tensor:
-        """Return positional queries (B, Q, C): those that the queries bring, or made from the boxes.
+        """Return positional queries (B, Q, C), those that the queries bring or those of `query_position`.
 
         The arguments are those of `positional_inputs`.
 
         Raises:
-            ValueError: nothing makes them.
+            ValueError: there are neither.
         """
         if self.query_position is not None:
             return self.query_position(boxes, memory.valid_ratios[:, 0], content, layer)

@@ -7,15 +7,15 @@ from querydet.modeling.layers.position_embedding import BOX_TEMPERATURE, box_sin
 
 
 class BoxPosition(nn.Module):
-    """Positional queries computed anew from the current boxes before every layer.
+    """Positional queries from the current boxes, computed again before every layer.
 
     DAB-DETR (arXiv 2201.12329, section 4.1), as DINO uses it: an MLP on the sine embedding of `(y, x, w, h)`.
 
     Args:
         embed_dim: width C.
-        frame: what the embedded boxes are relative to: "image", the image alone, or "padded", the padded finest level
-            (released code; how an image is batched then changes its detections a little). Without padding, as for one
-            image at a time, they are equal.
+        frame: frame of the embedded coordinates: "image", without its padding, or "padded", the padded finest level
+            (released code; the other images of its batch then change an image's detections a little). Without padding,
+            as for one image at a time, both are equal.
 
     Raises:
         ValueError: for an unknown frame.
@@ -36,10 +36,10 @@ class BoxPosition(nn.Module):
             boxes: (B, Q, 4), normalised by the image.
             valid_ratios: (B, 2), the part of the padded finest level that is image, as (w, h).
             content: (B, Q, C), of the queries before the layer; only its dtype matters here.
-            layer: index of the decoder layer; does not matter here.
+            layer: index of the decoder layer, not used here.
 
         Returns:
-            (B, Q, C).
+            Positional queries (B, Q, C).
         """
         if self.frame == "padded":
             boxes = boxes * valid_ratios.repeat(1, 2)[:, None]
@@ -50,8 +50,8 @@ class BoxPosition(nn.Module):
 class ScaledBoxPosition(BoxPosition):
     """Positional queries that each query's content scales, channel by channel, from the second layer on.
 
-    DAB-DETR (arXiv 2201.12329, section 4.2) takes the scale from Conditional DETR; DN-DETR keeps it, DINO dropped it.
-    Before the first layer the content knows nothing of the image, and the position stands as it is.
+    DAB-DETR (arXiv 2201.12329, section 4.2) takes the scale from Conditional DETR; DN-DETR keeps it, DINO drops it.
+    Before the first layer the content does not depend on the image yet, and the position is not scaled.
 
     Args:
         embed_dim: width C.
@@ -63,6 +63,9 @@ class ScaledBoxPosition(BoxPosition):
         self.scale = xavier_mlp(embed_dim, embed_dim, embed_dim, num_layers=2)
 
     def forward(self, boxes: Tensor, valid_ratios: Tensor, content: Tensor, layer: int) -> Tensor:
-        """Make positional queries (B, Q, C); content (B, Q, C) and layer now matter, else as in the base class."""
+        """Make positional queries (B, Q, C), scaled by the content (B, Q, C) unless the layer is the first.
+
+        The arguments are those of `BoxPosition.forward`.
+        """
         position = super().forward(boxes, valid_ratios, content, layer)
         return position if layer == 0 else position * self.scale(content)

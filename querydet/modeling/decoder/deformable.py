@@ -1,6 +1,6 @@
 """The deformable decoder: queries sample a few points of the image around their references.
 
-Shapes: B images, Q queries, L levels, C width. Deformable DETR (arXiv 2010.04159, section 4.1 and appendix A.4).
+Deformable DETR (arXiv 2010.04159, section 4.1 and appendix A.4). Letters are those of `querydet.structures`.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,9 @@ def deformable_decoder_layer(
         ffn_dim: hidden width of the feed-forward block.
         dropout: probability after each sub-layer, in the feed-forward block, and of attention weights among queries.
         num_levels: L.
-        num_points: P, sampling points of a head on each level.
-        order, one_to_many: see `DecoderLayer`.
+        num_points: P, the number of sampling points of a head on each level.
+        order: the three steps in the order in which they run.
+        one_to_many: branch for one-to-many predictions, in training; None: none.
 
     Raises:
         ValueError: C is not a multiple of M, or `order` is not an order of the three steps.
@@ -52,17 +53,17 @@ def deformable_decoder_layer(
 
 
 class DeformableDecoder(QueryDecoder):
-    """The stack of deformable layers, which sample around the references."""
+    """A decoder whose queries sample the image around their references."""
 
     @property
     def num_levels(self) -> int | None:
-        """L."""
+        """L, the number of levels that the queries sample."""
         return getattr(self.first_layer.cross_attention, "num_levels", None)
 
     def positional_inputs(
         self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Return positional queries, and the references in each padded level (B, Q, L, 4 or 2)."""
-        # from the image to the padded maps, whose width and height follow each other
+        """Return positional queries, and the references (B, Q, L, 4 or 2) relative to each padded level."""
+        # (w, h) of a level, once for points and twice for boxes
         reference = boxes[:, :, None] * memory.valid_ratios.repeat(1, 1, boxes.shape[-1] // 2)[:, None]
         return self.position(queries, boxes, memory, content, layer), reference

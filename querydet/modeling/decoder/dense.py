@@ -1,10 +1,10 @@
 """The decoders with standard attention over one map: DETR's, Conditional DETR's and DAB-DETR's.
 
-They share the stack of layers (`querydet.modeling.decoder.base`) and differ in the reference that a query gives to the
-cross-attention. DETR (arXiv 2005.12872, section 3.2): none beside its learned position, added to the content.
-Conditional DETR (arXiv 2108.06152, section 3): beside the content, the sine embedding of its reference point. DAB-DETR
-(arXiv 2201.12329, section 4): that of its box's centre, sharpened by width and height (section 4.4), and the box is
-refined.
+They share the stack of layers (`querydet.modeling.decoder.base`) and differ in how the position of a query enters the
+cross-attention. DETR (arXiv 2005.12872, section 3.2) adds a learned position to the content. Conditional DETR (arXiv
+2108.06152, section 3) puts the sine embedding of a reference point beside the content. DAB-DETR (arXiv 2201.12329,
+section 4) does so with the centre of a box, modulates the embedding by width and height (section 4.4), and refines the
+box.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from querydet.modeling.layers.position_embedding import BOX_TEMPERATURE, sine_em
 from querydet.structures import QueryBatch, TokenPyramid
 
 TWO_PI = 6.283185307179586
-MIN_SIZE = 1e-6  # of a box that the attention is divided by; ours: the released code divides by what it finds
+MIN_SIZE = 1e-6  # least size of a box that the embedding is divided by; ours: the released code has no such limit
 
 
 def detr_decoder_layer(
@@ -46,11 +46,12 @@ def detr_decoder_layer(
         num_heads: M, of both attentions.
         ffn_dim: hidden width of the feed-forward block.
         dropout: probability after each sub-layer, in the feed-forward block, and of attention weights.
-        activation: of the feed-forward block, "relu" or "prelu".
-        order, one_to_many: see `DecoderLayer`.
+        activation: activation of the feed-forward block, "relu" or "prelu".
+        order: the three steps in the order in which they run.
+        one_to_many: branch for one-to-many predictions, in training; None: none.
 
     Raises:
-        ValueError: C is not a multiple of M, or for an order or an activation that does not exist.
+        ValueError: C is not a multiple of M, or for an unknown activation or order.
     """
     return DecoderLayer(
         embed_dim=embed_dim,
@@ -76,12 +77,16 @@ def conditional_decoder_layer(
     """Make the layer of Conditional DETR and DAB-DETR: contents and positions have projections of their own.
 
     Args:
-        embed_dim, num_heads, ffn_dim, dropout: see `detr_decoder_layer`.
-        activation: of the feed-forward block, "relu" or "prelu" (released code of DAB-DETR).
-        order, one_to_many: see `DecoderLayer`.
+        embed_dim: width C.
+        num_heads: M, of both attentions.
+        ffn_dim: hidden width of the feed-forward block.
+        dropout: probability after each sub-layer, in the feed-forward block, and of attention weights.
+        activation: activation of the feed-forward block, "relu" or "prelu" (released code of DAB-DETR).
+        order: the three steps in the order in which they run.
+        one_to_many: branch for one-to-many predictions, in training; None: none.
 
     Raises:
-        ValueError: C is not a multiple of M, or for an order or an activation that does not exist.
+        ValueError: C is not a multiple of M, or for an unknown activation or order.
     """
     return DecoderLayer(
         embed_dim=embed_dim,
@@ -130,14 +135,19 @@ class DenseDecoder(QueryDecoder):
         """Add the parts that a kind of decoder has beside its layers."""
 
     def attention_rows(self, tokens: int, queries: int) -> int:
-        """Return the rows of attention maps over all tokens that a training step keeps for an image."""
+        """Return the number of rows of attention maps over all tokens that a training step keeps for an image.
+
+        Args:
+            tokens: S, of no effect in a decoder.
+            queries: Q.
+        """
         layers = 1 if self.activation_checkpointing else self.num_layers
         heads = self.first_layer.cross_attention.num_heads  # type: ignore[attr-defined]
         return layers * heads * queries
 
 
 class DetrDecoder(DenseDecoder):
-    """DETR's decoder: every layer predicts boxes directly, from the position that the queries bring."""
+    """DETR's decoder: queries have fixed positional parts and no references."""
 
     def positional_inputs(
         self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
@@ -149,7 +159,7 @@ class DetrDecoder(DenseDecoder):
 class ConditionalDecoder(DenseDecoder):
     """The decoder of Conditional DETR: the content scales the embedded reference point, from the second layer on.
 
-    Its second and later layers lose their projection of positional queries to the cross-attention, as released.
+    As in the released code, the cross-attention adds positional queries to contents in the first layer only.
     """
 
     def add_parts(self, embed_dim: int) -> None:
@@ -169,11 +179,11 @@ class ConditionalDecoder(DenseDecoder):
 
 
 class DabDecoder(ConditionalDecoder):
-    """The decoder of DAB-DETR: queries are boxes, whose size modulates where they look, refined layer by layer.
+    """The decoder of DAB-DETR: queries are boxes, refined layer by layer, whose size modulates the cross-attention.
 
-    The embedding of x is multiplied by a predicted width over the box's, that of y by a predicted height over the
-    box's (section 4.4, equation 6). A prediction refines the box of the layer before with its gradient, as released
-    (DINO calls that looking forward twice).
+    The embedding of x is multiplied by a predicted width over that of the box, the embedding of y by a predicted height
+    over that of the box (section 4.4, equation 6). As in the released code, a prediction refines the box of the layer
+    before with its gradient (which DINO calls look forward twice).
 
     Args:
         query_position: makes positional queries from boxes, such as `querydet.modeling.decoder.BoxPosition`.
@@ -181,7 +191,7 @@ class DabDecoder(ConditionalDecoder):
             `querydet.modeling.decoder.base.QueryDecoder`.
 
     Raises:
-        ValueError: without a `query_position`: then the queries would not be boxes.
+        ValueError: there is no `query_position`, so that the queries would not be boxes.
     """
 
     def __init__(
@@ -211,7 +221,7 @@ class DabDecoder(ConditionalDecoder):
         )
 
     def add_parts(self, embed_dim: int) -> None:
-        """Add the scale of the embedded references, and the head for their sizes."""
+        """Add the scale of the embedded references, and the head that predicts sizes."""
         super().add_parts(embed_dim)
         self.size_head = xavier_mlp(embed_dim, embed_dim, 2, num_layers=2)
 

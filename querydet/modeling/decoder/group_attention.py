@@ -1,12 +1,12 @@
-"""Which queries may attend to which, and how to compute that attention without the pairs that are never seen.
+"""Self-attention of query groups: which queries may attend to which, computed without the pairs that are blocked.
 
-Groups exist for training only; they must not change what the primary queries compute. A group therefore attends to
-itself and to the groups that it names in `sees`, and nothing else: denoising queries may look at matching queries,
-never the other way round (DN-DETR, arXiv 2203.01305, section 4.4: without the mask AP falls from 43.4 to 24.0).
+Groups of training must not change the result of the primary queries. A group therefore attends only to itself and to
+the groups that it names in `visible_groups`: denoising queries may attend to matching queries, never the other way
+round (DN-DETR, arXiv 2203.01305, section 4.4: without the mask AP falls from 43.4 to 24.0).
 
-Groups that see each other form a *set*. Sets never meet, so each is computed for itself; neighbouring sets that look
-alike are folded into the batch (Group DETR, arXiv 2207.13085, section 3.2), which gives exactly what a mask over all
-queries would, without its memory.
+Groups of which one sees the other form a *set*. Queries of different sets never attend to each other, so that each set
+is computed separately. Neighbouring sets of equal shape are folded into the batch (Group DETR, arXiv 2207.13085,
+section 3.2). The result equals that of a mask over all queries, and takes less memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,30 +23,31 @@ Attend = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class FoldedSets:
-    """Neighbouring sets of queries with the same lengths and the same mask."""
+    """Neighbouring sets of queries with equal lengths and an equal mask."""
 
     start: int
     stop: int
-    count: int  # how many sets
-    blocked: Tensor | None  # (n, n) bool within one set, True where the row may not attend to the column
+    count: int  # number of sets
+    blocked: Tensor | None  # (n, n) bool for the n queries of a set, True where the row may not attend to the column
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionPlan:
     """How the self-attention of a batch of queries is computed."""
 
-    runs: tuple[FoldedSets, ...]  # one after the other, covering all queries
+    runs: tuple[FoldedSets, ...]  # one after the other; together they cover all queries
 
     def apply(self, attend: Attend, query: Tensor, value: Tensor) -> Tensor:
         """Attend within each set.
 
         Args:
-            attend: self-attention of queries (b, n, C) over values (b, n, C) with blocked pairs (n, n) or None.
+            attend: self-attention of n queries (N, n, C) with values (N, n, C), and blocked pairs (n, n) or None, for N
+                sets of all images.
             query: (B, Q, C), used as queries and keys.
             value: (B, Q, C).
 
         Returns:
-            (B, Q, C).
+            The result (B, Q, C) of the attention.
         """
         if len(self.runs) == 1:
             return _attend_folded(attend, self.runs[0], query, value)
@@ -64,25 +65,24 @@ def _attend_folded(attend: Attend, run: FoldedSets, query: Tensor, value: Tensor
 
 
 def plan_attention(groups: Sequence[QueryGroup], device: torch.device) -> AttentionPlan:
-    """Split a batch of query groups into sets and fold those that look alike.
+    """Split a batch of query groups into sets, and fold neighbouring sets of equal shape.
 
     Args:
         groups: consecutive groups that cover all queries; groups of one set are neighbours.
-        device: where the masks are wanted.
+        device: device of the masks.
 
     Raises:
-        ValueError: when a group sees one that is not there, or that other groups separate from it.
+        ValueError: when a group sees one that does not exist, or that other groups separate from it.
     """
-    sets = _split_sets([group for group in groups if len(group)])
     runs = []
-    for _, alike in groupby(sets, key=_shape):
-        members = list(alike)
-        first = members[0]
+    for _, run in groupby(_split_sets([group for group in groups if len(group)]), key=_shape):
+        sets = list(run)
+        first = sets[0]
         runs.append(
             FoldedSets(
                 start=first[0].start,
-                stop=members[-1][-1].stop,
-                count=len(members),
+                stop=sets[-1][-1].stop,
+                count=len(sets),
                 blocked=blocked_pairs(tuple(group.moved(group.start - first[0].start) for group in first), device),
             )
         )
@@ -100,34 +100,34 @@ def _split_sets(groups: list[QueryGroup]) -> list[list[QueryGroup]]:
             sets[-1].append(group)
         else:
             sets.append([group])
-    for members in sets:
-        outside = {name for group in members for name in group.visible_groups} - {group.name for group in members}
+    for neighbours in sets:
+        outside = {name for group in neighbours for name in group.visible_groups} - {group.name for group in neighbours}
         if outside:
             raise ValueError(
-                f"query groups {[group.name for group in members]} see {sorted(outside)}, from which other groups "
+                f"query groups {[group.name for group in neighbours]} see {sorted(outside)}, from which other groups "
                 "separate them: groups that see each other must be neighbours"
             )
     return sets
 
 
-def _shape(members: list[QueryGroup]) -> tuple[object, ...]:
-    """Equal for sets that can be computed together: lengths, blocks, and who sees whom."""
-    index = {group.name: number for number, group in enumerate(members)}
+def _shape(groups: list[QueryGroup]) -> tuple[object, ...]:
+    """Describe a set by lengths, blocks and visible groups, which are equal for sets that can be folded."""
+    by_name = {group.name: index for index, group in enumerate(groups)}
     return tuple(
-        (len(group), group.block_size, tuple(sorted(index[name] for name in group.visible_groups if name in index)))
-        for group in members
+        (len(group), group.block_size, tuple(sorted(by_name[name] for name in group.visible_groups if name in by_name)))
+        for group in groups
     )
 
 
 def blocked_pairs(groups: tuple[QueryGroup, ...], device: torch.device) -> Tensor | None:
-    """Attention mask over groups of queries.
+    """Make the attention mask of groups of queries.
 
     Args:
         groups: consecutive groups that cover all queries.
-        device: where the mask is wanted.
+        device: device of the mask.
 
     Returns:
-        (Q, Q) bool, True where the row may not attend to the column; None when everything is visible.
+        (Q, Q) bool, True where the row may not attend to the column; None where nothing is blocked.
     """
     groups = tuple(group for group in groups if len(group))
     if len(groups) <= 1 and all(group.block_size is None for group in groups):
@@ -143,6 +143,6 @@ def blocked_pairs(groups: tuple[QueryGroup, ...], device: torch.device) -> Tenso
 
 
 def _outside_own_block(group: QueryGroup, device: torch.device) -> Tensor:
-    """(n, n) bool, True where two queries of the group lie in different blocks."""
+    """Return (n, n) bool, True where two of the n queries of a group lie in different blocks."""
     block = torch.arange(len(group), device=device) // (group.block_size or len(group))
     return block[:, None] != block[None, :]

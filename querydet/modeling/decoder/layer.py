@@ -1,6 +1,6 @@
 """The decoder layer of every method: self-attention, cross-attention and a feed-forward block in some order.
 
-The attentions are passed in. Shapes: B images, Q queries, C width.
+The attentions are passed in. Letters are those of `querydet.structures`.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,27 @@ class QueryAttention(Protocol):
     """Attention among queries."""
 
     def attend(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
-        """Return the update (B, Q, C) of contents at positions, both (B, Q, C), within what the plan lets them see."""
+        """Return the update (B, Q, C) of the contents.
+
+        Args:
+            content: (B, Q, C).
+            position: (B, Q, C), positional queries.
+            plan: which queries may attend to which.
+        """
 
 
 class TokenAttention(Protocol):
     """Attention of queries to tokens."""
 
     def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
-        """Return the update (B, Q, C) of contents at positions, both (B, Q, C).
+        """Return the update (B, Q, C) of the contents.
 
-        The reference says where in the image the queries look, in the form that the decoder makes for this attention.
+        Args:
+            content: (B, Q, C).
+            position: (B, Q, C), positional queries.
+            reference: where in the image the queries sample, in the form that the decoder makes for this attention;
+                None for an attention without references.
+            memory: encoded image features.
         """
 
 
@@ -37,12 +48,12 @@ class DecoderLayer(nn.Module):
 
     Args:
         embed_dim: width C.
-        self_attention: among queries.
-        cross_attention: from queries to tokens.
+        self_attention: attention among queries.
+        cross_attention: attention of queries to tokens.
         ffn: the feed-forward block.
-        dropout: probability with which elements of the attentions' updates are dropped.
+        dropout: probability after each attention.
         order: the three steps in the order in which they run; MS-DETR puts the cross-attention first.
-        one_to_many: a branch for one-to-many predictions, in training; None: none.
+        one_to_many: branch for one-to-many predictions, in training; None: none.
 
     Raises:
         ValueError: when `order` is not an order of the three steps.
@@ -95,13 +106,14 @@ class DecoderLayer(nn.Module):
         Args:
             content: (B, Q, C).
             position: (B, Q, C), positional queries.
-            reference: where in the image the queries look, see `TokenAttention`.
+            reference: where in the image the queries sample, see `TokenAttention`.
             memory: encoded image features.
             plan: which queries may attend to which.
-            branch_rows: the queries of the one-to-many branch; none: the branch is not computed.
+            branch_rows: rows of the n queries of the one-to-many branch; without any, the branch does not run.
 
         Returns:
-            The new content, and the input (B, n, C) of the one-to-many heads; None where the branch is not computed.
+            The new content (B, Q, C), and the input (B, n, C) of the one-to-many heads; None where the branch does not
+            run.
         """
         hidden = None
         for step in self.order:

@@ -1,4 +1,4 @@
-"""Extra training queries that start from noised objects."""
+"""Denoising: extra queries for training that start from noised objects."""
 
 from querydet.modeling.queries.contrastive_denoising import ContrastiveDenoising
 from querydet.modeling.queries.denoising import Denoising

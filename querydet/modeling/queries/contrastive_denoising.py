@@ -1,10 +1,10 @@
-"""Contrastive denoising: extra training queries that start from noised objects (DINO, arXiv 2203.03605, section 3.3).
+"""Contrastive denoising: extra queries for training from noised objects (DINO, arXiv 2203.03605, section 3.3).
 
-Every object gives pairs of queries. The positive one starts from a slightly moved box and has to find the object; the
-negative one starts from a box moved further and has to be rejected as background. Pairs are repeated in several groups
-that do not see each other. Differences between paper and released code, of which the code's side is taken here: the
-groups depend on the most crowded image of the batch; a label is replaced with half the stated probability, and the new
-one may be the old one; a negative box has *all four* corner shifts beyond those of any positive.
+Two queries are made of every object. The positive one starts from a slightly moved box and has to reconstruct the
+object; the negative one starts from a box that is moved further and has to be rejected as background. Such pairs are
+repeated in several groups, which do not see each other. Where paper and released code differ, this is the code: the
+number of groups depends on the most crowded image of the batch; a label is replaced with half the stated probability,
+and the new one may be equal; *all four* sides of a negative box move further than those of any positive box.
 """
 
 import torch
@@ -26,16 +26,17 @@ class ContrastiveDenoising(nn.Module):
     """Makes denoising queries from the objects of a batch.
 
     Args:
-        num_classes: K; replacement labels are drawn from it.
+        num_classes: K; replacement labels are drawn from all classes.
         embed_dim: width C.
-        num_queries: about how many positive queries an image gets. Twice this number, divided by twice the objects of
-            the most crowded image, gives the number of groups.
-        label_noise: stated ratio of replaced labels; half of it is the probability.
-        box_noise: a positive moves each side by up to this times half the box's size, a negative by one to two times.
+        num_queries: approximate number of positive queries of an image. Divided by the objects of the most crowded
+            image, it gives the number of groups.
+        label_noise: stated ratio of replaced labels; the probability of replacing one is half of it.
+        box_noise: largest move of a side of a positive box, in half box sizes; sides of a negative box move by one to
+            two times as much.
         num_embeddings: rows of the label table; None: K + 1, as released (the last row is never used).
-        min_dynamic: below this many queries (2 * num_queries), num_queries counts *groups* instead: 2 * num_queries of
-            them, however crowded (released code of DINO: 100). 0: never.
-        inverse_sigmoid_eps: see `querydet.modeling.boxes.inverse_sigmoid`.
+        min_dynamic: where `2 * num_queries` is less than this, it is the number of *groups* instead, however crowded
+            the images are (released code of DINO: 100). 0: never.
+        inverse_sigmoid_eps: clipping constant of `querydet.modeling.boxes.inverse_sigmoid`.
 
     Raises:
         ValueError: when a number is out of its range.
@@ -70,38 +71,38 @@ class ContrastiveDenoising(nn.Module):
         self.label_embed = make_label_table(num_classes, num_embeddings, embed_dim)
 
     def groups_for(self, max_objects: int) -> int:
-        """How often each object is repeated as a pair, when the most crowded image has `max_objects`."""
-        rows = 2 * self.num_queries
+        """Return the number of groups when the most crowded image has `max_objects`."""
+        total = 2 * self.num_queries
         if max_objects == 0:
             return 1
-        return rows if rows < self.min_dynamic else max(1, rows // (2 * max_objects))
+        return total if total < self.min_dynamic else max(1, total // (2 * max_objects))
 
     def forward(self, targets: Targets, draws: NoiseDraws | None = None) -> tuple[InitialQueries, ...]:
-        """Make the queries of a batch, for the first group of matching queries.
+        """Make the denoising queries of a batch, which see the primary group.
 
         Args:
-            targets: its objects. Without any, the group is empty, and everything downstream runs on zero queries.
-            draws: the random numbers; None: drawn from `targets.seeds`.
+            targets: the objects of the batch; without any, there are no queries.
+            draws: random numbers of the noise; None: drawn from `targets.seeds`.
 
         Returns:
-            `2 * max_objects * num_groups` queries for each image. In repetition r, object j has slot
-            `r * max_objects + j`; even repetitions are positive, odd ones negative. Images with fewer objects leave
-            slots with zero content and a box of half the image, which stay visible within their group.
+            One query group of `2 * max_objects * num_groups` queries, whose blocks are the denoising groups. Object j
+            has slot `r * max_objects + j` in repetition r; even repetitions are positive, odd ones negative. Unfilled
+            slots have zero content and a box of half the image; they are visible in their group.
         """
-        groups = self.groups_for(targets.max_objects)
+        num_groups = self.groups_for(targets.max_objects)
         if draws is None:
-            draws = self.draw(targets, 2 * groups)
-        slots = ObjectSlots.arrange(targets, 2 * groups)
+            draws = self.draw(targets, 2 * num_groups)
+        slots = ObjectSlots.arrange(targets, 2 * num_groups)
         labels = noise_labels(targets, draws, 0.5 * self.label_noise)
         boxes = self.noise_boxes(torch.cat(targets.boxes), draws)
         boxes = keep_off_the_border(boxes, self.inverse_sigmoid_eps)
         known = tuple(Assignment(queries=queries, objects=objects) for queries, objects in slots.pairs(every=2))
-        group = slots.query_group(groups, known)
+        group = slots.query_group(num_groups, known)
         content = slots.fill(self.label_embed(labels), unfilled=0.0)
         return (InitialQueries(group=group, content=content, boxes=slots.fill(boxes, unfilled=0.5)),)
 
     def noise_boxes(self, boxes: Tensor, draws: NoiseDraws) -> Tensor:
-        """Move the sides of boxes (N, 4) as drawn, giving (R, N, 4); negatives may come out turned inside out."""
+        """Move the sides of the boxes (N, 4) of all objects: (R, N, 4); sides of negative boxes may pass each other."""
         magnitudes = draws.magnitudes.clone()
         magnitudes[1::2] += 1
         half_size = boxes[:, 2:].repeat(1, 2) / 2
@@ -109,5 +110,5 @@ class ContrastiveDenoising(nn.Module):
         return xyxy_to_cxcywh(moved.clamp(0, 1))
 
     def draw(self, targets: Targets, repetitions: int) -> NoiseDraws:
-        """Draw all noise; an image's depends on its seed alone."""
+        """Draw all noise, that of an image from its seed only."""
         return draw_noise(targets, repetitions, self.num_classes)

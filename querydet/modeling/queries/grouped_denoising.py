@@ -16,11 +16,12 @@ from querydet.traits import trait
 class GroupedDenoising(nn.Module):
     """Denoising queries for every group of matching queries, each with a label table and noise of its own.
 
-    Baidu's Group DETR with DINO. A plain denoising part makes them for the primary group only.
+    As in Baidu's Group DETR with DINO. A plain denoising part makes them for the primary group only.
 
     Args:
-        denoising: makes those of the primary group; the others get copies of it, whose label tables are drawn again.
-        num_groups: G, that of the selection.
+        denoising: makes the denoising queries of the primary group; copies of it, with newly drawn label tables, make
+            those of the others.
+        num_groups: G, the number of groups of the selection.
 
     Raises:
         ValueError: for less than one group.
@@ -34,22 +35,22 @@ class GroupedDenoising(nn.Module):
 
     @property
     def num_groups(self) -> int:
-        """G."""
+        """G, the number of matching groups that have denoising queries."""
         return len(self.members)
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """K, the number of classes."""
         return self.members[0].num_classes  # type: ignore[return-value]
 
     @property
     def embed_dim(self) -> int | None:
-        """C."""
+        """C, the width of the queries."""
         return trait(self.members[0], "embed_dim")
 
     @property
     def indicator(self) -> bool:
-        """True where the last channel of the content tells denoising from matching queries."""
+        """True where the last channel of the content distinguishes denoising from matching queries."""
         return trait(self.members[0], "indicator")
 
     @property
@@ -60,7 +61,7 @@ class GroupedDenoising(nn.Module):
     def forward(self, targets: Targets) -> tuple[InitialQueries, ...]:
         """Make the denoising queries of a batch, for each group in turn.
 
-        The noise of the primary group is that of the plain part; the seeds of the others follow from the image's.
+        The noise of the primary group is that of the plain part; the seeds of the others are derived from the image's.
         """
         groups = []
         for index, member in enumerate(self.members):
@@ -76,7 +77,12 @@ class GroupedDenoising(nn.Module):
 
 
 def group_seeds(seeds: Sequence[int | None], index: int) -> tuple[int | None, ...]:
-    """Return the seeds of the images' noise in a group: independent of each other, fixed by the images' own seeds."""
+    """Return the seeds of the noise of all images in a group: derived from the images' seeds, unrelated across groups.
+
+    Args:
+        seeds: of the images; None: the default generator.
+        index: of the group; the primary group, 0, has the seeds of the images.
+    """
     if index == 0:
         return tuple(seeds)
     return tuple(

@@ -1,8 +1,9 @@
-"""What every kind of denoising does with the objects of a batch: draw noise for each, and put their copies into slots.
+"""Noised copies of the objects of a batch, and their slots among the denoising queries, which every denoising uses.
 
-Denoising queries are noised copies of the objects (DN-DETR, arXiv 2203.01305, section 4.3). Every object is repeated R
-times; repetition r of object j of an image has slot `r * max_objects + j` among that image's denoising queries, where
-`max_objects` is that of the most crowded image. Images with fewer objects leave slots unfilled.
+Denoising queries are noised copies of objects (DN-DETR, arXiv 2203.01305, section 4.3). Every object is repeated R
+times. Repetition r of object j of an image has slot `r * max_objects + j` among the denoising queries of that image,
+where `max_objects` is the number of objects of the most crowded image; others have unfilled slots. A batch has N
+objects.
 """
 
 from dataclasses import dataclass
@@ -16,24 +17,24 @@ from querydet.utils.transfer import send
 
 @dataclass(frozen=True, slots=True)
 class NoiseDraws:
-    """Every random number of one step, for R repetitions of the N objects of the batch."""
+    """The random numbers of a step, for R repetitions of the N objects of the batch."""
 
-    replace: Tensor  # (R, N) in [0, 1): the label is replaced where this is low
-    labels: Tensor  # (R, N) int64: the replacements
-    signs: Tensor  # (R, N, 4): -1 or 1, the direction in which each number of the box moves
-    magnitudes: Tensor  # (R, N, 4) in [0, 1): how far
+    replace: Tensor  # (R, N) in [0, 1); the label is replaced where this is less than the probability
+    labels: Tensor  # (R, N) int64, the replacements
+    signs: Tensor  # (R, N, 4), -1 or 1: the direction in which each coordinate of the box moves
+    magnitudes: Tensor  # (R, N, 4) in [0, 1): the distance, in parts of the largest one
 
 
 def draw_noise(targets: Targets, repetitions: int, num_classes: int) -> NoiseDraws:
     """Draw all noise on the CPU, image by image.
 
-    An image's noise depends on its seed alone: not on its neighbours in the batch, on the number of processes or on the
+    The noise of an image depends on its seed only: not on the other images of the batch, the number of processes or the
     device.
 
     Args:
-        targets: the objects.
+        targets: the objects of the batch.
         repetitions: R.
-        num_classes: K; replacement labels are drawn from it.
+        num_classes: K; replacement labels are drawn from all classes.
     """
     parts = [
         _draw_image(count, repetitions, num_classes, seed)
@@ -58,12 +59,12 @@ def _draw_image(
 
 
 def make_label_table(num_classes: int, num_embeddings: int | None, width: int) -> nn.Embedding:
-    """The table of contents that copies start from, by label.
+    """Make the table of the contents that copies start from, by label.
 
     Args:
         num_classes: K.
-        num_embeddings: rows; None: K + 1, as released.
-        width: channels of a content.
+        num_embeddings: number of rows; None: K + 1, as released.
+        width: number of channels.
 
     Raises:
         ValueError: when there are fewer rows than classes.
@@ -75,16 +76,16 @@ def make_label_table(num_classes: int, num_embeddings: int | None, width: int) -
 
 
 def noise_labels(targets: Targets, draws: NoiseDraws, probability: float) -> Tensor:
-    """Labels (R, N) of the copies: replaced with the given probability, perhaps by the same label."""
+    """Return the labels (R, N) of the copies, replaced with the given probability; the new label may be equal."""
     return torch.where(draws.replace < probability, draws.labels, torch.cat(targets.labels))
 
 
 def keep_off_the_border(boxes: Tensor, eps: float) -> Tensor:
-    """Boxes through logit space and back, clipped as the decoder's own steps clip them.
+    """Convert boxes to logit space and back, which clips them as the refinement of the decoder does.
 
-    The sigmoid of `querydet.modeling.boxes.inverse_sigmoid` without its logarithm and exponential, which round
-    the last elements of a tensor otherwise than the first ones on some processors (AVX-512). A sum and a quotient round
-    the same everywhere, so that the noise of an image does not depend on its place in the batch.
+    The result is the sigmoid of `querydet.modeling.boxes.inverse_sigmoid`, without its logarithm and exponential: on
+    some processors (AVX-512) these round the last elements of a tensor differently from the first. A sum and a quotient
+    round all elements equally, so that the noise of an image does not depend on its place in the batch.
     """
     boxes = boxes.clamp(min=0, max=1)
     inside = boxes.clamp(min=eps)
@@ -93,47 +94,54 @@ def keep_off_the_border(boxes: Tensor, eps: float) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class ObjectSlots:
-    """Where the copies of the objects stand among the denoising queries of their images."""
+    """The slots of all copies among the denoising queries of their images."""
 
-    slot: Tensor  # (R, N) int64, of repetition r of each object of the batch, within its image
-    image: Tensor  # (N,) int64, of each object
-    index: Tensor  # (N,) int64, of each object within its image
-    counts: tuple[int, ...]  # objects of each image
-    total: int  # slots of an image, R * max_objects
+    slot: Tensor  # (R, N) int64, slot of each repetition of each object
+    image: Tensor  # (N,) int64, image of each object
+    index: Tensor  # (N,) int64, index of each object within its image
+    counts: tuple[int, ...]  # number of objects of each image
+    total: int  # number of slots of an image, R * max_objects
 
     @classmethod
     def arrange(cls, targets: Targets, repetitions: int) -> "ObjectSlots":
-        """Slots for so many repetitions of the objects."""
+        """Arrange R repetitions of all objects."""
         device, counts = targets.boxes[0].device, targets.counts
-        image = torch.tensor([number for number, count in enumerate(counts) for _ in range(count)], dtype=torch.int64)
-        index = torch.tensor([number for count in counts for number in range(count)], dtype=torch.int64)
-        image, index = send(image, device), send(index, device)
+        images = [image for image, count in enumerate(counts) for _ in range(count)]
+        indices = [index for count in counts for index in range(count)]
+        image, index = (send(torch.tensor(values, dtype=torch.int64), device) for values in (images, indices))
         slot = torch.arange(repetitions, device=device)[:, None] * targets.max_objects + index
         return cls(slot, image, index, tuple(counts), repetitions * targets.max_objects)
 
     def fill(self, values: Tensor, unfilled: float) -> Tensor:
-        """Put values (R, N, n) of the copies into their slots, (B, total, n), and a number into the unfilled ones."""
+        """Put n values of each copy, (R, N, n), into the slots (B, total, n), and one number into unfilled slots."""
         slots = values.new_full((len(self.counts), self.total, values.shape[-1]), unfilled)
         return slots.index_put((self.image.expand_as(self.slot), self.slot), values)
 
     def pairs(self, every: int = 1) -> list[tuple[Tensor, Tensor]]:
-        """For each image, the (query, object) pairs of every so-manieth repetition, in the order of the repetitions."""
+        """Return the queries and objects of the pairs of each image, in the order of the repetitions.
+
+        Args:
+            every: step between the repetitions that are paired; 2: every second one.
+        """
         slots = self.slot[::every].split(self.counts, 1)
         objects = self.index.split(self.counts)
-        return [(rows.flatten(), each.expand_as(rows).flatten()) for rows, each in zip(slots, objects, strict=True)]
+        return [
+            (queries.flatten(), image_objects.expand_as(queries).flatten())
+            for queries, image_objects in zip(slots, objects, strict=True)
+        ]
 
     def unfilled(self) -> Tensor:
-        """(B, total) bool, True where no copy stands."""
+        """Return (B, total) bool, True for unfilled slots."""
         filled = torch.zeros(len(self.counts), self.total, dtype=torch.bool, device=self.slot.device)
         filled[self.image.expand_as(self.slot), self.slot] = True
         return ~filled
 
     def query_group(self, num_groups: int, known: tuple[Assignment, ...]) -> QueryGroup:
-        """The queries of all slots, which form so many groups that see the primary queries but not each other.
+        """Return the query group of all slots, which sees the primary group.
 
         Args:
-            num_groups: how often each object is to be found; the losses are divided by it.
-            known: per image, which query belongs to which object.
+            num_groups: number of denoising groups, its blocks, which do not see each other; divides the losses.
+            known: the assignment of each image.
         """
         return QueryGroup(
             name="denoising",

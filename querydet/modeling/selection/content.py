@@ -1,4 +1,4 @@
-"""The content of selected queries: learned, that of their tokens, or made from their boxes."""
+"""The content of selected queries: learned, taken from their tokens, or made from their boxes."""
 
 from torch import Tensor, nn
 
@@ -6,15 +6,15 @@ from querydet.modeling.layers.position_embedding import BOX_TEMPERATURE, box_sin
 
 
 class LearnedContent(nn.Embedding):
-    """A learned content for each rank: row k belongs to the k-th best proposal.
+    """A learned content for each rank: the first row belongs to the best proposal, the last to the Q-th best.
 
     "Mixed query selection" (DINO, arXiv 2203.03605, section 3.4).
 
     Args:
         num_queries: Q.
         embed_dim: width C.
-        init: "xavier" (DINO, whose released code re-initialises the table with its transformer) or "normal" (N(0, 1),
-            Deformable DETR++).
+        init: initial values, "xavier" (DINO, whose released code initialises the table with its transformer again) or
+            "normal" (N(0, 1), Deformable DETR++).
 
     Raises:
         ValueError: for an unknown init.
@@ -30,7 +30,7 @@ class LearnedContent(nn.Embedding):
 
     @property
     def num_rows(self) -> int:
-        """Q."""
+        """Q, the number of queries that the table is for."""
         return self.num_embeddings
 
     def reset_parameters(self) -> None:
@@ -46,9 +46,9 @@ class LearnedContent(nn.Embedding):
 
 
 class ProjectedFeatures(nn.Module):
-    """The features of the selected tokens, projected and added to the content from their boxes.
+    """The features of the selected tokens, projected and added to the content of their boxes.
 
-    DETA and its improved baseline (arXiv 2212.06137), detached as in the released code.
+    DETA and its improved baseline (arXiv 2212.06137); detached, as in the released code.
 
     Args:
         embed_dim: width C.
@@ -67,9 +67,9 @@ class ProjectedFeatures(nn.Module):
 
 
 class SelectedFeatures(nn.Module):
-    """The features of the selected tokens themselves: "pure query selection" (DINO, section 3.4 and figure 5).
+    """The features of the selected tokens: "pure query selection" (DINO, section 3.4 and figure 5).
 
-    Detached, as in the released code; mixed query selection learns the content instead.
+    They are detached, as in the released code. Mixed query selection learns the content instead.
     """
 
     needs_box_content = False
@@ -82,8 +82,11 @@ class SelectedFeatures(nn.Module):
 class BoxEmbedding(nn.Module):
     """Fixed positional queries, and content, from the initial boxes.
 
-    Two-stage Deformable DETR (arXiv 2010.04159, appendix A.4): a linear layer and a layer norm over both halves of the
-    sine embedding of `(x, y, w, h)`; the first half of the result is the position, the second the content.
+    Two-stage Deformable DETR (arXiv 2010.04159, appendix A.4): the sine embedding of `(x, y, w, h)`, a linear layer and
+    a layer norm; the first half of the result is the position, the second the content.
+
+    Args:
+        embed_dim: width C.
     """
 
     def __init__(self, *, embed_dim: int = 256) -> None:

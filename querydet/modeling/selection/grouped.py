@@ -1,9 +1,9 @@
 """Group DETR: several groups of queries in training, each trained like the primary one (arXiv 2207.13085, section 3).
 
-G groups share the decoder and its heads: each starts from its own queries, attends to itself, is matched one to one,
-and carries 1/G of the loss (equation 7). Inference builds the primary group only, so that groups cost nothing there.
-Over a first stage every group selects its queries by a proposal head of its own; the paper does not say so, the
-authors' and Baidu's later code does.
+G groups share the decoder and its heads. Each has its own queries, attends to itself, is matched one to one, and has
+1/G of the loss (equation 7). Inference builds the primary group only, so that groups cost nothing there. In two-stage
+models every group selects its queries by a proposal head of its own, as in the later code of the authors and of Baidu;
+the paper does not mention it.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ SOURCES = ("per_set", "shared", "ranked")
 
 
 def group_name(index: int) -> str:
-    """Return the name of group `index`; number 0 is the primary one."""
+    """Return the name of a group; index 0 is the primary one."""
     return PRIMARY if index == 0 else f"group{index}"
 
 
 def check_num_groups(num_groups: int) -> None:
-    """Raise ValueError for less than one group, and for no whole number of them."""
+    """Raise ValueError unless the number of groups is a whole number, at least one."""
     if not isinstance(num_groups, int) or num_groups < 1:
         raise ValueError(
             f"num_groups must be at least 1, which is the primary group, and a whole number; found {num_groups!r}"
@@ -37,21 +37,21 @@ def check_num_groups(num_groups: int) -> None:
 class GroupedSelection(SelectionWrapper):
     """G groups of any selection in training; the primary one at inference.
 
-    The further groups have weights of their own. A selection with `querydet.parts.SharedGroups` says which, and shares
-    the others; of any other selection all weights are copied and drawn again.
+    A selection that fulfils `querydet.parts.SharedGroups` decides which weights its groups share. Of any other
+    selection, each further group is a copy with newly drawn weights.
 
     Args:
-        selection: of the primary group.
-        num_groups: G, with the primary group; 11 in the paper, which finds more of no use (figure 9).
-        source: where the further groups come from. "per_set": each selects for itself, with its own weights. Of a
-            selection from proposals also "shared": all groups start from the same boxes, with a learned content of
-            their own; and "ranked": group g starts from ranks g*Q to (g+1)*Q of one selection.
-        separate: groups do not see each other. False is the joint self-attention of table 7, which the paper compares
-            with: the primary group then learns among all queries, and inference runs it by itself.
+        selection: selection of the primary group.
+        num_groups: G, counting the primary group; 11 in the paper, where more do not help (figure 9).
+        source: origin of the further groups. "per_set": each selects with weights of its own. For a selection from
+            proposals also "shared": all groups start from the same boxes and have learned contents of their own; and
+            "ranked": group g starts from ranks g*Q to (g+1)*Q of one selection.
+        separate: whether groups do not see each other. False: the joint self-attention of table 7, a comparison of the
+            paper, where the primary group is trained among all queries and runs without the others at inference.
 
     Raises:
         ValueError: for an unknown source, less than one group, a source that the selection does not have, or groups
-            that nothing tells apart.
+            that would be identical.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ def _check_source(selection: Selection, source: str) -> None:
 
 
 def _group_weights(selection: Selection, count: int, source: str) -> Mapping[str, nn.Module]:
-    """Make the weights that further groups have of their own, by their name in a checkpoint."""
+    """Make the weights that further groups do not share, by their name in a checkpoint."""
     if source != "per_set":
         assert isinstance(selection, ProposalSelection)
         return {"extra_contents": copy_contents(selection.content, count)}

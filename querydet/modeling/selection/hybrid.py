@@ -1,7 +1,7 @@
 """H-DETR: an extra group of queries that is trained one to many (arXiv 2207.13080, section 3.2, hybrid branch scheme).
 
-The extra group shares the decoder and its heads with the primary one and attends to itself. Each object is offered to
-it several times, so that as many of its queries learn to find the object. Inference does without it.
+The extra group shares the decoder and its heads with the primary group, and attends to itself. It is matched with
+several copies of each object, so that several of its queries learn to find it. Inference builds the primary group only.
 """
 
 from torch import nn
@@ -18,16 +18,17 @@ class HybridSelection(SelectionWrapper):
     Where the encoder's predictions of selected tokens are supervised, they are those of the primary group.
 
     Args:
-        selection: of the primary group, from proposals.
-        extra_queries: number of queries of the extra group (1500 in the paper); 0: none.
-        extra_content: contents of the extra group; None: made as the primary's, where that is no learned table.
-        repeats: R, the number of times that each object is offered to the extra group (6). Its losses are divided by
-            it.
-        extra_weight: factor of the losses of the extra group, lambda (1).
+        selection: selection of the primary group, from proposals.
+        extra_queries: number of queries of the extra group; 1500 in the paper. 0: there is none.
+        extra_content: makes the content of the extra group; None: that of the primary group does, unless it is a
+            learned table.
+        repeats: R, the number of copies of each object that the extra group is matched with; 6 in the paper. Divides
+            its losses.
+        extra_weight: factor of the losses of the extra group; the paper's lambda, 1.
 
     Raises:
-        ValueError: when numbers are out of their range, learned contents do not cover the queries, or the selection is
-            not one from proposals.
+        ValueError: when a number is out of its range, a learned table has another number of rows than there are
+            queries, or the selection is not one from proposals.
     """
 
     training_only = ("extra_content",)

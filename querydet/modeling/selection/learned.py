@@ -1,4 +1,4 @@
-"""Initial queries that are the same for every image: learned positions, points or boxes, and learned contents.
+"""Initial queries that are equal for all images: learned positions, points or boxes, and learned contents.
 
 Positions: DETR (arXiv 2005.12872, section 3.2). Points: Conditional DETR (arXiv 2108.06152, section 3.3) and Deformable
 DETR without its second stage (arXiv 2010.04159, section 4.1). Boxes: DAB-DETR (arXiv 2201.12329, section 4.2), and
@@ -15,25 +15,25 @@ from querydet.modeling.boxes import full_precision, inverse_sigmoid
 from querydet.modeling.layers import xavier_mlp
 from querydet.structures import PRIMARY, InitialQueries, QueryGroup, TokenPyramid
 
-CENTRE = 0.5  # of the image, where a prediction without a reference starts: its logit is 0
+CENTRE = 0.5  # centre of the image, from which a prediction without a reference starts: its logit is 0
 
 
 def check_num_queries(num_queries: int) -> None:
-    """Raise ValueError for less than one query, and for no whole number of them."""
+    """Raise ValueError unless the number of queries is a whole number, at least one."""
     if not isinstance(num_queries, int) or num_queries < 1:
         raise ValueError(f"num_queries must be a whole number and at least 1, found {num_queries!r}")
 
 
 class LearnedQueries(nn.Module):
-    """A table of positions; contents start at zero, and predictions at the centre of the image (DETR).
+    """A table of positions; contents start at zero, and all references are the centre of the image (DETR).
 
-    A box is then the sigmoid of the head's output, as in the released code.
+    So a predicted box is the sigmoid of the head's output, as in the released code.
 
     Args:
         num_queries: Q.
         embed_dim: width C.
-        repeats: number of times that each object is offered to the queries; more than once is the naive one-to-many
-            assignment that Group DETR compares with (arXiv 2207.13085, table 7).
+        repeats: R, the number of copies of each object that the queries are matched with; more than one is the naive
+            one-to-many assignment that Group DETR compares with (arXiv 2207.13085, table 7).
 
     Raises:
         ValueError: less than one query, or `repeats` is less than one or more than there are queries.
@@ -55,7 +55,7 @@ class LearnedQueries(nn.Module):
 
     @property
     def num_queries(self) -> int:
-        """Q."""
+        """Q, the number of queries."""
         return self.embedding.num_embeddings
 
     def points(self, position: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class LearnedQueries(nn.Module):
         return {"extra_groups": nn.ModuleList(nn.Embedding(*shape) for _ in range(count))}
 
     def select_groups(self, memory: TokenPyramid, weights: Mapping[str, nn.Module]) -> tuple[InitialQueries, ...]:
-        """Repeat all tables for each image; the groups share everything else."""
+        """Repeat the table of each group for each image; the groups share everything else."""
         tables: list[nn.Module] = [self.embedding, *weights["extra_groups"].children()]
         return tuple(self._queries_of(table, memory) for table in tables)
 
@@ -130,7 +130,7 @@ class LearnedPoints(nn.Module):
 
     @property
     def num_queries(self) -> int:
-        """Q."""
+        """Q, the number of queries."""
         return self.embedding.num_embeddings
 
     def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
@@ -150,10 +150,10 @@ class LearnedBoxes(nn.Module):
     Args:
         num_queries: Q.
         embed_dim: width C.
-        indicator: keep the last channel of the content at 0, where denoising queries have 1.
-        content_init: "normal" (N(0, 1), released code of DAB-DETR and DN-DETR) or "zeros" (detrex).
-        box_init: "normal" (logits from N(0, 1), released code) or "uniform" (coordinates from U(0, 1), their logits
-            clipped to [-3, 3]; detrex).
+        indicator: whether the last channel of the content stays 0, where denoising queries have 1.
+        content_init: initial contents, "normal" (N(0, 1), released code of DAB-DETR and DN-DETR) or "zeros" (detrex).
+        box_init: initial boxes, "normal" (logits from N(0, 1), released code) or "uniform" (coordinates from U(0, 1),
+            their logits clipped to [-3, 3]; detrex).
 
     Raises:
         ValueError: for an unknown initialisation, or less than one query.
@@ -201,7 +201,7 @@ class LearnedBoxes(nn.Module):
 
     @property
     def num_queries(self) -> int:
-        """Q."""
+        """Q, the number of queries."""
         return self.anchors.num_embeddings
 
     def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
@@ -209,7 +209,7 @@ class LearnedBoxes(nn.Module):
         assert self.content is not None
         content = F.pad(self.content.weight, (0, 1)) if self.indicator else self.content.weight
         boxes = full_precision(self.anchors.weight).sigmoid()
-        images = memory.tokens.shape[0]  # len() would fix it in an exported model
+        images = memory.tokens.shape[0]  # not len(), which would fix it in exported programs
         return (
             InitialQueries(
                 group=QueryGroup(PRIMARY, 0, self.num_queries),
@@ -223,18 +223,18 @@ class LearnedBoxes(nn.Module):
 
 
 class LearnedBoxesWithPatterns(LearnedBoxes):
-    """A table of boxes, and a few contents that each of them is combined with.
+    """A table of boxes, and a few contents ("patterns"), each of which is combined with every box.
 
-    Without patterns, contents start at zero (DAB-DETR). DN-DETR's dense model has one for all boxes: in its released
-    code the row "unknown" of the label table, which no noised label uses, so that here it belongs to the queries. With
-    p patterns there are p queries for each box, the boxes of the first pattern first (released code, after Anchor
-    DETR).
+    Without patterns, contents are zero (DAB-DETR). DN-DETR with standard attention has one for all boxes: in its
+    released code the row "unknown" of the label table, which no noised label uses, so that here it belongs to the
+    queries. Several patterns make several queries of each box, the boxes of the first pattern first (released code,
+    after Anchor DETR).
 
     Args:
-        num_queries: number of boxes; there are as many queries for each pattern.
-        num_patterns: p; 0: the contents are zeros, which are not learned.
+        num_queries: number of boxes; Q is this times the number of patterns.
+        num_patterns: number of patterns; 0: the contents are zero and not learned.
         embed_dim: width C.
-        indicator: keep the last channel of the content at 0, where denoising queries have 1.
+        indicator: whether the last channel of the content stays 0, where denoising queries have 1.
 
     Raises:
         ValueError: for a negative number of patterns, or less than one query.
@@ -260,7 +260,7 @@ class LearnedBoxesWithPatterns(LearnedBoxes):
 
     @property
     def num_queries(self) -> int:
-        """Boxes times patterns."""
+        """Q, the number of boxes times that of patterns."""
         return self.anchors.num_embeddings * max(1, self.num_patterns)
 
     def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:

@@ -1,7 +1,7 @@
-"""Initial queries that do not cover each other: non-maximum suppression within each level.
+"""Initial queries from proposals that do not overlap much: non-maximum suppression within each level.
 
-DETA (arXiv 2212.06137): one-to-many assignment of proposals makes neighbouring tokens score alike, so that
-the best of them alone would be many copies of a few boxes.
+DETA (arXiv 2212.06137) trains proposals one to many, so that neighbouring tokens have similar scores; without
+suppression, the best proposals would be many copies of a few boxes.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from querydet.structures import Proposals
 
 
 class NMSSelection(TopKSelection):
-    """The best proposals that are left after suppression in their level, with room for every level.
+    """Selects the best proposals that remain after suppression in their level, with reserved places for every level.
 
-    It differs from `TopKSelection` in `select`. Where fewer proposals are left than there are queries, as on small
-    images, the best-scored ones are taken without suppression.
+    It differs from `TopKSelection` in `select`. Where fewer proposals remain than there are queries, as on small
+    images, the proposals of the highest scores are selected without suppression.
 
     Args:
         num_queries, proposals, content, box_embedding, objectness, usable_only: see `TopKSelection`.
-        iou_threshold: a proposal is dropped when it overlaps a better one of its level by more.
-        max_candidates: only that many best proposals of a level take part, or all of a smaller level. The released code
-            fills up smaller levels with arbitrary tokens of others instead, and cannot run on fewer tokens than that.
-        level_share: each level's best proposals come first, that many of each; the rest is filled by score alone. None:
-            `num_queries // levels` (released code). 0: by score alone (paper).
+        iou_threshold: IoU with a better proposal of its level above which a proposal is dropped.
+        max_candidates: largest number of proposals of a level that enter the suppression, the best ones. The released
+            code fills up smaller levels with arbitrary tokens of others, and cannot run on fewer tokens than that.
+        level_share: number of places that are reserved for each level's best proposals; the others are filled by score.
+            None: `num_queries // levels` (released code). 0: all are filled by score (paper).
 
     Raises:
         ValueError: for a threshold outside [0, 1], no candidates, or a negative share.
@@ -101,33 +101,33 @@ def select_by_level(
     """Select tokens by level-wise suppression, see `NMSSelection`.
 
     Args:
-        scores: (B, S); tokens of minus infinity take no place from others.
+        scores: (B, S); a token of minus infinity suppresses no other.
         boxes_xyxy: (B, S, 4).
-        level_sizes: tokens of each level; they add up to S.
+        level_sizes: number of tokens of each level; they add up to S.
         num_queries: Q, at most S.
-        share: places reserved for each level.
-        max_candidates: of each level.
-        iou_threshold: above which the lower-scored of two boxes of a level is dropped.
+        share: number of places that are reserved for each level.
+        max_candidates: largest number of candidates of each level.
+        iou_threshold: IoU above which the lower-scored of two boxes of a level is dropped.
 
     Returns:
-        (B, Q) int64, by falling score.
+        Tokens (B, Q) int64, by falling score.
     """
-    tokens, ranked = _candidates(scores, level_sizes, max_candidates)  # (B, L, n)
+    tokens, candidate_scores = _candidates(scores, level_sizes, max_candidates)  # (B, L, n)
     batch, levels, _ = tokens.shape
     boxes = boxes_xyxy.gather(1, tokens.flatten(1)[..., None].expand(-1, -1, 4)).unflatten(1, tokens.shape[1:])
-    left = suppress(boxes.flatten(0, 1), ranked.flatten(0, 1)[:, None], iou_threshold).view_as(tokens)
-    order = ranked.masked_fill(~left, -torch.inf).flatten(1).argsort(dim=1, descending=True, stable=True)
-    numbers = torch.arange(levels, device=scores.device)
-    level = numbers[:, None].expand(batch, -1, tokens.shape[2]).flatten(1).gather(1, order)
-    by_level = (level[:, None] == numbers[:, None]) & left.flatten(1).gather(1, order)[:, None]  # (B, L, L * n)
-    places = _share_places(by_level, num_queries, share)
-    # ranked like this the marked tokens come first, and their number is known without waiting for the device
-    first = places.int().argsort(dim=1, descending=True, stable=True)[:, :num_queries]
-    shared = tokens.flatten(1).gather(1, order.gather(1, first))
-    missing = scores.new_zeros(batch, num_queries - shared.shape[1], dtype=torch.int64)
+    kept = suppress(boxes.flatten(0, 1), candidate_scores.flatten(0, 1)[:, None], iou_threshold).view_as(tokens)
+    order = candidate_scores.masked_fill(~kept, -torch.inf).flatten(1).argsort(dim=1, descending=True, stable=True)
+    level_indices = torch.arange(levels, device=scores.device)
+    level = level_indices[:, None].expand(batch, -1, tokens.shape[2]).flatten(1).gather(1, order)
+    by_level = (level[:, None] == level_indices[:, None]) & kept.flatten(1).gather(1, order)[:, None]  # (B, L, L * n)
+    selected = _share_places(by_level, num_queries, share)
+    # sorted so that the selected ones come first: indexing by a mask would wait for the device, to know their number
+    first = selected.int().argsort(dim=1, descending=True, stable=True)[:, :num_queries]
+    selected_tokens = tokens.flatten(1).gather(1, order.gather(1, first))
+    missing = scores.new_zeros(batch, num_queries - selected_tokens.shape[1], dtype=torch.int64)
     best = scores.topk(num_queries, dim=1).indices
-    too_few = left.flatten(1).sum(1, keepdim=True) < num_queries
-    return torch.where(too_few, best, torch.cat([shared, missing], dim=1))
+    too_few = kept.flatten(1).sum(1, keepdim=True) < num_queries
+    return torch.where(too_few, best, torch.cat([selected_tokens, missing], dim=1))
 
 
 def _candidates(scores: Tensor, level_sizes: Sequence[int], max_candidates: int) -> tuple[Tensor, Tensor]:
@@ -135,15 +135,15 @@ def _candidates(scores: Tensor, level_sizes: Sequence[int], max_candidates: int)
 
     Args:
         scores: (B, S).
-        level_sizes: tokens of each level.
-        max_candidates: of each level.
+        level_sizes: number of tokens of each level.
+        max_candidates: largest number of candidates of each level.
 
     Returns:
-        Tokens (B, L, n) int64, rising, and their scores (B, L, n), with n the most candidates of a level. In the places
-        that a smaller level leaves free, scores are minus infinity.
+        Tokens (B, L, n) int64, rising, and their scores (B, L, n), with n candidates of the largest level. Smaller
+        levels are filled up with scores of minus infinity.
     """
-    numbers = torch.arange(scores.shape[1], device=scores.device)
-    table = pad_sequence(numbers.split(list(level_sizes)), batch_first=True, padding_value=-1)  # (L, most tokens)
+    indices = torch.arange(scores.shape[1], device=scores.device)
+    table = pad_sequence(indices.split(list(level_sizes)), batch_first=True, padding_value=-1)  # (L, most tokens)
     padded = scores[:, table.clamp(min=0)].masked_fill(table < 0, -torch.inf)
     best = padded.topk(torch.sym_min(table.shape[1], max_candidates), dim=2).indices.sort(dim=2).values
     tokens = table.clamp(min=0).expand_as(padded).gather(2, best)
@@ -151,19 +151,19 @@ def _candidates(scores: Tensor, level_sizes: Sequence[int], max_candidates: int)
 
 
 def _share_places(kept: Tensor, num_queries: int, share: int) -> Tensor:
-    """Mark the first candidates of each level up to its share, and then the first others, in their order.
+    """Select the first candidates of each level up to its share, and then the first others, in their order.
 
     Args:
-        kept: (B, L, n) bool, of which level a candidate is left; of none or one.
+        kept: (B, L, n) bool for n candidates of all levels, True for the level of a candidate that is not suppressed.
         num_queries: Q.
-        share: places of each level.
+        share: number of places that are reserved for each level.
 
     Returns:
-        (B, n) bool, True for Q candidates of each image, or for all that are left where there are fewer.
+        (B, n) bool, True for Q candidates of each image, or for all that are not suppressed where there are fewer.
     """
-    left = kept.any(1)
+    remaining = kept.any(1)
     rank = kept.int().cumsum(2)  # within the level, from 1
     first = (kept & (rank <= share)).any(1)
     first = first & (first.int().cumsum(1) <= num_queries)
-    others = left & ~first
+    others = remaining & ~first
     return first | (others & (others.int().cumsum(1) <= num_queries - first.int().sum(1, keepdim=True)))

@@ -1,7 +1,7 @@
-"""Dense predictions of the encoder: one candidate for every token.
+"""Proposals of the encoder: a class and a box for every token.
 
-Two-stage Deformable DETR (arXiv 2010.04159, appendix A.4): each token predicts a class and a box relative to an anchor
-that sits on the token and doubles in size from level to level.
+Two-stage Deformable DETR (arXiv 2010.04159, appendix A.4): each token predicts a class, and a box relative to an anchor
+at its centre, whose size doubles from level to level.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from querydet.parts import Heads
 from querydet.structures import Proposals, TokenPyramid
 from querydet.traits import trait
 
-BASE_SIZE = 0.05  # side of the anchors of the finest level, of the image's side (released code)
-MARGIN = 0.01  # anchors with a coordinate nearer than this to 0 or 1 are not used (released code)
+BASE_SIZE = 0.05  # side of the anchors of the finest level, relative to the image (released code)
+MARGIN = 0.01  # least distance of an anchor's coordinates to 0 and 1; others are not usable (released code)
 
 
 def make_anchors(features: TokenPyramid) -> tuple[Tensor, Tensor]:
-    """Make the anchors of all tokens, and find out which are usable.
+    """Make the anchors of all tokens.
 
     Returns:
-        anchors (B, S, 4), relative to the image without padding, and usable (B, S) bool: not padding, and all four
-        coordinates within (0.01, 0.99).
+        The anchors (B, S, 4), relative to the image without padding, and whether they are usable (B, S): the token is
+        not padding, and all four coordinates lie within (0.01, 0.99).
     """
     centres = pixel_centres(features.shapes, features.tokens.device) / valid_sizes(features)
     sides = [centres.new_full((1, 2), BASE_SIZE * 2.0**level) for level in range(len(features.shapes))]
@@ -37,19 +37,19 @@ def make_anchors(features: TokenPyramid) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class AnchoredTokens:
-    """The input of the proposal heads; those of several groups share it."""
+    """The input of proposal heads, which those of several groups share."""
 
     tokens: Tensor  # (B, S, C); zero where not usable
     anchors_unsigmoid: Tensor  # (B, S, 4); +inf where not usable
     anchors: Tensor  # (B, S, 4); (1, 1, 1, 1) where not usable
     usable: Tensor  # (B, S) bool
-    level_sizes: tuple[int, ...]  # tokens of each level
+    level_sizes: tuple[int, ...]  # number of tokens of each level
 
 
 def anchor_tokens(memory: TokenPyramid) -> AnchoredTokens:
-    """Give every encoded token its anchor, and blank the tokens whose anchor is not usable.
+    """Return the encoded tokens with their anchors; tokens that are not usable are set to zero.
 
-    Blanked before a head projects them: they share one feature that is not zero, as in the released code.
+    As in the released code, that precedes the projection of the head, so that their features are equal but not zero.
     """
     anchors, usable = make_anchors(memory)
     unusable = ~usable[..., None]
@@ -57,8 +57,8 @@ def anchor_tokens(memory: TokenPyramid) -> AnchoredTokens:
     return AnchoredTokens(
         tokens=memory.tokens.masked_fill(unusable, 0),
         anchors_unsigmoid=anchors_unsigmoid,
-        # there and back, as in the released code: of the anchors within a large object, which overlap it equally,
-        # rounding decides which is the best
+        # to logits and back, as in the released code: anchors within a large object overlap it equally, and rounding
+        # decides which one is the best
         anchors=anchors_unsigmoid.sigmoid(),
         usable=usable,
         level_sizes=tuple(memory.level_sizes),
@@ -66,7 +66,7 @@ def anchor_tokens(memory: TokenPyramid) -> AnchoredTokens:
 
 
 class ProposalHead(nn.Module):
-    """Projects the encoded tokens and predicts class logits and a box for each.
+    """Projects the encoded tokens, and predicts class logits and a box for each.
 
     Args:
         num_classes: K.
@@ -88,7 +88,7 @@ class ProposalHead(nn.Module):
         nn.init.xavier_uniform_(self.linear.weight)
 
     def start_from(self, heads: Heads) -> None:
-        """Let the heads start as copies of the decoder's last ones, as in all released code, where it has such."""
+        """Copy the decoder's last class and box head, as all released codes do, where `heads` offers them."""
         first_heads = trait(heads, "first_heads")
         if first_heads is not None:
             class_head, box_head = first_heads()

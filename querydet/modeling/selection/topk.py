@@ -1,7 +1,7 @@
 """Initial queries from the best proposals of the encoder.
 
-The content of a query comes from its box (Deformable DETR, arXiv 2010.04159, appendix A.4) or from a learned table
-while only its box comes from the image ("mixed query selection", DINO, arXiv 2203.03605, section 3.4).
+The box of a query comes from the image. Its content comes from that box (Deformable DETR, arXiv 2010.04159, appendix
+A.4), or from a learned table ("mixed query selection", DINO, arXiv 2203.03605, section 3.4).
 """
 
 import copy
@@ -18,20 +18,21 @@ from querydet.traits import trait
 
 
 class TopKSelection(nn.Module):
-    """The best-scored proposals become the initial reference boxes of the decoder.
+    """Selects the proposals of the highest scores, whose boxes become the initial references of the decoder.
 
     Args:
         num_queries: Q.
         proposals: predicts a class and a box for each token.
         content: makes the content of the queries; None: `box_embedding` does.
         box_embedding: makes fixed positional queries and content from the boxes; None: the decoder makes positions.
-        objectness: score proposals by the first class logit, and supervise all tokens as object or not (Deformable
-            DETR); otherwise score by the best class, and supervise the selected tokens with their classes (DINO). The
-            encoder's supervision rule must agree, or queries are selected by untrained columns.
-        usable_only: never prefer a token that is padding, or whose anchor leaves the image, to one that is neither.
-            Such tokens all have one score; the released codes rank them by it, so that in a padded batch they may take
-            queries from the image. An image with fewer usable tokens than queries gets the rest in any case, as boxes
-            (1, 1, 1, 1).
+        objectness: whether the first class logit is the score, and all tokens are supervised as object or background
+            (Deformable DETR). False: the highest class logit is the score, and the selected tokens are supervised with
+            their classes (DINO). The encoder's supervision rule must agree, or queries are selected by untrained
+            logits.
+        usable_only: whether usable tokens always come before tokens that are padding or whose anchor leaves the image.
+            Those all have one score, by which the released codes rank them, so that in a padded batch they may displace
+            tokens of the image. Where an image has fewer usable tokens than queries, the other queries start from boxes
+            (1, 1, 1, 1) in any case.
 
     Raises:
         ValueError: when nothing makes the content of the queries, or `content` has another number of rows.
@@ -72,26 +73,26 @@ class TopKSelection(nn.Module):
 
     @property
     def embed_dim(self) -> int:
-        """C."""
+        """C, the width of tokens and queries."""
         return self.proposals.embed_dim
 
     @property
     def num_classes(self) -> int:
-        """K of the proposals."""
+        """K, the number of classes of the proposals."""
         return self.proposals.class_head.out_features
 
     @property
     def class_agnostic(self) -> bool:
-        """True where the proposals tell objects from background only."""
+        """True where the proposals only distinguish objects from background."""
         return self.objectness
 
     @property
     def learned_content(self) -> bool:
-        """True for mixed query selection."""
+        """True where the content is a learned table (mixed query selection)."""
         return trait(self.content, "num_rows") is not None
 
     def start_from(self, heads: Heads) -> None:
-        """Let the proposal heads of all groups start as copies of the decoder's heads."""
+        """Copy the decoder's last class and box head to the proposal heads of all groups."""
         for module in self.modules():
             if isinstance(module, ProposalHead):
                 module.start_from(heads)
@@ -114,7 +115,7 @@ class TopKSelection(nn.Module):
         return {"extra_proposals": heads, "extra_contents": copy_contents(self.content, count)}
 
     def select_groups(self, memory: TokenPyramid, weights: Mapping[str, nn.Module]) -> tuple[InitialQueries, ...]:
-        """Select the best proposals of each group's own head; the anchors of the tokens are computed once.
+        """Select the best proposals of each group's head; the anchors of the tokens are computed once.
 
         Raises:
             ValueError: when the images have fewer tokens than a group has queries.
@@ -166,11 +167,11 @@ class TopKSelection(nn.Module):
         """Make the queries of one group.
 
         Args:
-            proposals: of all tokens.
+            proposals: the predictions of all tokens.
             index: (B, Q), the selected tokens, best first.
             content: makes the content of the queries; None: `box_embedding` does.
             group: the group that the queries form.
-            predictions: encoder predictions that are supervised with this group.
+            predictions: encoder predictions that are supervised with this group; None: there are none.
         """
         boxes = gather_tokens(proposals.boxes_unsigmoid, index).detach().sigmoid()
         position, box_content = (None, None) if self.box_embedding is None else self.box_embedding(boxes)
@@ -181,7 +182,7 @@ class TopKSelection(nn.Module):
         )
 
     def supervised(self, proposals: Proposals, index: Tensor) -> ProposalPredictions:
-        """Return the proposals that are trained: those of all tokens as object or not, or the selected ones."""
+        """Return the proposals that are supervised: with `objectness` those of all tokens, else the selected ones."""
         logits, boxes, anchors = proposals.logits, proposals.boxes_unsigmoid, proposals.anchors
         if not self.objectness:
             logits, boxes, anchors = (gather_tokens(values, index) for values in (logits, boxes, anchors))
@@ -198,10 +199,10 @@ def gather_tokens(values: Tensor, index: Tensor) -> Tensor:
 
 
 def copy_head(head: ProposalHead) -> ProposalHead:
-    """Copy a proposal head for another group: class and box heads start equal, the projection is drawn again.
+    """Copy a proposal head for another group, with equal class and box heads and a newly drawn projection.
 
-    Heads that were equal throughout would stay so: they learn from the encoder's loss, which would be the same for all,
-    and all groups would select the same tokens for ever.
+    Heads that start equal in everything would stay equal: the encoder's loss would be equal for all of them, and all
+    groups would always select the same tokens.
     """
     copied = copy.deepcopy(head)
     copied.reset_projection()

@@ -10,12 +10,12 @@ from querydet.parts import Selection
 class SelectionWrapper(nn.Module):
     """A selection around another one, whose weights keep their names.
 
-    Both share one registry of children, parameters and buffers. A checkpoint of the wrapped selection so fits the
-    wrapper, and inference, which needs no extra groups, can do without the wrapper. Everything that the wrapper does
-    not define, such as traits, is that of the wrapped selection.
+    Both share one registry of children, parameters and buffers. So a checkpoint of the wrapped selection fits the
+    wrapper, and inference, which needs no extra groups, can run without the wrapper. Every attribute that the wrapper
+    does not define, such as a trait, is that of the wrapped selection.
 
     Args:
-        selection: the wrapped one, of the primary group.
+        selection: the wrapped selection, which makes the primary group.
 
     Raises:
         ValueError: the selection is such a wrapper itself: both would have extra groups, under the same names.
@@ -42,12 +42,12 @@ class SelectionWrapper(nn.Module):
 
     @property
     def num_queries(self) -> int:
-        """Q, of the primary group."""
+        """Q, the number of queries of the primary group."""
         return self.selection.num_queries
 
     @property
     def reference_dim(self) -> int:
-        """4 for boxes, 2 for points."""
+        """Number of coordinates of a reference: 4 for boxes, 2 for points."""
         return self.selection.reference_dim
 
     @property

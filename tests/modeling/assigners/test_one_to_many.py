@@ -90,7 +90,7 @@ def test_union_by_hand() -> None:
 
 
 def test_the_union_needs_the_one_to_one_predictions() -> None:
-    with pytest.raises(ValueError, match="have no one-to-one read-out to take the union with"):
+    with pytest.raises(ValueError, match="have no one-to-one predictions to take the union with"):
         OneToManyAssigner(merge_with=HungarianAssigner())(*recorded())
 
 
