@@ -11,7 +11,7 @@ Environment variables:
     FORCE_CUDA=1: build CUDA kernels also where torch sees no GPU (needs CUDA_HOME and, without a GPU,
         TORCH_CUDA_ARCH_LIST, for instance "8.0;9.0").
     QUERYDET_BASELINE_ONLY=1: leave out the CPU kernels for AVX2 and AVX-512, which are chosen at run time.
-    MAX_JOBS: how many files to compile at the same time.
+    MAX_JOBS: number of files to compile at the same time.
 """
 
 import json
@@ -33,24 +33,24 @@ SOURCES = Path("ops") / "csrc"
 PUBLISHED = Path("benchmarks") / "published" / "model_facts.json"
 # The oldest torch whose stable ABI the sources use: 2.11, as torch writes it in TORCH_VERSION_2_11_0.
 TORCH_TARGET_VERSION = "0x020b000000000000"
-# -fopenmp is not needed: threads come from torch. Nobody reads errno or floating point exceptions.
+# -fopenmp is not needed: threads come from torch. No code reads errno or floating point exceptions.
 CXX_FLAGS = ["-O3", "-g0", "-std=c++17", "-Wall", "-fno-math-errno", "-fno-trapping-math"]
 CUDA_SOURCES = ("ms_deform_attn_cuda.cu", "ms_deform_attn_fused_cuda.cu", "sort_cuda.cu", "suppression_cuda.cu")
 NVCC_FLAGS = ["-O3", "-std=c++17", "-Xcompiler", "-Wall"]
 
 
 def is_set(name: str) -> bool:
-    """Whether an environment variable is there and neither empty nor 0."""
+    """Return whether an environment variable is set, and neither empty nor 0."""
     return os.environ.get(name, "0") not in ("", "0")
 
 
 def say(message: str) -> None:
-    """Prints a line that is found again in the output of pip or make."""
+    """Print a line with the name of the package, to be found in the output of pip or make."""
     print(f"querydet: {message}", file=sys.stderr)
 
 
 def find_reason_against_extension() -> str:
-    """Why the extension is not built here, or an empty string."""
+    """Return the reason why the extension is not built here; an empty string if it is."""
     if is_set("QUERYDET_NO_EXTENSION"):
         return "QUERYDET_NO_EXTENSION is set"
     try:
@@ -64,7 +64,7 @@ def find_reason_against_extension() -> str:
 
 
 def with_cuda() -> bool:
-    """Whether to compile CUDA kernels, decided as Detectron2 does."""
+    """Return whether to compile CUDA kernels, decided as in Detectron2."""
     import torch
     from torch.utils.cpp_extension import CUDA_HOME
 
@@ -74,7 +74,7 @@ def with_cuda() -> bool:
 
 
 def make_extension() -> Extension:
-    """The description of querydet._C for this machine."""
+    """Describe the extension querydet._C for this machine."""
     from torch.utils.cpp_extension import CppExtension, CUDAExtension
 
     cpu = sorted(path.relative_to(ROOT) for path in (ROOT / SOURCES / "cpu").glob("*.cpp"))
@@ -86,7 +86,7 @@ def make_extension() -> Extension:
     extension: Any = CppExtension
     if with_cuda():
         extension = CUDAExtension
-        # Not the same stem as a .cpp file: their objects would overwrite each other.
+        # must not have the stem of a .cpp file: their objects would overwrite each other
         sources += [SOURCES / "cuda" / name for name in CUDA_SOURCES]
         macros.append(("USE_CUDA", None))  # declares torch's CUDA functions in the stable ABI
     return extension(
@@ -99,37 +99,40 @@ def make_extension() -> Extension:
 
 
 def make_build_command() -> type[build_ext]:
-    """torch's build command, which leaves out what is up to date and may fail without harm."""
+    """Make a build command from torch's that skips an extension that is up to date, and survives a failed build."""
     from torch.utils.cpp_extension import BuildExtension
 
     class BuildOperators(BuildExtension):
-        """Builds querydet._C unless nothing changed since the last time."""
+        """Builds querydet._C unless nothing has changed since the last build."""
 
         def run(self) -> None:
+            """Build the extension; without one, go on, unless QUERYDET_REQUIRE_EXTENSION is set."""
             if self.is_up_to_date():
                 say("the extension is up to date")
                 return
             try:
                 super().run()
-            # What setuptools, ninja (through torch) and missing tools raise when a file does not compile.
+            # errors of setuptools, ninja (through torch) and missing tools when a file does not compile
             except (BaseError, CCompilerError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
                 if is_set("QUERYDET_REQUIRE_EXTENSION"):
                     raise
                 say(f"the extension could not be built, the PyTorch definition will be used. Reason: {error}")
-                # setuptools would look for the file when it copies results.
+                # otherwise setuptools would expect the file when it copies results
                 self.extensions: list[Extension] = []
                 return
             self.stamp_file().parent.mkdir(parents=True, exist_ok=True)
             self.stamp_file().write_text(self.describe())
 
         def target(self) -> Path:
+            """Return the path of the built extension."""
             return Path(self.get_ext_fullpath("querydet._C")).resolve()
 
         def stamp_file(self) -> Path:
+            """Return the path of the file that describes the last build."""
             return Path(self.build_temp).resolve() / f"querydet._C.{'inplace' if self.inplace else 'lib'}.json"
 
         def describe(self) -> str:
-            """Everything besides the sources that decides what is built."""
+            """Return everything besides the content of the sources that the build depends on, as text."""
             import torch
 
             extension = self.extensions[0]
@@ -145,6 +148,7 @@ def make_build_command() -> type[build_ext]:
             return json.dumps(description, indent=1, sort_keys=True)
 
         def is_up_to_date(self) -> bool:
+            """Return whether sources and settings are those of the last build."""
             target, stamp = self.target(), self.stamp_file()
             if self.force_was_asked() or not target.is_file() or not stamp.is_file():
                 return False
@@ -153,6 +157,7 @@ def make_build_command() -> type[build_ext]:
             return target.stat().st_mtime >= newest and stamp.read_text() == self.describe()
 
         def force_was_asked(self) -> bool:
+            """Return whether the command line asks for a build in any case."""
             # torch sets `force` for itself whenever ninja is used: ninja decides then.
             return "--force" in sys.argv or "-f" in sys.argv
 
@@ -163,8 +168,9 @@ class BuildWithConfigs(build_py):
     """Also copies configs/, projects/*/configs and `PUBLISHED` to querydet/_configs, in the folder being built only."""
 
     def run(self) -> None:
+        """Build the package, and copy the configs unless the installation is editable."""
         if not self.editable_mode:
-            # what was renamed or removed since an earlier build must not go into the wheel; the extension is kept
+            # files that were renamed or removed since an earlier build must not enter the wheel; the extension is kept
             for path in (Path(self.build_lib) / "querydet").rglob("*"):
                 if path.is_file() and path.suffix != ".so":
                     path.unlink()
@@ -176,7 +182,7 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
     def configs(self) -> list[tuple[Path, Path]]:
-        """Every file to copy and where it goes."""
+        """Return every file to copy, and its destination."""
         base = Path(self.build_lib) / "querydet" / "_configs"
         folders = [ROOT / "configs", *sorted((ROOT / "projects").glob("*/configs"))]
         files = [ROOT / PUBLISHED, *(path for folder in folders for path in sorted(folder.rglob("*")))]
@@ -187,13 +193,13 @@ class BuildWithConfigs(build_py):
         ]
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        """The copied files are part of the installation too."""
+        """Return all installed files, with the copied ones."""
         outputs = list(super().get_outputs(include_bytecode))
         return outputs if self.editable_mode else outputs + [str(target) for _, target in self.configs()]
 
 
 def main() -> None:
-    """Runs setuptools with or without the extension."""
+    """Run setuptools with or without the extension."""
     os.chdir(ROOT)
     commands: dict[str, type] = {"build_py": BuildWithConfigs}
     extensions: list[Extension] = []
@@ -201,7 +207,7 @@ def main() -> None:
     if not reason:
         try:
             extensions = [make_extension()]
-        except OSError as error:  # CUDA kernels are wanted, but torch finds no toolkit
+        except OSError as error:  # CUDA kernels were requested, but torch finds no toolkit
             reason = str(error)
         else:
             commands["build_ext"] = make_build_command()

@@ -33,7 +33,7 @@ BACKENDS = ("hotcoco", "pycocotools")
 
 
 def make_set(num_images: int, num_classes: int, num_detections: int) -> tuple[DetectionDataset, list[Instances]]:
-    """A data set and detections of its images."""
+    """Make a data set and detections of its images."""
     rng = np.random.default_rng(0)
     name = f"synthetic_{num_images}"
     MetadataCatalog.get(name).thing_classes = [f"class {index}" for index in range(num_classes)]
@@ -69,30 +69,30 @@ def make_set(num_images: int, num_classes: int, num_detections: int) -> tuple[De
             truth = np.concatenate([corners, sizes], 1)[source] + rng.normal(0, 6, (num_detections, 4))
             boxes, classes = np.where(copied[:, None], truth, boxes), np.where(copied, labels[source], classes)
         boxes[:, 2:] = boxes[:, :2] + boxes[:, 2:].clip(1)
-        found = Instances(SIZE, pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32)))
-        found.scores = torch.tensor(rng.beta(0.7, 3, num_detections), dtype=torch.float32)
-        found.pred_classes = torch.tensor(classes)
-        detections.append(found)
+        instances = Instances(SIZE, pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32)))
+        instances.scores = torch.tensor(rng.beta(0.7, 3, num_detections), dtype=torch.float32)
+        instances.pred_classes = torch.tensor(classes)
+        detections.append(instances)
     return DetectionDataset(records, name), detections
 
 
 def measure(dataset: DetectionDataset, detections: list[Instances], backend: str) -> dict[str, Any]:
-    """Seconds, and the numbers."""
+    """Return the seconds of an evaluation and of the whole evaluator, and the curves."""
     evaluator = CocoEvaluator(dataset=dataset, backend=backend, distributed=False)
     evaluator.reset()
     start = time.process_time()
-    for record, found in zip(dataset, detections, strict=True):
-        evaluator.process([record], [{"instances": found}])
+    for record, instances in zip(dataset, detections, strict=True):
+        evaluator.process([record], [{"instances": instances}])
     evaluator.evaluate()
     whole = time.process_time() - start
-    rows = {image_id: each.rows for image_id, each in evaluator.gather().items()}
+    rows = {image_id: record.rows for image_id, record in evaluator.gather().items()}
     start = time.process_time()
     curves = evaluator.curves(rows)
     return {"evaluation": time.process_time() - start, "evaluator": whole, "curves": curves, "name": evaluator.backend}
 
 
 def main() -> None:
-    """Measures and writes."""
+    """Measure, write the data file, and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--classes", type=int, default=80)
@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The content of the data file."""
+    """Measure all backends and return the content of the data file."""
     torch.set_num_threads(1)
     dataset, detections = make_set(args.images, args.classes, args.detections)
     runs: dict[str, list[dict[str, Any]]] = {backend: [] for backend in BACKENDS}
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             print(f"{backend}, run {repeat + 1} of {args.repeats}: done", file=sys.stderr, flush=True)
     fast, official = (runs[backend][0]["curves"] for backend in BACKENDS)
     seconds = {
-        kind: {backend: statistics.median(each[kind] for each in runs[backend]) for backend in BACKENDS}
+        kind: {backend: statistics.median(run[kind] for run in runs[backend]) for backend in BACKENDS}
         for kind in ("evaluation", "evaluator")
     }
     differences = [abs(fast.twelve()[name] - value) for name, value in official.twelve().items()]

@@ -1,4 +1,4 @@
-"""Whether two versions of the code compute the same: one training step and one detection of every shipped composition.
+"""Compares two versions of the code: one training step and one detection of every shipped composition.
 
     PYTHONPATH=/path/of/one/checkout python benchmarks/compare_steps.py record before.pt
     PYTHONPATH=/path/of/another python benchmarks/compare_steps.py record after.pt
@@ -20,7 +20,7 @@ SIZES, COUNTS = [(96, 128), (80, 64), (72, 100)], [3, 0, 5]
 
 
 def record(name: str) -> dict[str, dict[str, Tensor]]:
-    """Initial weights, losses, gradients and detections of a composition."""
+    """Record initial weights, losses, gradients and detections of a composition."""
     from detectron2.config import instantiate
 
     from tests.models import make_inputs, tiny_config  # of the checkout that PYTHONPATH names
@@ -40,13 +40,13 @@ def record(name: str) -> dict[str, dict[str, Tensor]]:
     losses = detector.train()(inputs)
     torch.stack(list(losses.values())).sum().backward()
     with torch.no_grad():
-        found = [each["instances"] for each in detector.eval()(inputs)]
+        detections = [output["instances"] for output in detector.eval()(inputs)]
     return {
         "weights": state,
         "losses": {key: value.detach() for key, value in losses.items()},
         "gradients": {key: value.grad for key, value in detector.named_parameters() if value.grad is not None},
-        "boxes": {str(index): each.pred_boxes.tensor for index, each in enumerate(found)},
-        "scores": {str(index): each.scores for index, each in enumerate(found)},
+        "boxes": {str(image): instances.pred_boxes.tensor for image, instances in enumerate(detections)},
+        "scores": {str(image): instances.scores for image, instances in enumerate(detections)},
     }
 
 
@@ -67,7 +67,7 @@ def record_all(path: str, names: list[str]) -> None:
 
 
 def differences(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
-    """What differs, in words; the order of the names counts."""
+    """Describe in words how two recordings differ; the order of the names counts."""
     found = [f"{key} only before" for key in before if key not in after]
     found += [f"{key} only after" for key in after if key not in before]
     if not found and list(before) != list(after):
@@ -82,7 +82,7 @@ def differences(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str
 
 
 def compare(before_path: str, after_path: str) -> int:
-    """Print what differs between two recordings; the exit status."""
+    """Print how two recordings differ, and return the exit status."""
     before, after = torch.load(before_path), torch.load(after_path)
     different = set(before) ^ set(after)
     for name in sorted(different):
@@ -99,7 +99,7 @@ def compare(before_path: str, after_path: str) -> int:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record", help="record the code that PYTHONPATH names")

@@ -1,4 +1,4 @@
-"""What the benchmarks of whole steps share: contestants that take turns, their inputs, and the peer's model."""
+"""Contestants that take turns, their inputs, and the peer's model, for benchmarks of whole steps."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ CLASSES = 80
 
 
 def take_turns(contestants: Mapping[str, Callable[[], Any]], repeats: int, device: str = "cpu") -> dict[str, float]:
-    """Median seconds of each. The first round warms up and does not count."""
+    """Return the median seconds of each contestant. The first round warms up and does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats + 1):
         for name, run in contestants.items():
@@ -47,7 +47,7 @@ def _wait(device: str) -> None:
 
 
 def memory_taken(run: Callable[[], Any], device: str = "cpu") -> float:
-    """MiB that a call takes beyond what is there before. On the CPU only in a process that did nothing like it yet."""
+    """Return the MiB by which a call raises the peak memory; on the CPU, measure one call in each process."""
     where = torch.device(device)
     reset_peak_memory(where)
     before = peak_memory(where)
@@ -56,16 +56,16 @@ def memory_taken(run: Callable[[], Any], device: str = "cpu") -> float:
 
 
 def origin_of_module() -> dict[str, Any]:
-    """Provenance of a benchmark that is run by `python -m`."""
+    """Return the provenance of a benchmark that is run by `python -m`."""
     command = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
     return {**provenance(sys.argv), "command": shlex.join(command)}
 
 
 def run_parts(parts: Mapping[str, Callable[[], list[dict[str, Any]]]], needs_peer: str, options: Namespace) -> None:
-    """Runs the parts that `options` names and writes their rows; what was written of others stays.
+    """Run the parts that `options` names and write their rows; rows of other parts stay in the file.
 
     Args:
-        parts: what measures each.
+        parts: functions that measure the parts, by name.
         needs_peer: the part that is left out where the peer is not installed.
         options: `parts`, `threads` and `output`.
     """
@@ -81,12 +81,12 @@ def run_parts(parts: Mapping[str, Callable[[], list[dict[str, Any]]]], needs_pee
 
 
 def make_tables(found: Mapping[str, Any], make_table: Callable[[str, list[dict[str, Any]]], str]) -> str:
-    """All parts of a results file as Markdown, each with where it comes from."""
+    """Return all parts of a results file as Markdown, each with its provenance."""
     return "\n\n".join(f"{describe(record)}\n\n{make_table(part, record['rows'])}" for part, record in found.items())
 
 
 def describe(record: Mapping[str, Any]) -> str:
-    """Where the rows of a part come from, in a line."""
+    """Return the provenance of a part in one line."""
     return (
         f"`{record['command']}`, {record['date']}, commit {str(record['commit'])[:9]}, {record['machine']}, "
         f"{record['threads']} threads, transformers {record['transformers']}:"
@@ -94,7 +94,7 @@ def describe(record: Mapping[str, Any]) -> str:
 
 
 def transformers_version() -> str | None:
-    """Of the installed package; None without it."""
+    """Return the version of the installed package; None without it."""
     try:
         import transformers
     except ImportError:
@@ -103,11 +103,11 @@ def transformers_version() -> str | None:
 
 
 def make_peer(device: str) -> nn.Module:
-    """Hugging Face's two-stage Deformable DETR with box refinement on an R50, of random weights.
+    """Make Hugging Face's two-stage Deformable DETR with box refinement on an R50, of random weights.
 
-    With the attention that it chooses itself, scaled_dot_product_attention where it supports that. It samples through
-    grid_sample; the kernels that it would download for a GPU are left out. Its backbone is trained as ours is, but for
-    the stem and the first stage: by itself it freezes all of this one.
+    It has its default attention, which is scaled_dot_product_attention where it supports that. It samples through
+    grid_sample; the kernels that it would download for a GPU are left out. Like ours, its backbone is trained but for
+    the stem and the first stage; its default is to freeze the backbone.
     """
     from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, ResNetConfig
 
@@ -128,18 +128,18 @@ def make_peer(device: str) -> nn.Module:
 
 
 def peer_inputs(images: list[dict[str, Any]], device: str, training: bool = False) -> dict[str, Any]:
-    """The images as the peer takes them: normalised, of one size, and in training with its kind of labels."""
+    """Convert images to the inputs of the peer: normalised, of one size, and in training with its kind of labels."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)))
-    pixels = torch.stack([(each["image"] - mean) / std for each in images]).to(device)
+    pixels = torch.stack([(image["image"] - mean) / std for image in images]).to(device)
     inputs: dict[str, Any] = {"pixel_values": pixels, "pixel_mask": torch.ones_like(pixels[:, 0], dtype=torch.int64)}
     if training:
         labels = []
-        for each in images:
-            height, width = each["image"].shape[-2:]
-            boxes = each["instances"].gt_boxes.tensor / torch.tensor([width, height, width, height])
+        for image in images:
+            height, width = image["image"].shape[-2:]
+            boxes = image["instances"].gt_boxes.tensor / torch.tensor([width, height, width, height])
             size = boxes[:, 2:] - boxes[:, :2]
             boxes = torch.cat([boxes[:, :2] + size / 2, size], 1).to(device)
-            labels.append({"class_labels": each["instances"].gt_classes.to(device), "boxes": boxes})
+            labels.append({"class_labels": image["instances"].gt_classes.to(device), "boxes": boxes})
         inputs["labels"] = labels
     return inputs
 
@@ -148,7 +148,7 @@ Operator = Callable[[Tensor, Any, Tensor, Tensor], Tensor]
 
 
 def operators() -> dict[str, Operator | None]:
-    """Implementations of the sampling step that can stand in for ours in our model; None: ours."""
+    """Return the implementations of the sampling step that our model can run with, by name; None: ours."""
     found: dict[str, Operator | None] = {
         "querydet, fused": None,
         "querydet, separate": multi_scale_deformable_attention,
@@ -169,7 +169,7 @@ def operators() -> dict[str, Operator | None]:
 
 @contextlib.contextmanager
 def sampling_by(operator: Operator | None) -> Iterator[None]:
-    """Within this context our models sample through another implementation."""
+    """Let our models sample through another implementation within this context."""
     if operator is None:
         yield
         return
@@ -183,25 +183,25 @@ def sampling_by(operator: Operator | None) -> Iterator[None]:
 
 
 def match_by_loop(sets: Sequence[PredictionSet], targets: Targets) -> list[tuple[Assignment, ...]]:
-    """Set by set, with costs between all images and a copy to the host each time, as the released codes do."""
-    found = []
+    """Match set by set, with costs between all images and a copy to the host each time, as the released codes do."""
+    assigned = []
     labels, gt_boxes = torch.cat(targets.labels), torch.cat(targets.boxes)
-    for each in sets:
-        p, boxes = each.logits.flatten(0, 1).sigmoid(), each.boxes.flatten(0, 1)
+    for prediction_set in sets:
+        p, boxes = prediction_set.logits.flatten(0, 1).sigmoid(), prediction_set.boxes.flatten(0, 1)
         negative = 0.75 * p**2 * -(1 - p + 1e-8).log()
         positive = 0.25 * (1 - p) ** 2 * -(p + 1e-8).log()
         cost = 2 * (positive[:, labels] - negative[:, labels]) + 5 * torch.cdist(boxes, gt_boxes, p=1)
         cost = cost - 2 * generalized_iou(cxcywh_to_xyxy(boxes)[:, None], cxcywh_to_xyxy(gt_boxes)[None])
-        blocks = cost.view(*each.boxes.shape[:2], -1).cpu().split(targets.counts, dim=-1)
+        blocks = cost.view(*prediction_set.boxes.shape[:2], -1).cpu().split(targets.counts, dim=-1)
         pairs = [scipy.optimize.linear_sum_assignment(block[image]) for image, block in enumerate(blocks)]
-        found.append(tuple(Assignment(*map(torch.from_numpy, pair)) for pair in pairs))
-    return found
+        assigned.append(tuple(Assignment(*map(torch.from_numpy, pair)) for pair in pairs))
+    return assigned
 
 
 @contextlib.contextmanager
-def matching_by_loop(wanted: bool) -> Iterator[None]:
-    """Within this context, if it is wanted, one-to-one matching goes by `match_by_loop`."""
-    if not wanted:
+def matching_by_loop(enabled: bool) -> Iterator[None]:
+    """Let one-to-one matching run `match_by_loop` within this context, where that is enabled."""
+    if not enabled:
         yield
         return
     with (

@@ -10,8 +10,8 @@ There are two comparisons, each with configs, data and iterations of its own: `c
 deformable attention, and `convergence_dense`, of those with standard attention, which learn more slowly. The name is
 that of the folder of configs, of the folder of runs in `output`, of the data file and of the picture.
 
-`run` trains what is missing in the output folder, one run after the other, and can be stopped and started again.
-`cost` times a training step of every method in turns, on the same batches, so that what else the machine does meets
+`run` trains all runs that the output folder lacks, one after the other, and can be stopped and started again.
+`cost` times a training step of every method in turns, on the same batches, so that other work of the machine affects
 all of them. `report` writes AP over the iterations (mean and standard deviation over the seeds that are there),
 seconds of an iteration and peak memory to a data file, and draws the curves (like figure 1 of Group DETR, arXiv
 2207.13085, and figure 7 of DINO, arXiv 2203.03605).
@@ -45,12 +45,12 @@ METRICS = ("bbox/AP", "bbox/AP50")
 
 
 def config_of(comparison: str, method: str) -> Path:
-    """The config of a method."""
+    """Return the path of a method's config."""
     return ROOT / "configs" / comparison / f"{method}.py"
 
 
 def methods(comparison: str) -> list[str]:
-    """Names of the configs to compare, the baseline first."""
+    """Return the names of the configs to compare, the baseline first."""
     names = (path.stem for path in config_of(comparison, "").parent.glob("*.py"))
     return sorted(names, key=lambda name: (name != BASELINES[comparison], name))
 
@@ -80,11 +80,11 @@ def run(configs: Sequence[Path], seeds: Sequence[int], output: Path, overrides: 
 
 
 def measure_cost(configs: Sequence[Path], repeats: int) -> dict[str, float]:
-    """Median seconds of a training step (forward, backward, optimizer) of each method; they take turns.
+    """Measure the median seconds of a training step (forward, backward, optimizer) of each method; they take turns.
 
     Args:
-        configs: of the methods; the data is that of the first.
-        repeats: how many batches.
+        configs: configs of the methods; the data is that of the first.
+        repeats: number of batches.
     """
     cfg = load_config(str(configs[0]), ["dataloader.train.num_workers=0"])
     batches = list(islice(iter(instantiate(cfg.dataloader.train)), repeats + 1))
@@ -113,12 +113,12 @@ def _step(config: Path) -> Callable[[list[dict[str, Any]]], None]:
 
 
 def summarize(config: Path, folders: Sequence[Path], seconds: float | None) -> dict[str, Any]:
-    """Mean and spread of a method over its runs."""
+    """Compute mean and spread of a method over its runs."""
     metrics = [read_metrics(str(folder)) for folder in folders]
     cfg = load_config(str(folders[0] / "config.yaml"))
     curves = {
         name.removeprefix("bbox/"): {
-            str(step + 1): [round(found[name][step], 3) for found in metrics if step in found[name]]
+            str(step + 1): [round(run[name][step], 3) for run in metrics if step in run[name]]
             for step in metrics[0][name]
         }
         for name in METRICS
@@ -162,7 +162,7 @@ def report(comparison: str, output: Path) -> dict[str, Any]:
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """AP over iterations: a line for each method, a band of one standard deviation."""
+    """Plot AP over iterations: a line for each method, and a band of one standard deviation."""
     figure = Figure(figsize=(9, 5.5), dpi=110, layout="tight")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -185,7 +185,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     runner = commands.add_parser("run", help="train what is missing")
@@ -195,9 +195,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     costs = commands.add_parser("cost", help="time a step of every method")
     costs.add_argument("--repeats", type=int, default=20)
     reporter = commands.add_parser("report", help="write the data file and the plot")
-    for each in (runner, costs, reporter):
-        each.add_argument("--comparison", choices=BASELINES, default="convergence")
-        each.add_argument("--output", type=Path, help="folder of the runs; default: output/COMPARISON")
+    for command in (runner, costs, reporter):
+        command.add_argument("--comparison", choices=BASELINES, default="convergence")
+        command.add_argument("--output", type=Path, help="folder of the runs; default: output/COMPARISON")
     arguments = parser.parse_args(argv)
     comparison = arguments.comparison
     output = arguments.output or Path("output") / comparison

@@ -1,10 +1,10 @@
-"""Compiles the CUDA kernels for several GPUs and writes down what they need: no GPU is used, only the toolkit.
+"""Compiles the CUDA kernels for several GPUs and records the resources that they need, with the toolkit and no GPU.
 
     python benchmarks/cuda_resources.py                       # sm_80, sm_90 and sm_100
     python benchmarks/cuda_resources.py --architectures 90
     python benchmarks/cuda_resources.py --table               # the written results as Markdown, for ops/README.md
 
-Registers, spills and shared memory are the compiler's words (`-Xptxas -v`). Instructions are counted in the machine
+Registers, spills and shared memory are reported by the compiler (`-Xptxas -v`). Instructions are counted in the machine
 code: all of the kernel, 16-byte loads from global memory (`LDG.E.128`), reductions in global memory (`RED`), and
 those that add four floats at once. `cuobjdump` comes with the toolkit or with Triton; without it nothing is counted.
 """
@@ -32,7 +32,7 @@ TYPES = {"c10::Half": "float16", "c10::BFloat16": "bfloat16", "float": "float32"
 
 
 def find_tool(name: str) -> str | None:
-    """A program of the CUDA toolkit: in CUDA_HOME, in /usr/local/cuda, on PATH, or the one that Triton carries."""
+    """Find a program of the CUDA toolkit: in CUDA_HOME, in /usr/local/cuda, on PATH, or in Triton's package."""
     places = [Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin" / name, Path("/usr/local/cuda/bin") / name]
     found = next((str(place) for place in places if place.is_file()), None) or shutil.which(name)
     spec = find_spec("triton")
@@ -43,7 +43,7 @@ def find_tool(name: str) -> str | None:
 
 
 def compile_command(nvcc: str, architecture: str, source: Path, target: Path) -> list[str]:
-    """Device code only, with the flags of setup.py."""
+    """Return the command that compiles only device code, with the flags of setup.py."""
     from torch.utils.cpp_extension import include_paths
 
     sys.path.insert(0, str(ROOT))
@@ -57,7 +57,7 @@ def compile_command(nvcc: str, architecture: str, source: Path, target: Path) ->
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What a kernel's name says: kernel, source of samples, type of value, channels per thread, threads per query."""
+    """Parse a kernel's name: kernel, source of samples, type of value, channels per thread, threads per query."""
     kernel = re.search(r"querydet::cuda::(\w+)_kernel<(.*)>\(", name)
     if kernel is None:
         return {"kernel": name[:120]}
@@ -74,7 +74,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def parse_report(report: str) -> dict[str, dict[str, int]]:
-    """Registers, shared memory and spills of every kernel, by its name in the object."""
+    """Parse registers, shared memory and spills of every kernel, by its name in the object."""
     kernels: dict[str, dict[str, int]] = {}
     name = ""
     for line in report.splitlines():
@@ -93,7 +93,7 @@ def parse_report(report: str) -> dict[str, dict[str, int]]:
 
 
 def count_instructions(cuobjdump: str, cubin: Path) -> dict[str, dict[str, int]]:
-    """Instructions of every kernel in the machine code."""
+    """Count the instructions of every kernel in the machine code."""
     text = subprocess.run([cuobjdump, "-sass", str(cubin)], capture_output=True, text=True, check=True).stdout
     counts = {}
     for part in text.split("Function : ")[1:]:
@@ -109,13 +109,13 @@ def count_instructions(cuobjdump: str, cubin: Path) -> dict[str, dict[str, int]]
 
 
 def demangle(names: list[str]) -> dict[str, str]:
-    """Readable names; c++filt comes with the compiler."""
+    """Return readable names by the mangled ones; c++filt comes with the compiler."""
     output = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True).stdout
     return dict(zip(names, output.splitlines(), strict=True))
 
 
 def measure(architecture: str, source: Path, folder: Path) -> dict[str, Any]:
-    """One source file for one architecture."""
+    """Compile one source file for one architecture, and return its row of the results."""
     nvcc, cuobjdump = find_tool("nvcc"), find_tool("cuobjdump")
     if nvcc is None:
         raise SystemExit("no nvcc: neither in CUDA_HOME, nor in /usr/local/cuda, nor on PATH")
@@ -146,7 +146,7 @@ def measure(architecture: str, source: Path, folder: Path) -> dict[str, Any]:
 
 
 def make_table(run: dict[str, Any]) -> str:
-    """Kernels that move 16 bytes at once for 32 channels a head, one row each, the architectures side by side."""
+    """Return the kernels that move 16 bytes at once for D = 32 as a Markdown table, with a column per architecture."""
     names = [entry["architecture"] for entry in run["results"]]
     architectures = list(dict.fromkeys(names))
     cells: dict[tuple[str, ...], dict[str, str]] = {}
@@ -170,7 +170,7 @@ def make_table(run: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Compiles and writes one JSON file."""
+    """Compile the sources and write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architectures", nargs="+", default=["80", "90", "100"])
     parser.add_argument("--output", type=Path, default=OUTPUT)

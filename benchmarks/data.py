@@ -1,4 +1,4 @@
-"""Measures how many training images a core reads and augments in a second, and where the time goes.
+"""Measures how many training images a core reads and augments in a second, and the time of each step.
 
     python -m benchmarks.data                            # JPEG files of 480x640 that it makes
     python -m benchmarks.data --images photos/ --count 200
@@ -34,7 +34,7 @@ from querydet.config import get_config
 
 RESULTS = Path(__file__).resolve().parent / "results" / "data.json"
 OBJECTS = 7  # of an image of COCO, on average
-IMAGES_OF_A_STEP, STEPS_PER_SECOND = 2, 10  # what one GPU may ask for: a DINO step in a tenth of a second
+IMAGES_OF_A_STEP, STEPS_PER_SECOND = 2, 10  # of one GPU, if a DINO step takes a tenth of a second
 DECODERS: dict[str, Callable[[str], Any]] = {
     "Pillow": lambda path: detection_utils.read_image(path, format="RGB"),
     "OpenCV": lambda path: cv2.imread(path, cv2.IMREAD_COLOR_RGB),
@@ -43,20 +43,20 @@ DECODERS: dict[str, Callable[[str], Any]] = {
 
 
 def make_files(folder: Path, count: int) -> list[str]:
-    """Smooth noise, whose files are as large as photographs' (about 100 kB at quality 90)."""
+    """Write images of smooth noise, whose files have the size of photographs (about 100 kB at quality 90)."""
     generator = np.random.default_rng(0)
     paths = []
-    for number in range(count):
+    for index in range(count):
         coarse = generator.integers(0, 256, (60, 80, 3), dtype=np.uint8)
         pixels = np.asarray(Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC), dtype=np.int16)
         pixels = (pixels + generator.integers(-12, 13, pixels.shape)).clip(0, 255).astype(np.uint8)
-        paths.append(str(folder / f"{number}.jpg"))
+        paths.append(str(folder / f"{index}.jpg"))
         Image.fromarray(pixels).save(paths[-1], quality=90)
     return paths
 
 
 def make_record(path: str) -> dict[str, Any]:
-    """A data set's record of a file, with boxes."""
+    """Make a data set's record of a file, with boxes."""
     with Image.open(path) as image:
         width, height = image.size
     corners = np.random.default_rng(0).random((OBJECTS, 2)) * 0.6 * (width, height)
@@ -68,19 +68,19 @@ def make_record(path: str) -> dict[str, Any]:
 
 
 def median_ms(function: Callable[[Any], Any], inputs: Sequence[Any]) -> float:
-    """Median milliseconds of a call, over its inputs; by processor time, so that others do not count."""
+    """Return the median milliseconds of a call over its inputs, in processor time: other programs do not count."""
     function(inputs[0])
     times = []
-    for each in inputs:
+    for value in inputs:
         np.random.seed(len(times))  # noqa: NPY002 - Detectron2's augmentations draw from it
         start = time.thread_time()
-        function(each)
+        function(value)
         times.append(time.thread_time() - start)
     return round(1e3 * statistics.median(times), 2)
 
 
 def measure(paths: Sequence[str]) -> dict[str, Any]:
-    """Milliseconds of an image: all of the mapper, its parts, and of other decoders."""
+    """Measure the milliseconds of an image: of the whole mapper, its parts, and other decoders."""
     node = get_config("common/data/coco.py").dataloader.train.mapper
     mapper = instantiate(node)
     augment = T.AugmentationList(list(instantiate(node.augmentations)))
@@ -97,18 +97,18 @@ def measure(paths: Sequence[str]) -> dict[str, Any]:
 
 
 def make_table(found: dict[str, Any]) -> str:
-    """The results as Markdown."""
+    """Return the results as a Markdown table."""
     rows = [(f"{part}, ms an image", value) for part, value in found["milliseconds"].items()]
     rows += [(f"decoding by {name}, ms an image", value) for name, value in found["decoders"].items()]
     rows.append(("images a second and core", found["images_per_second_and_core"]))
-    wanted = IMAGES_OF_A_STEP * STEPS_PER_SECOND
-    cores = wanted / found["images_per_second_and_core"]
-    rows.append((f"cores for {wanted} images a second", f"{cores:.1f}"))
+    images_per_second = IMAGES_OF_A_STEP * STEPS_PER_SECOND
+    cores = images_per_second / found["images_per_second_and_core"]
+    rows.append((f"cores for {images_per_second} images a second", f"{cores:.1f}"))
     return tabulate(rows, headers=["one thread", ""], tablefmt="pipe", disable_numparse=True)
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="a folder of JPEG files; without it they are made")
     parser.add_argument("--count", type=int, default=100)

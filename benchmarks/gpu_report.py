@@ -1,10 +1,10 @@
-"""Puts the stages of `gpu_operator.sh` into one results file.
+"""Collects the stages of `gpu_operator.sh` in one results file.
 
-    python -m benchmarks.gpu_report stage FOLDER NAME STATUS SECONDS      # what became of one stage
+    python -m benchmarks.gpu_report stage FOLDER NAME STATUS SECONDS      # the result of one stage
     python -m benchmarks.gpu_report collect FOLDER OUTPUT [--dry-run]     # everything in FOLDER
     python -m benchmarks.gpu_report table OUTPUT                          # its times as Markdown
 
-A stage that failed, ran out of time or was left out is in the file with its words, as is one that went well.
+Stages that failed, ran out of time or were left out are in the file too, with the end of their logs.
 """
 
 import argparse
@@ -22,7 +22,7 @@ TAIL = 3000  # characters of a log that are kept
 
 
 def describe_stage(folder: Path, name: str, status: int, seconds: int) -> dict[str, Any]:
-    """One stage as the results file has it."""
+    """Return the entry of a stage in the results file."""
     log = folder / f"{name}.log"
     text = log.read_text(errors="replace") if log.is_file() else ""
     meaning = MEANINGS.get(status, "failed")
@@ -30,7 +30,7 @@ def describe_stage(folder: Path, name: str, status: int, seconds: int) -> dict[s
 
 
 def collect(folder: Path, dry_run: bool) -> dict[str, Any]:
-    """All stages in their order, the benchmark's own report, and the measured ceilings."""
+    """Collect all stages in their order, the benchmark's own report, and the measured ceilings."""
     stages = [json.loads(line) for line in (folder / "stages.jsonl").read_text().splitlines()]
     report: dict[str, Any] = {**provenance(sys.argv), "dry_run": dry_run}
     import torch
@@ -47,7 +47,7 @@ def collect(folder: Path, dry_run: bool) -> dict[str, Any]:
 
 
 def make_table(report: dict[str, Any]) -> str:
-    """Microseconds of every implementation: forward, backward, and the deterministic backward of ours."""
+    """Return a Markdown table of microseconds: forward, backward, and the deterministic backward of ours."""
     lines = [
         "| case | dtype | implementation | forward | backward | deterministic backward | error of output |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -66,7 +66,7 @@ def make_table(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Runs one of the three commands."""
+    """Run one of the three commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     stage = commands.add_parser("stage")

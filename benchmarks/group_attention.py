@@ -1,13 +1,13 @@
-"""Measures what folding groups into the batch saves over one attention with a mask (Group DETR, figure 7).
+"""Measures time and memory of folding groups into the batch beside one attention with a mask (Group DETR, figure 7).
 
     python benchmarks/group_attention.py --output benchmarks/results/group_attention.json
     python benchmarks/group_attention.py --table
 
-One self-attention of K groups of queries, forward and backward, in three forms: "folded", as querydet computes it;
-"masked", over all queries with a mask that separates the groups; "joint", over all queries without a mask, which is no
-Group DETR but what its table 7 compares with. By PyTorch's plain kernel, which keeps the attention maps, and by the one
-that it chooses itself. Memory is what the forward pass keeps for the backward one, counted by its tensors and so the
-same everywhere; seconds are the least of several runs.
+One self-attention of G groups of queries, forward and backward, in three forms: "folded", as querydet computes it;
+"masked", over all queries with a mask that separates the groups; "joint", over all queries without a mask, with which
+table 7 of Group DETR compares. Each runs with PyTorch's plain kernel, which keeps the attention maps, and with the
+kernel that PyTorch chooses. Memory counts the tensors that the forward pass keeps for the backward pass, and so does
+not depend on the machine; seconds are the least of several runs.
 """
 
 import argparse
@@ -35,7 +35,7 @@ KERNELS = ("plain", "chosen")
 
 
 def make_plan(form: str, groups: int, queries: int) -> AttentionPlan:
-    """How the self-attention of so many groups of so many queries is computed."""
+    """Make the plan of the self-attention of several groups with the same number of queries."""
     made = tuple(QueryGroup(f"group{n}", n * queries, (n + 1) * queries) for n in range(groups))
     device = torch.device("cpu")
     if form == "folded":
@@ -45,7 +45,7 @@ def make_plan(form: str, groups: int, queries: int) -> AttentionPlan:
 
 
 def kept_bytes(run: Callable[[], Any]) -> int:
-    """Bytes of the tensors that a forward pass keeps for the backward one; storage that is shared counts once."""
+    """Count the bytes of tensors that a forward pass keeps for the backward pass; shared storage counts once."""
     found: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def kept_bytes(run: Callable[[], Any]) -> int:
 
 
 def measure(form: str, kernel: str, groups: int, queries: int, images: int, repeats: int) -> dict[str, Any]:
-    """One row of the results."""
+    """Measure one row of the results."""
     torch.manual_seed(0)
     attention: nn.Module = ConditionalSelfAttention()
     plan = make_plan(form, groups, queries)
@@ -81,14 +81,14 @@ def measure(form: str, kernel: str, groups: int, queries: int, images: int, repe
 
 
 def table(record: dict[str, Any]) -> str:
-    """The results for people."""
+    """Return the results as text."""
     keys = ("groups", "queries", "kernel", "form", "kept_mib", "seconds")
     rows = [[row[key] for key in keys] for row in record["rows"]]
     return f"{record['machine']}, {record['date']}\n\n{tabulate(rows, headers=keys, tablefmt='github')}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", type=int, nargs="+", default=[1, 5, 11])
     parser.add_argument("--queries", type=int, default=300, help="of a group (default %(default)s)")

@@ -9,8 +9,8 @@ Parts:
 
 * `peer`: two-stage Deformable DETR with box refinement, ours and Hugging Face's (`pip install transformers`), from
   normalised images on the device to boxes, taking turns.
-* `predictor`: DINO through `querydet.Predictor`, arrays of 480x640 in and boxes out, beside its model alone.
-* `graphs`: DINO by CUDA graphs beside the same model without; images per second is what the goal of a GPU counts.
+* `predictor`: DINO through `querydet.Predictor`, from arrays of 480x640 to boxes, beside only its model.
+* `graphs`: DINO by CUDA graphs beside the same model without, in images per second.
   Left out on a CPU.
 * `breakdown`: the milliseconds of each part of DINO, DETA and Deformable DETR++ (DETA, arXiv 2212.06137, table 2).
 
@@ -47,13 +47,13 @@ Run = Callable[[], Any]
 
 
 def make_model(config: str, device: str) -> nn.Module:
-    """Ours, of random weights and 80 classes."""
+    """Make our model, with random weights and 80 classes."""
     torch.manual_seed(0)
     return instantiate(load_config(config, [f"model.num_classes={contest.CLASSES}"]).model).to(device).eval()
 
 
 def in_type(dtype: str, device: str, run: Run) -> Run:
-    """The function under autocast, unless the type is float32, and without gradients."""
+    """Return the function under autocast, unless the type is float32, and without gradients."""
 
     def call() -> None:
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
@@ -63,13 +63,13 @@ def in_type(dtype: str, device: str, run: Run) -> Run:
 
 
 def compare_with_peer(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Ours and the peer, for every size, batch and type."""
+    """Time our model and the peer, for every size, batch and type."""
     ours, peer = make_model(TWO_STAGE, options.device), contest.make_peer(options.device).eval()
     rows = []
     for height, width, batch, dtype in cases(options):
         images = noise_inputs(batch, height, width, contest.CLASSES)
         inputs = contest.peer_inputs(images, options.device)
-        on_device = [{**each, "image": each["image"].to(options.device)} for each in images]
+        on_device = [{**inputs, "image": inputs["image"].to(options.device)} for inputs in images]
         contestants = {
             "querydet": in_type(dtype, options.device, lambda images=on_device: ours(images)),
             "transformers": in_type(dtype, options.device, lambda inputs=inputs: peer(**inputs)),
@@ -84,19 +84,20 @@ def compare_with_peer(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def time_predictor(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """DINO by what it is called through; images are resized to 800x1066, as at COCO."""
+    """Time DINO through the predictor, which resizes images to 800x1066 as those of COCO, and its model."""
     from querydet.evaluation import ArrayPredictor
 
     model = make_model(MODELS["DINO"], options.device)
     augmentations = instantiate(load_config(MODELS["DINO"]).dataloader.test.mapper.augmentations)
     rows = []
     for batch in options.batches:
-        pictures = [each["image"].permute(1, 2, 0).numpy() for each in noise_inputs(batch, 480, 640, contest.CLASSES)]
+        small = noise_inputs(batch, 480, 640, contest.CLASSES)
+        arrays = [inputs["image"].permute(1, 2, 0).numpy() for inputs in small]
         resized = noise_inputs(batch, 800, 1066, contest.CLASSES)
         predictor = ArrayPredictor(model=model, augmentations=augmentations, image_format="RGB")
         contestants = {
-            "Predictor": in_type("float32", options.device, lambda run=predictor, some=pictures: run.detect(some)),
-            "model": in_type("float32", options.device, lambda some=resized: model(some)),
+            "Predictor": in_type("float32", options.device, lambda run=predictor, images=arrays: run.detect(images)),
+            "model": in_type("float32", options.device, lambda images=resized: model(images)),
         }
         seconds = contest.take_turns(contestants, options.repeats, options.device)
         milliseconds = {name: round(1e3 * value, 2) for name, value in seconds.items()}
@@ -106,28 +107,28 @@ def time_predictor(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def break_down(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The parts of each model, for every size, batch and type."""
+    """Time the parts of each model, for every size, batch and type."""
     rows = []
     for name, config in MODELS.items():
         model = make_model(config, options.device)
         for height, width, batch, dtype in cases(options):
             images = noise_inputs(batch, height, width, contest.CLASSES)
             with torch.autocast(options.device, torch.bfloat16, enabled=dtype == "bfloat16"):
-                found = time_inference(model, images, repeats=options.repeats).milliseconds
+                times = time_inference(model, images, repeats=options.repeats).milliseconds
             row = {"model": name, "size": f"{height}x{width}", "batch": batch, "dtype": dtype}
-            rows.append({**row, "milliseconds": {part: round(value, 2) for part, value in found.items()}})
+            rows.append({**row, "milliseconds": {part: round(value, 2) for part, value in times.items()}})
             print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
 def compare_graphs(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """DINO with and without CUDA graphs, for every size, batch and type."""
+    """Time DINO with and without CUDA graphs, for every size, batch and type."""
     plain, graphed = make_model(MODELS["DINO"], options.device), make_model(MODELS["DINO"], options.device)
     use_cuda_graphs(graphed)
     rows = []
     for height, width, batch, dtype in cases(options):
         images = noise_inputs(batch, height, width, contest.CLASSES)
-        on_device = [{**each, "image": each["image"].to(options.device)} for each in images]
+        on_device = [{**inputs, "image": inputs["image"].to(options.device)} for inputs in images]
         contestants = {
             "plain": in_type(dtype, options.device, lambda images=on_device: plain(images)),
             "CUDA graphs": in_type(dtype, options.device, lambda images=on_device: graphed(images)),
@@ -143,14 +144,14 @@ PARTS = {"peer": compare_with_peer, "predictor": time_predictor, "graphs": compa
 
 
 def cases(options: argparse.Namespace) -> list[tuple[int, int, int, str]]:
-    """Height, width, batch and type."""
+    """Return height, width, batch and type of every case."""
     product = [(size, batch, dtype) for size in options.sizes for batch in options.batches for dtype in options.dtypes]
-    found = [(*map(int, size.split("x")), int(batch), dtype) for size, batch, dtype in [*product, *options.also]]
-    return [(height, width, batch, dtype) for height, width, batch, dtype in found]
+    parsed = [(*map(int, size.split("x")), int(batch), dtype) for size, batch, dtype in [*product, *options.also]]
+    return [(height, width, batch, dtype) for height, width, batch, dtype in parsed]
 
 
 def make_table(part: str, rows: list[dict[str, Any]]) -> str:
-    """The rows of a part as Markdown."""
+    """Return the rows of a part as a Markdown table."""
     if part.startswith("peer"):
         headers = ["size", "batch", "type", "querydet (ms)", "transformers (ms)", "times faster", "images per second"]
         cells = [
@@ -184,7 +185,7 @@ def make_table(part: str, rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: all for the device")
     parser.add_argument("--sizes", nargs="+", default=["640x640", "800x1333"], help="HEIGHTxWIDTH")

@@ -8,7 +8,7 @@ Two jobs, of the prediction sets of a step at 900 queries and 80 classes:
 
 * `solver`: from costs to pairs, one problem for each set and image. Ours is `querydet::linear_sum_assignment`;
   the peer is `scipy.optimize.linear_sum_assignment` in a loop over matrices of queries by objects.
-* `matcher`: from predictions and objects to pairs. Ours measures all sets and decides once; the peer goes set by set:
+* `matcher`: from predictions and objects to pairs. Ours computes all sets and assigns once; the peer goes set by set:
   costs of all queries of the batch with the objects of all images, a copy to the host, scipy on the blocks of the
   diagonal.
 
@@ -44,7 +44,7 @@ Pairs = list[tuple[list[int], list[int]]]
 
 
 def make_problem(sets: int, objects: int, trained: bool) -> tuple[list[PredictionSet], Targets]:
-    """Predictions of some sets for a batch of images with so many objects each."""
+    """Make prediction sets for a batch of images with a given number of objects each."""
     generator = torch.Generator().manual_seed(objects)
 
     def boxes(*shape: int) -> Tensor:
@@ -52,8 +52,8 @@ def make_problem(sets: int, objects: int, trained: bool) -> tuple[list[Predictio
         return torch.cat([centre, 0.05 + 0.3 * size], dim=-1)
 
     gt_boxes, labels = boxes(BATCH, objects), torch.randint(CLASSES, (BATCH, objects), generator=generator)
-    found = []
-    for number in range(sets):
+    predictions = []
+    for layer in range(sets):
         logits, predicted = torch.randn(BATCH, QUERIES, CLASSES, generator=generator) - 4, boxes(BATCH, QUERIES)
         if trained:
             for image in range(BATCH):
@@ -62,43 +62,43 @@ def make_problem(sets: int, objects: int, trained: bool) -> tuple[list[Predictio
                 predicted[image, : len(own)] = (gt_boxes[image, own] + noise).clamp(0.01, 1)
                 logits[image, torch.arange(len(own)), labels[image, own]] += 4
         group = QueryGroup("primary", 0, QUERIES)
-        found.append(PredictionSet(Stage.DECODER, number, False, group, logits, predicted, predicted))
-    names = tuple(f"image{number}" for number in range(BATCH))
-    return found, Targets(tuple(labels), tuple(gt_boxes), names, (0,) * BATCH, float(BATCH * objects), objects)
+        predictions.append(PredictionSet(Stage.DECODER, layer, False, group, logits, predicted, predicted))
+    names = tuple(f"image{image}" for image in range(BATCH))
+    return predictions, Targets(tuple(labels), tuple(gt_boxes), names, (0,) * BATCH, float(BATCH * objects), objects)
 
 
 def match_by_released_code(sets: list[PredictionSet], targets: Targets) -> Pairs:
-    """Set by set."""
+    """Match set by set."""
     return as_pairs(contest.match_by_loop(sets, targets))
 
 
 def match_by_ours(sets: list[PredictionSet], targets: Targets) -> Pairs:
-    """All at once."""
+    """Match all sets at once."""
     assigner = HungarianAssigner()
     return as_pairs(assigner.assign(assigner.compute(sets, targets), sets, targets))
 
 
 def as_pairs(assigned: list[tuple[Assignment, ...]]) -> Pairs:
-    """Queries and objects of each problem."""
-    return [(each.queries.tolist(), each.objects.tolist()) for images in assigned for each in images]
+    """Return the queries and objects of each problem."""
+    return [(pairs.queries.tolist(), pairs.objects.tolist()) for images in assigned for pairs in images]
 
 
 def jobs(sets: list[PredictionSet], targets: Targets) -> dict[str, dict[str, Callable[[], Pairs]]]:
-    """What to time, by job and contestant."""
+    """Return the functions to time, by job and contestant."""
     (flat,) = HungarianAssigner().compute(sets, targets)
     sizes = [(count, QUERIES) for count in targets.counts for _ in sets]
     costs = [
-        each.view(size) for each, size in zip(flat.split([rows * QUERIES for rows, _ in sizes]), sizes, strict=True)
+        block.view(size) for block, size in zip(flat.split([rows * QUERIES for rows, _ in sizes]), sizes, strict=True)
     ]
     by_query = [cost.T.contiguous() for cost in costs]
 
     def solve_by_ours() -> Pairs:
         rows = [list(range(count)) for count, _ in sizes]
-        return list(zip([each.tolist() for each in linear_sum_assignment(flat, sizes)], rows, strict=True))
+        return list(zip([queries.tolist() for queries in linear_sum_assignment(flat, sizes)], rows, strict=True))
 
     def solve_by_loop() -> Pairs:
-        found = [scipy.optimize.linear_sum_assignment(cost) for cost in by_query]
-        return [(queries.tolist(), objects.tolist()) for queries, objects in found]
+        pairs = [scipy.optimize.linear_sum_assignment(cost) for cost in by_query]
+        return [(queries.tolist(), objects.tolist()) for queries, objects in pairs]
 
     return {
         "solver": {OURS: solve_by_ours, LOOP: solve_by_loop},
@@ -110,7 +110,7 @@ def jobs(sets: list[PredictionSet], targets: Targets) -> dict[str, dict[str, Cal
 
 
 def alternate(functions: dict[str, Callable[[], Pairs]], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each; all run once before, when their results are compared, then in turns."""
+    """Return the median milliseconds of each contestant; all run once to compare their results, and then in turns."""
     results = [sorted_pairs(function()) for function in functions.values()]
     assert results[0] == results[1], "the contestants found different pairs"
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
@@ -124,12 +124,12 @@ def alternate(functions: dict[str, Callable[[], Pairs]], repeats: int) -> dict[s
 
 
 def sorted_pairs(found: Pairs) -> list[list[tuple[int, int]]]:
-    """The pairs of each problem, whatever order they are in."""
+    """Sort the pairs of each problem."""
     return [sorted(zip(queries, objects, strict=True)) for queries, objects in found]
 
 
 def make_table(run: dict[str, Any]) -> str:
-    """The results as a Markdown table, one line for each case."""
+    """Return the results as a Markdown table, one line for each case."""
     lines = [
         "| job | sets | costs | threads | objects | ours ms | scipy loop ms | times faster |",
         "|" + " --- |" * 8,
@@ -142,7 +142,7 @@ def make_table(run: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Runs the chosen cases and writes one JSON file."""
+    """Run the chosen cases and write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--objects", nargs="+", type=int, default=[1, 7, 30, 60, 100], help="of each image")

@@ -1,4 +1,4 @@
-"""Times deformable attention on the CPU against its peers, and writes what it saw.
+"""Times deformable attention on the CPU against its peers, and writes the results.
 
     python benchmarks/operator_cpu.py                                     # all cases: most of an hour
     python benchmarks/operator_cpu.py --cases encoder_512 --threads 1 --repeats 3
@@ -59,7 +59,7 @@ Function = Callable[[Sequence[Tensor]], Tensor]
 
 
 def make_inputs(case: str, dtype: torch.dtype) -> tuple[Shapes, list[Tensor]]:
-    """Value, references, offsets and logits of one image.
+    """Make value, references, offsets and logits of one image.
 
     The encoder samples some pixels around each pixel; the decoder's references are random boxes.
     """
@@ -87,8 +87,7 @@ def make_inputs(case: str, dtype: torch.dtype) -> tuple[Shapes, list[Tensor]]:
 
 
 def operators(shapes: Shapes) -> dict[str, Callable[..., Tensor]]:
-    """For each contestant a function of (value, locations, weights)."""
-
+    """Return for each contestant a function of (value, locations, weights)."""
     found: dict[str, Callable[..., Tensor]] = {
         OURS: lambda value, locations, weights: multi_scale_deformable_attention(value, shapes, locations, weights),
         "grid_sample": lambda value, locations, weights: ms_deform_attn_reference(value, shapes, locations, weights),
@@ -112,7 +111,7 @@ def _find_peer(shapes: Shapes) -> Callable[..., Tensor] | None:
 
 
 def jobs(case: str, dtype: torch.dtype, names: Sequence[str]) -> dict[str, tuple[list[Tensor], dict[str, Function]]]:
-    """The inputs of each job, and what each contestant does with them."""
+    """Return the inputs of each job, and the function of each contestant."""
     shapes, inputs = make_inputs(case, dtype)
     value, reference, offsets, logits = inputs
     located = [value, locate_samples(reference, offsets, shapes), normalize_logits(logits)]
@@ -135,7 +134,7 @@ def jobs(case: str, dtype: torch.dtype, names: Sequence[str]) -> dict[str, tuple
 
 
 def alternate(inputs: Sequence[Tensor], functions: dict[str, Function], repeats: int) -> dict[str, dict[str, float]]:
-    """Median milliseconds of each function's forward and backward; all run once before, then in turns."""
+    """Return the median milliseconds of each function's forward and backward; all run once before, then in turns."""
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, dict[str, list[float]]] = {
         way: {name: [] for name in functions} for way in ("forward", "backward")
@@ -158,7 +157,7 @@ def alternate(inputs: Sequence[Tensor], functions: dict[str, Function], repeats:
 
 
 def measure(case: str, dtype: torch.dtype, threads: int, repeats: int, names: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each job."""
+    """Measure one row for each job."""
     torch.set_num_threads(threads)
     rows = []
     for job, (inputs, functions) in jobs(case, dtype, names).items():
@@ -173,7 +172,7 @@ def measure(case: str, dtype: torch.dtype, threads: int, repeats: int, names: Se
 
 
 def measure_ceilings(threads: int) -> dict[str, float]:
-    """What this machine reaches at best, for `roofline`: GB/s of a large copy, GFLOP/s of a matrix product."""
+    """Measure the peaks of this machine, for `roofline`: GB/s of a large copy, GFLOP/s of a matrix product."""
     torch.set_num_threads(threads)
     source, matrix = torch.rand(1 << 25), torch.rand(1024, 1024)
     target = torch.empty_like(source)
@@ -195,7 +194,7 @@ def measure_ceilings(threads: int) -> dict[str, float]:
 
 
 def describe_run() -> dict[str, Any]:
-    """What is needed to repeat the numbers."""
+    """Return everything that is needed to repeat the numbers."""
     from importlib import metadata
 
     try:
@@ -212,7 +211,7 @@ def describe_run() -> dict[str, Any]:
 
 
 def make_table(run: dict[str, Any], job: str) -> str:
-    """One job's results as a Markdown table: milliseconds of ours, and how many times longer the others take."""
+    """Return one job's results as a Markdown table: milliseconds of ours, and how many times longer the others take."""
     rows = [row for row in run["results"] if row["job"] == job]
     others = list(dict.fromkeys(name for row in rows for name in row["times_faster"]["forward"]))
     columns = ["case", "dtype", "threads"]
@@ -230,7 +229,7 @@ def make_table(run: dict[str, Any], job: str) -> str:
 
 
 def main() -> None:
-    """Runs the chosen cases and writes one JSON file."""
+    """Run the chosen cases and write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])

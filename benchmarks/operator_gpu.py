@@ -1,7 +1,7 @@
 """Times deformable attention on a GPU against every peer that is installed, and checks each against float64.
 
     python -m benchmarks.operator_gpu --output operator_gpu_part.json     # needs a GPU; gpu_operator.sh runs it
-    python -m benchmarks.operator_gpu --dry-run --output anywhere.json    # tiny, on the CPU: only whether it runs
+    python -m benchmarks.operator_gpu --dry-run --output anywhere.json    # tiny, on the CPU: tests only that it runs
     python -m benchmarks.operator_gpu --tiny                              # a few small calls, for compute-sanitizer
 
 Forward and backward are timed apart, by events around each call, and reported as medians. Calls take turns through
@@ -35,7 +35,7 @@ LEVELS = ((100, 167), (50, 84), (25, 42), (13, 21))  # DINO's strides 8 to 64 of
 FIVE = ((200, 334), *LEVELS)
 SMALL = ((6, 9), (3, 5))
 HEADS, CHANNELS, POINTS = 8, 32, 4
-# Levels, images, queries (None: all pixels), and what a file of targets says about it.
+# Levels, images and queries (None: all pixels).
 CASES: dict[str, tuple[Shapes, int, int | None]] = {
     "encoder_800": (LEVELS, 1, None),
     "encoder_800_two_images": (LEVELS, 2, None),
@@ -50,7 +50,7 @@ SETS = 4
 
 
 def make_inputs(case: tuple[Shapes, int, int | None], dtype: torch.dtype, device: str, seed: int) -> Inputs:
-    """Encoder queries look around their own pixel, decoder queries anywhere."""
+    """Make inputs whose encoder queries sample around their own pixel, and decoder queries anywhere."""
     shapes, batch, queries = case
     generator = torch.Generator(device).manual_seed(seed)
 
@@ -68,7 +68,7 @@ def make_inputs(case: tuple[Shapes, int, int | None], dtype: torch.dtype, device
         references = torch.rand(batch, queries, 1, 2, generator=generator, device=device)
         references = references.repeat(1, 1, len(shapes), 1)
     count = references.shape[1]
-    # Deformable DETR's initial offsets: each head looks into a direction of its own, each point one pixel further
+    # Deformable DETR's initial offsets: each head samples in a direction of its own, each point one pixel further
     angles = torch.arange(HEADS, device=device) * (2 * torch.pi / HEADS)
     ring = torch.stack([angles.cos(), angles.sin()], -1)[:, None, None]
     ring = ring / ring.abs().amax(-1, keepdim=True) * torch.arange(1, POINTS + 1, device=device)[:, None]
@@ -83,41 +83,41 @@ def make_inputs(case: tuple[Shapes, int, int | None], dtype: torch.dtype, device
 
 
 def poison(device: str) -> None:
-    """Fills memory that the allocator will hand out again with NaN."""
+    """Fill memory that the allocator will hand out again with NaN."""
     if device == "cuda":
         kept = [torch.full((2**exponent,), float("nan"), device=device) for exponent in range(8, 28)]
         del kept
 
 
 def errors_of(peer: Peer, case: tuple[Shapes, int, int | None], dtype: torch.dtype, device: str) -> dict[str, float]:
-    """Largest error of output and gradients relative to the largest entry, against float64, on fresh inputs.
+    """Return the largest errors of output and gradients relative to the largest entry, against float64, on new inputs.
 
     Gradients of locations are left to the tests: they jump where a location is a pixel's centre.
     """
     shapes = case[0]
     inputs = make_inputs(case, dtype, device, seed=time.time_ns() % 2**31)
     exact = [tensor.double() for tensor in inputs]
-    wanted = [ms_deform_attn_reference(exact[0], shapes, exact[1], exact[2])]
+    expected = [ms_deform_attn_reference(exact[0], shapes, exact[1], exact[2])]
     grads = ms_deform_attn_reference_backward(exact[0], shapes, exact[1], exact[2], exact[6])
-    wanted += [grads[0], grads[2]]
+    expected += [grads[0], grads[2]]
     value, weights = inputs.value.clone().requires_grad_(), inputs.weights.clone().requires_grad_()
     poison(device)
     output = peer.call(inputs._replace(value=value, weights=weights), shapes)
     output.backward(inputs.gradient)
     assert value.grad is not None
-    found = [output.detach(), value.grad]
+    computed = [output.detach(), value.grad]
     if weights.grad is not None:  # not with logits
-        found.append(weights.grad)
-    wanted = wanted[: len(found)]
-    names = ("output", "grad_value", "grad_weights")[: len(found)]
+        computed.append(weights.grad)
+    expected = expected[: len(computed)]
+    names = ("output", "grad_value", "grad_weights")[: len(computed)]
     return {
         name: ((a.double() - b).abs().max() / b.abs().max()).item()  # NaN stays NaN
-        for name, a, b in zip(names, found, wanted, strict=True)
+        for name, a, b in zip(names, computed, expected, strict=True)
     }
 
 
 def time_calls(calls: list[Callable[[], Any]], device: str, repeats: int) -> float:
-    """Median microseconds of a call."""
+    """Return the median microseconds of a call."""
     for call in calls:
         call()
     times = []
@@ -138,7 +138,7 @@ def time_calls(calls: list[Callable[[], Any]], device: str, repeats: int) -> flo
 
 
 def time_graph(calls: list[Callable[[], Any]], repeats: int) -> float | None:
-    """Median microseconds of a call in a CUDA graph of all; None where the calls cannot be captured."""
+    """Return the median microseconds of a call in a CUDA graph of all; None where the calls cannot be captured."""
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph):
@@ -152,7 +152,7 @@ def time_graph(calls: list[Callable[[], Any]], repeats: int) -> float | None:
 
 
 def measure(peer: Peer, case: tuple[Shapes, int, int | None], dtype: torch.dtype, device: str, repeats: int) -> Any:
-    """Errors and times of one implementation."""
+    """Measure errors and times of one implementation."""
     result: dict[str, Any] = {"errors": errors_of(peer, case, dtype, device)}
     shapes = case[0]
     sets = [make_inputs(case, dtype, device, seed) for seed in range(SETS)]
@@ -165,8 +165,8 @@ def measure(peer: Peer, case: tuple[Shapes, int, int | None], dtype: torch.dtype
     for inputs in sets:
         tensors = [tensor.requires_grad_() for tensor in inputs[:6]]
         output = peer.call(inputs, shapes)
-        wanted = [tensor for index, tensor in enumerate(tensors) if index != 3]  # references are constants
-        steps.append(lambda o=output, w=wanted, g=inputs.gradient: backward(o, w, g))
+        leaves = [tensor for index, tensor in enumerate(tensors) if index != 3]  # references are constants
+        steps.append(lambda o=output, w=leaves, g=inputs.gradient: backward(o, w, g))
     result["backward_us"] = time_calls(steps, device, repeats)
     if device == "cuda" and case[2] is not None:
         result["both_graph_us"] = time_graph([lambda i=inputs: both(peer, i, shapes) for inputs in sets], repeats)
@@ -178,19 +178,19 @@ def measure(peer: Peer, case: tuple[Shapes, int, int | None], dtype: torch.dtype
     return result
 
 
-def backward(output: Tensor, wanted: list[Tensor], gradient: Tensor) -> None:
-    """All gradients, as often as one likes."""
-    torch.autograd.grad(output, wanted, gradient, retain_graph=True, allow_unused=True)
+def backward(output: Tensor, leaves: list[Tensor], gradient: Tensor) -> None:
+    """Compute all gradients, and keep the graph for further calls."""
+    torch.autograd.grad(output, leaves, gradient, retain_graph=True, allow_unused=True)
 
 
 def both(peer: Peer, inputs: Inputs, shapes: Shapes) -> None:
-    """Forward and backward."""
-    wanted = [tensor for index, tensor in enumerate(inputs[:6]) if index != 3]
-    torch.autograd.grad(peer.call(inputs, shapes), wanted, inputs.gradient, allow_unused=True)
+    """Run forward and backward."""
+    leaves = [tensor for index, tensor in enumerate(inputs[:6]) if index != 3]
+    torch.autograd.grad(peer.call(inputs, shapes), leaves, inputs.gradient, allow_unused=True)
 
 
 def run_cases(cases: dict[str, Any], device: str, repeats: int, seconds: float) -> tuple[list[Any], dict[str, str]]:
-    """Every case, type and implementation, until time is up; what is left out says so."""
+    """Measure every case, type and implementation until time is up; rows that are left out say so."""
     peers, missing = find_peers()
     deadline = time.monotonic() + seconds
     rows = []
@@ -214,7 +214,7 @@ def run_cases(cases: dict[str, Any], device: str, repeats: int, seconds: float) 
 
 
 def describe_gpu() -> dict[str, Any]:
-    """Name, driver and toolkit of the GPU."""
+    """Return name, driver and toolkit of the GPU."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         smi = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().splitlines()[0]
@@ -231,7 +231,7 @@ def describe_gpu() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measures, prints and writes."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--repeats", type=int, default=40)
@@ -264,7 +264,7 @@ def main() -> int:
 
 
 def check_tiny(device: str) -> int:
-    """Both operators, both backwards, small: what a sanitizer can watch in seconds."""
+    """Run both operators and both backwards on small inputs, in the few seconds that a sanitizer can watch."""
     peers, _ = find_peers()
     wrong = 0
     for deterministic in (False, True):

@@ -19,7 +19,7 @@ Shapes = Sequence[tuple[int, int]]
 
 
 class Inputs(NamedTuple):
-    """One call: the operator's tensors, and what the fused operator gets for the same result."""
+    """The inputs of a call: the operator's tensors, and those of the fused operator for the same result."""
 
     value: Tensor  # (B, S, M, D)
     locations: Tensor  # (B, Q, M, L, P, 2)
@@ -31,7 +31,7 @@ class Inputs(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """How an implementation is called, and what it is."""
+    """An implementation: its function, version and types."""
 
     call: Callable[[Inputs, Shapes], Tensor]
     version: str
@@ -47,13 +47,13 @@ def _ours_fused(inputs: Inputs, shapes: Shapes) -> Tensor:
 
 
 def _ours_unfused(inputs: Inputs, shapes: Shapes) -> Tensor:
-    """The fused operator's work in separate steps."""
+    """Run the work of the fused operator in separate steps."""
     with separate_operators():
         return _ours_fused(inputs, shapes)
 
 
 def _grid_sample(inputs: Inputs, shapes: Shapes) -> Tensor:
-    """What the DETR family runs where it has no kernel: grid_sample for each level, then a weighted sum."""
+    """Run grid_sample for each level and a weighted sum, as the DETR family does where it has no kernel."""
     value = inputs.value.float()
     batch, _, heads, channels = value.shape
     queries = inputs.locations.shape[1]
@@ -74,7 +74,7 @@ def _level_tensors(shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def _original() -> Peer:
-    """torch-ms-deform-attn: the kernels of Deformable-DETR. 16 bit values are computed in float32 by their own API."""
+    """Return torch-ms-deform-attn, the kernels of Deformable DETR; its API computes 16-bit values in float32."""
     module = import_module("torch_ms_deform_attn")
 
     def call(inputs: Inputs, shapes: Shapes) -> Tensor:
@@ -86,7 +86,7 @@ def _original() -> Peer:
 
 
 def _deformops(backend: str) -> Peer:
-    """deformops with one of its backends, "CUDA" or "TRITON"."""
+    """Return deformops with one of its backends, "CUDA" or "TRITON"."""
     module = import_module("deformops.registry")
     chosen = getattr(module.Backend, backend)
     if module.msda.get(chosen) is None:
@@ -101,10 +101,10 @@ def _deformops(backend: str) -> Peer:
 
 
 def find_peers() -> tuple[dict[str, Peer], dict[str, str]]:
-    """What can be compared here.
+    """Find the implementations that can be compared here.
 
     Returns:
-        The implementations by name, and for each that is missing the reason.
+        The implementations by name, and for each missing one the reason.
     """
     peers = {
         "ours": Peer(_ours, "this commit"),

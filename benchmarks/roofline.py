@@ -3,9 +3,9 @@
     python -m benchmarks.roofline        # benchmarks/results/operator_cpu.json -> docs/images/operator_roofline.png
 
 A roofline (Williams, Waterman and Patterson, 2009): the rate that a job can reach is the lower of the arithmetic peak
-and the memory bandwidth times the job's arithmetic per byte. Counted is what must be done: each tensor read or written
-once, and for every corner of every point 2 operations per channel forward and 4.4 backward. Reading one row of values
-many times is not counted, although that, from caches, is what the operator spends its time with.
+and the memory bandwidth times the job's arithmetic per byte. Counted are the necessary operations: each tensor is read
+or written once, and every corner of every point takes 2 operations per channel forward and 4.4 backward. Reading a row
+of values many times, from caches, is not counted, although the operator spends most of its time on it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _BYTES = {"float32": 4, "bfloat16": 2}
 
 
 def count(case: str, dtype: str, way: str) -> tuple[float, float]:
-    """Operations, and bytes that must be moved, of the operator for one image."""
+    """Count the operations of the operator for one image, and the bytes that must be moved."""
     shapes, queries = CASES[case]
     pixels = sum(height * width for height, width in shapes)
     queries = queries or pixels
@@ -42,8 +42,8 @@ def count(case: str, dtype: str, way: str) -> tuple[float, float]:
 
 
 def draw(run: dict[str, Any], threads: int, axes: Axes) -> None:
-    """One panel: the roof for a number of threads, and a point for each case, dtype and direction."""
-    ceiling = next(found for found in run["ceilings"] if found["threads"] == threads)
+    """Draw one panel: the roof for a number of threads, and a point for each case, dtype and direction."""
+    ceiling = next(ceiling for ceiling in run["ceilings"] if ceiling["threads"] == threads)
     bandwidth, peak = ceiling["copy_gb_per_s"], ceiling["float32_gflop_per_s"]
     intensity = np.geomspace(0.5, 100, 50)
     axes.plot(intensity, np.minimum(intensity * bandwidth, peak), color="black")
@@ -68,18 +68,18 @@ def draw(run: dict[str, Any], threads: int, axes: Axes) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "operator_cpu.json")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "images" / "operator_roofline.png")
     options = parser.parse_args()
     run = json.loads(options.results.read_text())
-    threads = [found["threads"] for found in run["ceilings"]]
+    threads = [ceiling["threads"] for ceiling in run["ceilings"]]
     figure = Figure(figsize=(6.5 * len(threads), 5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(threads), squeeze=False)[0]
-    for number, axes in zip(threads, panels, strict=True):
-        draw(run, number, axes)
+    for num_threads, axes in zip(threads, panels, strict=True):
+        draw(run, num_threads, axes)
     legend_title = "circle: forward, square: backward; filled: float32, hollow: bfloat16"
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, fontsize=8, title=legend_title, ncols=6, loc="outside lower center")

@@ -1,4 +1,4 @@
-"""Measures what the plan of docs/scaling.md rests on, without a GPU, and computes the plan from it.
+"""Measures the numbers behind the plan of docs/scaling.md, without a GPU, and computes the plan from them.
 
     python benchmarks/scaling.py              # writes benchmarks/results/scaling.json and the tables of docs/scaling.md
 
@@ -48,7 +48,7 @@ COCO_IMAGES = 118_287  # train2017
 
 
 def count_collectives(rank: int, port: int, path: str, data: str) -> None:
-    """One of two processes: what one training step of the small DINO exchanges; the first one writes it."""
+    """Count the exchanges of a training step of the small DINO in one of two processes; the first one writes them."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     comm.create_local_process_group(2)
@@ -68,7 +68,7 @@ def count_collectives(rank: int, port: int, path: str, data: str) -> None:
     wrapped.register_comm_hook(None, exchange)
     with EventStorage() as trainer.storage:
         trainer.iter = trainer.start_iter = 0
-        trainer.run_step()  # the buckets are laid out anew after the first step
+        trainer.run_step()  # the buckets are laid out again after the first step
         calls.clear()
         _watch(calls)
         trainer.iter = 1
@@ -80,25 +80,25 @@ def count_collectives(rank: int, port: int, path: str, data: str) -> None:
 
 
 def _watch(calls: list[tuple[str, int]]) -> None:
-    """Notes every collective call that Python code makes."""
+    """Record every collective call that Python code makes."""
     reduce, gather = dist.all_reduce, dist.all_gather_object
 
     def all_reduce(tensor: torch.Tensor, *inputs: Any, **options: Any) -> Any:
         calls.append(("host values, all-reduce", tensor.nbytes))
         return reduce(tensor, *inputs, **options)
 
-    def all_gather_object(found: list[Any], value: Any, *inputs: Any, **options: Any) -> Any:
+    def all_gather_object(objects: list[Any], value: Any, *inputs: Any, **options: Any) -> Any:
         calls.append(("host objects, all-gather", len(pickle.dumps(value))))
-        return gather(found, value, *inputs, **options)
+        return gather(objects, value, *inputs, **options)
 
     dist.all_reduce, dist.all_gather_object = all_reduce, all_gather_object
 
 
 def time_all_reduce(rank: int, port: int, path: str) -> None:
-    """One of two processes: seconds of gloo's all-reduce by bytes, the best of several (the machine may be shared)."""
+    """Time gloo's all-reduce by bytes in one of two processes, the best of several (the machine may be shared)."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    found = {}
+    seconds = {}
     for size in (2**10, 2**16, 2**20, 2**22, 2**24, 2**26):
         tensor, times = torch.zeros(size // 4), []
         for _ in range(9):
@@ -106,21 +106,21 @@ def time_all_reduce(rank: int, port: int, path: str) -> None:
             start = time.perf_counter()
             dist.all_reduce(tensor)
             times.append(time.perf_counter() - start)
-        found[size] = min(times)
+        seconds[size] = min(times)
     if rank == 0:
-        Path(path).write_text(json.dumps(found))
+        Path(path).write_text(json.dumps(seconds))
     dist.destroy_process_group()
 
 
 def in_two_processes(function: Any, folder: str, *inputs: Any) -> Any:
-    """What the first of two processes has written."""
+    """Run a function in two processes and return the result that the first one writes."""
     path, port = Path(folder) / f"{function.__name__}.json", torch.randint(20000, 60000, ()).item()
     mp.spawn(function, (port, str(path), *inputs), nprocs=2)
     return json.loads(path.read_text())
 
 
 def sizes_of(config: str) -> dict[str, float]:
-    """Parameters in millions, and megabytes of gradients and of AdamW's state, of a full-size model."""
+    """Return parameters in millions, and megabytes of gradients and of AdamW's state, of a full-size model."""
     model = instantiate(get_config(config).model)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     whole = sum(p.numel() for p in model.parameters())
@@ -133,7 +133,7 @@ def sizes_of(config: str) -> dict[str, float]:
 
 
 def time_matching(objects: int, queries: int = 900, classes: int = 80, layers: int = 7) -> float:
-    """Seconds of DINO's matching of one image on this CPU, over all layers."""
+    """Return the seconds of DINO's matching of one image on this CPU, over all layers."""
     generator = torch.Generator().manual_seed(objects)
     assigner = instantiate(get_config("common/models/dino.py").model.criterion.rules.decoder.assigner)
     boxes = torch.rand(1, queries, 4, generator=generator) * 0.4 + 0.2
@@ -166,12 +166,14 @@ def time_matching(objects: int, queries: int = 900, classes: int = 80, layers: i
 
 
 def waiting(batch: int, steps: int = 20_000, seed: int = 0) -> dict[int, float]:
-    """How much longer than the mean process the slowest takes, by number of processes, when time follows padded pixels.
+    """Return the time of the slowest process over that of the mean one, by number of processes.
+
+    Time is taken to be proportional to padded pixels.
 
     Args:
-        batch: images of a process.
-        steps: how many batches of a process are drawn.
-        seed: of the draws.
+        batch: number of images of a process.
+        steps: number of batches of a process that are drawn.
+        seed: seed of the draws.
     """
     np.random.seed(seed)  # noqa: NPY002 - Detectron2's augmentations draw from this generator
     cfg = get_config("common/data/coco.py").dataloader.train.mapper.augmentations
@@ -179,9 +181,9 @@ def waiting(batch: int, steps: int = 20_000, seed: int = 0) -> dict[int, float]:
     drawn = []
     for _ in range(2000):
         height, width = IMAGE_SIZES[np.random.random() >= WIDE]  # noqa: NPY002
-        found = AugInput(np.zeros((height, width, 3), np.uint8))
-        augment(found)
-        drawn.append(found.image.shape[:2])
+        image = AugInput(np.zeros((height, width, 3), np.uint8))
+        augment(image)
+        drawn.append(image.image.shape[:2])
     sides = np.array(drawn)[np.random.default_rng(seed).integers(0, len(drawn), (steps, batch))]
     pixels = sides[..., 0].max(1) * sides[..., 1].max(1)
     draws = np.random.default_rng(seed + 1)
@@ -190,9 +192,9 @@ def waiting(batch: int, steps: int = 20_000, seed: int = 0) -> dict[int, float]:
 
 
 def plan(gradients_mb: float) -> list[dict[str, Any]]:
-    """Milliseconds of a ring all-reduce of the gradients.
+    """Compute the milliseconds of a ring all-reduce of the gradients.
 
-    Each GPU sends 2 (N - 1) / N times their bytes to the next one; once around, so much also leaves every machine.
+    Each of N GPUs sends 2 (N - 1) / N times their bytes to the next one, and so does every machine.
     """
     rows = []
     for gpus in GPUS:
@@ -204,7 +206,7 @@ def plan(gradients_mb: float) -> list[dict[str, Any]]:
 
 
 def measure() -> dict[str, Any]:
-    """Everything, for the data file."""
+    """Measure everything, for the data file."""
     with tempfile.TemporaryDirectory() as folder:
         exchanged = in_two_processes(count_collectives, folder, folder)
         reduced = in_two_processes(time_all_reduce, folder)
@@ -217,24 +219,24 @@ def measure() -> dict[str, Any]:
         "models": models,
         "matching_s": {objects: time_matching(objects) for objects in (1, 7, 30, 100, 300)},
         "waiting": {batch: waiting(batch) for batch in (1, 2)},
-        "plan": {name: plan(found["gradients_mb"]) for name, found in models.items()},
+        "plan": {name: plan(sizes["gradients_mb"]) for name, sizes in models.items()},
     }
 
 
 def tables(found: dict[str, Any]) -> dict[str, str]:
-    """The tables of docs/scaling.md by the name of their section."""
+    """Make the tables of docs/scaling.md, by the name of their section."""
     calls: dict[str, list[int]] = {}
     for name, size in found["step"]["calls"]:
         calls.setdefault(name, []).append(size)
     step = [(name, len(sizes), sum(sizes)) for name, sizes in calls.items()]
-    models = [(name, *(f"{value:.1f}" for value in each.values())) for name, each in found["models"].items()]
+    models = [(name, *(f"{value:.1f}" for value in sizes.values())) for name, sizes in found["models"].items()]
     reduced = [(size, f"{1e3 * s:.2f}", f"{int(size) / s / 1e9:.2f}") for size, s in found["gloo_all_reduce_s"].items()]
     matching = [(objects, f"{1e3 * seconds:.1f}") for objects, seconds in found["matching_s"].items()]
-    waits = [(batch, *(f"{value:.2f}" for value in each.values())) for batch, each in found["waiting"].items()]
+    waits = [(batch, *(f"{value:.2f}" for value in times.values())) for batch, times in found["waiting"].items()]
     rows = [
         (name, row["gpus"], row["link"], f"{row['sent_mb']:.0f}", f"{row['ms']:.1f}")
-        for name, each in found["plan"].items()
-        for row in each
+        for name, plan_rows in found["plan"].items()
+        for row in plan_rows
     ]
     epochs = [(gpus, 2 * gpus, COCO_IMAGES // (2 * gpus)) for gpus in GPUS]
     made = {
@@ -250,7 +252,7 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
 
 
 def filled(text: str, found: dict[str, Any]) -> str:
-    """A document with its sections `<!-- name -->` made anew."""
+    """Return a document with its sections `<!-- name -->` made again."""
     for name, table in tables(found).items():
         text, count = re.subn(
             rf"<!-- {name} -->\n.*?<!-- /{name} -->",
@@ -263,10 +265,10 @@ def filled(text: str, found: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--tables", action="store_true", help="only make docs/scaling.md anew, from the results there are"
+        "--tables", action="store_true", help="only make the tables of docs/scaling.md again, from the written results"
     )
     args = parser.parse_args()
     if not args.tables:

@@ -12,14 +12,14 @@ Parts, in each of which the contestants take turns; medians:
 * `operators`: ours, with other implementations of deformable attention in its place (`torch-ms-deform-attn`).
 * `methods`: every method beside the base (as MS-DETR, arXiv 2401.03989, table 3; Group DETR, arXiv 2207.13085,
   figure 7).
-* `released`: DINO, ours and with what released code has: the sampling operator of `torch-ms-deform-attn` (or
+* `released`: DINO, ours and with the means of released code: the sampling operator of `torch-ms-deform-attn` (or
   `grid_sample`, where it is not installed) and matching set by set.
 * `compile`: the base as it is, and with encoder and decoder compiled (`train.compile.parts`).
 * `breakdown`: the milliseconds of each part of the methods' steps.
 * `growth`: DINO with more queries, objects, pixels and images.
 
-Peak memory on the CPU is what the resident memory grows by in the first step of a process of its own: activations,
-gradients, optimizer state and the allocator's rest. The machine may be busy: compare ratios.
+Peak memory on the CPU is the growth of the resident memory in the first step of a process: activations, gradients,
+optimizer state and unused memory of the allocator. The machine may be busy: compare ratios.
 """
 
 import argparse
@@ -57,12 +57,16 @@ class Case:
     """A training step.
 
     Args:
-        config: of the model; or the peer's name.
-        overrides: of the config.
-        operator: that samples, see `benchmarks.contest.operators`.
-        loop: match set by set, as `benchmarks.contest.match_by_loop` does.
-        images, size, objects: a batch of so many square images with so many objects each.
+        config: path of the model's config, or the peer's name.
+        overrides: overrides of the config.
+        operator: name of the operator that samples, see `benchmarks.contest.operators`.
+        images: number of images of the batch.
+        size: height and width of the images.
+        objects: number of objects of an image.
+        device: device that the step runs on.
+        amp: whether to run in bfloat16.
         compiled: parts of the model to compile.
+        loop: whether to match set by set, as `benchmarks.contest.match_by_loop` does.
     """
 
     config: str
@@ -78,7 +82,7 @@ class Case:
 
 
 def parts(base: Case) -> dict[str, dict[str, Case]]:
-    """The cases of each part, the one that the others are compared with first."""
+    """Return the cases of each part; the first is the one that the others are compared with."""
 
     def groups(count: int, queries: int = 300) -> Case:
         options = (f"model.selection.num_groups={count}", f"model.selection.selection.num_queries={queries}")
@@ -120,7 +124,7 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
 
 
 def make_step(case: Case) -> Callable[[], None]:
-    """What is timed, with a model of random weights."""
+    """Return the function to time, with a model of random weights."""
     images = make_images(case)
     losses: Callable[[], torch.Tensor]
     if case.config == PEER:
@@ -145,12 +149,12 @@ def make_step(case: Case) -> Callable[[], None]:
 
 
 def make_images(case: Case) -> list[dict[str, Any]]:
-    """The batch, on the host."""
+    """Make the batch, on the host."""
     return noise_inputs(case.images, case.size, case.size, contest.CLASSES, case.objects)
 
 
 def make_detector(case: Case) -> nn.Module:
-    """Ours, in training mode."""
+    """Make our model, in training mode."""
     torch.manual_seed(0)
     cfg = load_config(case.config, (*case.overrides, f"train.device={case.device}", "train.init_checkpoint=''"))
     cfg.model.num_classes = contest.CLASSES
@@ -160,29 +164,29 @@ def make_detector(case: Case) -> nn.Module:
 
 
 def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
-    """The one of all contestants."""
+    """Make the optimizer, equal for all contestants."""
     trained = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.AdamW(trained, lr=1e-5, weight_decay=1e-4, fused=True)
 
 
 def break_down(cases: dict[str, Case], repeats: int) -> list[dict[str, Any]]:
-    """The milliseconds of each part of our steps."""
+    """Measure the milliseconds of each part of our steps."""
     rows = []
     for name, case in cases.items():
         model = make_detector(case)
         with torch.autocast(case.device, torch.bfloat16, enabled=case.amp):
-            found = time_training(model, make_images(case), make_optimizer(model), repeats=repeats, warmup=1)
-        rows.append({"name": name, "milliseconds": {part: round(ms, 1) for part, ms in found.milliseconds.items()}})
+            times = time_training(model, make_images(case), make_optimizer(model), repeats=repeats, warmup=1)
+        rows.append({"name": name, "milliseconds": {part: round(ms, 1) for part, ms in times.milliseconds.items()}})
     return rows
 
 
 def memory_of(case: Case) -> float:
-    """MiB of the first step, see `benchmarks.contest.memory_taken`; to be called in a new process."""
+    """Return the MiB of the first step, see `benchmarks.contest.memory_taken`; to be called in a new process."""
     return contest.memory_taken(make_step(case), case.device)
 
 
 def measure(cases: dict[str, Case], repeats: int, memory: bool) -> list[dict[str, Any]]:
-    """One row for each case, compared with the first."""
+    """Measure one row for each case, compared with the first."""
     first = next(iter(cases.values()))
     seconds = contest.take_turns({name: make_step(case) for name, case in cases.items()}, repeats, first.device)
     mib: dict[str, float] = {}
@@ -201,7 +205,7 @@ def measure(cases: dict[str, Case], repeats: int, memory: bool) -> list[dict[str
 
 
 def make_table(part: str, rows: list[dict[str, Any]]) -> str:
-    """The rows of a part as Markdown."""
+    """Return the rows of a part as a Markdown table."""
     if part == "breakdown":
         names = [*TRAINING, "other", "total"]
         cells = [(row["name"], *(row["milliseconds"].get(name) for name in names)) for row in rows]
@@ -214,7 +218,7 @@ def make_table(part: str, rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [*parts(Case("")), "breakdown"]
     parser.add_argument("--parts", nargs="+", choices=names, default=names)

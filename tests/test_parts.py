@@ -92,7 +92,7 @@ def test_every_trait_that_is_read_is_declared_and_every_declared_one_is_read() -
 
 def test_traits_stand_in_the_contract_of_a_slot_that_has_them() -> None:
     text = (ROOT / "querydet" / "parts.py").read_text()
-    documented = set(re.findall(r"\w+", " ".join(re.findall(r"Traits: ``([^`]*)``", text.replace("\n", " ")))))
+    documented = set(re.findall(r"\w+", " ".join(re.findall(r"Traits: ((?:`\w+`,?\s*)+)", text))))
     assert documented <= set(TRAITS)
     of_content = {"num_rows", "needs_box_content"}
     assert set(TRAITS) - documented - of_content == {"training_only"}

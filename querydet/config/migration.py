@@ -1,6 +1,6 @@
-"""Configs that version 0.1 saved: names that have moved, and parts that are composed differently since.
+"""Migration of configs that version 0.1 saved: of names that have moved, and of parts that are composed differently.
 
-`migrate` turns them into today's, so that a `config.yaml` of an old run loads, evaluates and resumes. Nothing that
+`migrate` converts them to today's, so that a `config.yaml` of an old run loads, evaluates and resumes. Nothing that
 the file names is imported here. Weights need no migration: their names have not changed.
 """
 
@@ -51,7 +51,7 @@ MODULES: Mapping[str, str] = {
     "querydet.solver": "querydet.engine.solver",
 }
 
-# Names of version 0.1 by their last part, and today's: those that were renamed, or that left their package.
+# Names of version 0.1, without their module, and today's: those that were renamed or that left their package.
 NAMES: Mapping[str, str] = {
     "BoxEmbedding": f"{_MODELING}.selection.BoxEmbedding",
     "BoxPosition": f"{_MODELING}.decoder.BoxPosition",
@@ -80,7 +80,7 @@ NAMES: Mapping[str, str] = {
     "make_dilated_stages": f"{_MODELING}.backbones.make_dilated_stages",
 }
 
-# Selections that were one class with their groups, and the selection that is wrapped today.
+# Selections of version 0.1 that made groups themselves, and the selections that are wrapped today.
 GROUPED: Mapping[str, str] = {
     "GroupedLearnedAnchors": "LearnedBoxes",
     "GroupedLearnedPositions": "LearnedQueries",
@@ -100,16 +100,16 @@ LOSS_NAMES: Mapping[str, str] = {"FocalLoss": "class", "SoftmaxLoss": "class", "
 
 
 def migrate(config: dict[str, Any]) -> dict[str, Any]:
-    """Make today's config of one that version 0.1 saved; any other comes back with equal content.
+    """Convert a config that version 0.1 saved to today's; any other is returned with equal content.
 
     Args:
-        config: plain dicts and lists, interpolations unresolved.
+        config: plain dicts and lists, with unresolved interpolations.
     """
     return _migrate_node(config)
 
 
 def moved_name(name: str) -> str:
-    """Return today's name of a class or function that version 0.1 named so; other names as they are."""
+    """Return today's name of a class or function of version 0.1; other names are returned as they are."""
     module, _, last = name.rpartition(".")
     old_module = next((old for old in _by_length(MODULES) if module == old or module.startswith(old + ".")), None)
     if old_module is None:
@@ -125,7 +125,7 @@ def _by_length(names: Mapping[str, str]) -> list[str]:
 
 
 def _last(node: Any) -> str:
-    """The last part of a node's target as it was saved; "" for anything else."""
+    """Return the class name of a node's target as it was saved; "" for anything else."""
     target = node.get(TARGET) if isinstance(node, dict) else None
     return target.rpartition(".")[2] if isinstance(target, str) and target.startswith("querydet.") else ""
 
@@ -169,7 +169,7 @@ def _migrate_selection(selection: dict[str, Any]) -> dict[str, Any]:
 
 
 def _point_into_wrapper(node: dict[str, Any], old_selection: Mapping[str, Any]) -> dict[str, Any]:
-    """Let interpolations that name an argument of the selection find it in the wrapped one."""
+    """Let interpolations that refer to an argument of the selection find it in the wrapped selection."""
     own = {**_OF_GROUPS, **_OF_HYBRID}
     keys = "|".join(re.escape(key) for key in old_selection if key not in own and key != TARGET)
     if "selection" not in node["selection"] or not keys:
@@ -208,15 +208,15 @@ def _rule_name(rule: Any) -> str:
 
 
 def _loss_name(term: Any) -> str:
-    """The name of a shipped term; of any other, its class in snake case."""
+    """Return the name of a shipped loss term; for any other, its class in snake case."""
     last = str(term.get(TARGET, "term")).rpartition(".")[2] if isinstance(term, dict) else "term"
     return LOSS_NAMES.get(last) or re.sub(r"(?<!^)(?=[A-Z])", "_", last.removesuffix("Loss")).lower()
 
 
 def _unique(pairs: Any) -> dict[str, Any]:
-    """A dict of (name, value) pairs; a name that stands twice gets a number."""
-    found: dict[str, Any] = {}
+    """Make a dict of (name, value) pairs; repeated names get numbers."""
+    unique: dict[str, Any] = {}
     for name, value in pairs:
-        free = next(text for text in (name, *(f"{name}{index}" for index in range(2, 1000))) if text not in found)
-        found[free] = value
-    return found
+        free = next(text for text in (name, *(f"{name}{index}" for index in range(2, 1000))) if text not in unique)
+        unique[free] = value
+    return unique

@@ -1,8 +1,8 @@
-"""YAML configs of strangers: plain values, and nodes that build known parts. Nothing else is built or run.
+"""Safe loading of YAML configs from others: plain values, and nodes that build known parts. Nothing else is run.
 
-Detectron2's `LazyConfig.load` runs `!!python` tags, and `instantiate` calls whatever `_target_` names. Here the
-tags are refused but for the names of parts, and a target has to be a part too: a class or function that one of the
-packages of `KNOWN` defines. A config in Python is a program and is run like one: read it before you use somebody's.
+Detectron2's `LazyConfig.load` runs `!!python` tags, and `instantiate` calls every function that `_target_` names. Here
+tags are refused except for the names of parts, and targets have to be parts too: classes or functions that one of the
+packages in `KNOWN` defines. A config in Python is a program and is run as one: read it before you use another person's.
 """
 
 import inspect
@@ -60,9 +60,9 @@ def load_yaml(path: str, allow: Sequence[str] = ()) -> DictConfig:
     """Read a YAML config.
 
     Args:
-        path: of the file.
+        path: path of the file.
         allow: modules, or full names, whose classes and functions the file may name besides those of `KNOWN`; `*`
-            for all. Those of the environment variable `VARIABLE` are added.
+            for all. Those of the environment variable in `VARIABLE` are added.
 
     Raises:
         ValueError: the file is no YAML mapping, holds a tag that stands for an object, or names a target that is not
@@ -90,7 +90,7 @@ def _line(error: yaml.constructor.ConstructorError) -> int:
 
 
 def _resolve(node: Any, place: str, path: str, allowed: Sequence[str]) -> Any:
-    """The node checked, with names of parts replaced by the parts."""
+    """Check a node, and return it with names of parts replaced by the parts."""
     if isinstance(node, dict):
         where = f"{place}." if place else ""
         if TARGET in node:
@@ -101,10 +101,10 @@ def _resolve(node: Any, place: str, path: str, allowed: Sequence[str]) -> Any:
     if isinstance(node, _Name):
         _check(str(node), place, path, allowed)
         return locate(str(node))
-    found = [name for name in _RESOLVER.findall(node) if name not in RESOLVERS] if isinstance(node, str) else []
-    if found and EVERYTHING not in allowed:
+    unsafe = [name for name in _RESOLVER.findall(node) if name not in RESOLVERS] if isinstance(node, str) else []
+    if unsafe and EVERYTHING not in allowed:
         raise ValueError(
-            f"config '{path}' was refused: {place} uses the resolver {found[0]!r}, and only {RESOLVERS[0]} is safe"
+            f"config '{path}' was refused: {place} uses the resolver {unsafe[0]!r}, and only {RESOLVERS[0]} is safe"
         )
     return node
 
@@ -119,7 +119,7 @@ def _check(target: Any, place: str, path: str, allowed: Sequence[str]) -> None:
 
 
 def target_problem(target: Any, allowed: Iterable[str] = ()) -> str | None:
-    """Why a target may not be called, or None."""
+    """Return the reason why a target may not be called; None if it may."""
     if not isinstance(target, str) or not re.fullmatch(r"\w+(\.\w+)*", target):
         return "which is not the name of a class or function"
     if _within(target, allowed):
@@ -128,11 +128,11 @@ def target_problem(target: Any, allowed: Iterable[str] = ()) -> str | None:
     if not (_within(target, KNOWN) or re.fullmatch(r"querydet\.\w+", target)):
         return "which none of the known packages of parts has"
     try:
-        found = locate(target)
+        located = locate(target)
     except Exception as error:  # whatever an import raises
         return f"which cannot be imported ({type(error).__name__})"
-    home = getattr(found, "__module__", None)
-    if not (inspect.isclass(found) or inspect.isroutine(found)):
+    home = getattr(located, "__module__", None)
+    if not (inspect.isclass(located) or inspect.isroutine(located)):
         return "which is neither a class nor a function"
     # a module of a known package may itself have imported os
     if not isinstance(home, str) or not _within(home, KNOWN):
@@ -145,12 +145,17 @@ def _within(name: str, modules: Iterable[str]) -> bool:
 
 
 def plain_config(path: str, resolve: bool = True) -> Any:
-    """The content of a run's config, interpolations resolved or as they are; nothing that it names is built."""
+    """Return the content of a run's config without building anything.
+
+    Args:
+        path: path of the YAML file.
+        resolve: whether to resolve interpolations.
+    """
     return OmegaConf.to_container(load_yaml(path, allow=[EVERYTHING]), resolve=resolve, throw_on_missing=False)
 
 
 def config_leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted keys and values, as text, of everything in a config that holds nothing else."""
+    """Yield the dotted keys of all leaves of a config, with their values as text."""
     items: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
         items = list(value.items())
