@@ -71,7 +71,7 @@ def train(config: Path, seed: int, folder: Path, overrides: Sequence[str]) -> No
 
 
 def run(configs: Sequence[Path], seeds: Sequence[int], output: Path, overrides: Sequence[str]) -> None:
-    """Train whatever is not finished: all methods with the first seed, then all with the next."""
+    """Train all runs that are not finished: all methods with the first seed, then all with the next."""
     for seed in seeds:
         for config in configs:
             folder = output / f"{config.stem}_seed{seed}"
@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    runner = commands.add_parser("run", help="train what is missing")
+    runner = commands.add_parser("run", help="train the runs that are missing")
     runner.add_argument("--methods", nargs="+", help="default: all")
     runner.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     runner.add_argument("overrides", nargs="*", default=[], help="key=value of every run, after --")

@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=2, help="of a step (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="of the timing (default %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="show what was measured, and measure nothing")
+    parser.add_argument("--table", action="store_true", help="show the written results, and measure nothing")
     args = parser.parse_args(argv)
     if args.table:
         print(table(json.loads(args.output.read_text())))

@@ -1,4 +1,4 @@
-"""Draws how far deformable attention is from what the machine allows, from the files that the benchmarks wrote.
+"""Draws deformable attention beside the limits of the machine, from the files that the benchmarks wrote.
 
     python -m benchmarks.roofline        # benchmarks/results/operator_cpu.json -> docs/images/operator_roofline.png
 

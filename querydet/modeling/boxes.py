@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """Convert to at least float32: boxes, logits, costs and losses are never 16 bit, whatever the model computes in."""
+    """Convert to at least float32: boxes, logits, costs and losses are never 16 bit, also where the model is."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -42,13 +42,13 @@ def inverse_sigmoid(values: Tensor, eps: float) -> Tensor:
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Convert `(..., 4)` boxes from centre and size to two corners, in whatever unit they are."""
+    """Convert boxes (..., 4) from centre and size to two corners, in any unit."""
     centre, size = boxes[..., :2], boxes[..., 2:]
     return torch.cat([centre - 0.5 * size, centre + 0.5 * size], dim=-1)
 
 
 def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
-    """Convert `(..., 4)` boxes from two corners to centre and size, in whatever unit they are."""
+    """Convert boxes (..., 4) from two corners to centre and size, in any unit."""
     low, high = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
     return torch.cat([0.5 * (low + high), high - low], dim=-1)
 

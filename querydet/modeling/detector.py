@@ -46,7 +46,7 @@ class QueryDetector(nn.Module):
         input_format: channel order of the input images, "RGB" or "BGR"; read by the data mapper and the tools.
 
     Raises:
-        ValueError: when the parts do not fit together, saying which and what to change.
+        ValueError: the parts do not fit together; the message names them and the remedy.
     """
 
     training_only = ("denoising", "criterion")

@@ -30,7 +30,7 @@ class OneToManyAssigner(HostAssigner):
         alpha: weight of the class in the score; the IoU has the rest.
         threshold: lowest score of a positive query; the paper's tau.
         max_queries: largest number of queries of an object; the paper's K.
-        forced: whether the best query of each object is positive whatever its score (released code).
+        forced: whether the best query of each object is positive with any score (released code).
         positive_fraction: largest part of the queries that is positive, at least one query; positives beyond are
             dropped at random. 0.25 in the released code. None: no limit, and nothing is random.
         merge_with: assigner of the one-to-one predictions of the same layer. An object also gets the query that this

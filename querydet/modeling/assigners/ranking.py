@@ -30,7 +30,7 @@ class ThresholdMatcher:
 
     Args:
         threshold: lowest score of a positive query.
-        forced: whether the best query of each object is positive whatever its score.
+        forced: whether the best query of each object is positive with any score.
     """
 
     def __init__(self, *, threshold: float, forced: bool = True) -> None:
