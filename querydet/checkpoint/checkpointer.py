@@ -198,7 +198,7 @@ class Checkpointer(DetectionCheckpointer):
             raise ValueError(f"nothing is known of {', '.join(asked)} at the end of the address of {filename}")
         if not heuristics and not content.get("matching_heuristics") and (family := recognise_or_none(weights.state)):
             raise ValueError(
-                f"checkpoint {filename} has the names of the {family.name} code base: convert it first, python "
+                f"checkpoint {filename} has the names of the {family.name} code base: convert it first: "
                 f"querydet convert {filename} converted.pth"
             )
         rest = {key: value for key, value in content.items() if key != weights.source} if weights.source else {}

@@ -95,7 +95,7 @@ def build(model):
 
 
 def test_unconverted_file_is_not_loaded_but_pointed_to_the_converter(source):
-    with pytest.raises(ValueError, match=r"names of the official code base: convert it first, python tools/convert_ch"):
+    with pytest.raises(ValueError, match=r"names of the official code base: convert it first: querydet convert "):
         Checkpointer(torch.nn.Linear(1, 1)).load(str(source))
 
 

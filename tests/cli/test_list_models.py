@@ -20,14 +20,14 @@ def test_one_model_is_described(capsys):
 
 
 def test_weights_are_downloaded_on_demand(capsys, monkeypatch):
-    monkeypatch.setattr("querydet.model_zoo.zoo.get_checkpoint_file", lambda name: f"/cache/{name}.pth")
+    monkeypatch.setattr("querydet.model_zoo.get_checkpoint_file", lambda name: f"/cache/{name}.pth")
     assert list_models.main(["deta_r50_12ep", "--download"]) == 0
     assert capsys.readouterr().out.endswith("file: /cache/deta_r50_12ep.pth\n")
 
     def fail(name):
         raise ConnectionError("no network")
 
-    monkeypatch.setattr("querydet.model_zoo.zoo.get_checkpoint_file", fail)
+    monkeypatch.setattr("querydet.model_zoo.get_checkpoint_file", fail)
     assert list_models.main(["deta_r50_12ep", "--download"]) == 1
     assert capsys.readouterr().err == "querydet zoo: no network\n"
 

@@ -36,7 +36,7 @@ def results(path):
     return {line["iteration"]: line for line in lines}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
 def test_an_old_run_resumes_where_it_was(name, old_run, train_net):
     run, overrides = old_run(name)
     done = train_net("--num-gpus", "0", "--resume", *overrides, config=str(run / "config.yaml"))
