@@ -44,6 +44,7 @@ def test_two_processes_equal_one_and_agree_on_a_step_to_leave_out(toy_config, tr
         assert line_of_two == pytest.approx(line_of_one, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(toy_config, train_net, tmp_path):
     options = ["train.max_iter=6", "train.log_period=1", "train.checkpointer.period=2it", "train.eval_period=3it"]
     with single_thread():

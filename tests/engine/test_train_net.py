@@ -53,7 +53,10 @@ def test_killed_and_resumed_equals_uninterrupted(toy_config, train_net, tmp_path
     assert read_metrics(tmp_path / "killed") == read_metrics(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("launcher", [(), ("-m", "torch.distributed.run", "--nproc-per-node", "2")])
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+
+
+@pytest.mark.parametrize("launcher", [(), pytest.param(TORCHRUN, marks=pytest.mark.slow)])
 def test_two_processes_equal_one(toy_config, train_net, tmp_path, launcher):
     # In the second step one of the processes has a NaN: both leave the step out.
     options = ["train.max_iter=3", "train.log_period=1", "model.nan_at=2", "train.max_nonfinite_steps=1"]
