@@ -9,7 +9,7 @@ from querydet.analysis.part_hooks import watch_parts
 from querydet.analysis.timing import INFERENCE, TRAINING, PartTimer, time_inference, time_training
 from tests.models import make_inputs, tiny_detector
 
-SLOW = 0.02  # seconds, far above the time of a part of the small models
+SLOW = 0.1  # seconds, far above the time of a part of the small models
 
 
 class Slow(torch.nn.Module):
@@ -32,14 +32,18 @@ class Slow(torch.nn.Module):
 
 def test_nested_parts_count_for_themselves():
     timer = PartTimer(torch.device("cpu"))
-    with timer.part("outer"):
-        time.sleep(0.01)
-        with timer.part("inner"):
-            time.sleep(0.03)
-        time.sleep(0.01)
-    found = timer.collect()
-    assert set(found) == {"outer", "inner"}
-    assert 20 <= found["outer"] < 30 <= found["inner"] < 60
+    samples = []
+    for _ in range(5):
+        with timer.part("outer"):
+            time.sleep(0.01)
+            with timer.part("inner"):
+                time.sleep(0.03)
+            time.sleep(0.01)
+        samples.append(timer.collect())
+    assert all(set(sample) == {"outer", "inner"} for sample in samples)
+    # the fastest of the repeats: another program may take the processor in some
+    fastest = {name: min(sample[name] for sample in samples) for name in ("outer", "inner")}
+    assert 20 <= fastest["outer"] < 30 <= fastest["inner"] < 60
     assert timer.collect() == {}
 
 
@@ -51,7 +55,9 @@ def test_time_is_given_to_the_part_that_takes_it(part):
     timing = time_inference(model, inputs, repeats=3, warmup=1)
     medians = timing.milliseconds
     assert medians[part] >= 1000 * SLOW
-    assert all(value < 1000 * SLOW for name, value in medians.items() if name not in (part, "total"))
+    # the fastest of the repeats: another program may take the processor in some
+    others = {name: min(values) for name, values in timing.samples.items() if name not in (part, "total")}
+    assert max(others.values()) < 1000 * SLOW
     assert timing.repeats == 3
     assert set(medians) == {*INFERENCE, "other", "total"}
     for number in range(3):
