@@ -14,7 +14,7 @@ train = {
     # --resume refuses a changed model, seed, batch size, training data or augmentation. True: go on all the same.
     "allow_changed_config": False,
     # Load a detector of other classes (found by name), queries, groups of queries or feature levels, for fine-tuning:
-    # what means the same in both is taken, and what starts anew is listed.
+    # what means the same in both is kept, and what is newly initialized is listed.
     "init_surgery": False,
     "seed": 42,
     # "auto": cuda when there is one and --num-gpus is not 0.
@@ -64,7 +64,7 @@ train = {
     "lr_scaling": {"rule": None, "base_batch_size": 16},
     # Parts of the model that recompute their activations in the backward pass, such as [backbone, encoder, decoder].
     "activation_checkpointing": [],
-    # Parts of the model for torch.compile; dynamic: None finds out by compiling anew for another size.
+    # Parts of the model for torch.compile; dynamic: None compiles again at the second size, then for all sizes.
     "compile": {"parts": [], "backend": "inductor", "dynamic": None},
     # Parameters, gradients and optimizer state are shared out over the processes (ZeRO stage 3 by PyTorch's FSDP2);
     # reshard_after_forward=False is stage 2.

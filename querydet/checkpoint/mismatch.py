@@ -44,11 +44,11 @@ def check_compatible(model: nn.Module, incompatible: Any, allow_mismatch: bool) 
         raise ValueError(
             f"the checkpoint does not fit the model\n{text}\n  To fine-tune from it with other classes, "
             "queries, groups or levels, set train.init_surgery=True. With train.init_allow_mismatch=True whatever fits "
-            "by name and shape is loaded, and the rest starts anew."
+            "by name and shape is loaded, and the rest is newly initialized."
         )
     if len(wrong) + len(missing) == len(model.state_dict()):
         raise ValueError(f"nothing in the checkpoint fits the model\n{text}")
-    logger.warning("These weights start anew, everything else was loaded from the checkpoint\n%s", text)
+    logger.warning("These weights are newly initialized, everything else was loaded from the checkpoint\n%s", text)
 
 
 def check_settings(model: nn.Module, settings: Mapping[str, Any], allow_mismatch: bool) -> None:
@@ -99,10 +99,12 @@ def check_backbone(model: nn.Module, incompatible: Any) -> bool:
             "the checkpoint holds the weights of a backbone, but not of this model's backbone\n"
             + _listing("missing in the file", missing)
         )
-    logger.info("Backbone: %d tensors loaded. The other %d tensors of the model start anew", loaded, len(unloaded))
+    logger.info(
+        "Backbone: %d tensors loaded. The other %d tensors of the model are newly initialized", loaded, len(unloaded)
+    )
     if missing or incompatible.unexpected_keys:
         logger.info(
-            "Of the backbone these start anew: %s\nNot used from the file: %s",
+            "Newly initialized in the backbone: %s\nNot used from the file: %s",
             ", ".join(missing) or "none",
             ", ".join(sorted(incompatible.unexpected_keys)) or "nothing",
         )

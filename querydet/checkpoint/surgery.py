@@ -1,7 +1,7 @@
 """Weights of one detector for another: other classes, queries, groups of queries, or feature levels.
 
-Weights that mean the same in both are taken; new ones start as the model's, or as copies of the part that theirs is
-made from. Any other difference is an error, so that a wrong file does not pass for a fine-tuning.
+Weights with the same meaning in both are kept. New weights are newly initialized, or copied from the part that they
+are made from. Any other difference is an error, so that a wrong file is noticed.
 """
 
 import re
@@ -48,7 +48,7 @@ class Surgery:
 
     def describe(self) -> str:
         """Describe all changes in words."""
-        titles = ("starts anew", "starts as a copy", "not used from the file", "does not fit")
+        titles = ("newly initialized", "initialized as a copy", "not used from the file", "does not fit")
         parts = [*self.summary]
         for title, lines in zip(titles, (self.fresh, self.copied, self.dropped, self.problems), strict=True):
             if lines:
@@ -130,7 +130,7 @@ def _fill(key: str, initial: Tensor, done: Surgery, optional: set[str]) -> None:
 
 
 def _original(key: str, state: Mapping[str, Tensor]) -> str | None:
-    """Return the name of the weight that a new one starts as a copy of; None when there is none."""
+    """Return the name of the weight that a new one is copied from; None when there is none."""
     for pattern, replacement in _COPIED_FROM:
         original = pattern.sub(replacement, key)
         if original != key and original in state:

@@ -10,7 +10,8 @@ another one than in the state before, or none; it is at most twice the mean numb
 part of that maximum. A state is a checkpoint, or a matching that training kept (train.instability.enabled=True). RUN is
 a folder: its matchings, or where it has none its checkpoints, are compared in their order.
 
-Queries of models with two stages are told apart by the encoder's token that they were made from (docs/evaluation.md).
+To compare two states, a query of one has to be found in the other: learned queries by their number, and queries of
+two-stage models by the encoder token that they were made from (docs/evaluation.md).
 CONFIG is a LazyConfig file, a config.yaml, or the name of a config that comes with querydet; without it the config.yaml
 beside the first checkpoint is used.
 """
@@ -32,7 +33,7 @@ from querydet.evaluation.instability import Matching, compare, save_matching
 from querydet.utils.atomic import atomic_write
 
 MEASURES = ("IS", "IS_relative", "objects")
-IDENTITIES = {"query": "number", "token": "token of the encoder; IS does not compare with that of learned queries"}
+IDENTITIES = {"query": "number", "token": "encoder token; do not compare this IS with that of learned queries"}
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             reference, before = matching, path
     shown = [[_short(row["state"]), _short(row["compared_with"]), *(row[name] for name in MEASURES)] for row in rows]
     print(tabulate(shown, headers=("state", "compared with", *MEASURES), floatfmt=".3f"))
-    print(f"Queries are told apart by their {IDENTITIES.get(identity, identity)}.")
+    print(f"Queries of two states correspond by their {IDENTITIES.get(identity, identity)}.")
     if args.output:
         os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
         with atomic_write(args.output) as file:

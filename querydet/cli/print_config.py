@@ -82,7 +82,7 @@ def to_plain(cfg: DictConfig, resolve: bool) -> Any:
 
     Args:
         cfg: the config.
-        resolve: whether to put values in the place of interpolations.
+        resolve: whether to replace interpolations by their values.
 
     Raises:
         ValueError: an interpolation refers to a key that the config does not have.

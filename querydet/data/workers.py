@@ -147,11 +147,11 @@ class WatchedLoader:
         text = f"data workers failed: {cause}; the next batch is of {names}"
         if self.num_restarts >= self._restarts:
             raise WorkerError(
-                f"{text}. They were started anew {self.num_restarts} times, worker_restarts={self._restarts} are "
+                f"{text}. They were restarted {self.num_restarts} times, worker_restarts={self._restarts} are "
                 "allowed. A worker that is killed often means that memory is short: lower num_workers"
             )
         self.num_restarts += 1
-        logger.warning("%s. Starting them anew, %d of at most %d times", text, self.num_restarts, self._restarts)
+        logger.warning("%s. Restarting them, %d of at most %d times", text, self.num_restarts, self._restarts)
 
 
 class _WorkersFailed(Exception):

@@ -86,7 +86,7 @@ def is_intact(path: str, sha256: str | None) -> bool:
     wanted = sha256 or _read_notes(path).get("sha256")
     if wanted is None or hash_file(path) == wanted:
         return True
-    logger.warning("%s does not have its checksum any more and is downloaded anew", path)
+    logger.warning("%s does not have its checksum any more and is downloaded again", path)
     return False
 
 

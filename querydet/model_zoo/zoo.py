@@ -180,7 +180,7 @@ def published_file(entry: Entry) -> str:
             f"Get them by hand and put them at {path}"
         )
     if not is_intact(path, entry.sha256):
-        raise ValueError(f"{path} does not have the sha256 {entry.sha256} of the published file: get it anew")
+        raise ValueError(f"{path} does not have the sha256 {entry.sha256} of the published file: download it again")
     return path
 
 

@@ -122,7 +122,9 @@ FIVE = ["car", "dog", "Traffic Light", "person", "cat"]
 HEAD = "heads.class_heads.0.weight"
 
 
-def test_one_call_loads_a_file_and_prints_what_starts_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_call_loads_a_file_and_prints_what_is_newly_initialized(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source = tiny_detector("dino")
     Checkpointer(source, str(tmp_path), class_names=FIVE).save("model_final")
     target = tiny_detector("dino", seed=1, num_classes=2)

@@ -20,7 +20,7 @@ def test_other_class_count_can_be_fine_tuned(saved, caplog):
     Checkpointer(model, allow_mismatch=True).load(saved.get_checkpoint_file())
     assert torch.equal(model.box_head.weight, saved.model.box_head.weight)
     assert "class_head.weight" in caplog.text
-    assert "start anew" in caplog.text
+    assert "newly initialized" in caplog.text
 
 
 def test_missing_and_unexpected_keys_are_listed(tmp_path):
@@ -45,7 +45,7 @@ def test_backbone_weights_are_enough(tmp_path, caplog):
     model = Detector()
     Checkpointer(model).load(str(tmp_path / "R.pkl"))
     assert "3 tensors loaded" in caplog.text
-    assert "start anew: backbone.1.bias" in caplog.text
+    assert "Newly initialized in the backbone: backbone.1.bias" in caplog.text
     assert "fc.weight" in caplog.text
 
 

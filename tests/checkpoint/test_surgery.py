@@ -1,4 +1,4 @@
-"""Weights of one detector for another: what is moved, what starts anew, and what is refused."""
+"""Weights of one detector for another: what is kept, what is newly initialized, and what is refused."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_equally_many_classes_of_other_names_are_not_mistaken_for_each_other() -
     assert torch.equal(done.state[HEAD][:4], target.state_dict()[HEAD][:4])
 
 
-def test_without_names_other_classes_start_anew_and_as_many_keep_their_order() -> None:
+def test_without_names_other_classes_are_newly_initialized_and_as_many_keep_their_order() -> None:
     source = tiny_detector("dino").state_dict()
     target = tiny_detector("dino", seed=1, num_classes=7)
     done = adapt(target, source, target_classes=[f"new {index}" for index in range(7)])

@@ -38,7 +38,7 @@ def test_a_run_that_kept_its_matchings(main, kept, capsys):
     assert measured(path) == [(1.0, pytest.approx(1 / 3), 1.5), (1.0, pytest.approx(1 / 3), 1.5)]
     text = capsys.readouterr().out
     assert "matching_0000002.json  matching/matching_0000001.json" in text
-    assert "told apart by their number." in text
+    assert "correspond by their number." in text
     assert main([str(kept), "--against-first", "--output", str(path)]) == 0
     assert measured(path) == [(1.0, pytest.approx(1 / 3), 1.5), (2.0, pytest.approx(2 / 3), 1.5)]
     files = [str(kept / "matching" / f"matching_{number:07d}.json") for number in (0, 2)]

@@ -61,7 +61,7 @@ def test_workers_are_replaced_and_nothing_is_lost_or_repeated(tmp_path, fault, c
     assert time.monotonic() - start < 30
     assert watched.num_restarts == 1
     assert ("no batch for 1 seconds" if fault == "hang" else "was killed by SIGKILL") in caplog.text
-    assert re.search(r"the next batch is of file\d.png, file\d.png. Starting them anew, 1 of at most 1", caplog.text)
+    assert re.search(r"the next batch is of file\d.png, file\d.png. Restarting them, 1 of at most 1", caplog.text)
     assert not multiprocessing.active_children()
 
 

@@ -1,4 +1,4 @@
-"""An exported model in the place of its detector."""
+"""An exported model is used like the detector that it was made from."""
 
 import pytest
 import torch

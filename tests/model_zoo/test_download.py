@@ -54,7 +54,7 @@ def test_next_call_goes_on_where_the_last_one_gave_up(path):
 
 
 @pytest.mark.parametrize("behaviour", [{"ranges": False}, {"etag": ""}, {"etag": 'W/"weak"'}])
-def test_server_that_cannot_go_on_starts_anew(path, behaviour):
+def test_server_that_cannot_continue_starts_again(path, behaviour):
     with serve(CONTENT, cuts=[1_000_000], **behaviour) as (url, _):
         download(url, path, sha256=DIGEST, wait=0)
     assert read(path) == CONTENT
@@ -118,7 +118,7 @@ def test_no_server(path):
         download("http://127.0.0.1:9/model.pth", path, retries=1, wait=0)
 
 
-def test_damaged_file_in_the_cache_is_downloaded_anew(path):
+def test_damaged_file_in_the_cache_is_downloaded_again(path):
     with serve(CONTENT) as (url, told):
         download(url, path)  # no checksum known: the one of the first download counts
         with open(path, "r+b") as file:

@@ -166,7 +166,9 @@ def available() -> list[str]:
     names = sorted(path.stem for path in FOLDER.glob("*.json") if path.with_suffix(".npz").exists())
     supported = [name for name in names if _adapter(name) in MODELS]
     if not supported:
-        raise FileNotFoundError(f"{FOLDER} holds no fixture of {', '.join(MODELS)}; set QUERYDET_PARITY_DIR anew")
+        raise FileNotFoundError(
+            f"{FOLDER} holds no fixture of {', '.join(MODELS)}; set QUERYDET_PARITY_DIR to the folder of the recordings"
+        )
     return supported
 
 

@@ -1,7 +1,7 @@
 """DETA, Swin-L, fine-tuned from Objects365 on larger images, 24 epochs (the authors report 62.9 AP).
 
 Bring the weights to start from: those of ``deta_swin_l_24ep.py`` trained on Objects365 with model.num_classes=365. The
-class heads start anew, as in the released code.
+class heads are newly initialized, as in the released code.
 """
 
 from .deta_swin_l_24ep import dataloader, lr_multiplier, model, optimizer, train

@@ -1,8 +1,8 @@
 """Class costs of assigning a query to an object (DETR, arXiv 2005.12872, section 3.1; focal: Deformable DETR).
 
-Box costs are an operator, `querydet.ops.matching_cost`. Costs are (..., T, Q), with any dimensions before, such as
-layers and groups. Rows are objects, of which there are few, and queries lie side by side, which suits both a vector
-unit and the solver.
+Box costs are an operator, `querydet.ops.matching_cost`. Costs are (..., T, Q): a row per object, a column per query;
+leading dimensions are, for example, layers and groups. There are few objects and many queries, so that rows are long
+and contiguous. Vector instructions and the solver are fastest on such rows.
 """
 
 from collections.abc import Sequence
