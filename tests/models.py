@@ -138,6 +138,20 @@ def make_inputs(sizes: list[tuple[int, int]], counts: list[int] | None = None, n
     return inputs
 
 
+def assert_a_step_lowers_the_loss(detector: QueryDetector) -> None:
+    """Train a step on two images, one of them without objects; the gradients after it are kept."""
+    inputs = make_inputs([(96, 128), (80, 64)], [3, 0])
+    optimizer = torch.optim.SGD(detector.parameters(), lr=1e-4)
+    totals = []
+    for _ in range(2):
+        total = torch.stack(list(detector(inputs).values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert totals[1] < totals[0]
+
+
 def make_targets(counts: list[int], num_classes: int = 5, max_objects: int | None = None) -> Targets:
     """Random objects of a batch."""
     generator = torch.Generator().manual_seed(sum(counts))

@@ -121,8 +121,6 @@ def count_activations(model: QueryDetector, height: int, width: int) -> dict[str
         ValueError: height or width is not positive or more than the backbone takes, or the image has fewer tokens than
             the model selects queries.
     """
-    if height < 1 or width < 1:
-        raise ValueError(f"the image must have a positive size, found height {height} and width {width}")
     size = padded_size(model.backbone, height, width)
     shadow = copy.deepcopy(model).to("meta").eval()
     counter = _OutputCounter()

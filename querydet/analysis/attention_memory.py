@@ -51,8 +51,8 @@ def attention_memory(model: QueryDetector, height: int, width: int, batch_size: 
     Raises:
         ValueError: a size or the batch is not positive, or the size is more than the backbone takes.
     """
-    if min(height, width, batch_size) < 1:
-        raise ValueError(f"height, width and batch_size must be positive, found {height}, {width} and {batch_size}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be positive, found {batch_size}")
     height, width = padded_size(model.backbone, height, width)
     shapes = model.backbone.output_shape()
     tokens = 0

@@ -168,8 +168,6 @@ def count_flops(model: QueryDetector, height: int, width: int) -> FlopCount:
         ValueError: height or width is not positive or more than the backbone takes, or the image has fewer tokens than
             the model selects queries.
     """
-    if height < 1 or width < 1:
-        raise ValueError(f"the image must have a positive size, found height {height} and width {width}")
     size = padded_size(model.backbone, height, width)
     image = torch.empty(1, 3, *size, device="meta")
     padding = torch.empty(1, *size, dtype=torch.bool, device="meta")

@@ -39,9 +39,16 @@ def test_other_models_have_no_dense_attention():
     assert not is_dense(torch.nn.Linear(1, 1))
 
 
-@pytest.mark.parametrize("sizes", [(0, 10, 1), (10, -1, 1), (10, 10, 0)])
-def test_sizes_must_be_positive(sizes):
-    with pytest.raises(ValueError, match="must be positive, found"):
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0, 10, 1), "positive size, found height 0 and width 10"),
+        ((10, -1, 1), "positive size, found height 10 and width -1"),
+        ((10, 10, 0), "batch_size must be positive, found 0"),
+    ],
+)
+def test_sizes_must_be_positive(sizes, message):
+    with pytest.raises(ValueError, match=message):
         attention_memory(tiny_detector("detr"), *sizes)
 
 

@@ -11,7 +11,7 @@ from querydet.checkpoint import Checkpointer
 from querydet.config import load_config, save_config
 from querydet.config.safe_yaml import VARIABLE
 from querydet.traits import TRAITS
-from tests.models import make_inputs, make_small
+from tests.models import assert_a_step_lowers_the_loss, make_inputs, make_small
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "parts.md").read_text()
@@ -31,16 +31,7 @@ def test_the_worked_example_builds_trains_saves_loads_and_detects(written: Path)
     torch.manual_seed(0)
     detector = instantiate(make_small(cfg.model)).train()
     assert type(detector.selection).__module__ == "salient"
-    inputs = make_inputs([(96, 128), (80, 64)], [3, 0])
-    optimizer = torch.optim.SGD(detector.parameters(), lr=1e-4)
-    totals = []
-    for _ in range(2):
-        losses = detector(inputs)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-        totals.append(sum(losses.values()).item())
-    assert totals[1] < totals[0]
+    assert_a_step_lowers_the_loss(detector)
     assert detector.selection.box.weight.grad.any()
     Checkpointer(detector, str(written)).save("model")
     again = instantiate(cfg.model)

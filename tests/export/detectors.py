@@ -79,3 +79,13 @@ def assert_same(detector: QueryDetector, run: object, least: int) -> None:
     for sizes in BATCHES:
         found = measure(detector, run, noise(sizes, seed=len(sizes)), TOLERANCE, (least, least))  # type: ignore[arg-type]
         assert found.within(TOLERANCE), found
+
+
+def assert_same_detections(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
+    """Compare what two models return for the same images, with more than five detections in each."""
+    for one, other in zip(found, wanted, strict=True):
+        instances, expected = one["instances"], other["instances"]
+        assert len(expected) > 5
+        assert torch.equal(instances.pred_classes, expected.pred_classes)
+        assert torch.allclose(instances.scores, expected.scores, atol=1e-5)
+        assert torch.allclose(instances.pred_boxes.tensor, expected.pred_boxes.tensor, atol=1e-2)

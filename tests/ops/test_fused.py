@@ -8,16 +8,14 @@ from torch import Tensor
 
 from querydet.ops import fused_deformable_attention, multi_scale_deformable_attention
 from querydet.ops.fused import OPERATOR
-from querydet.ops.native import MISSING_EXTENSION
 from querydet.ops.reference import (
     locate_samples,
     ms_deform_attn_fused_reference,
     ms_deform_attn_fused_reference_backward,
     normalize_logits,
 )
+from tests.ops.registered import assert_registered, needs_extension
 from tests.ops.sampling import SHAPES, assert_near
-
-needs_extension = pytest.mark.skipif(bool(MISSING_EXTENSION), reason=MISSING_EXTENSION or "is there")
 
 
 def make_inputs(shapes=SHAPES, batch=2, heads=2, channels=8, queries=7, points=3, reference_dim=2, dtype=None, seed=0):
@@ -356,6 +354,4 @@ def test_bad_arguments_name_both_sides(message):
 @needs_extension
 def test_extension_has_the_same_schemas_and_kernels_for_the_cpu():
     for schema in (OPERATOR.schema, OPERATOR.backward_schema):
-        name = schema.partition("(")[0]
-        assert str(getattr(torch.ops.querydet, name).default._schema) == f"querydet::{schema}"
-        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"querydet::{name}", "CPU")
+        assert_registered(schema)

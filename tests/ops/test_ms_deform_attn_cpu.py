@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from querydet.ops import multi_scale_deformable_attention
-from querydet.ops.native import MISSING_EXTENSION, cpu_instruction_set
+from querydet.ops.native import cpu_instruction_set
 from querydet.ops.reference import ms_deform_attn_reference
+from tests.ops.registered import needs_extension
 from tests.ops.sampling import assert_near
 
 ROOT = Path(__file__).resolve().parents[2]
-needs_extension = pytest.mark.skipif(bool(MISSING_EXTENSION), reason=MISSING_EXTENSION or "is there")
 needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "c++")) is None, reason="no C++ compiler to build the extension with"
 )

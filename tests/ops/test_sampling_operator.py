@@ -6,11 +6,8 @@ from torch import Tensor
 
 from querydet.ops import multi_scale_deformable_attention
 from querydet.ops.ms_deform_attn import OPERATOR
-from querydet.ops.native import MISSING_EXTENSION
+from tests.ops.registered import assert_registered, needs_extension
 from tests.ops.sampling import SHAPES, assert_near, between_pixels, make_inputs
-
-needs_extension = pytest.mark.skipif(bool(MISSING_EXTENSION), reason=MISSING_EXTENSION or "is there")
-
 
 BAD_ARGUMENTS = {
     "value must be .* got shape .2, 39, 16.": {"value": lambda v: v.flatten(2)},
@@ -145,6 +142,4 @@ def test_autocast_leaves_coordinates_alone():
 @needs_extension
 def test_extension_has_the_same_schemas_and_kernels_for_the_cpu():
     for schema in (OPERATOR.schema, OPERATOR.backward_schema):
-        name = schema.partition("(")[0]
-        assert str(getattr(torch.ops.querydet, name).default._schema) == f"querydet::{schema}"
-        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"querydet::{name}", "CPU")
+        assert_registered(schema)

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from querydet.ops import suppression as operator
-from querydet.ops.native import MISSING_EXTENSION
 from querydet.ops.suppression import suppress, suppress_reference
 from tests.device import CUDA_KERNELS, ROOT
+from tests.ops.registered import assert_registered, needs_extension
 from tests.reference.cuda_emulation import COMPILER, EmulatedSuppression
 from tests.reference.suppression import suppress as suppress_one_by_one
 
-needs_extension = pytest.mark.skipif(bool(MISSING_EXTENSION), reason=f"no extension: {MISSING_EXTENSION}")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 DTYPES = [torch.float32, torch.float64]
 
@@ -194,8 +193,7 @@ def test_is_an_operator_that_the_meta_device_and_the_compiler_know() -> None:
 
 @needs_extension
 def test_schema_is_the_extensions_and_there_is_a_kernel() -> None:
-    assert str(torch.ops.querydet.suppress.default._schema) == f"querydet::{operator._SCHEMA}"
-    assert torch._C._dispatch_has_kernel_for_dispatch_key(operator.OPERATOR, "CPU")
+    assert_registered(operator._SCHEMA)
 
 
 WITHOUT_EXTENSION = """

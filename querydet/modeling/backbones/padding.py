@@ -61,8 +61,10 @@ def padded_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]
     """Return the height and width of a batch, padded for a backbone, from the largest height and width of its images.
 
     Raises:
-        ValueError: the image does not fit into the square that the backbone pads to.
+        ValueError: a side is not positive, or the image does not fit into the square that the backbone pads to.
     """
+    if height < 1 or width < 1:
+        raise ValueError(f"the image must have a positive size, found height {height} and width {width}")
     return padding_rule(backbone).padded_size(height, width)
 
 

@@ -29,8 +29,8 @@ class Denoising(nn.Module):
         embed_dim: width C.
         num_groups: number of denoising groups, and so of queries of each object; 5 by default in the paper, 10 in its
             deformable models. None: computed from `num_queries`.
-        num_queries: approximate number of queries of an image, in place of `num_groups`: divided by the objects of the
-            most crowded image, it gives the number of groups (Group DETR, arXiv 2207.13085, table 3: 100).
+        num_queries: approximate number of queries of an image, given instead of `num_groups`. Divided by the objects of
+            the most crowded image, it gives the number of groups (Group DETR, arXiv 2207.13085, table 3: 100).
         label_noise: probability of replacing a label; the new one may be equal.
         box_noise: largest move of a centre in half box sizes, and largest change of a size in box sizes.
         num_embeddings: rows of the label table; None: K + 1, as released (the last row is never used here).

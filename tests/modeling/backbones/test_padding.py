@@ -79,6 +79,9 @@ def test_sizes_by_hand() -> None:
     assert padded_size(Declaring(32), 97, 131) == (128, 160)
     assert padded_size(Declaring(32), 96, 160) == (96, 160)
     assert padded_size(Declaring(32, square_size=200), 97, 131) == (224, 224)
+    for size in ((0, 131), (97, -1)):
+        with pytest.raises(ValueError, match=rf"positive size, found height {size[0]} and width {size[1]}"):
+            padded_size(Declaring(32), *size)
 
 
 @pytest.mark.parametrize("constraints", [{}, {"square_size": 0}, {"square_size": 160}, {"size_divisibility": 24}])
