@@ -6,9 +6,10 @@ models every group selects its queries by a proposal head of its own, as in the 
 the paper does not mention it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from querydet.modeling.layers.stack import redrawn
@@ -38,7 +39,7 @@ class GroupedSelection(SelectionWrapper):
     """G groups of any selection in training; the primary one at inference.
 
     A selection that fulfils `querydet.parts.SharedGroups` decides which weights its groups share. Of any other
-    selection, each further group is a copy with newly drawn weights.
+    selection, each further group is a copy with newly drawn weights (`querydet.modeling.layers.stack.redrawn`).
 
     Args:
         selection: selection of the primary group.
@@ -146,5 +147,17 @@ def _group_weights(selection: Selection, count: int, source: str) -> Mapping[str
         return {"extra_contents": copy_contents(selection.content, count)}
     if isinstance(selection, SharedGroups):
         return selection.group_weights(count)
-    assert isinstance(selection, nn.Module)
-    return {"extra_groups": nn.ModuleList(redrawn(selection) for _ in range(count))}
+    groups = [redrawn(selection) for _ in range(count)] if isinstance(selection, nn.Module) else []
+    if count and not _differ([selection, *groups]):
+        raise ValueError(
+            f"all groups of {type(selection).__name__} would be equal: the copies of a selection differ in newly drawn "
+            "weights, and it draws none. Give it a method `reset_parameters` that draws its weights, or `another` that "
+            "makes a new selection"
+        )
+    return {"extra_groups": nn.ModuleList(groups)}
+
+
+def _differ(selections: Sequence[object]) -> bool:
+    """Return whether there is a weight that is different in the selections."""
+    weights = zip(*(part.parameters() for part in selections if isinstance(part, nn.Module)), strict=True)
+    return any(not torch.equal(first, other) for first, *others in weights for other in others)

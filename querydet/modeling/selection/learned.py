@@ -125,6 +125,10 @@ class LearnedPoints(nn.Module):
         self.embed_dim = embed_dim
         self.embedding = nn.Embedding(num_queries, 2 * embed_dim)
         self.reference_points = nn.Linear(embed_dim, 2)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights that predict reference points."""
         nn.init.xavier_uniform_(self.reference_points.weight)
         nn.init.zeros_(self.reference_points.bias)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
+from torch import nn
 
 from querydet.config import deeper
 from querydet.modeling.geometry import padding_mask
@@ -217,6 +218,7 @@ def test_any_selection_can_be_grouped() -> None:
     first, second = detector.selection.extra_groups
     assert not torch.equal(first.embedding.weight, second.embedding.weight)
     assert not torch.equal(first.reference_points.weight, detector.selection.reference_points.weight)
+    assert not first.reference_points.bias.any()  # as in the primary group
     sum(losses_of(detector, make_inputs(SIZES, [3, 1])).values()).backward()
     assert all(parameter.grad is not None for parameter in detector.parameters())
 
@@ -249,6 +251,29 @@ def test_a_selection_that_makes_several_groups_by_itself_is_refused() -> None:
     selection = GroupedSelection(selection=Several(num_queries=3, embed_dim=8), num_groups=3)
     with pytest.raises(ValueError, match="Several makes 2 groups itself, and groups of groups are not supported"):
         selection(memory(1), True)
+
+
+class Undrawn(nn.Module):
+    """A selection whose weights nothing draws again."""
+
+    num_queries = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes = nn.Parameter(torch.rand(3, 4))
+
+
+class WithoutWeights:
+    """A selection that is no module."""
+
+    num_queries = 3
+
+
+@pytest.mark.parametrize("kind", [Undrawn, WithoutWeights])
+def test_groups_that_would_be_equal_are_refused(kind: type) -> None:
+    with pytest.raises(ValueError, match=rf"all groups of {kind.__name__} would be equal.*reset_parameters"):
+        GroupedSelection(selection=kind(), num_groups=3)
+    assert GroupedSelection(selection=kind(), num_groups=1).num_groups == 1
 
 
 @pytest.mark.parametrize("source", ["shared", "ranked"])
