@@ -158,6 +158,6 @@ def _group_weights(selection: Selection, count: int, source: str) -> Mapping[str
 
 
 def _differ(selections: Sequence[object]) -> bool:
-    """Return whether there is a weight that is different in the selections."""
+    """Return whether there is a weight that is different in the selections, or that has no values yet (meta device)."""
     weights = zip(*(part.parameters() for part in selections if isinstance(part, nn.Module)), strict=True)
-    return any(not torch.equal(first, other) for first, *others in weights for other in others)
+    return any(first.is_meta or not torch.equal(first, other) for first, *others in weights for other in others)

@@ -276,6 +276,11 @@ def test_groups_that_would_be_equal_are_refused(kind: type) -> None:
     assert GroupedSelection(selection=kind(), num_groups=1).num_groups == 1
 
 
+def test_groups_without_values_yet_are_built() -> None:
+    with torch.device("meta"):
+        assert grouped("dab_detr", num_groups=3).num_groups == 3
+
+
 @pytest.mark.parametrize("source", ["shared", "ranked"])
 def test_groups_from_one_set_of_proposals_need_proposals(source: str) -> None:
     with pytest.raises(ValueError, match=f"source='{source}' takes .* and LearnedBoxes makes none: set source='per_s"):
