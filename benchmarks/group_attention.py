@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 from tabulate import tabulate
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from querydet.modeling.decoder.group_attention import AttentionPlan, FoldedSets, blocked_pairs, plan_attention
-from querydet.modeling.layers.conditional_attention import ConditionalSelfAttention
+from querydet.modeling.decoder.attention import ConditionalQueryAttention
+from querydet.modeling.decoder.group_attention import blocked_pairs, plan_attention
 from querydet.structures import QueryGroup
 from querydet.utils.provenance import provenance
 
@@ -34,14 +34,13 @@ FORMS = ("folded", "masked", "joint")
 KERNELS = ("plain", "chosen")
 
 
-def make_plan(form: str, groups: int, queries: int) -> AttentionPlan:
-    """Make the plan of the self-attention of several groups with the same number of queries."""
+def attend(form: str, attention: ConditionalQueryAttention, position: Tensor, content: Tensor, groups: int) -> Tensor:
+    """Compute one form of the self-attention of several groups with the same number of queries (B, Q, C)."""
+    queries = content.shape[1] // groups
     made = tuple(QueryGroup(f"group{n}", n * queries, (n + 1) * queries) for n in range(groups))
-    device = torch.device("cpu")
     if form == "folded":
-        return plan_attention(made, device)
-    blocked = blocked_pairs(made, device) if form == "masked" else None
-    return AttentionPlan((FoldedSets(0, groups * queries, 1, blocked),))
+        return attention.attend(content, position, plan_attention(made, content.device))
+    return attention(position, content, blocked_pairs(made, content.device) if form == "masked" else None)
 
 
 def kept_bytes(run: Callable[[], Any]) -> int:
@@ -62,12 +61,11 @@ def kept_bytes(run: Callable[[], Any]) -> int:
 def measure(form: str, kernel: str, groups: int, queries: int, images: int, repeats: int) -> dict[str, Any]:
     """Measure one row of the results."""
     torch.manual_seed(0)
-    attention: nn.Module = ConditionalSelfAttention()
-    plan = make_plan(form, groups, queries)
+    attention = ConditionalQueryAttention()
     position, content = (torch.randn(images, groups * queries, 256, requires_grad=True) for _ in range(2))
 
     def forward() -> Tensor:
-        return plan.apply(attention, position, content)
+        return attend(form, attention, position, content, groups)
 
     with sdpa_kernel(SDPBackend.MATH) if kernel == "plain" else nullcontext():
         kept = kept_bytes(forward)

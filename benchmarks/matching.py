@@ -33,7 +33,7 @@ from benchmarks import contest
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.ops.linear_sum_assignment import linear_sum_assignment
 from querydet.ops.native import MISSING_EXTENSION, cpu_instruction_set
-from querydet.structures import Assignment, PredictionSet, QueryGroup, Stage, Targets
+from querydet.structures import Assignment, ObjectCount, PredictionSet, QueryGroup, Stage, Targets
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES, CLASSES, BATCH = 900, 80, 2
@@ -64,7 +64,7 @@ def make_problem(sets: int, objects: int, trained: bool) -> tuple[list[Predictio
         group = QueryGroup("primary", 0, QUERIES)
         predictions.append(PredictionSet(Stage.DECODER, layer, False, group, logits, predicted, predicted))
     names = tuple(f"image{image}" for image in range(BATCH))
-    return predictions, Targets(tuple(labels), tuple(gt_boxes), names, (0,) * BATCH, float(BATCH * objects), objects)
+    return predictions, Targets(tuple(labels), tuple(gt_boxes), names, (0,) * BATCH, ObjectCount((objects,) * BATCH))
 
 
 def match_by_released_code(sets: list[PredictionSet], targets: Targets) -> Pairs:

@@ -31,7 +31,7 @@ from tabulate import tabulate
 from querydet.config import get_config, load_config
 from querydet.engine.trainer import Trainer
 from querydet.engine.training import build_model, build_optimizer, build_train_data
-from querydet.structures import PredictionSet, QueryGroup, Stage, Targets
+from querydet.structures import ObjectCount, PredictionSet, QueryGroup, Stage, Targets
 from querydet.utils.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,8 +154,7 @@ def time_matching(objects: int, queries: int = 900, classes: int = 80, layers: i
         boxes=(torch.rand(objects, 4, generator=generator) * 0.4 + 0.2,),
         names=("image",),
         seeds=(0,),
-        mean_objects_per_micro_batch=float(objects),
-        max_objects=objects,
+        step=ObjectCount((objects,)),
     )
     times = []
     for _ in range(7):

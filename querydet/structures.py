@@ -74,7 +74,15 @@ class Assignment:
 
     queries: Tensor  # (n,) int64
     objects: Tensor  # (n,) int64
-    ignored: Tensor | None = None  # (Q,) bool, True for queries without any loss; None: all others are background
+    weights: Tensor | None = None  # (Q,), factors of the losses of each query, 0 for none; None: 1
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Consecutive queries of one image, in blocks of equal size within which attention stays."""
+
+    count: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,7 @@ class QueryGroup:
     stop: int
     role: Role = Role.MATCHING
     visible_groups: tuple[str, ...] = ()  # names of the other groups that its queries may attend to
-    block_size: int | None = None  # queries of a block, within which attention stays; None: the whole group is one
+    blocks: tuple[Blocks, ...] | None = None  # of each image, then padding that no query sees; None: one whole block
     target_repeats: int = 1  # R, how often an assigner that repeats targets offers each object to the group
     loss_divisor: int = 1  # divides the losses of the group, such as the number of queries that find each object
     loss_weight: float = 1.0  # multiplies the losses of the group
@@ -181,7 +189,7 @@ class MatchedPairs:
     labels: Tensor  # (n,) int64, of the objects
     boxes: Tensor  # (n, 4), of the objects
     counts: tuple[int, ...]  # number of pairs of each set
-    ignored: Tensor | None = None  # (B, Q) bool, True for queries without any loss; None: there are none
+    weights: Tensor | None = None  # (B, Q), factors of the losses of each query, 0 for none; None: 1 for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,16 +234,15 @@ class InitialQueries:
 
 @dataclass(frozen=True, slots=True)
 class ObjectCount:
-    """The number of objects of a whole training step, of which every process and micro-batch computes a part."""
+    """The numbers of objects of a whole training step, of which every process and micro-batch computes a part."""
 
-    mean_per_micro_batch: float  # objects of a micro-batch, averaged over all micro-batches of all processes
-    max_in_image: int  # objects of the most crowded image
+    per_image: tuple[int, ...]  # of all images of all processes and micro-batches
     num_micro_batches: int = 1  # of all processes together; their gradients are averaged
 
-    @classmethod
-    def of(cls, counts: "list[int]") -> "ObjectCount":
-        """Count the objects of a step that one process computes at once, from the number of each image."""
-        return cls(float(sum(counts)), max(counts, default=0))
+    @property
+    def mean_per_micro_batch(self) -> float:
+        """Objects of a micro-batch, averaged over all of them."""
+        return sum(self.per_image) / self.num_micro_batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +253,7 @@ class Targets:
     boxes: tuple[Tensor, ...]  # per image (T, 4)
     names: tuple[str, ...]  # per image, for error messages
     seeds: tuple[int | None, ...]  # per image, seed of its random draws; None: the default generator
-    mean_objects_per_micro_batch: float  # of the whole step, see `ObjectCount`
-    max_objects: int  # objects of the most crowded image of the whole step
-    num_micro_batches: int = 1  # of the whole step
+    step: ObjectCount  # of the whole step, of which this batch is a part
 
     @property
     def counts(self) -> list[int]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from querydet.config import get_config
 from querydet.modeling.detector import QueryDetector
-from querydet.structures import PredictionSet, QueryGroup, Stage, Targets
+from querydet.structures import ObjectCount, PredictionSet, QueryGroup, Stage, Targets
 
 COMPOSITIONS = (
     "deformable_detr",
@@ -102,9 +102,8 @@ def make_small(model: DictConfig) -> DictConfig:
         model.selection.repeats = 2
     denoising = model.denoising or {}
     denoising = denoising.get("denoising", denoising)
-    if "min_dynamic" in denoising:
-        denoising.num_queries = 6
-        denoising.min_dynamic = 0
+    if "num_queries" in denoising.get("groups", {}):
+        denoising.groups.num_queries = 6
     return model
 
 
@@ -152,7 +151,7 @@ def assert_a_step_lowers_the_loss(detector: QueryDetector) -> None:
     assert totals[1] < totals[0]
 
 
-def make_targets(counts: list[int], num_classes: int = 5, max_objects: int | None = None) -> Targets:
+def make_targets(counts: list[int], num_classes: int = 5) -> Targets:
     """Random objects of a batch."""
     generator = torch.Generator().manual_seed(sum(counts))
     boxes = tuple(
@@ -164,8 +163,7 @@ def make_targets(counts: list[int], num_classes: int = 5, max_objects: int | Non
         boxes=boxes,
         names=tuple(f"image{index}.jpg" for index in range(len(counts))),
         seeds=tuple(range(len(counts))),
-        mean_objects_per_micro_batch=float(sum(counts)),
-        max_objects=max(counts) if max_objects is None else max_objects,
+        step=ObjectCount(tuple(counts)),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from querydet.modeling.layers.conditional_attention import ConditionalSelfAttention
+from querydet.modeling.decoder.attention import ConditionalQueryAttention
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +20,9 @@ def benchmark():
 
 def test_folded_is_masked_and_not_joint(benchmark):
     torch.manual_seed(0)
-    attention = ConditionalSelfAttention(32, 4)
+    attention = ConditionalQueryAttention(32, 4)
     position, content = torch.randn(2, 2, 15, 32)
-    folded, masked, joint = (
-        benchmark.make_plan(form, 3, 5).apply(attention, position, content) for form in benchmark.FORMS
-    )
+    folded, masked, joint = (benchmark.attend(form, attention, position, content, 3) for form in benchmark.FORMS)
     torch.testing.assert_close(folded, masked)
     assert (folded - joint).abs().max() > 1e-3
 

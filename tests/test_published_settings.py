@@ -22,7 +22,7 @@ DINO = {
     "model.selection.content.init": "xavier",
     "model.heads.share_layers": True,
     "model.heads.inverse_sigmoid_eps": 1e-3,
-    "model.denoising.num_queries": 100,
+    "model.denoising.groups.num_queries": 100,
     "model.denoising.label_noise": 0.5,
     "model.denoising.box_noise": 1.0,
     "model.criterion.rules.decoder.assigner.class_weight": 2.0,
@@ -76,7 +76,7 @@ DN_DETR = {
     "model.heads.share_layers": False,
     "model.heads.inverse_sigmoid_eps": 1e-3,
     "model.heads.initial_size_logit": -2.0,
-    "model.denoising.num_groups": 5,
+    "model.denoising.groups.num_groups": 5,
     "model.denoising.label_noise": 0.2,
     "model.denoising.box_noise": 0.4,
     "model.criterion.rules.decoder.assigner.class_weight": 2.0,
@@ -169,12 +169,16 @@ PUBLISHED = {
     "dn_detr/configs/dn_detr_r50_12ep.py": {**DN_DETR, **epochs(12, 11)},
     "dn_detr/configs/dn_detr_r50_24ep.py": {**DN_DETR, **epochs(24, 20)},
     "dn_detr/configs/dn_detr_r50_50ep.py": {**DN_DETR, **epochs(50, 40)},
-    "dn_detr/configs/dn_detr_r50_10groups_50ep.py": {**DN_DETR, **epochs(50, 40), "model.denoising.num_groups": 10},
+    "dn_detr/configs/dn_detr_r50_10groups_50ep.py": {
+        **DN_DETR,
+        **epochs(50, 40),
+        "model.denoising.groups.num_groups": 10,
+    },
     "dn_detr/configs/dn_detr_r50_dynamic_12ep.py": {
         **DN_DETR,
         **epochs(12, 11),
-        "model.denoising.num_groups": None,
-        "model.denoising.num_queries": 100,
+        "model.denoising.groups.num_groups": None,
+        "model.denoising.groups.num_queries": 100,
     },
     "deta/configs/deta_baseline_r50_50ep.py": {**DETA_BASELINE, **epochs(50, 40)},
     "deta/configs/deta_r50_12ep.py": {**DETA, **epochs(12, 10)},
@@ -293,8 +297,7 @@ PUBLISHED |= {
     "group_detr/configs/group_dn_detr_r50_12ep.py": {
         "model.selection.num_groups": 11,
         "model.denoising.num_groups": 11,
-        "model.denoising.denoising.num_groups": None,
-        "model.denoising.denoising.num_queries": 100,
+        "model.denoising.denoising.groups.num_queries": 100,
         **epochs(12, 11),
     },
     "group_detr/configs/group_deformable_detr_pp_r50_12ep.py": {
@@ -319,7 +322,7 @@ PUBLISHED |= {
     "ms_detr/configs/ms_h_detr_r50_12ep.py": {"model.selection.extra_queries": 1500, **epochs(12, 11)},
     "ms_detr/configs/ms_dino_r50_24ep.py": {
         "model.selection.num_queries": 900,
-        "model.denoising.num_queries": 100,
+        "model.denoising.groups.num_queries": 100,
         **epochs(24, 20),
     },
 }
@@ -372,12 +375,12 @@ DN_DAB = {
     **DAB,
     "model.selection.indicator": True,
     "model.denoising.indicator": True,
-    "model.denoising.num_groups": 5,
+    "model.denoising.groups.num_groups": 5,
     "model.denoising.label_noise": 0.2,
     "model.denoising.box_noise": 0.4,
     "model.denoising.inverse_sigmoid_eps": 1e-3,
 }
-DYNAMIC = {"model.denoising.denoising.num_groups": None, "model.denoising.denoising.num_queries": 100}
+DYNAMIC = {"model.denoising.denoising.groups.num_queries": 100}
 PUBLISHED |= {
     f"{folder}/configs/{name}_r50{variant}_{number}ep.py": {**settings, **epochs(number, drop)}
     for folder, name, settings in (

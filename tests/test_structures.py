@@ -67,13 +67,14 @@ def test_encoder_predictions_are_a_set_of_their_own_group():
 
 
 def test_objects_of_a_step_that_is_computed_at_once():
-    assert ObjectCount.of([3, 0, 5]) == ObjectCount(mean_per_micro_batch=8.0, max_in_image=5, num_micro_batches=1)
-    assert ObjectCount.of([]) == ObjectCount(0.0, 0)
+    assert ObjectCount((3, 0, 5)).mean_per_micro_batch == 8.0
+    assert ObjectCount((3, 0, 5), num_micro_batches=2).mean_per_micro_batch == 4.0
+    assert ObjectCount(()).mean_per_micro_batch == 0.0
 
 
 def test_class_agnostic_targets_keep_boxes_and_counts():
     labels, boxes = (torch.tensor([4, 2]), torch.zeros(0, dtype=torch.int64)), (torch.rand(2, 4), torch.zeros(0, 4))
-    targets = Targets(labels, boxes, ("a", "b"), (1, None), mean_objects_per_micro_batch=2.0, max_objects=2)
+    targets = Targets(labels, boxes, ("a", "b"), (1, None), ObjectCount((2, 0)))
     agnostic = targets.class_agnostic()
     assert [each.tolist() for each in agnostic.labels] == [[0, 0], []]
     assert agnostic.boxes is boxes

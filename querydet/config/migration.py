@@ -96,6 +96,8 @@ _OF_GROUPS: dict[str, Any] = {
 }  # arguments of the wrapper, and its defaults
 _OF_HYBRID: dict[str, Any] = {"extra_queries": 1500, "extra_content": None, "repeats": 6, "extra_weight": 1.0}
 
+_OF_DENOISING_GROUPS = ("num_groups", "num_queries", "min_dynamic")
+
 LOSS_NAMES: Mapping[str, str] = {"FocalLoss": "class", "SoftmaxLoss": "class", "L1Loss": "l1", "GIoULoss": "giou"}
 
 
@@ -140,6 +142,8 @@ def _migrate_node(node: Any) -> Any:
         "criterion": _name_rules,
     }
     migrated = {key: _migrate_node(child) for key, child in node.items()}
+    if _last(node) in ("ContrastiveDenoising", "Denoising"):
+        migrated = _name_groups(migrated)
     for key, step in steps.items():
         if isinstance(migrated.get(key), dict):
             migrated[key] = step(migrated[key])
@@ -166,6 +170,15 @@ def _migrate_selection(selection: dict[str, Any]) -> dict[str, Any]:
         **{key: selection.get(key, default) for key, default in own.items()},
         TARGET: f"{_MODELING}.selection.{target}",
     }
+
+
+def _name_groups(denoising: dict[str, Any]) -> dict[str, Any]:
+    """Move the number of denoising groups into a part; version 0.1 let the most crowded image of a batch decide."""
+    own = {key: child for key, child in denoising.items() if key in _OF_DENOISING_GROUPS}
+    if not own:
+        return denoising
+    rest = {key: child for key, child in denoising.items() if key not in own}
+    return {**rest, "groups": {TARGET: f"{_MODELING}.queries.GroupsPerProcess", **own}}
 
 
 def _point_into_wrapper(node: dict[str, Any], old_selection: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,9 +37,8 @@ def shrink(model: DictConfig) -> DictConfig:
         model.selection.extra_queries = 3 * NUM_QUERIES
     denoising = model.denoising or {}
     denoising = denoising.get("denoising", denoising)  # `GroupedDenoising` wraps the one of each group
-    if "min_dynamic" in denoising:
-        denoising.num_queries = 25
-        denoising.min_dynamic = 0
+    if "num_queries" in denoising.get("groups", {}):
+        denoising.groups.num_queries = 25
     return model
 
 

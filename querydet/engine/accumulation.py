@@ -1,9 +1,8 @@
 """Gradient accumulation: a process computes its share of a step in several micro-batches, one after the other.
 
 The total batch stays what ``dataloader.train.total_batch_size`` says; only memory changes. What a loss is divided by is
-counted over all micro-batches of all processes before the first of them (`querydet.structures.ObjectCount`), and
-so is the most crowded image, which decides the number of denoising queries: the sum of the gradients is that of the
-whole batch.
+counted over all micro-batches of all processes before the first of them (`querydet.structures.ObjectCount`): the sum of
+the gradients is that of the whole batch.
 """
 
 import contextlib
@@ -70,10 +69,8 @@ def count_objects(batch: Batch, micro_batches: int = 1) -> ObjectCount:
         micro_batches: number of parts that every process computes its share in.
     """
     counts = [len(item.get("instances", ())) for item in batch]
-    gathered = comm.all_gather((sum(counts), max(counts, default=0)))
-    totals, maxima = zip(*gathered, strict=True)
-    num_micro_batches = len(totals) * micro_batches
-    return ObjectCount(sum(totals) / num_micro_batches, max(maxima), num_micro_batches)
+    gathered = comm.all_gather(counts)
+    return ObjectCount(tuple(itertools.chain(*gathered)), len(gathered) * micro_batches)
 
 
 def exchanging(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[object]:

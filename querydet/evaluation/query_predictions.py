@@ -13,7 +13,7 @@ from querydet.evaluation.per_image import ImageTruth
 from querydet.modeling.boxes import xyxy_to_cxcywh
 from querydet.modeling.detector import QueryDetector
 from querydet.parts import Assigner
-from querydet.structures import PRIMARY, PredictionSet, QueryGroup, Stage, Targets
+from querydet.structures import PRIMARY, ObjectCount, PredictionSet, QueryGroup, Stage, Targets
 
 QUERIES = "queries"  # key of the `QueryRecord` in an output
 
@@ -149,8 +149,7 @@ def match_queries(record: QueryRecord, truth: ImageTruth, assigner: Assigner) ->
         boxes=(xyxy_to_cxcywh(objects.normalised_xyxy()).to(record.boxes.dtype),),
         names=("an image",),
         seeds=(None,),
-        mean_objects_per_micro_batch=float(len(objects)),
-        max_objects=len(objects),
+        step=ObjectCount((len(objects),)),
     )
     (assignment,) = assigner(predictions, targets)
     return assignment.queries, assignment.objects

@@ -119,7 +119,7 @@ class QueryDetector(nn.Module):
             batched_inputs: Detectron2's dicts, any number of them: `image` (3, H, W) of any size; `height` and `width`
                 in pixels that detections are scaled to (default: those of `image`); in training `instances` with
                 `gt_boxes` and `gt_classes`, and optionally `seed`.
-            object_count: in training, the number of objects of the whole step, where several processes or
+            object_count: in training, the numbers of objects of the whole step, where several processes or
                 micro-batches share it (`querydet.engine.accumulation.count_objects`); None: this batch is the step.
 
         Returns:

@@ -24,11 +24,17 @@ class JoinedSets:
     suffixes: dict[str, int]  # ends of the names of losses, and the number of sets that share each
 
     def sum_sets(self, values: Tensor) -> Tensor | None:
-        """Sum up a loss of each query (B, N), or of each pair (N,), over every set, (n,); None for another shape."""
+        """Sum up a loss of each query (B, N), or of each pair (N,), times its weight, over every set, (n,).
+
+        None for a loss of another shape.
+        """
+        weights, pairs = self.pairs.weights, self.pairs
         if values.shape == self.predictions.logits.shape[:2]:
-            return sum_parts(values.sum(0), self.predictions.sizes)
-        if values.shape == self.pairs.query.shape:
-            return sum_parts(values, self.pairs.counts)
+            weighted = values if weights is None else values * weights
+            return sum_parts(weighted.sum(0), self.predictions.sizes)
+        if values.shape == pairs.query.shape:
+            weighted = values if weights is None else values * weights[pairs.image, pairs.query]
+            return sum_parts(weighted, pairs.counts)
         return None
 
     def sum_suffixes(self, values: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -88,7 +94,7 @@ def join(
         labels=torch.cat(targets.labels)[objects],
         boxes=torch.cat(targets.boxes)[objects],
         counts=tuple(sum(len(assignment.queries) for assignment in images) for images in assigned),
-        ignored=_join_ignored(assigned, sizes),
+        weights=_join_weights(assigned, sizes),
     )
     return joined, pairs
 
@@ -104,16 +110,16 @@ def _expand(rows: list[tuple[int, int, int]], lengths: list[int], device: torch.
     return send(numbers.repeat_interleave(torch.tensor(lengths), 0).T.contiguous(), device).unbind()
 
 
-def _join_ignored(assigned: Sequence[tuple[Assignment, ...]], sizes: Sequence[int]) -> Tensor | None:
-    """Join the masks (B, Q) of ignored queries of all sets; None where no set has one."""
-    masks = [[assignment.ignored for assignment in images] for images in assigned]
-    first = next((mask for images in masks for mask in images if mask is not None), None)
+def _join_weights(assigned: Sequence[tuple[Assignment, ...]], sizes: Sequence[int]) -> Tensor | None:
+    """Join the weights (B, Q) of the queries of all sets; None where no set has some."""
+    weights = [[assignment.weights for assignment in images] for images in assigned]
+    first = next((each for images in weights for each in images if each is not None), None)
     if first is None:
         return None
     return torch.cat(
         [
-            torch.stack([first.new_zeros(size) if mask is None else mask for mask in images])
-            for images, size in zip(masks, sizes, strict=True)
+            torch.stack([first.new_ones(size) if each is None else each for each in images])
+            for images, size in zip(weights, sizes, strict=True)
         ],
         1,
     )

@@ -14,8 +14,7 @@ from querydet.structures import JoinedPredictions, MatchedPairs
 class FocalLoss:
     """Sigmoid focal loss (arXiv 1708.02002) over all queries and classes.
 
-    Unassigned queries are background in every class, and ignored ones have no loss. A query with several objects has
-    the class of the last one.
+    Unassigned queries are background in every class. A query with several objects has the class of the last one.
 
     Args:
         weight: factor of the loss.
@@ -32,8 +31,7 @@ class FocalLoss:
         """Return the loss of each query (B, Q), over all classes."""
         labels = class_of_queries(predictions.logits, matched)
         loss = focal_loss_of_queries(predictions.logits.flatten(0, 1), labels.flatten(), self.alpha, self.gamma)
-        loss = loss.view(labels.shape)
-        return loss if matched.ignored is None else loss.masked_fill(matched.ignored, 0)
+        return loss.view(labels.shape)
 
 
 def class_of_queries(logits: Tensor, matched: MatchedPairs) -> Tensor:

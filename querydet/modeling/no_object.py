@@ -83,7 +83,7 @@ class SoftmaxLoss:
     """Cross-entropy over the K classes and no object, which is the class of unassigned queries and counts less.
 
     It is divided by the weight of all queries, not by the number of objects (released code): see
-    `querydet.modeling.normalizers.WeightedQueries`. Ignored queries have no loss.
+    `querydet.modeling.normalizers.WeightedQueries`.
 
     Args:
         weight: factor of the loss.
@@ -100,8 +100,7 @@ class SoftmaxLoss:
         """Return the loss of each query (B, Q)."""
         labels = class_of_queries(predictions.logits, matched)
         loss = -class_log_probabilities(predictions.logits).gather(2, labels[..., None]).squeeze(2)
-        loss = torch.where(labels == predictions.logits.shape[2], self.background * loss, loss)
-        return loss if matched.ignored is None else loss.masked_fill(matched.ignored, 0)
+        return torch.where(labels == predictions.logits.shape[2], self.background * loss, loss)
 
 
 class SoftmaxHungarianAssigner(HungarianAssigner):

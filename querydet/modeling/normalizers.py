@@ -4,9 +4,12 @@ A step consists of micro-batches: every process has one or several. *Mean object
 averaged over all micro-batches of the step. Gradients are averaged in the same way, so that they equal those of the
 whole batch in one process. The released codes differ from that where a process has less than one object on average:
 their divisor is at least 1 in every process, while here it is at least 1 over the whole batch.
+
+Denoising queries repeat each object. Their losses have weights (`querydet.modeling.queries.object_slots`) with which
+each object counts once, so that the divisors are those of matching queries.
 """
 
-from querydet.structures import PredictionSet, Targets
+from querydet.structures import ObjectCount, PredictionSet, Targets
 
 
 class MeanObjects:
@@ -17,9 +20,7 @@ class MeanObjects:
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """Return the divisor of the losses of these predictions."""
-        return (
-            max(targets.mean_objects_per_micro_batch, 1.0 / targets.num_micro_batches) * predictions.group.loss_divisor
-        )
+        return _at_least_one(targets.step.mean_per_micro_batch, targets.step) * predictions.group.loss_divisor
 
 
 class MeanRepeatedObjects:
@@ -30,9 +31,7 @@ class MeanRepeatedObjects:
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """Return the divisor of the losses of these predictions."""
-        return max(
-            targets.mean_objects_per_micro_batch * predictions.group.loss_divisor, 1.0 / targets.num_micro_batches
-        )
+        return _at_least_one(targets.step.mean_per_micro_batch * predictions.group.loss_divisor, targets.step)
 
 
 class LocalObjects:
@@ -50,8 +49,8 @@ class LocalObjects:
 class WeightedQueries:
     """The weight of all queries, of which those with an object weigh 1 and the others less (DETR's class loss).
 
-    The released code divides by the weight in each process. Here the number of queries with an object is the mean over
-    the micro-batches: one query for each object, and no more than there are.
+    It is that of torch's weighted cross-entropy: in each image, every object has a query, as long as there are some.
+    The released code divides by the weight in each process; here it is the mean over the micro-batches of the step.
 
     Args:
         background: weight of a query without an object.
@@ -62,7 +61,13 @@ class WeightedQueries:
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """Return the divisor of the class loss of these predictions."""
-        num_queries = predictions.logits.shape[0] * predictions.logits.shape[1]
-        num_matched = min(targets.mean_objects_per_micro_batch * predictions.group.target_repeats, num_queries)
-        weight = self.background * num_queries + (1 - self.background) * num_matched
-        return max(weight, 1.0 / targets.num_micro_batches) * predictions.group.loss_divisor
+        num_queries, counts = predictions.logits.shape[1], targets.step.per_image
+        matched = sum(min(count * predictions.group.target_repeats, num_queries) for count in counts)
+        weight = self.background * num_queries * len(counts) + (1 - self.background) * matched
+        mean = weight / targets.step.num_micro_batches
+        return _at_least_one(mean, targets.step) * predictions.group.loss_divisor
+
+
+def _at_least_one(mean: float, step: ObjectCount) -> float:
+    """Return a mean over the micro-batches of a step, or that of one in the whole step where it is less."""
+    return max(mean, 1.0 / step.num_micro_batches)

@@ -34,8 +34,8 @@ def make_targets(
         num_classes: K; labels must lie in [0, K).
         device: device of the returned tensors.
         dtype: type of the returned boxes.
-        object_count: number of objects of the whole training step, where this batch is a part of it; None: the batch is
-            the step.
+        object_count: numbers of objects of the whole training step, where this batch is a part of it; None: the batch
+            is the step.
 
     Raises:
         ValueError: when an image has no annotations, or annotations of an image of another size; when a box is not
@@ -61,15 +61,13 @@ def make_targets(
         boxes.append(send(xyxy_to_cxcywh(boxes_abs.to(dtype) / scale), device))
         labels.append(send(instances.gt_classes, device))
         names.append(name)
-    count = ObjectCount.of([len(image_labels) for image_labels in labels]) if object_count is None else object_count
+    step = ObjectCount(tuple(map(len, labels))) if object_count is None else object_count
     return Targets(
         labels=tuple(labels),
         boxes=tuple(boxes),
         names=tuple(names),
         seeds=tuple(inputs.get("seed") for inputs in batched_inputs),
-        mean_objects_per_micro_batch=count.mean_per_micro_batch,
-        max_objects=count.max_in_image,
-        num_micro_batches=count.num_micro_batches,
+        step=step,
     )
 
 

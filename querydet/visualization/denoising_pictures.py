@@ -50,7 +50,7 @@ class DenoisingQueries:
 def denoising_queries(model: QueryDetector, samples: Sequence[dict[str, Any]]) -> list[DenoisingQueries]:
     """Compute the denoising queries of a training batch, those of the primary group if there are several.
 
-    The noise of an image is drawn from its `seed`; the number of repetitions depends on the batch, as in training.
+    The noise of an image is drawn from its `seed`.
 
     Args:
         model: a detector with denoising.
@@ -70,22 +70,21 @@ def denoising_queries(model: QueryDetector, samples: Sequence[dict[str, Any]]) -
         )
     maker = getattr(part, "members", [part])[0]  # of the primary group
     targets = make_targets(samples, model.num_classes, model.device)
-    if not targets.max_objects:
-        return [_no_queries() for _ in samples]
     made = maker(targets)[0]
-    step = targets.max_objects  # slots of a repetition, see `ObjectSlots`
+    assert made.group.known is not None
+    assert made.group.blocks is not None
     paired = trait(maker, "contrastive")
     table = maker.label_embed.weight
     result = []
-    for image, known in enumerate(made.group.known or ()):
+    for image, (known, blocks) in enumerate(zip(made.group.known, made.group.blocks, strict=True)):
         queries, objects = known.queries, known.objects
         positive = torch.ones_like(queries, dtype=torch.bool)
-        if paired:  # the negative of a pair is in the next repetition
-            queries, objects = torch.cat([queries, queries + step]), objects.repeat(2)
+        if paired:  # a block holds positive queries, and then the negative one of each
+            queries, objects = torch.cat([queries, queries + blocks.size // 2]), objects.repeat(2)
             positive = torch.cat([positive, ~positive])
         content = made.content[image, queries, : table.shape[1]]
         labels = torch.cdist(content.float(), table.float()).argmin(-1)
-        repetition = queries // (step * (2 if paired else 1))
+        repetition = queries // max(blocks.size, 1)
         values = (made.boxes[image, queries], labels, objects, positive, repetition)
         result.append(DenoisingQueries(*(value.cpu() for value in values)))
     return result
@@ -159,8 +158,3 @@ def draw_denoising(
         if label != int(gt_classes[queries.objects[index]]):
             visualizer.draw_text(names[label], box[:2].clip(1), color=color, horizontal_alignment="left")
     return visualizer.output.get_image()
-
-
-def _no_queries() -> DenoisingQueries:
-    whole = torch.zeros(0, dtype=torch.int64)
-    return DenoisingQueries(torch.zeros(0, 4), whole, whole, whole.bool(), whole)

@@ -14,7 +14,7 @@ def test_parts_hold_all_images_and_their_objects_are_counted_together(images, pa
     split = split_batch(batch, parts)
     assert [len(part) for part in split] == wanted
     assert [item["image"] for part in split for item in part] == [item["image"] for item in batch]
-    assert count_objects(batch, parts) == ObjectCount(2 * images / parts, 2, parts)
+    assert count_objects(batch, parts) == ObjectCount((2,) * images, parts)
 
 
 def test_one_part_is_the_batch_itself():

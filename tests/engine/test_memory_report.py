@@ -39,7 +39,7 @@ def test_by_hand():
     assert found.total == found.encoder + found.decoder
     recomputed = tiny_detector("group_dab_detr", encoder__activation_checkpointing=True)
     assert attention_memory(recomputed, 160, 200, 3).encoder == found.encoder / 2
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="must have a positive size, found height 0 and width 10"):
         attention_memory(tiny_detector("detr"), 0, 10, 1)
 
 

@@ -11,8 +11,10 @@ from querydet.modeling.criterion import Criterion, SupervisionRule, check_finite
 from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
 from querydet.structures import (
     Assignment,
+    Blocks,
     JoinedPredictions,
     MatchedPairs,
+    ObjectCount,
     PredictionSet,
     QueryGroup,
     Role,
@@ -32,7 +34,8 @@ def denoising_set() -> PredictionSet:
     """Two copies of one object of image 0, as queries 0 and 2 of four."""
     nothing = torch.zeros(0, dtype=torch.int64)
     known = (Assignment(torch.tensor([0, 2]), torch.tensor([0, 0])), Assignment(nothing, nothing))
-    group = QueryGroup("denoising", 0, 4, Role.DENOISING, block_size=2, loss_divisor=2, loss_suffix="dn", known=known)
+    blocks = (Blocks(2, 2), Blocks(0, 0))
+    group = QueryGroup("denoising", 0, 4, Role.DENOISING, blocks=blocks, loss_divisor=2, loss_suffix="dn", known=known)
     return replace(make_predictions(2, 4), group=group, is_last=True)
 
 
@@ -60,9 +63,9 @@ def test_known_pairs_are_divided_by_objects_and_divisor() -> None:
 def test_the_divisor_is_the_mean_over_processes_but_at_least_one() -> None:
     predicted, targets = make_predictions(1, 4), make_targets([2])
     plain = rule()((predicted,), targets)["loss_l1_3"]
-    half = rule()((predicted,), replace(targets, mean_objects_per_micro_batch=4.0))["loss_l1_3"]
+    half = rule()((predicted,), replace(targets, step=ObjectCount((4,))))["loss_l1_3"]
     torch.testing.assert_close(half * 2, plain)
-    few = rule()((predicted,), replace(targets, mean_objects_per_micro_batch=0.5))["loss_l1_3"]
+    few = rule()((predicted,), replace(targets, step=ObjectCount((0,))))["loss_l1_3"]
     torch.testing.assert_close(few, plain * 2)
 
 

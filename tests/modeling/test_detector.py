@@ -104,12 +104,14 @@ def test_denoising_groups_do_not_influence_each_other(name: str) -> None:
     content = queries.content.detach().requires_grad_()
     outputs = detector.decoder(replace(queries, content=content), memory, detector.heads)
     group = queries.groups[0]
-    assert group.block_size is not None
-    assert len(group) >= 2 * group.block_size
-    outputs[-1].hidden[:, : group.block_size].sum().backward()
+    assert group.blocks is not None
+    (blocks,) = group.blocks
+    assert len(group) == blocks.count * blocks.size
+    assert blocks.count >= 2
+    outputs[-1].hidden[:, : blocks.size].sum().backward()
     reached = content.grad.abs().sum(-1)[0] > 0
-    assert reached[: group.block_size].all()
-    assert not reached[group.block_size : len(group)].any()
+    assert reached[: blocks.size].all()
+    assert not reached[blocks.size : len(group)].any()
     assert reached[len(group) :].all()
 
 
@@ -119,16 +121,6 @@ def test_permuting_the_images_permutes_the_losses_away() -> None:
     first, second = losses_of(detector, inputs), losses_of(detector, inputs[::-1])
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, atol=1e-5, rtol=1e-4, msg=name)
-
-
-def test_more_slots_than_an_image_needs_change_nothing_but_denoising() -> None:
-    """Images of other processes may be more crowded, which adds empty slots here."""
-    detector = tiny_detector().train()
-    images = detector.preprocess(make_inputs([(96, 128)]))
-    features, padding = detector.backbone(images.tensor), padding_mask(images)
-    few = detector.predict(features, padding, make_targets([2]))
-    many = detector.predict(features, padding, make_targets([2], max_objects=5))
-    torch.testing.assert_close(many[-1].logits, few[-1].logits, atol=1e-6, rtol=1e-5)
 
 
 def test_activation_checkpointing_changes_neither_losses_nor_gradients() -> None:
@@ -215,20 +207,11 @@ def test_too_few_tokens_for_the_queries() -> None:
 
 def test_losses_are_divided_by_the_objects_of_the_whole_step() -> None:
     detector, inputs = tiny_detector("dab_deformable_detr").train(), make_inputs([(96, 128), (80, 64)], [3, 1])
-    alone, same = detector(inputs), detector(inputs, ObjectCount(4.0, 3))
-    third = detector(inputs, ObjectCount(12.0, 9, num_micro_batches=4))
+    alone, same = detector(inputs), detector(inputs, ObjectCount((3, 1)))
+    third = detector(inputs, ObjectCount((3, 1, 44), num_micro_batches=4))
     for name, value in alone.items():
         assert torch.equal(same[name], value), name
         torch.testing.assert_close(third[name] * 3, value, msg=name)
-
-
-def test_the_most_crowded_image_of_the_step_decides_the_number_of_denoising_queries() -> None:
-    detector, lengths = tiny_detector("dino").train(), []
-    detector.decoder.register_forward_pre_hook(lambda module, inputs: lengths.append(len(inputs[0].groups[0])))
-    inputs = make_inputs([(96, 128)], [2])
-    detector(inputs)
-    detector(inputs, ObjectCount(2.0, 5))
-    assert lengths == [2 * 3 * 2, 2 * 1 * 5]  # negative ones too; 6 // 2 and 6 // 5 groups
 
 
 def initial(name: str, role: Role = Role.MATCHING, sees: tuple[str, ...] = ()) -> InitialQueries:

@@ -10,11 +10,11 @@ from querydet.structures import Assignment, PredictionSet
 from tests.models import make_predictions, make_targets
 
 
-def assignment(queries: list[int], objects: list[int], ignored: list[bool] | None = None) -> Assignment:
+def assignment(queries: list[int], objects: list[int], weights: list[float] | None = None) -> Assignment:
     return Assignment(
         torch.tensor(queries, dtype=torch.int64),
         torch.tensor(objects, dtype=torch.int64),
-        None if ignored is None else torch.tensor(ignored),
+        None if weights is None else torch.tensor(weights),
     )
 
 
@@ -44,12 +44,23 @@ def test_queries_of_later_sets_follow_those_of_earlier_ones() -> None:
     assert pairs.counts == (2, 2)
 
 
-def test_queries_are_ignored_where_any_assignment_says_so() -> None:
-    plain, some = assignment([0], [0]), assignment([0], [0], [False, True, False, True])
-    assert join(layers(0), [(plain, plain)], make_targets([1, 1]))[1].ignored is None
+def test_queries_weigh_what_their_assignment_says_and_one_otherwise() -> None:
+    plain, some = assignment([0], [0]), assignment([0], [0], [0.5, 0.0, 2.0, 0.0])
+    assert join(layers(0), [(plain, plain)], make_targets([1, 1]))[1].weights is None
     _, pairs = join(layers(0, 1), [(plain, plain), (some, plain)], make_targets([1, 1]))
-    assert pairs.ignored is not None
-    assert pairs.ignored.nonzero().tolist() == [[0, 5], [0, 7]]
+    assert pairs.weights is not None
+    assert pairs.weights.tolist() == [[1, 1, 1, 1, 0.5, 0, 2, 0], [1] * 8]
+
+
+def test_losses_of_queries_and_of_pairs_are_weighed() -> None:
+    some = assignment([2, 0], [0, 1], [0.5, 0.0, 3.0, 0.0])
+    joined = join_by_suffix(layers(0), [(some, assignment([1], [0]))], make_targets([2, 1]))
+    found = joined.sum_sets(torch.tensor([[1.0, 10.0, 100.0, 1000.0], [1.0, 1.0, 1.0, 1.0]]))
+    assert found is not None
+    assert found.tolist() == [0.5 + 300 + 4]
+    pairs = joined.sum_sets(torch.tensor([1.0, 10.0, 100.0]))
+    assert pairs is not None
+    assert pairs.tolist() == [3 + 5 + 100]
 
 
 def test_without_objects_there_are_no_pairs() -> None:

@@ -67,12 +67,3 @@ def test_the_class_of_a_query_does_not_depend_on_the_other_images() -> None:
     predicted, pairs = matched(make_predictions(2, 3), [[2], [0]], [[0], [0]], [1, 1])
     pairs = replace(pairs, labels=torch.tensor([3, 1]))
     assert class_of_queries(predicted.logits, pairs).tolist() == [[5, 5, 3], [1, 5, 5]]
-
-
-def test_ignored_queries_have_no_class_loss() -> None:
-    predicted, pairs = matched(make_predictions(1, 3), [[1]], [[0]], [1])
-    focal = FocalLoss(weight=1.0)
-    ignored = torch.tensor([[True, False, False]])
-    found, plain = focal(predicted, replace(pairs, ignored=ignored)), focal(predicted, pairs)
-    assert found[0, 0] == 0
-    assert torch.equal(found[0, 1:], plain[0, 1:])

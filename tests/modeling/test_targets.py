@@ -25,7 +25,7 @@ def test_boxes_by_hand_on_an_image_wider_than_high() -> None:
     assert targets.boxes[1].shape == (0, 4)
     assert targets.labels[0].tolist() == [2]
     assert targets.seeds == (5, None)
-    assert (targets.counts, targets.mean_objects_per_micro_batch, targets.max_objects) == ([1, 0], 1.0, 1)
+    assert (targets.counts, targets.step) == ([1, 0], ObjectCount((1, 0)))
 
 
 def test_names_are_the_file_else_the_id_else_the_place() -> None:
@@ -73,10 +73,10 @@ def test_training_needs_annotations() -> None:
 
 def test_a_part_of_a_step_is_told_the_objects_of_all_of_it() -> None:
     inputs = [annotated([[8.0, 4.0, 24.0, 20.0]], [2])]
-    targets = make_targets(inputs, 3, CPU, object_count=ObjectCount(2.5, 9, num_micro_batches=4))
-    assert (targets.mean_objects_per_micro_batch, targets.max_objects, targets.num_micro_batches) == (2.5, 9, 4)
-    assert targets.counts == [1]
-    assert make(*inputs).num_micro_batches == 1
+    count = ObjectCount((1, 9), num_micro_batches=4)
+    targets = make_targets(inputs, 3, CPU, object_count=count)
+    assert (targets.step, targets.counts) == (count, [1])
+    assert make(*inputs).step.num_micro_batches == 1
 
 
 def test_boxes_have_the_dtype_asked_for() -> None:

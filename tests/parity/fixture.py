@@ -22,8 +22,9 @@ from querydet.checkpoint.conversion.methods import split_hybrid
 from querydet.checkpoint.conversion.verify import GivenMaps
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.queries.noised_objects import NoiseDraws
-from querydet.structures import Targets
+from querydet.structures import ObjectCount, Targets
 from tests.parity import models, models_deta, models_dn_detr, models_h_detr, models_ms_detr
+from tests.parity.draws import split_draws
 
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
 ADAPTERS = (models, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
@@ -83,19 +84,18 @@ class Fixture:
             boxes=tuple(self[f"{prefix}{image}/boxes"] for image in range(count)),
             names=tuple(f"image {image}" for image in range(count)),
             seeds=(None,) * count,
-            mean_objects_per_micro_batch=float(sum(map(len, labels))),
-            max_objects=max(map(len, labels)),
+            step=ObjectCount(tuple(map(len, labels))),
         )
 
-    def draws(self, which: str, targets: Targets) -> NoiseDraws:
-        """The recorded noise of a training pass, as (repetitions, objects) tables."""
+    def draws(self, which: str, targets: Targets) -> list[NoiseDraws]:
+        """The recorded noise of each image of a training pass."""
         if self.adapter in models_dn_detr.MODELS:
             return models_dn_detr.recorded_draws(self, which, targets)
         total = sum(targets.counts)
         recorded = [value for _, value in sorted(self.group(f"train{which}/rng/").items())]
         if not recorded or not total:
             empty = torch.zeros(2, 0, 4)
-            return NoiseDraws(empty[..., 0], torch.zeros(2, 0, dtype=torch.int64), empty, empty)
+            return split_draws(targets, empty[..., 0], torch.zeros(2, 0, dtype=torch.int64), empty, empty)
         *label_draws, signs, magnitudes = recorded
         signs, magnitudes = (signs.float() * 2 - 1).view(-1, total, 4), magnitudes.view(-1, total, 4)
         replace = torch.ones(signs.shape[:2])
@@ -103,12 +103,12 @@ class Fixture:
         if label_draws:  # without label noise nothing is drawn for it
             replace = label_draws[0].view(-1, total)
             labels[replace < 0.5 * label_noise(self)] = label_draws[1]
-        return NoiseDraws(replace=replace, labels=labels, signs=signs, magnitudes=magnitudes)
+        return split_draws(targets, replace, labels, signs, magnitudes)
 
     def replay(self, detector: QueryDetector, which: str, targets: Targets) -> None:
         """Let a detector use the recorded random numbers of a training pass instead of its own."""
         if detector.denoising is not None:
-            detector.denoising.draw = lambda targets, repetitions: self.draws(which, targets)
+            detector.denoising.draw = lambda targets, shares: self.draws(which, targets)
         models_ms_detr.replay_caps(self, detector, which)
         if self.adapter in models_deta.MODELS:
             models_deta.replay_sampling(self, detector, which, targets)

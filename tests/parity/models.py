@@ -7,6 +7,7 @@ from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
 from querydet.config import get_config
+from querydet.modeling.queries import GroupsPerProcess
 from querydet.modeling.selection import SelectedFeatures
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _dino(fixture: "Fixture") -> DictConfig:
     if config["dec_pred_class_embed_share"] != config["dec_pred_bbox_embed_share"]:
         raise ValueError("dec_pred_{class,bbox}_embed_share differ: our heads are shared by all layers or not")
     model.heads.share_layers = config["dec_pred_class_embed_share"]
-    model.denoising.num_queries = config["dn_number"]
+    model.denoising.groups = L(GroupsPerProcess)(num_queries=config["dn_number"], min_dynamic=100)
     model.denoising.box_noise = config["dn_box_noise_scale"]
     model.denoising.label_noise = config["dn_label_noise_ratio"]
     model.denoising.num_classes = config["num_classes"]
@@ -157,11 +158,10 @@ def _detrex_dino(fixture: "Fixture") -> DictConfig:
         rule.assigner.l1_weight = criterion["matcher"]["cost_bbox"]
         rule.assigner.giou_weight = criterion["matcher"]["cost_giou"]
     model.heads.share_layers = False
-    model.denoising.num_queries = config["dn_number"]
+    model.denoising.groups = L(GroupsPerProcess)(num_queries=config["dn_number"])
     model.denoising.box_noise = config["box_noise_scale"]
     model.denoising.label_noise = config["label_noise_ratio"]
     model.denoising.num_embeddings = config["num_classes"]
-    model.denoising.min_dynamic = 0
     model.postprocess.num_detections = config["select_box_nums_for_evaluation"]
     return model
 

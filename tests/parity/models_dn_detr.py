@@ -3,11 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 import torch
+from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
 from querydet.config import get_config
+from querydet.modeling.queries import GroupsPerProcess
 from querydet.modeling.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets
+from tests.parity.draws import split_draws
 from tests.parity.models import set_official
 
 if TYPE_CHECKING:
@@ -58,14 +61,14 @@ def _dn_detr(fixture: "Fixture") -> DictConfig:
     model = get_config("common/models/dn_detr.py").model
     set_official(model, fixture)
     model.criterion.rules.decoder.assigner.alpha = 0.25  # whatever that of the loss is
-    model.denoising.num_groups = config["scalar"]
+    model.denoising.groups = L(GroupsPerProcess)(num_groups=config["scalar"])
     model.denoising.label_noise = config["label_noise_scale"]
     model.denoising.box_noise = config["box_noise_scale"]
     return model
 
 
-def recorded_draws(fixture: "Fixture", which: str, targets: Targets) -> NoiseDraws:
-    """The recorded noise of a training pass; what has no noise was not drawn."""
+def recorded_draws(fixture: "Fixture", which: str, targets: Targets) -> list[NoiseDraws]:
+    """The recorded noise of each image of a training pass; what has no noise was not drawn."""
     config = fixture.config
     shape = (config["scalar"], sum(targets.counts))
     recorded = [value for _, value in sorted(fixture.group(f"train{which}/rng/").items())]
@@ -77,7 +80,7 @@ def recorded_draws(fixture: "Fixture", which: str, targets: Targets) -> NoiseDra
     if config["box_noise_scale"] > 0:
         shift = recorded.pop(0).view(*shape, 4) * 2 - 1
     assert not recorded, "more draws than expected"
-    return NoiseDraws(replace=replace, labels=labels, signs=shift.sign(), magnitudes=shift.abs())
+    return split_draws(targets, replace, labels, shift.sign(), shift.abs())
 
 
 MODELS = {"dn_dab_deformable": _dn_detr}

@@ -179,7 +179,7 @@ def test_denoising_queries(fixture: Fixture, which: str) -> None:
     assert_close(boxes, fixture[f"train{which}/dn/query_bbox_unsig"].sigmoid(), 1e-5, "boxes")
     recorded = fixture[f"train{which}/dn/attn_mask"]
     primary = replace(extra.group, name="primary", start=len(extra.group), stop=len(recorded), role=Role.MATCHING)
-    primary = replace(primary, visible_groups=(), block_size=None, known=None)
+    primary = replace(primary, visible_groups=(), blocks=None, known=None)
     blocked = blocked_pairs((extra.group, primary), recorded.device)
     assert torch.equal(torch.zeros_like(recorded) if blocked is None else blocked, recorded)
 

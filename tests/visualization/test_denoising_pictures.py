@@ -35,13 +35,11 @@ def test_queries_are_those_of_a_training_step(name):
         assert torch.equal(found.objects[found.positive], known.objects)
         assert torch.equal(found.boxes[found.positive], made.boxes[image, known.queries])
         assert len(found.boxes) == len(known.queries) * (1 if name == "dn_detr" else 2)
-        assert found.repetitions == made.group.loss_divisor // (
-            model.denoising.num_groups if name == "group_dino" else 1
-        )
+        assert found.repetitions == made.group.blocks[image].count
 
 
 def test_a_negative_is_further_from_its_object_than_the_positive_of_its_pair_can_be():
-    model = tiny_detector("dino", denoising__num_queries=40)
+    model = tiny_detector("dino", denoising__groups__num_queries=40)
     inputs = make_inputs([(64, 96)], [2])
     _, targets = training_queries(model, inputs)
     (found,) = denoising_queries(model, inputs)
@@ -60,7 +58,7 @@ def test_a_negative_is_further_from_its_object_than_the_positive_of_its_pair_can
 
 def test_labels_are_those_of_the_contents():
     for noise, changed in ((0.0, False), (1.0, True)):
-        model = tiny_detector("dn_detr", denoising__label_noise=noise, denoising__num_groups=30)
+        model = tiny_detector("dn_detr", denoising__label_noise=noise, denoising__groups__num_groups=30)
         inputs = make_inputs([(64, 96)], [2])
         (found,) = denoising_queries(model, inputs)
         same = found.labels == inputs[0]["instances"].gt_classes[found.objects]

@@ -12,7 +12,7 @@ from querydet.modeling.criterion import Criterion, SupervisionRule
 from querydet.modeling.decoder import BoxPosition
 from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
 from querydet.modeling.meta_arch import DINO
-from querydet.modeling.queries import ContrastiveDenoising
+from querydet.modeling.queries import ContrastiveDenoising, GroupsPerImage
 from querydet.modeling.selection import LearnedContent
 
 _assigner = L(HungarianAssigner)(class_weight=2.0, l1_weight=5.0, giou_weight=2.0, alpha=0.25, gamma=2.0, giou_eps=1e-6)
@@ -36,11 +36,10 @@ model.selection.content = L(LearnedContent)(
 model.denoising = L(ContrastiveDenoising)(
     num_classes="${..num_classes}",
     embed_dim="${..neck.embed_dim}",
-    num_queries=100,
+    groups=L(GroupsPerImage)(num_queries=100, max_objects=None),
     label_noise=0.5,
     box_noise=1.0,
     num_embeddings=None,
-    min_dynamic=100,
     inverse_sigmoid_eps="${..heads.inverse_sigmoid_eps}",
 )
 model.decoder.query_position = L(BoxPosition)(embed_dim="${...neck.embed_dim}", frame="image")

@@ -9,7 +9,7 @@ from querydet.config import get_config
 from querydet.modeling.assigners import KnownAssigner
 from querydet.modeling.criterion import SupervisionRule
 from querydet.modeling.meta_arch import DNDETR
-from querydet.modeling.queries import Denoising
+from querydet.modeling.queries import Denoising, FixedGroups
 
 model = get_config("common/models/dab_deformable_detr.py").model
 model._target_ = DNDETR
@@ -17,8 +17,7 @@ model.selection.indicator = True
 model.denoising = L(Denoising)(
     num_classes="${..num_classes}",
     embed_dim="${..neck.embed_dim}",
-    num_groups=5,
-    num_queries=None,
+    groups=L(FixedGroups)(num_groups=5, max_objects=100),
     label_noise=0.2,
     box_noise=0.4,
     num_embeddings=None,

@@ -8,12 +8,12 @@ from detectron2.config import LazyCall as L
 
 from querydet.config import deeper, get_config
 from querydet.modeling.meta_arch import GroupDETR
-from querydet.modeling.queries import GroupedDenoising
+from querydet.modeling.queries import GroupedDenoising, GroupsPerImage
 from querydet.modeling.selection import GroupedSelection
 
 model = get_config("common/models/dn_detr.py").model
 model._target_ = GroupDETR
 model.selection = L(GroupedSelection)(selection=deeper(model.selection), num_groups=11, source="per_set", separate=True)
-model.denoising.update(num_groups=None, num_queries=100)
+model.denoising.groups = L(GroupsPerImage)(num_queries=100, max_objects=None)
 model.denoising.indicator = "${..selection.selection.indicator}"
 model.denoising = L(GroupedDenoising)(denoising=deeper(model.denoising), num_groups="${..selection.num_groups}")

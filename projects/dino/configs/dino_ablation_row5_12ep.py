@@ -3,7 +3,7 @@
 from detectron2.config import LazyCall as L
 
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.queries import Denoising
+from querydet.modeling.queries import Denoising, GroupsPerImage
 
 from .dino_r50_4scale_12ep import dataloader, lr_multiplier, model, optimizer, train
 
@@ -11,8 +11,7 @@ model._target_ = QueryDetector
 model.denoising = L(Denoising)(
     num_classes="${..num_classes}",
     embed_dim="${..neck.embed_dim}",
-    num_groups=None,
-    num_queries=100,
+    groups=L(GroupsPerImage)(num_queries=100, max_objects=None),
     label_noise=0.2,
     box_noise=0.4,
     num_embeddings=None,

@@ -2,5 +2,5 @@
 
 from .dino_ablation_row5_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-model.denoising.num_queries = 1000
+model.denoising.groups.num_queries = 1000
 train.output_dir = "output/dino_dn1000_12ep"

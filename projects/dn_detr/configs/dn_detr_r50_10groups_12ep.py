@@ -2,5 +2,5 @@
 
 from .dn_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer, train
 
-model.denoising.num_groups = 10
+model.denoising.groups.num_groups = 10
 train.output_dir = "output/dn_detr_r50_10groups_12ep"

@@ -1,7 +1,10 @@
 """DN-DETR on DAB-Deformable-DETR, R50, 50 epochs, about 100 denoising queries for each image, however crowded."""
 
+from detectron2.config import LazyCall as L
+
+from querydet.modeling.queries import GroupsPerImage
+
 from .dn_detr_r50_50ep import dataloader, lr_multiplier, model, optimizer, train
 
-model.denoising.num_groups = None
-model.denoising.num_queries = 100
+model.denoising.groups = L(GroupsPerImage)(num_queries=100, max_objects=None)
 train.output_dir = "output/dn_detr_r50_dynamic_50ep"

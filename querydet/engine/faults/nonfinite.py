@@ -115,7 +115,7 @@ class NonFiniteSteps:
                 "seed": trainer.seed,
                 "micro_batches": trainer.micro_batches,
                 "amp": str(trainer.amp_dtype).removeprefix("torch.") if trainer.amp_dtype else "",
-                "objects": [count.mean_per_micro_batch, count.max_in_image, count.num_micro_batches],
+                "object_count": {"per_image": count.per_image, "num_micro_batches": count.num_micro_batches},
                 "batch": [_plain(item) for item in batch],
                 "model": weights,
             }

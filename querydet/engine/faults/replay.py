@@ -12,16 +12,18 @@ from querydet.engine.accumulation import split_batch
 from querydet.engine.run.setup import seed_everything
 from querydet.structures import ObjectCount
 
-KEYS = ("report", "iteration", "rank", "seed", "micro_batches", "amp", "objects", "batch", "model")
+KEYS = ("report", "iteration", "rank", "seed", "micro_batches", "amp", "object_count", "batch", "model")
 
 
 def load_dump(path: str) -> dict[str, Any]:
     """Read a dump of `querydet.engine.faults.nonfinite`.
 
     Raises:
-        ValueError: another kind of file.
+        ValueError: another kind of file, or of version 0.1, which did not record the objects of each image.
     """
     content = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(content, dict) and "objects" in content:
+        raise ValueError(f"{path} was written by querydet 0.1: replay it with that version")
     if not isinstance(content, dict) or set(KEYS) - set(content):
         raise ValueError(f"{path} is no dump of a training step (nonfinite_*.pt)")
     return content
@@ -68,7 +70,7 @@ def replay(model: nn.Module, dump: dict[str, Any]) -> list[str]:
 
 def _object_count(model: nn.Module, dump: dict[str, Any]) -> tuple[ObjectCount, ...]:
     """Return the objects of the step over all processes, as the second argument of a model that takes them."""
-    return (ObjectCount(*dump["objects"]),) if getattr(model, "takes_object_count", False) else ()
+    return (ObjectCount(**dump["object_count"]),) if getattr(model, "takes_object_count", False) else ()
 
 
 def _input(item: dict[str, Any]) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def _to_device(
         queries, objects = (
             vector if vector.device == device else next(moved) for vector in (assignment.queries, assignment.objects)
         )
-        ignored = None if assignment.ignored is None else assignment.ignored.to(device)
-        return Assignment(queries=queries, objects=objects, ignored=ignored)
+        weights = None if assignment.weights is None else assignment.weights.to(device)
+        return Assignment(queries=queries, objects=objects, weights=weights)
 
     return [[tuple(map(move, images)) for images in sets] for sets in assigned]

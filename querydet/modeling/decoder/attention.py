@@ -4,6 +4,7 @@ Each class adds to a layer the method `attend`, which `querydet.modeling.decoder
 those of `querydet.structures`.
 """
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from querydet.modeling.decoder.group_attention import AttentionPlan
@@ -17,10 +18,15 @@ class SelfAttention(MultiHeadAttention):
 
     def attend(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
         """Return the update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C)."""
-        return plan.apply(self._attend, content + position, content)
-
-    def _attend(self, query: Tensor, value: Tensor, blocked: Tensor | None) -> Tensor:
-        return self(query, query, value, attn_mask=blocked, need_weights=False)[0]
+        width = self.embed_dim
+        at_positions = F.linear(content + position, self.in_proj_weight[: 2 * width], self.in_proj_bias[: 2 * width])
+        query, key = at_positions.chunk(2, dim=-1)
+        value = F.linear(content, self.in_proj_weight[2 * width :], self.in_proj_bias[2 * width :])
+        query, key, value = (
+            values.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for values in (query, key, value)
+        )
+        mixed = plan.mix(query, key, value, self.dropout if self.training else 0.0)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
 class CrossAttention(MultiHeadAttention):
@@ -53,7 +59,8 @@ class ConditionalQueryAttention(ConditionalSelfAttention):
 
     def attend(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
         """Return the update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C)."""
-        return plan.apply(self, position, content)
+        mixed = plan.mix(*self.project(position, content), self.dropout if self.training else 0.0)
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
 
 class ConditionalTokenAttention(ConditionalCrossAttention):

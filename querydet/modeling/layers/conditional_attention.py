@@ -73,10 +73,13 @@ class ConditionalSelfAttention(_Heads):
             content: (B, Q, C), of the queries.
             blocked: (Q, Q) bool, True where the row may not attend to the column; None: nowhere.
         """
+        return self.mix(*self.project(position, content), None if blocked is None else ~blocked)
+
+    def project(self, position: Tensor, content: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the queries, keys and values (B, M, Q, D) of all heads, from positions and contents (B, Q, C)."""
         query = self.query_content(content) + self.query_position(position)
         key = self.key_content(content) + self.key_position(position)
-        visible = None if blocked is None else ~blocked
-        return self.mix(self.split(query), self.split(key), self.split(self.value(content)), visible)
+        return self.split(query), self.split(key), self.split(self.value(content))
 
 
 class ConditionalCrossAttention(_Heads):

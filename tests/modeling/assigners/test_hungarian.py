@@ -39,8 +39,7 @@ def test_permuting_objects_permutes_the_assignment() -> None:
         boxes=(targets.boxes[0][order],),
         names=targets.names,
         seeds=targets.seeds,
-        mean_objects_per_micro_batch=4.0,
-        max_objects=4,
+        step=targets.step,
     )
     (first,), (second,) = HungarianAssigner()(predicted, targets), HungarianAssigner()(predicted, permuted)
     assert torch.equal(first.queries, second.queries)

@@ -15,7 +15,7 @@ from querydet.modeling.assigners.ranking import ThresholdMatcher
 from querydet.modeling.criterion import SupervisionRule
 from querydet.modeling.joining import join
 from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
-from querydet.structures import PredictionSet, QueryGroup, Stage, Targets
+from querydet.structures import ObjectCount, PredictionSet, QueryGroup, Stage, Targets
 from tests.models import make_predictions, make_targets
 
 QUERIES = torch.tensor(
@@ -46,7 +46,7 @@ def start_from(boxes: Tensor, logits: Tensor | None = None) -> PredictionSet:
 
 def objects(boxes: Tensor, labels: Tensor | None = None, seed: int | None = 0) -> Targets:
     labels = torch.zeros(len(boxes), dtype=torch.int64) if labels is None else labels
-    return Targets((labels,), (boxes,), ("image.jpg",), (seed,), float(len(boxes)), len(boxes))
+    return Targets((labels,), (boxes,), ("image.jpg",), (seed,), ObjectCount((len(boxes),)))
 
 
 def pairs(assigner: IoUAssigner, queries: Tensor, gt_boxes: Tensor, seed: int | None = 0) -> list[tuple[int, int]]:

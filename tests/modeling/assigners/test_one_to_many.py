@@ -10,7 +10,7 @@ from querydet.modeling.assigners import HungarianAssigner, OneToManyAssigner
 from querydet.modeling.assigners.one_to_many import merge
 from querydet.modeling.joining import join
 from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
-from querydet.structures import Assignment, Branch, PredictionSet, Targets
+from querydet.structures import Assignment, Branch, ObjectCount, PredictionSet, Targets
 from tests.models import make_predictions, make_targets
 
 # Forty predictions for three objects, and what the released assigner, matcher and losses give for them. Query 8 is
@@ -44,8 +44,7 @@ def recorded() -> tuple[PredictionSet, Targets]:
         boxes=(OBJECTS,),
         names=("image",),
         seeds=(5,),
-        mean_objects_per_micro_batch=3.0,
-        max_objects=3,
+        step=ObjectCount((3,)),
     )
     return predictions, targets
 

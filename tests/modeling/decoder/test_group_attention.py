@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from querydet.modeling.decoder.group_attention import blocked_pairs, plan_attention
-from querydet.structures import QueryGroup, Role
+from querydet.structures import Blocks, QueryGroup, Role
 
 CPU = torch.device("cpu")
 
@@ -12,13 +13,13 @@ def test_one_group_needs_no_mask() -> None:
 
 
 def test_an_empty_group_needs_no_mask() -> None:
-    empty = QueryGroup("denoising", 0, 0, Role.DENOISING, visible_groups=("primary",), block_size=0)
+    empty = QueryGroup("denoising", 0, 0, Role.DENOISING, visible_groups=("primary",), blocks=(Blocks(1, 0),))
     assert blocked_pairs((empty, QueryGroup("primary", 0, 5)), CPU) is None
 
 
 def test_denoising_blocks_by_hand() -> None:
     groups = (
-        QueryGroup("denoising", 0, 4, Role.DENOISING, visible_groups=("primary",), block_size=2),
+        QueryGroup("denoising", 0, 4, Role.DENOISING, visible_groups=("primary",), blocks=(Blocks(2, 2),)),
         QueryGroup("primary", 4, 6),
     )
     visible = torch.tensor(
@@ -53,7 +54,8 @@ def matching(name: str, length: int, **more: object) -> QueryGroup:
 
 
 def denoising(host: str, length: int, block: int) -> QueryGroup:
-    return QueryGroup(f"{host} denoising", 0, length, Role.DENOISING, visible_groups=(host,), block_size=block)
+    blocks = (Blocks(length // block, block),) * 2
+    return QueryGroup(f"{host} denoising", 0, length, Role.DENOISING, visible_groups=(host,), blocks=blocks)
 
 
 def placed(*groups: QueryGroup) -> tuple[QueryGroup, ...]:
@@ -119,8 +121,13 @@ def test_folding_equals_a_mask_over_all_queries_and_a_loop_over_sets(name: str) 
             rows.append(attention(x[:, query : query + 1], seen, seen, need_weights=False)[0])
         return torch.cat(rows, dim=1)
 
+    def mix(x: torch.Tensor) -> torch.Tensor:
+        projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
+        heads = plan.mix(*(values.unflatten(-1, (2, -1)).transpose(1, 2) for values in projected))
+        return attention.out_proj(heads.transpose(1, 2).flatten(2))
+
     results = []
-    for function in (lambda x: plan.apply(attend, x, x), dense, loop):
+    for function in (lambda x: plan.apply(attend, x, x), mix, dense, loop):
         x = inputs.clone().requires_grad_()
         attention.zero_grad()
         output = function(x)
@@ -129,3 +136,55 @@ def test_folding_equals_a_mask_over_all_queries_and_a_loop_over_sets(name: str) 
     for other in results[1:]:
         for found, wanted in zip(results[0], other, strict=True):
             torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+UNEQUAL = (Blocks(3, 2), Blocks(1, 5), Blocks(0, 0))  # of three images; seven queries, so that all have padding
+
+
+def different_blocks() -> tuple[QueryGroup, ...]:
+    made = [
+        (
+            QueryGroup(f"{host} denoising", 0, 7, Role.DENOISING, visible_groups=(host,), blocks=UNEQUAL),
+            matching(host, 4),
+        )
+        for host in ("a", "b")
+    ]
+    return placed(*(group for pair in made for group in pair))
+
+
+def test_blocks_of_each_image_by_hand() -> None:
+    blocked = blocked_pairs(different_blocks()[:2], CPU)
+    assert blocked is not None
+    assert blocked.shape == (3, 11, 11)
+    seen = [[set((~row[:7]).nonzero()[:, 0].tolist()) for row in image[:7]] for image in blocked]
+    assert seen[0] == [{0, 1}, {0, 1}, {2, 3}, {2, 3}, {4, 5}, {4, 5}, {6}]
+    assert seen[1] == [{0, 1, 2, 3, 4}] * 5 + [{5, 6}] * 2
+    assert seen[2] == [{0, 1, 2, 3, 4, 5, 6}] * 7
+    assert not blocked[:, :, 7:].any()
+    assert blocked[:, 7:, :7].all()
+
+
+def test_images_with_different_blocks_attend_as_if_they_were_alone() -> None:
+    """Two sets fold, and only rows of denoising queries have a mask, of their own keys."""
+    groups, (query, key, value) = different_blocks(), torch.randn(3, 3, 2, 22, 4, dtype=torch.float64)
+    plan = plan_attention(groups, CPU)
+    (run,) = plan.runs
+    assert run.count == 2
+    assert [None if rows.visible is None else rows.visible.shape for rows in run.rows] == [(3, 7, 11), None]
+    found = plan.mix(query, key, value)
+    blocked = blocked_pairs(groups, CPU)
+    assert blocked is not None
+    wanted = F.scaled_dot_product_attention(query, key, value, attn_mask=~blocked[:, None])
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_an_attention_of_ones_own_gets_the_mask_of_each_set_and_image() -> None:
+    groups, inputs = different_blocks(), torch.randn(3, 22, 8, dtype=torch.float64)
+
+    def attend(query: torch.Tensor, value: torch.Tensor, blocked: torch.Tensor | None) -> torch.Tensor:
+        assert blocked is not None
+        return F.scaled_dot_product_attention(query, query, value, attn_mask=~blocked)
+
+    found = plan_attention(groups, CPU).apply(attend, inputs, inputs)
+    wanted = attend(inputs, inputs, blocked_pairs(groups, CPU))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
 from querydet.modeling.meta_arch import DNDETR
+from querydet.modeling.queries import GroupsPerImage, GroupsPerProcess
 from querydet.structures import Role
 from tests.models import make_inputs, make_targets, tiny_config, tiny_detector
 
@@ -48,8 +50,8 @@ def test_denoising_losses_do_not_change_with_an_image_without_objects() -> None:
             torch.testing.assert_close(both[name], alone[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_unfilled_slots_have_no_loss() -> None:
-    detector = tiny_detector("dn_detr").train()
+def test_unfilled_slots_of_the_released_rule_have_no_loss() -> None:
+    detector = tiny_detector("dn_detr", denoising__groups=L(GroupsPerProcess)(num_groups=5)).train()
     predictions = detector.predict(*inputs_of(detector, 2), make_targets([3, 1]))
     (last,) = (each for each in predictions if each.is_last and each.group.role is Role.DENOISING)
     (rule,) = (rule for rule in detector.criterion.rules.values() if rule.selects(last))
@@ -86,7 +88,7 @@ def test_the_first_layer_alone_starts_with_small_boxes() -> None:
 
 
 def test_the_dynamic_count_trains() -> None:
-    detector = tiny_detector("dn_detr", denoising__num_groups=None, denoising__num_queries=10).train()
+    detector = tiny_detector("dn_detr", denoising__groups=L(GroupsPerImage)(num_queries=10)).train()
     for counts in ([3, 1], [0, 0], [30, 2]):
         losses = detector(make_inputs([(96, 128), (80, 64)], counts))
         assert all(value.isfinite() for value in losses.values())

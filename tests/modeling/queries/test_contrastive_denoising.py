@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from querydet.modeling.boxes import cxcywh_to_xyxy
-from querydet.modeling.queries import ContrastiveDenoising
+from querydet.modeling.queries import ContrastiveDenoising, GroupsPerImage, GroupsPerProcess
 from querydet.modeling.queries.noised_objects import NoiseDraws
+from querydet.structures import Blocks, InitialQueries
 from tests.models import make_targets
 
 
@@ -14,51 +15,52 @@ def make(**arguments: object) -> ContrastiveDenoising:
     return ContrastiveDenoising(**{"num_classes": 5, "embed_dim": 8, **arguments})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("num_queries", "wanted"),
-    [
-        (100, {0: 1, 1: 100, 3: 33, 7: 14, 30: 3, 63: 1, 101: 1}),
-        (300, {1: 300, 3: 100, 7: 42, 30: 10, 63: 4, 101: 2}),
-        (49, {1: 98, 7: 98, 200: 98}),  # below the limit the number counts groups
-    ],
-)
-def test_number_of_groups(num_queries: int, wanted: dict[int, int]) -> None:
-    denoising = make(num_queries=num_queries)
-    assert {objects: denoising.groups_for(objects) for objects in wanted} == wanted
+def pairs_of(extra: InitialQueries) -> list[list[tuple[int, int]]]:
+    assert extra.group.known is not None
+    return [list(zip(each.queries.tolist(), each.objects.tolist(), strict=True)) for each in extra.group.known]
 
 
-def test_number_of_groups_may_always_depend_on_the_crowd() -> None:
-    assert make(num_queries=49, min_dynamic=0).groups_for(7) == 7
+def test_slots_known_pairs_and_weights_by_hand() -> None:
+    """Counts (3, 1) and four positive queries: one group of the three, and four of the one; then padding."""
+    (extra,) = make(groups=GroupsPerImage(num_queries=4))(make_targets([3, 1]))
+    assert len(extra.group) == 8
+    assert extra.group.blocks == (Blocks(1, 6), Blocks(4, 2))
+    assert pairs_of(extra) == [[(0, 0), (1, 1), (2, 2)], [(0, 0), (2, 0), (4, 0), (6, 0)]]
+    assert [each.weights.tolist() for each in extra.group.known] == [[1] * 6 + [0] * 2, [0.25] * 8]
+    assert torch.equal(extra.content[0, 6:], torch.zeros(2, 8))
+    assert torch.equal(extra.boxes[0, 6:], torch.full((2, 4), 0.5))
 
 
-def test_slots_and_known_pairs_by_hand() -> None:
-    """Counts (2, 1): slot of object j in repetition r is 2 r + j; even repetitions are positive."""
-    (extra,) = make(num_queries=4, min_dynamic=0)(make_targets([2, 1]))
-    group = extra.group
-    assert (len(group), group.block_size, group.loss_divisor) == (8, 4, 2)
-    assert group.known is not None
-    pairs = [list(zip(each.queries.tolist(), each.objects.tolist(), strict=True)) for each in group.known]
-    assert pairs == [[(0, 0), (1, 1), (4, 0), (5, 1)], [(0, 0), (4, 0)]]
+def test_slots_known_pairs_and_weights_of_the_released_rule_by_hand() -> None:
+    """Counts (2, 1): slot of object j in repetition r is 2 r + j; unfilled slots are background."""
+    (extra,) = make(groups=GroupsPerProcess(num_queries=4))(make_targets([2, 1]))
+    assert len(extra.group) == 8
+    assert extra.group.blocks == (Blocks(2, 4),) * 2
+    assert pairs_of(extra) == [[(0, 0), (1, 1), (4, 0), (5, 1)], [(0, 0), (4, 0)]]
+    assert [each.weights.tolist() for each in extra.group.known] == [[0.5] * 8] * 2
     assert torch.equal(extra.content[1, 1::2], torch.zeros(4, 8))
     assert torch.equal(extra.boxes[1, 1::2], torch.full((4, 4), 0.5))
 
 
 def test_noise_moves_positives_by_less_than_half_a_side_and_negatives_by_more() -> None:
-    denoising = make(num_queries=200, label_noise=0.0)
+    denoising = make(label_noise=0.0)
     box = torch.tensor([[0.5, 0.5, 0.2, 0.2]])
     targets = replace(make_targets([1]), boxes=(box,))
-    draws = denoising.draw(targets, 400)
-    shift = (cxcywh_to_xyxy(denoising.noise_boxes(box, draws)) - cxcywh_to_xyxy(box)).abs()[:, 0]
+    (draws,) = denoising.draw(targets, GroupsPerImage(num_queries=200).share([1], 2))
+    draws = NoiseDraws(*(getattr(draws, name).flatten(0, 1) for name in ("replace", "labels", "signs", "magnitudes")))
+    moved = denoising.noise_boxes(box.expand(400, 4), draws, torch.arange(400) % 2 == 1)
+    shift = (cxcywh_to_xyxy(moved) - cxcywh_to_xyxy(box)).abs()
     assert shift[::2].max() < 0.1
     assert shift[1::2].min() >= 0.1 - 1e-6
     assert shift[1::2].max() < 0.2
 
 
 def test_half_the_stated_ratio_of_labels_is_replaced() -> None:
-    denoising = make(num_classes=1000, embed_dim=4, num_queries=3000, label_noise=0.5)
+    groups = GroupsPerImage(num_queries=3000)
+    denoising = make(num_classes=1000, embed_dim=4, groups=groups, label_noise=0.5)
     targets = make_targets([1], num_classes=1000)
-    draws = denoising.draw(targets, 6000)
-    replaced = (draws.replace < 0.25).float().mean().item()
+    draws = denoising.draw(targets, groups.share([1], 2))
+    replaced = (draws[0].replace < 0.25).float().mean().item()
     assert replaced == pytest.approx(0.25, abs=0.02)
     (extra,) = denoising(targets, draws)
     same = (extra.content[0] == denoising.label_embed.weight[targets.labels[0]]).all(-1).float().mean().item()
@@ -66,14 +68,15 @@ def test_half_the_stated_ratio_of_labels_is_replaced() -> None:
 
 
 def test_noise_of_an_image_does_not_depend_on_its_neighbours() -> None:
-    denoising = make(num_queries=9, min_dynamic=0)
+    denoising = make(groups=GroupsPerImage(num_queries=9))
     (together,) = denoising(make_targets([3, 2]))
     targets = make_targets([3, 2])
     (alone,) = denoising(
         replace(targets, labels=targets.labels[1:], boxes=targets.boxes[1:], names=("b",), seeds=targets.seeds[1:])
     )
-    torch.testing.assert_close(together.boxes[1], alone.boxes[0], atol=1e-6, rtol=0)
-    assert torch.equal(together.content[1], alone.content[0])
+    rows = len(alone.group)
+    assert torch.equal(together.boxes[1, :rows], alone.boxes[0])
+    assert torch.equal(together.content[1, :rows], alone.content[0])
 
 
 def test_same_seed_same_noise_other_seed_other_noise() -> None:
@@ -100,12 +103,12 @@ def test_targets_are_not_changed() -> None:
 def test_bad_numbers() -> None:
     with pytest.raises(ValueError, match="too few for 5 classes"):
         make(num_embeddings=4)
-    with pytest.raises(ValueError, match=r"found 0, 0\.5"):
-        make(num_queries=0)
+    with pytest.raises(ValueError, match=r"box_noise not negative; found 0\.5, -1"):
+        make(box_noise=-1)
 
 
 def test_given_draws_decide() -> None:
-    denoising = make(num_queries=1, min_dynamic=0)
+    denoising = make(groups=GroupsPerImage(num_queries=1))
     targets = replace(make_targets([1]), boxes=(torch.tensor([[0.5, 0.5, 0.2, 0.4]]),), labels=(torch.tensor([2]),))
     draws = NoiseDraws(
         replace=torch.tensor([[0.1], [0.9]]),
@@ -113,7 +116,7 @@ def test_given_draws_decide() -> None:
         signs=torch.ones(2, 1, 4),
         magnitudes=torch.full((2, 1, 4), 0.5),
     )
-    (extra,) = denoising(targets, draws)
+    (extra,) = denoising(targets, [draws])
     assert torch.equal(extra.content[0], denoising.label_embed.weight[[4, 2]])
     # positive: both corners move by 0.5 * half side; negative: by 1.5 * half side
     torch.testing.assert_close(extra.boxes[0], torch.tensor([[0.55, 0.6, 0.2, 0.4], [0.65, 0.8, 0.2, 0.4]]))

@@ -47,10 +47,8 @@ def test_denoising_may_live_in_the_primary_group_alone() -> None:
     config.denoising = tiny_config("dino").denoising
     detector = instantiate(config)
     predictions = predictions_of(detector)
-    hosts = {
-        each.group.visible_groups: each.group.loss_divisor for each in predictions if each.group.role is Role.DENOISING
-    }
-    assert hosts == {("primary",): detector.denoising.groups_for(3)}
+    hosts = {each.group.visible_groups for each in predictions if each.group.role is Role.DENOISING}
+    assert hosts == {("primary",)}
     assert sum(losses_of(detector, make_inputs(SIZES, [2, 0])).values()).isfinite()
 
 

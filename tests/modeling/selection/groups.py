@@ -1,9 +1,13 @@
 """Compositions with groups of queries, each beside the one without, and the weights that a single group has."""
 
+from typing import Any
+
+from detectron2.config import LazyCall as L
 from torch import Tensor
 
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
+from querydet.modeling.queries import GroupsPerImage
 from querydet.structures import PredictionSet
 from tests.models import make_inputs, make_targets, tiny_detector
 
@@ -33,10 +37,10 @@ def predictions_of(detector: QueryDetector, counts: tuple[int, ...] | None = (3,
     return detector.predict(detector.backbone(images.tensor), padding_mask(images), targets)
 
 
-def dynamic(name: str) -> dict[str, int | None]:
+def dynamic(name: str) -> dict[str, Any]:
     """Group DETR lets DN-DETR's number of denoising groups depend on the objects."""
     dynamic_ones = ("group_dn_detr", "group_dn_dab_detr")
-    return {"denoising__num_groups": None, "denoising__num_queries": 100} if name in dynamic_ones else {}
+    return {"denoising__groups": L(GroupsPerImage)(num_queries=6)} if name in dynamic_ones else {}
 
 
 def base_detector(name: str) -> QueryDetector:
