@@ -36,7 +36,7 @@ convergence: install  ## Train every method in miniature, three seeds each (hour
 		$(VENV)/bin/python benchmarks/convergence.py $$job --comparison $$comparison || exit 1; done; done
 
 test: lint  ## Lint, check types and run all tests that are not marked as slow
-	$(VENV)/bin/python -m pytest --durations=10
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal --durations=10
 
 test-slow: install  ## Run only the tests that are marked as slow
 	$(VENV)/bin/python -m pytest -m slow --durations=10
