@@ -1,15 +1,18 @@
 """Test-time augmentation: detection on several views of every image.
 
 Like Detectron2's `GeneralizedRCNNWithTTA`, for detectors that output boxes: the image at several scales, and flipped
-horizontally. The views are made from the input image of the model: for sharp large views, use large input images.
+horizontally. A view of another size is made from the image file, of which the input is taken to be a resized copy, or
+from the input where it names no file of its original size.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from detectron2.data import detection_utils
 from detectron2.data.transforms import ResizeTransform
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
@@ -71,14 +74,24 @@ class TestTimeAugmentation(nn.Module):
         if self.training:
             raise ValueError("test-time augmentation is for evaluation alone: call eval() first")
         return [
-            {"instances": self.ensemble([self._detect(inputs, view) for view in self.views])}
-            for inputs in batched_inputs
+            {"instances": self.ensemble([self._detect(inputs, original, view) for view in self.views])}
+            for inputs, original in zip(batched_inputs, map(self._original, batched_inputs), strict=True)
         ]
 
-    def _detect(self, inputs: dict[str, Any], view: View) -> Instances:
+    def _original(self, inputs: dict[str, Any]) -> Tensor | None:
+        """Read the image (3, H, W) that an input was made from; None where it is not at hand or not needed."""
+        path = inputs.get("file_name", "")
+        if all(view.scale == 1 for view in self.views) or not os.path.isfile(path):
+            return None
+        array = detection_utils.read_image(path, format=getattr(self.model, "input_format", "RGB"))
+        if array.shape[:2] != (inputs.get("height"), inputs.get("width")):
+            return None
+        return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))).to(inputs["image"].device)
+
+    def _detect(self, inputs: dict[str, Any], original: Tensor | None, view: View) -> Instances:
         image = inputs["image"]
         size = {"height": inputs.get("height", image.shape[-2]), "width": inputs.get("width", image.shape[-1])}
-        (output,) = self.model([{**inputs, **size, "image": make_view(image, view)}])
+        (output,) = self.model([{**inputs, **size, "image": make_view(image, view, original)}])
         instances: Instances = output["instances"]
         if view.flip:
             instances = Instances(instances.image_size, **instances.get_fields())
@@ -87,12 +100,18 @@ class TestTimeAugmentation(nn.Module):
         return instances
 
 
-def make_view(image: Tensor, view: View) -> Tensor:
-    """Make a view (3, H', W') of an image (3, H, W): resized as Detectron2 does, and flipped."""
+def make_view(image: Tensor, view: View, original: Tensor | None = None) -> Tensor:
+    """Make a view (3, H', W') of an image (3, H, W): resized as Detectron2 does, and flipped.
+
+    Args:
+        image: the input of the model.
+        view: scale, relative to the input, and flip.
+        original: the image (3, h, w) of any size that the input was resized from, which is read instead of it.
+    """
     if view.scale != 1:
-        height, width = image.shape[-2:]
-        sides = [max(1, round(side * view.scale)) for side in (height, width)]
-        array = image.permute(1, 2, 0).cpu().numpy()
-        resized = ResizeTransform(height, width, *sides).apply_image(array)
+        sides = [max(1, round(side * view.scale)) for side in image.shape[-2:]]
+        source = image if original is None else original
+        array = source.permute(1, 2, 0).cpu().numpy()
+        resized = ResizeTransform(*source.shape[-2:], *sides).apply_image(array)
         image = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1))).to(image.device)
     return image.flip(-1) if view.flip else image

@@ -1,8 +1,10 @@
 """Views of an image, and the boxes of all of them in its own pixels."""
 
+import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from PIL import Image
 
 from querydet.evaluation import NMSEnsemble, OneToOneEnsemble, TestTimeAugmentation
 from tests.models import make_inputs, tiny_detector
@@ -64,3 +66,33 @@ def test_misuse_is_refused():
         TestTimeAugmentation(BrightBox(), scales=[0.5, 0])
     with pytest.raises(ValueError, match="evaluation alone"):
         TestTimeAugmentation(BrightBox()).train()([])
+
+
+def test_larger_views_are_made_from_the_file_and_not_from_its_shrunken_copy(tmp_path):
+    """A pattern of single pixels, which is lost in a copy of half the size, is there in a view of the full size."""
+    checks = (np.indices((64, 96)).sum(0) % 2 * 255).astype(np.uint8)
+    Image.fromarray(np.stack([checks] * 3, -1)).save(tmp_path / "checks.png")
+    small = torch.full((3, 32, 48), 127, dtype=torch.uint8)
+    seen = []
+
+    class Model(torch.nn.Module):
+        input_format = "RGB"
+
+        def forward(self, batch):
+            seen.append(batch[0]["image"])
+            found = Instances((64, 96), pred_boxes=Boxes(torch.tensor([[0.0, 0, 9, 9]])))
+            found.scores, found.pred_classes = torch.tensor([0.5]), torch.tensor([0])
+            return [{"instances": found}]
+
+    augmented = TestTimeAugmentation(Model(), scales=[2], flip=True).eval()
+    inputs = {"image": small, "height": 64, "width": 96, "file_name": str(tmp_path / "checks.png")}
+    augmented([inputs])
+    plain, flipped, large, large_flipped = seen
+    assert torch.equal(plain, small)
+    assert torch.equal(flipped, small)
+    assert torch.equal(large, torch.from_numpy(checks).expand(3, 64, 96))
+    assert torch.equal(large_flipped, large.flip(-1))
+    for missing in ({"file_name": str(tmp_path / "no.png")}, {"height": 640, "width": 960}):
+        seen.clear()
+        augmented([{**inputs, **missing}])
+        assert (seen[2] == 127).all()
