@@ -39,6 +39,6 @@ evaluators = {
         dataset=_dataset, num_bins=10, iou_threshold=0.5, min_score=0.0, output_dir=None
     ),
     "candidates": L(CandidateEvaluator)(
-        dataset=_dataset, count=20, alpha=0.3, layer=None, output_dir="${train.output_dir}"
+        dataset=_dataset, count=20, alpha=0.0, layer=None, output_dir="${train.output_dir}"
     ),
 }

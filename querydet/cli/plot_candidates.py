@@ -2,8 +2,8 @@
 
     querydet plot candidates RUN... --output candidates.png
 
-For each object the 20 queries of the highest matching score (arXiv 2401.03989, section 3.2), with their IoU and the
-score of its class. A run has these numbers, candidates.json, after an evaluation (--eval-only too) whose config says
+For each object the 20 queries of the highest IoU with it, with their IoU and the score of its class. A run has these
+numbers, candidates.json, after an evaluation (--eval-only too) whose config says
 
     dataloader.evaluator = [_evaluators.coco, _evaluators.candidates]
 

@@ -1,9 +1,9 @@
 """Quality of the candidates of an object: the queries that are likely to be matched with it.
 
 MS-DETR (arXiv 2401.03989) argues that one-to-many supervision makes better candidates, and shows them in figures 1 and
-7: the best 20 queries of an object. The authors published no code for it. Fixed here: candidates are ranked by the
-paper's matching score of section 3.2, `alpha * p + (1 - alpha) * IoU` with p the score of the object's class, and alpha
-of the released code, 0.3; the quality of a candidate is its IoU and its score.
+7: the best 20 queries of an object, ranked by their IoU with it. The authors published no code for the figures. With
+another alpha than 0, the ranking is by the matching score of section 3.2, `alpha * p + (1 - alpha) * IoU`, with p the
+score of the object's class and alpha 0.3 in the released code. The quality of a candidate is its IoU and its score.
 """
 
 import json
@@ -21,7 +21,7 @@ from querydet.evaluation.query_predictions import QueryRecord, queries_of
 from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
 
 COUNT = 20  # candidates of an object: MS-DETR, figure 7
-ALPHA = 0.3  # MS-DETR, released code
+ALPHA = 0.0  # by IoU alone: MS-DETR, figure 7
 FILE = "candidates.json"  # in the output folder of an evaluator
 GOOD = 0.5  # smallest IoU of a good candidate, ours
 

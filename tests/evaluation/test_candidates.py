@@ -36,6 +36,13 @@ def test_candidates_are_ranked_by_the_matching_score():
     assert rank_candidates(record(BOXES, SCORES), truth, alpha=1.0, count=2).queries.tolist() == [[2, 1]]
 
 
+def test_unless_asked_otherwise_they_are_ranked_by_iou_as_in_figure_7():
+    queries = record([BOXES[1], BOXES[0], BOXES[2]], [[0.99, 0.1, 0.5], [0.01, 0.1, 0.5], [0.9, 0.1, 0.5]])
+    found = rank_candidates(queries, image_truth(make_dataset([LEFT])[0]))
+    assert found.queries.tolist() == [[1, 0, 2]]
+    assert torch.equal(found.quality, found.ious)
+
+
 def test_scores_are_those_of_the_assigner():
     generator = torch.Generator().manual_seed(0)
     boxes = torch.rand(1, 30, 4, generator=generator) * 0.4 + 0.1
@@ -43,7 +50,7 @@ def test_scores_are_those_of_the_assigner():
     truth = image_truth(make_dataset([LEFT, {"bbox": [50, 20, 80, 30], "category_id": 2}])[0])
     gt_boxes = torch.tensor([[0.25, 0.5, 0.5, 1.0], [0.45, 0.35, 0.4, 0.3]])
     expected = OneToManyAssigner(alpha=0.3).scores(queries.logits, boxes, truth.labels, gt_boxes)[0]
-    found = rank_candidates(queries, truth, count=30)
+    found = rank_candidates(queries, truth, count=30, alpha=0.3)
     assert found.quality.float().allclose(expected.gather(1, found.queries), atol=1e-6)
     assert (found.quality.diff(dim=1) <= 0).all()
 
