@@ -3,12 +3,15 @@
 A criterion without the trait `rules` is not checked.
 """
 
+import logging
 from collections.abc import Mapping
 
 from querydet.modeling.criterion import SupervisionRule
 from querydet.parts import CriterionPart, Decoder, Denoising, Heads, Postprocess, Selection
 from querydet.structures import Branch, Role, Stage
 from querydet.traits import trait
+
+logger = logging.getLogger(__name__)
 
 Rules = Mapping[str, SupervisionRule]
 
@@ -122,10 +125,12 @@ def _check_suppression(rules: Rules, postprocess: Postprocess) -> None:
             continue
         one_to_one, assigner = trait(rule.assigner, "one_to_one"), type(rule.assigner).__name__
         if suppressed and one_to_one is True:
-            raise ValueError(
-                f"the queries that inference reads are trained one to one ({assigner}), so that overlapping detections "
-                f"are different objects, but model.postprocess={type(postprocess).__name__} suppresses overlaps: use "
-                "TopKPostprocess, or assign several queries to an object (querydet.modeling.assigners.IoUAssigner)"
+            logger.warning(
+                "The queries that inference reads are trained one to one (%s), so that overlapping detections are "
+                "different objects, and model.postprocess=%s suppresses overlaps: that may lose objects in crowds. "
+                "TopKPostprocess keeps them",
+                assigner,
+                type(postprocess).__name__,
             )
         if not suppressed and one_to_one is False:
             raise ValueError(

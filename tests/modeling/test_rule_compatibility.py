@@ -1,9 +1,12 @@
 """Supervision rules that do not fit the other parts are refused when the detector is built, with the remedy."""
 
+import logging
+
 import pytest
+from detectron2.config import instantiate
 
 from tests.modeling.test_compatibility import refuse
-from tests.models import tiny_config
+from tests.models import make_inputs, tiny_config
 
 
 def test_every_kind_of_predictions_has_a_rule_and_every_rule_predictions() -> None:
@@ -72,11 +75,22 @@ def test_reference_points_overlap_nothing() -> None:
     refuse(config, r"\(IoUAssigner\) compares the boxes that queries start from, but these start from points")
 
 
-def test_suppression_belongs_to_one_to_many_assignment() -> None:
-    deta = tiny_config("deta")
+def test_suppression_after_one_to_one_training_works_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     config = tiny_config("deta_baseline")
-    config.postprocess = deta.postprocess
-    refuse(config, r"trained one to one .*NMSPostprocess suppresses overlaps: use TopKPostprocess")
+    with caplog.at_level(logging.WARNING):
+        instantiate(config)
+    assert "one to one" not in caplog.text
+    config.postprocess = tiny_config("deta").postprocess
+    with caplog.at_level(logging.WARNING):
+        detector = instantiate(config).eval()
+    assert "trained one to one (HungarianAssigner)" in caplog.text
+    assert "model.postprocess=NMSPostprocess suppresses overlaps" in caplog.text
+    (found,) = detector(make_inputs([(96, 128)]))
+    assert len(found["instances"])
+
+
+def test_one_to_many_assignment_needs_suppression() -> None:
+    deta = tiny_config("deta")
     deta.postprocess = tiny_config("deta_baseline").postprocess
     refuse(deta, r"TopKPostprocess would report it several times: use NMSPostprocess")
 
