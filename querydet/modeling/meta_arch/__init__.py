@@ -5,5 +5,6 @@ from querydet.modeling.meta_arch.dino import DINO
 from querydet.modeling.meta_arch.dn_detr import DNDETR
 from querydet.modeling.meta_arch.group_detr import GroupDETR
 from querydet.modeling.meta_arch.ms_detr import MSDETR
+from querydet.modeling.meta_arch.with_dino import MSDINO, GroupDINO
 
-__all__ = ["DETA", "DINO", "DNDETR", "MSDETR", "GroupDETR"]
+__all__ = ["DETA", "DINO", "DNDETR", "MSDETR", "MSDINO", "GroupDETR", "GroupDINO"]
