@@ -319,6 +319,23 @@ PUBLISHED |= {
         "model.selection.selection.content.num_queries": 900,
     },
     "ms_detr/configs/ms_group_detr_r50_12ep.py": {"model.selection.num_groups": 6, **epochs(12, 11)},
+    "group_detr/configs/conditional_detr_r50_naive_12ep.py": {  # table 7 (b)
+        "model.selection.num_queries": 3300,
+        "model.selection.repeats": 11,
+        **epochs(12, 11),
+    },
+    "deta/configs/deta_r50_300q_4scale_12ep.py": {  # section 5.1: the default setting of Deformable DETR
+        "model.neck.num_levels": 4,
+        "model.selection.num_queries": 300,
+        "model.encoder.num_layers": 6,
+        "model.encoder.layer.ffn_dim": 1024,
+        "model.decoder.layer.ffn_dim": 1024,
+        "model.encoder.layer.dropout": 0.1,
+        "model.decoder.layer.dropout": 0.1,
+        "model.criterion.rules.decoder.losses.class.weight": 2.0,
+        "model.criterion.rules.encoder.losses.class.weight": 2.0,
+        **epochs(12, 10),
+    },
     "ms_detr/configs/ms_h_detr_r50_12ep.py": {"model.selection.extra_queries": 1500, **epochs(12, 11)},
     "ms_detr/configs/ms_dino_r50_24ep.py": {
         "model.selection.num_queries": 900,
