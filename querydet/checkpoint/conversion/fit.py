@@ -16,6 +16,7 @@ from querydet.checkpoint.conversion.convert import Conversion
 from querydet.checkpoint.conversion.families import DETREX_DENSE
 from querydet.checkpoint.conversion.methods import RECIPES, find_method, is_dense, is_detr, split_table
 from querydet.checkpoint.conversion.names import DETREX
+from querydet.checkpoint.conversion.parts import chosen_parts
 from querydet.checkpoint.settings import SETTINGS
 from querydet.config import get_config
 
@@ -45,9 +46,25 @@ class Fit:
         """List the settings that no shape determines, with their sources."""
         return [f"{key}={OmegaConf.select(self.cfg, key)}, known from {why}" for key, why in self.sources.items()]
 
+    def guesses(self) -> str:
+        """Say what was guessed of a file that has no options."""
+        parts = ("selection", "decoder.layer.order", "postprocess")
+        known = [f"{key}={OmegaConf.select(self.cfg, key)}" for key, why in self.sources.items() if why == CODE]
+        for part in parts:
+            value = OmegaConf.select(self.cfg, f"model.{part}")
+            if value is not None:
+                named = value["_target_"] if OmegaConf.is_dict(value) else list(value)
+                known.append(f"model.{part}={_text(named)}")
+        return f"the file holds no options, and these were guessed, as released: {', '.join(known)}"
+
     def overrides(self) -> list[str]:
         """Format the changes as overrides of a command line."""
-        return [f"{key}={_text(value)}" for key, value in self.changes.items()]
+        printed = []
+        for key, value in self.changes.items():
+            if OmegaConf.is_config(value):  # another part: none of the arguments of the old one stay
+                printed.append(f"{key}=null")
+            printed.append(f"{key}={_text(value)}")
+        return printed
 
 
 def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictConfig | None = None) -> Fit:
@@ -63,7 +80,8 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
             given config has other constants.
     """
     state = conversion.state
-    _refuse(options, is_dense(state))
+    if options.get("temperature_w", options.get("temperature")) != options.get("temperature"):
+        raise ValueError("the file was trained with two temperatures, for height and width, which no part here has")
     if given is not None:
         options = {"num_queries": OmegaConf.select(given, _num_queries_key(given)), **options}
     extra = split_table(conversion, options)
@@ -77,8 +95,10 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
     variant = f"{method}_swin" if swin else f"{method}_{conversion.sizes.num_maps + 1}scale"
     if options.get("dilation"):
         variant = f"{method}_dc5"
-        if variant not in RECIPES:
-            raise ValueError(f"the file was trained with dilation, which no recipe of {method} has")
+        if variant not in RECIPES or (not is_dense(state) and size_of(conversion, "neck.level_embed", 0) > 1):
+            raise ValueError(
+                f"the file was trained with dilation=True, which no part here does for {method} with these levels"
+            )
     elif "dilation" not in options and f"{method}_dc5" in RECIPES:
         conversion.notes.append(
             "whether the last stage of the backbone is dilated (DC5) shows in no weight, and the file does not say: it "
@@ -88,12 +108,12 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
     fit = Fit(recipe, get_config(recipe), backbone=backbone is not None)
     changes = {**_widths(conversion, options), **_queries(conversion, options, extra, fit.cfg)}
     changes |= _backbone_changes(conversion, backbone, swin)
-    changes |= _constants(conversion, method, options, fit)
+    changes |= {**_constants(conversion, method, options, fit), **chosen_parts(state, method, options, fit.cfg)}
     for key, option in (("model.decoder.layer.num_heads", "num_heads"), (_num_queries_key(fit.cfg), "num_queries")):
         if option == "num_heads" or changes.get(key) is None or option in options:
             fit.sources[key] = OPTIONS if option in options else CODE
     for key, value in changes.items():
-        if _plain(OmegaConf.select(fit.cfg, key)) != value:
+        if _plain(OmegaConf.select(fit.cfg, key)) != _plain(value):
             OmegaConf.update(fit.cfg, key, value, merge=False)
             fit.changes[key] = value
     return fit
@@ -106,17 +126,6 @@ def _check_given(constants: Mapping[str, Any], given: DictConfig) -> None:
     ]
     if wrong:
         raise ValueError(f"the given config would load these weights and misread them: {'; '.join(wrong)}")
-
-
-def _refuse(options: Mapping[str, Any], dense: bool) -> None:
-    fixed: dict[str, Any] = {"position_embedding": "sine"}
-    if not dense:
-        fixed |= {"dilation": False, "num_patterns": 0}
-    for key, value in fixed.items():
-        if options.get(key, value) != value:
-            raise ValueError(f"the file was trained with {key}={options[key]!r}, which no part here does")
-    if options.get("temperature_w", options.get("temperature")) != options.get("temperature"):
-        raise ValueError("the file was trained with two temperatures, for height and width, which no part here has")
 
 
 def size_of(conversion: Conversion, name: str, dim: int) -> int:
@@ -267,6 +276,10 @@ def _plain(value: Any) -> Any:
 def _text(value: Any) -> str:
     if value is None:
         return "null"
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if OmegaConf.is_config(value):
+        return _text(_plain(value))
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

@@ -21,6 +21,7 @@ RECIPES = {
     "conditional_detr_dc5": "projects/group_detr/configs/conditional_detr_r50_dc5_50ep.py",
     "group_conditional_detr_dc5": "projects/group_detr/configs/group_conditional_detr_r50_dc5_50ep.py",
     "group_conditional_detr": "projects/group_detr/configs/group_conditional_detr_r50_50ep.py",
+    "deformable_detr_plain_dc5": "projects/deformable_detr/configs/deformable_detr_r50_single_scale_dc5_50ep.py",
     "deformable_detr_plain": "projects/deformable_detr/configs/deformable_detr_r50_50ep.py",
     "deformable_detr_refine": "projects/deformable_detr/configs/deformable_detr_r50_refine_50ep.py",
     "deformable_detr": "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py",
@@ -33,12 +34,22 @@ RECIPES = {
     "deta": "projects/deta/configs/deta_r50_12ep.py",
     "deta_swin": "projects/deta/configs/deta_swin_l_24ep.py",
     "deta_baseline": "projects/deta/configs/deta_baseline_r50_50ep.py",
+    "deta_first_stage": "projects/deta/configs/deta_r50_first_stage_12ep.py",
+    "deta_second_stage": "projects/deta/configs/deta_r50_second_stage_12ep.py",
     "h_detr": "projects/h_detr/configs/h_detr_r50_12ep.py",
     "h_detr_swin": "projects/h_detr/configs/h_detr_swin_l_12ep.py",
     "ms_detr": "projects/ms_detr/configs/ms_detr_r50_12ep.py",
     "ms_detr_no_aux_ffn": "projects/ms_detr/configs/ms_detr_r50_no_aux_ffn_12ep.py",
     "ms_detr_a": "projects/ms_detr/configs/ms_detr_r50_placement_a_12ep.py",
     "ms_detr_pp": "projects/ms_detr/configs/ms_detr_pp_r50_12ep.py",
+}
+
+
+DETA_STAGES = {  # which of both stages assigns by overlap, and then suppresses
+    (True, True): "deta",
+    (True, False): "deta_first_stage",
+    (False, True): "deta_second_stage",
+    (False, False): "deta_baseline",
 }
 
 
@@ -85,7 +96,8 @@ def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_q
     if has["decoder.query_position."]:
         return "dino"
     if "selection.content.linear.weight" in state:
-        return "deta" if options.get("assign_first_stage", True) else "deta_baseline"
+        stages = (bool(options.get("assign_first_stage", True)), bool(options.get("assign_second_stage", True)))
+        return DETA_STAGES[stages]
     mixed = "selection.content.weight" in state
     if "decoder.layers.0.read_out.ffn.linear1.weight" in state:
         return "ms_detr_pp" if mixed else "ms_detr"

@@ -7,67 +7,66 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-OFFICIAL = {  # name of an official option to ours
-    "nheads": "num_heads",
-    "num_queries": "num_queries",
-    "num_queries_one2one": "num_queries",
-    "num_queries_one2many": "extra_queries",
-    "two_stage": "two_stage",
-    "with_box_refine": "refine_boxes",
-    "mixed_selection": "mixed_selection",
-    "look_forward_twice": "look_forward_twice",
-    "use_ms_detr": "ms_detr",
-    "dilation": "dilation",
-    "topk_eval": "num_detections",
-    "num_patterns": "num_patterns",
-}
-HUGGINGFACE = {
-    "decoder_attention_heads": "num_heads",
-    "encoder_attention_heads": "encoder_heads",
-    "num_queries": "num_queries",
-    "two_stage_num_proposals": "two_stage_num_proposals",
-    "two_stage": "two_stage",
-    "with_box_refine": "refine_boxes",
-    "dilation": "dilation",
-    "position_embedding_type": "position_embedding",
-    "assign_first_stage": "assign_first_stage",
-}
-DINO = {  # other methods have these options too, without effect
-    "pe_temperatureH": "temperature",
-    "pe_temperatureW": "temperature_w",
-    "num_select": "num_detections",
-}
+from querydet.checkpoint.conversion.code_bases import HUGGINGFACE, CodeBase, code_base_of
+
+SHOWN = 8
 
 
-def read_options(content: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def read_options(
+    content: Mapping[str, Any],
+    path: str = "",
+    state: Mapping[str, Any] = MappingProxyType({}),
+    notes: list[str] | None = None,
+) -> dict[str, Any]:
     """Read the options of a file, under our names; empty if it has none.
 
     Args:
         content: of the checkpoint file.
         path: of the file; a `config.json` in its folder that describes a detector of this family is read too.
+        state: the weights under our names, which tell the code base where options do not.
+        notes: messages for the user are added here.
 
     Raises:
-        ValueError: the `config.json` is no json.
+        ValueError: the `config.json` is no json, or an option has a value that no part here computes.
     """
     arguments = content.get("args")
     if isinstance(arguments, argparse.Namespace):
         arguments = vars(arguments)
     if isinstance(arguments, Mapping):
-        table = OFFICIAL | (DINO if "dn_labelbook_size" in arguments else {})
-        return {ours: arguments[theirs] for theirs, ours in table.items() if arguments.get(theirs) is not None}
-    config_path = os.path.join(os.path.dirname(path), "config.json")
-    if not path or not os.path.isfile(config_path):
-        return {}
-    try:
-        with open(config_path, encoding="utf-8") as file:
-            values = json.load(file)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{config_path}, which lies beside the weights, is no json: {error}") from error
+        base = code_base_of(arguments, state)
+        unknown = base.unknown(arguments)
+        if unknown and notes is not None:
+            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+            notes.append(
+                f"the file has options that the released {base.name} has not, which were not read: "
+                f"{', '.join(unknown[:SHOWN])}{more}"
+            )
+        return _read(base, arguments)
+    values = _config_beside(path)
     if not isinstance(values, dict) or values.get("model_type") not in ("deformable_detr", "deta"):
         return {}
-    options = {ours: values[theirs] for theirs, ours in HUGGINGFACE.items() if values.get(theirs) is not None}
+    options = _read(HUGGINGFACE, values)
     if options.get("two_stage"):
         options["num_queries"] = options.get("two_stage_num_proposals", options.get("num_queries"))
     return options
+
+
+def _read(base: CodeBase, found: Mapping[str, Any]) -> dict[str, Any]:
+    refused = base.refusals(found)
+    if refused:
+        raise ValueError(f"the file was trained with {', '.join(refused)}, which no part here does ({base.name})")
+    return {ours: found[theirs] for theirs, ours in base.read.items() if found.get(theirs) is not None}
+
+
+def _config_beside(path: str) -> Any:
+    config_path = os.path.join(os.path.dirname(path), "config.json")
+    if not path or not os.path.isfile(config_path):
+        return None
+    try:
+        with open(config_path, encoding="utf-8") as file:
+            return json.load(file)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{config_path}, which lies beside the weights, is no json: {error}") from error

@@ -98,11 +98,14 @@ def convert_content(
         notes.append(f"the weights under {weights.source!r} were taken, and not the average {weights.other!r} (--ema)")
     check_finite(weights.state, path)
     conversion = convert_state_dict(weights.state)
-    known = read_options(content, path) | {key: value for key, value in (options or {}).items() if value is not None}
+    stored = read_options(content, path, conversion.state, notes)
+    known = stored | {key: value for key, value in (options or {}).items() if value is not None}
     if coco_classes:
         objectness = find_method(conversion.state, known) != "dino"
         conversion.state = select_coco_classes(conversion.state, objectness, is_detr(conversion.state))
     fit = fit_config(conversion, known, config)
+    if not stored and config is None:
+        conversion.notes.append(fit.guesses())
     expected = fit.cfg.model.num_classes
     actual = len(conversion.state["heads.class_heads.0.weight"]) - is_detr(conversion.state)
     if actual == NUM_IDS:

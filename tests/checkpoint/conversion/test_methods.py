@@ -60,7 +60,7 @@ def names(*given):
         (names("selection.proposals.linear.weight", "selection.content.linear.weight"), {}, "deta"),
         (
             names("selection.proposals.linear.weight", "selection.content.linear.weight"),
-            {"assign_first_stage": False},
+            {"assign_first_stage": False, "assign_second_stage": False},
             "deta_baseline",
         ),
         (names("selection.proposals.linear.weight", "selection.content.weight"), {}, "deformable_detr_pp"),
