@@ -1,4 +1,4 @@
-"""Plain Deformable DETR on one level of stride 16, R50-DC5, 50 epochs (the authors report 41.5 AP)."""
+"""Plain Deformable DETR on one level of stride 16, R50-DC5, 50 epochs."""
 
 from querydet.config import get_config
 
