@@ -7,6 +7,7 @@ are tested by pointing the environment variable QUERYDET_PARITY_DIR to their fol
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from querydet.modeling.queries.noised_objects import NoiseDraws
 from querydet.structures import ObjectCount, Targets
 from tests.parity import models, models_deta, models_dn_detr, models_h_detr, models_ms_detr
 from tests.parity.draws import split_draws
+from tests.parity.options import RecordedConfig, check_recording
 
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
 ADAPTERS = (models, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
@@ -61,9 +63,9 @@ class Fixture:
     def adapter(self) -> str:
         return self.description["adapter"]
 
-    @property
-    def config(self) -> dict[str, Any]:
-        return self.description["config"]
+    @cached_property
+    def config(self) -> RecordedConfig:
+        return RecordedConfig(self.description["config"])
 
     def features(self) -> dict[str, Tensor]:
         maps = self.group("feat/")
@@ -109,13 +111,25 @@ class Fixture:
         """Let a detector use the recorded random numbers of a training pass instead of its own."""
         if detector.denoising is not None:
             detector.denoising.draw = lambda targets, shares: self.draws(which, targets)
+        self.replay_selection(detector, f"train{which}")
         models_ms_detr.replay_caps(self, detector, which)
         if self.adapter in models_deta.MODELS:
             models_deta.replay_sampling(self, detector, which, targets)
 
+    @property
+    def ties(self) -> bool:
+        """Whether tokens of equal score were selected, so that their order is arbitrary."""
+        return self.description["stability"].get("invalid_in_topk", 0) > 0
+
+    def replay_selection(self, detector: QueryDetector, part: str) -> None:
+        """Where tokens tie, let a detector select the recorded ones of a pass, "eval" or such as "trainA"."""
+        if self.ties and f"{part}/mid/topk_indices" in self:
+            detector.selection.select = lambda proposals, num_queries: self[f"{part}/mid/topk_indices"]
+
     def build(self) -> QueryDetector:
         """Our detector with the recorded configuration and weights."""
         channels = {name: value.shape[1] for name, value in self.features().items()}
+        check_recording(self.description.get("fixture_cfg", {}), ("deta_consts",) if "deta" in self.adapter else ())
         model = MODELS[self.adapter](self)
         model.neck.in_channels = channels
         model.backbone = L(GivenMaps)(channels=channels)

@@ -1,5 +1,6 @@
 """Our detector for the recorded configurations: Deformable DETR and DINO, and what the other adapters share."""
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 from querydet.config import get_config
 from querydet.modeling.queries import GroupsPerProcess
 from querydet.modeling.selection import SelectedFeatures
+from tests.parity.options import TRAINING, WEIGHTS, RecordedConfig, check_all_read, check_fixed
 
 if TYPE_CHECKING:
     from tests.parity.fixture import Fixture
@@ -36,7 +38,12 @@ def set_losses(model: DictConfig, weights: dict[str, float], alpha: float = 0.25
                 raise ValueError(f"weights {sorted(found)} for {names} of {rule.stage} layers: one rule has one weight")
             rule.losses[ours].weight = float(found.pop())
         rule.losses["class"].update(alpha=alpha, gamma=gamma)
-        if "gamma" in rule.assigner:  # the focal cost; the alpha of a one-to-many assigner is another
+
+
+def set_focal_cost(model: DictConfig, alpha: float = 0.25, gamma: float = 2.0) -> None:
+    """Set the focal cost of every matching: literals in most released codes, whatever the alpha of the loss."""
+    for rule in model.criterion.rules.values():
+        if "gamma" in rule.assigner:  # the alpha of a one-to-many assigner is another
             rule.assigner.update(alpha=alpha, gamma=gamma)
 
 
@@ -67,12 +74,12 @@ def set_official(model: DictConfig, fixture: "Fixture") -> None:
     model.selection.num_queries = config["num_queries"]
     set_layers(model, official_layers(config, "enc"), official_layers(config, "dec"))
     set_losses(model, fixture.description["loss_weights"], config["focal_alpha"])
+    set_focal_cost(model)
+    names = {"class_weight": "set_cost_class", "l1_weight": "set_cost_bbox", "giou_weight": "set_cost_giou"}
+    costs = {ours: config[theirs] for ours, theirs in names.items()}
     for rule in model.criterion.rules.values():
-        if "class_weight" not in rule.assigner:
-            continue
-        rule.assigner.class_weight = config["set_cost_class"]
-        rule.assigner.l1_weight = config["set_cost_bbox"]
-        rule.assigner.giou_weight = config["set_cost_giou"]
+        if "class_weight" in rule.assigner:  # not in an assignment by overlap
+            rule.assigner.update(costs)
 
 
 def _deformable(fixture: "Fixture") -> DictConfig:
@@ -87,14 +94,35 @@ def _deformable(fixture: "Fixture") -> DictConfig:
         model.selection.content = plus.selection.content
     model.decoder.look_forward_twice = bool(config.get("look_forward_twice", False))
     model.postprocess.num_detections = config.get("topk_eval", 100)
+    check_fixed(config, OFFICIAL_FIXED)
+    check_all_read(config, [*TRAINING.split(), *WEIGHTS.split()])
     return model
 
 
+OFFICIAL_FIXED = {  # what every composition of Deformable DETR's code stands for
+    "aux_loss": True,
+    "masks": False,
+    "position_embedding": "sine",
+    "position_embedding_scale": 2 * math.pi,
+}
 # options of DINO's released code that the composition stands for; another value cannot be expressed
 DINO_FIXED = {
     "add_channel_attention": False,
     "add_pos_value": False,
+    "aux_loss": True,
+    "dabdetr_deformable_decoder": False,
+    "dabdetr_deformable_encoder": False,
+    "dabdetr_yolo_like_anchor_update": False,
+    "dec_layer_number": None,
+    "decoder_layer_noise": False,
     "decoder_sa_type": "sa",
+    "masks": False,
+    "nms_iou_threshold": -1,
+    "pdetr3_bbox_embed_diff_each_layer": False,
+    "pdetr3_refHW": -1,
+    "query_dim": 4,
+    "two_stage_pat_embed": 0,
+    "unic_layers": 0,
     "fix_refpoints_hw": -1,
     "no_interm_box_loss": False,
     "num_patterns": 0,
@@ -110,14 +138,15 @@ DINO_FIXED = {
     "use_deformable_box_attn": False,
     "use_dn": True,
 }
+DINO_UNUSED = """
+    box_attn_type dln_hw_noise dln_xy_noise random_refpoints_xy two_stage_default_hw
+"""  # of what is off: box attention, noise of layers, learned points and sizes
 STEPS = {"sa": "self_attention", "ca": "cross_attention", "ffn": "ffn"}
 
 
 def _dino(fixture: "Fixture") -> DictConfig:
     config = fixture.config
-    for key, value in DINO_FIXED.items():
-        if config.get(key, value) != value:
-            raise KeyError(f"cannot express {key}={config[key]!r}")
+    check_fixed(config, DINO_FIXED)
     if config["pe_temperatureH"] != config["pe_temperatureW"]:
         raise KeyError("cannot express different pe_temperatureH and pe_temperatureW")
     model = get_config("common/models/dino.py").model
@@ -125,6 +154,7 @@ def _dino(fixture: "Fixture") -> DictConfig:
     if not config["embed_init_tgt"]:
         model.selection.content = L(SelectedFeatures)()
     set_official(model, fixture)
+    set_focal_cost(model, config["focal_alpha"])  # this matcher has that of the loss
     embedding = model.neck.position_embedding
     embedding.temperature = float(config["pe_temperatureH"])
     model.decoder.look_forward_twice = not config["use_detached_boxes_dec_out"]
@@ -137,6 +167,7 @@ def _dino(fixture: "Fixture") -> DictConfig:
     model.denoising.num_classes = config["num_classes"]
     model.denoising.num_embeddings = config["dn_labelbook_size"] + 1
     model.postprocess.num_detections = config["num_select"]
+    check_all_read(config, [*TRAINING.split(), *WEIGHTS.split(), *DINO_UNUSED.split()])
     return model
 
 
@@ -153,6 +184,7 @@ def _detrex_dino(fixture: "Fixture") -> DictConfig:
     set_layers(model, _detrex_layers(transformer["encoder"]), _detrex_layers(transformer["decoder"]))
     criterion = config["criterion"]
     set_losses(model, fixture.description["loss_weights"], criterion["alpha"], criterion["gamma"])
+    set_focal_cost(model, criterion["matcher"]["alpha"], criterion["matcher"]["gamma"])
     for rule in (model.criterion.rules.decoder, model.criterion.rules.encoder):
         rule.assigner.class_weight = criterion["matcher"]["cost_class"]
         rule.assigner.l1_weight = criterion["matcher"]["cost_bbox"]
@@ -163,7 +195,49 @@ def _detrex_dino(fixture: "Fixture") -> DictConfig:
     model.denoising.label_noise = config["label_noise_ratio"]
     model.denoising.num_embeddings = config["num_classes"]
     model.postprocess.num_detections = config["select_box_nums_for_evaluation"]
+    _check_detrex(config)
     return model
+
+
+# of detrex's DINO: what the composition stands for, and what the recording replaces
+DETREX_FIXED = {
+    "": {"aux_loss": True, "input_format": "RGB"},
+    "criterion": {"loss_class_type": "focal_loss", "two_stage_binary_cls": False},
+    "criterion.matcher": {"cost_class_type": "focal_loss_cost"},
+    "neck": {"kernel_size": 1},
+    "neck.norm_layer": {"num_groups": 32},
+    "position_embedding": {"normalize": True},
+    "transformer.encoder": {"attn_dropout": 0.0, "post_norm": False},
+    "transformer.decoder": {"attn_dropout": 0.0, "return_intermediate": True},
+}
+DETREX_UNREAD = """
+    criterion.weight_dict device neck.in_features neck.input_shapes pixel_mean pixel_std vis_period
+    transformer.encoder.use_checkpoint transformer.decoder.use_checkpoint
+"""
+
+
+def _check_detrex(config: RecordedConfig) -> None:
+    """Check the options that say something again, and those with one value."""
+    transformer, neck = config["transformer"], config["neck"]
+    stacks = (transformer["encoder"], transformer["decoder"])
+    widths = [neck["out_channels"], neck["norm_layer"]["num_channels"], *(stack["embed_dim"] for stack in stacks)]
+    levels = [neck["num_outs"], *(stack["num_feature_levels"] for stack in stacks)]
+    said_again = {
+        "embed_dim": [2 * config["position_embedding"]["num_pos_feats"], *widths],
+        "num_queries": [transformer["two_stage_num_proposals"]],
+        "num_classes": [config["criterion"]["num_classes"]],
+    }
+    for key, values in said_again.items():
+        if set(values) != {config[key]}:
+            raise KeyError(f"cannot express {key}={config[key]!r} beside {values}")
+    if set(levels) != {transformer["num_feature_levels"]}:
+        raise KeyError(f"cannot express levels {levels}")
+    for path, fixed in DETREX_FIXED.items():
+        node = config
+        for part in filter(None, path.split(".")):
+            node = node[part]
+        check_fixed(node, fixed)
+    check_all_read(config, DETREX_UNREAD.split())
 
 
 def _detrex_layers(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Our detector for the recorded configurations of DETA and its improved baseline, and its random draws."""
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,30 +14,14 @@ from querydet.config import get_config
 from querydet.modeling.assigners import IoUAssigner
 from querydet.modeling.detector import QueryDetector
 from querydet.structures import Assignment, PredictionSet, Stage, Targets
-from tests.parity.models import set_layers, set_losses, set_official
+from tests.parity.models import OFFICIAL_FIXED, set_focal_cost, set_layers, set_losses, set_official
 from tests.parity.models_h_detr import Options
+from tests.parity.options import TRAINING, WEIGHTS, check_all_read, check_fixed
 
 if TYPE_CHECKING:
     from tests.parity.fixture import Fixture
 
-READ = """num_classes hidden_dim num_feature_levels num_queries enc_layers dec_layers nheads enc_n_points dec_n_points
-    dim_feedforward dropout set_cost_class set_cost_bbox set_cost_giou focal_alpha with_box_refine assign_first_stage
-    assign_second_stage deta_consts"""
-# repeated in the recorded loss weights, which are what is read
-WEIGHTS = "cls_loss_coef bbox_loss_coef giou_loss_coef"
-# neither of the model nor of its losses
-TRAINING = """backbone batch_size bigger cache_mode clip_max_norm coco_panoptic_path coco_path dataset_file
-    dice_loss_coef dilation epochs eval finetune frozen_weights lr lr_backbone lr_backbone_names lr_drop lr_drop_epochs
-    lr_linear_proj_mult lr_linear_proj_names mask_loss_coef num_workers remove_difficult resume seed sgd start_epoch
-    weight_decay"""
-KNOWN = {*READ.split(), *WEIGHTS.split(), *TRAINING.split()}
-FIXED = {
-    "aux_loss": True,
-    "masks": False,
-    "position_embedding": "sine",
-    "position_embedding_scale": 2 * math.pi,
-    "two_stage": True,
-}
+FIXED = {**OFFICIAL_FIXED, "two_stage": True}
 DETREX_EPS = 1e-6  # of the IoU in detrex
 DETREX_SIGMOID_EPS = 1e-3
 
@@ -61,16 +44,13 @@ def _compose(first_stage: bool, second_stage: bool) -> DictConfig:
 
 def _deta(fixture: "Fixture") -> DictConfig:
     config = fixture.config
-    for key, value in config.items():
-        if key in FIXED and value != FIXED[key]:
-            raise KeyError(f"cannot express {key}={value!r}")
-        if key not in FIXED and key not in KNOWN:
-            raise KeyError(f"no rule for the option {key}={value!r}")
+    check_fixed(config, FIXED)
     model = _compose(config["assign_first_stage"], config["assign_second_stage"])
     set_official(model, fixture)
     model.decoder.refine_boxes = config["with_box_refine"]
     model.heads.share_layers = not config["with_box_refine"]
     _set_constants(model, fixture)
+    check_all_read(config, [*TRAINING.split(), *WEIGHTS.split(), "deta_consts"])
     return model
 
 
@@ -152,9 +132,8 @@ def _layers(options: Options, part: str) -> dict[str, Any]:
 
 
 def _set_detrex_criterion(model: DictConfig, options: Options, weights: dict[str, float]) -> None:
-    alpha = options.same("criterion.alpha", "criterion.matcher.alpha")
-    gamma = options.same("criterion.gamma", "criterion.matcher.gamma")
-    set_losses(model, weights, alpha, gamma)
+    set_losses(model, weights, options["criterion.alpha"], options["criterion.gamma"])
+    set_focal_cost(model, options["criterion.matcher.alpha"], options["criterion.matcher.gamma"])
     costs = {kind: options[f"criterion.matcher.cost_{kind}"] for kind in ("class", "bbox", "giou")}
     for rule in model.criterion.rules.values():
         rule.losses.giou.eps = DETREX_EPS

@@ -1,6 +1,6 @@
 """Our detector for the recorded configurations of DN-DETR on DAB-Deformable-DETR, and its random draws."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from detectron2.config import LazyCall as L
@@ -12,26 +12,14 @@ from querydet.modeling.queries.noised_objects import NoiseDraws
 from querydet.structures import Targets
 from tests.parity.draws import split_draws
 from tests.parity.models import set_official
+from tests.parity.options import TRAINING, WEIGHTS, check_all_read, check_fixed
 
 if TYPE_CHECKING:
     from tests.parity.fixture import Fixture
 
-READ = """
-    num_classes hidden_dim num_feature_levels num_queries enc_layers dec_layers nheads enc_n_points dec_n_points
-    dim_feedforward dropout set_cost_class set_cost_bbox set_cost_giou focal_alpha scalar label_noise_scale
-    box_noise_scale
-"""
-WEIGHTS = "cls_loss_coef bbox_loss_coef giou_loss_coef"  # in the recorded loss weights as well, which are read
 UNREAD = """
-    transformer_activation pe_temperatureH pe_temperatureW num_select num_results eos_coef return_interm_layers
-    backbone_freeze_keywords batch_norm_type dice_loss_coef mask_loss_coef modelname
-"""  # by this model of the released code: constants stand in their place
-TRAINING = """
-    amp backbone batch_size clip_max_norm coco_panoptic_path coco_path dataset_file debug device dilation dist_url
-    drop_lr_now epochs eval find_unused_params finetune_ignore fix_size frozen_weights local_rank lr lr_backbone
-    lr_drop note num_workers output_dir override_resumed_lr_drop pretrain_model_path random_refpoints_xy rank
-    remove_difficult resume save_checkpoint_interval save_log save_results seed start_epoch weight_decay world_size
-"""  # neither of the model nor of its losses, or how it starts
+    transformer_activation pe_temperatureH pe_temperatureW num_select num_results eos_coef random_refpoints_xy
+"""  # by this model of the released code: constants stand in their place; random points are for the first weights
 FIXED = {  # what the composition stands for
     "aux_loss": True,
     "contrastive": False,
@@ -46,24 +34,15 @@ FIXED = {  # what the composition stands for
 }
 
 
-def _check_keys(config: dict[str, Any]) -> None:
-    for key, value in config.items():
-        if key in FIXED:
-            if value != FIXED[key]:
-                raise KeyError(f"cannot express {key}={value!r}")
-        elif key not in " ".join((READ, WEIGHTS, UNREAD, TRAINING)).split():
-            raise KeyError(f"no rule for the option {key}={value!r}")
-
-
 def _dn_detr(fixture: "Fixture") -> DictConfig:
     config = fixture.config
-    _check_keys(config)
+    check_fixed(config, FIXED)
     model = get_config("common/models/dn_detr.py").model
     set_official(model, fixture)
-    model.criterion.rules.decoder.assigner.alpha = 0.25  # whatever that of the loss is
     model.denoising.groups = L(GroupsPerProcess)(num_groups=config["scalar"])
     model.denoising.label_noise = config["label_noise_scale"]
     model.denoising.box_noise = config["box_noise_scale"]
+    check_all_read(config, [*TRAINING.split(), *WEIGHTS.split(), *UNREAD.split()])
     return model
 
 

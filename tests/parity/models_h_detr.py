@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from querydet.config import get_config
-from tests.parity.models import set_layers, set_losses
+from tests.parity.models import set_focal_cost, set_layers, set_losses
 
 if TYPE_CHECKING:
     from tests.parity.fixture import Fixture
@@ -119,9 +119,8 @@ def _set_queries(model: DictConfig, options: Options) -> None:
 
 
 def _set_criterion(model: DictConfig, options: Options, weights: dict[str, float]) -> None:
-    alpha = options.same("criterion.alpha", "criterion.matcher.alpha")
-    gamma = options.same("criterion.gamma", "criterion.matcher.gamma")
-    set_losses(model, weights, alpha, gamma)
+    set_losses(model, weights, options["criterion.alpha"], options["criterion.gamma"])
+    set_focal_cost(model, options["criterion.matcher.alpha"], options["criterion.matcher.gamma"])
     costs = {kind: options[f"criterion.matcher.cost_{kind}"] for kind in ("class", "bbox", "giou")}
     for rule in model.criterion.rules.values():
         rule.assigner.update(class_weight=costs["class"], l1_weight=costs["bbox"], giou_weight=costs["giou"])

@@ -1,7 +1,6 @@
 """Our detector for the recorded configurations of MS-DETR, and its random draws."""
 
 import copy
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,46 +11,35 @@ from querydet.config import get_config
 from querydet.modeling.assigners import OneToManyAssigner
 from querydet.modeling.detector import QueryDetector
 from querydet.structures import Assignment, PredictionSet, Targets
-from tests.parity.models import set_official
+from tests.parity.models import OFFICIAL_FIXED, set_official
+from tests.parity.options import TRAINING, WEIGHTS, check_all_read, check_fixed
 
 if TYPE_CHECKING:
     from tests.parity.fixture import Fixture
 
-READ = """num_classes hidden_dim num_feature_levels num_queries enc_layers dec_layers nheads enc_n_points dec_n_points
-    dim_feedforward dropout set_cost_class set_cost_bbox set_cost_giou look_forward_twice mixed_selection topk_eval
-    use_aux_ffn use_indices_merge o2m_matcher_k o2m_matcher_threshold focal_alpha"""
-# of losses: repeated in the recorded loss weights, which are what is read
-WEIGHTS = """cls_loss_coef bbox_loss_coef giou_loss_coef o2m_cls_loss_coef o2m_bbox_loss_coef o2m_giou_loss_coef
-    enc_cls_loss_coef enc_bbox_loss_coef enc_giou_loss_coef"""
-# neither of the model nor of its losses
-TRAINING = """backbone batch_size cache_mode clip_max_norm coco_panoptic_path coco_path dataset_file dice_loss_coef
-    dilation epochs eval frozen_weights lr lr_backbone lr_backbone_names lr_drop lr_drop_epochs lr_linear_proj_mult
-    lr_linear_proj_names mask_loss_coef num_workers remove_difficult resume seed sgd start_epoch weight_decay"""
-KNOWN = {*READ.split(), *WEIGHTS.split(), *TRAINING.split()}
 FIXED = {  # what the composition stands for
-    "aux_loss": True,
-    "masks": False,
+    **OFFICIAL_FIXED,
     "nms_iou_threshold": None,
-    "position_embedding": "sine",
-    "position_embedding_scale": 2 * math.pi,
     "two_stage": True,
     "use_ms_detr": True,
     "with_box_refine": True,
 }
+# The released `build` passes none of these options on; recordings with other values set the criterion's members.
+RELEASED = {"o2m_matcher_k": 6, "o2m_matcher_threshold": 0.4, "use_indices_merge": False}
 
 
-def _check_keys(config: dict[str, Any]) -> None:
-    for key, value in config.items():
-        if key in FIXED:
-            if value != FIXED[key]:
-                raise KeyError(f"cannot express {key}={value!r}")
-        elif key not in KNOWN:
-            raise KeyError(f"no rule for the option {key}={value!r}")
+def one_to_many_constants(fixture: "Fixture") -> dict[str, Any]:
+    """What the criterion of a recording really had."""
+    given = fixture.description.get("fixture_cfg", {}).get("criterion", {})
+    unknown = set(given) - set(RELEASED)
+    if unknown:
+        raise KeyError(f"nothing reads the constants of the criterion {', '.join(sorted(unknown))}")
+    return {**RELEASED, **given}
 
 
 def _ms_detr(fixture: "Fixture") -> DictConfig:
     config = fixture.config
-    _check_keys(config)
+    check_fixed(config, FIXED)
     mixed = config.get("mixed_selection", False)
     model = get_config(f"common/models/ms_detr{'' if mixed else '_plain'}.py").model
     set_official(model, fixture)
@@ -60,16 +48,17 @@ def _ms_detr(fixture: "Fixture") -> DictConfig:
     if not config.get("use_aux_ffn", False):
         model.decoder.layer.one_to_many.ffn = None
     model.postprocess.num_detections = config["topk_eval"]
+    check_all_read(config, [*TRAINING.split(), *WEIGHTS.split(), *RELEASED])
     return model
 
 
 def _set_rules(model: DictConfig, fixture: "Fixture") -> None:
-    config = fixture.config
+    constants = one_to_many_constants(fixture)
     rules = model.criterion.rules
     main, many, encoder = rules.decoder, rules.one_to_many, rules.encoder
-    many.assigner.max_queries = config["o2m_matcher_k"]
-    many.assigner.threshold = config["o2m_matcher_threshold"]
-    many.assigner.merge_with = main.assigner if config["use_indices_merge"] else None
+    many.assigner.max_queries = constants["o2m_matcher_k"]
+    many.assigner.threshold = constants["o2m_matcher_threshold"]
+    many.assigner.merge_with = main.assigner if constants["use_indices_merge"] else None
     encoder.assigner.class_weight = 0.0  # always, whatever the options
 
 
