@@ -62,7 +62,7 @@ def _set_constants(model: DictConfig, fixture: "Fixture") -> None:
     for name, value in constants.items():
         last = re.search("post|final|keep|result|detection", name) is not None
         stage = re.search("stage_?([12])|stg_?([12])", name)
-        if stage is not None:
+        if stage is not None and "nms" not in name:  # the suppression of proposals is no threshold of their assignment
             _set_assigner(model.criterion.rules["encoder" if "1" in stage[0] else "decoder"].assigner, name, value)
         elif isinstance(value, float) and 0 < value <= 1:
             (model.postprocess if last else model.selection).iou_threshold = value
