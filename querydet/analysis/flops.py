@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from detectron2.config import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -31,6 +30,7 @@ from querydet.modeling.backbones import padded_size
 from querydet.modeling.detector import QueryDetector
 from querydet.ops.ms_deform_attn import OPERATOR as SAMPLING
 from querydet.ops.native import separate_operators
+from querydet.utils.lazy import instantiate
 
 OPERATOR = f"querydet.{SAMPLING.name}"  # as PyTorch prints it
 

@@ -30,7 +30,6 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from detectron2.config import instantiate
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -43,6 +42,7 @@ from querydet.evaluation.error_costs import SPECIAL
 from querydet.evaluation.errors import ERRORS
 from querydet.evaluation.results_file import find_results, read_results
 from querydet.utils.atomic import atomic_write
+from querydet.utils.lazy import instantiate
 from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
 from querydet.visualization.figures import save_figure
 from querydet.visualization.grids import save_grid

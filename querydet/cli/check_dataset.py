@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
@@ -22,6 +21,7 @@ from tabulate import tabulate
 from querydet.cli.options import command_parser
 from querydet.config import apply_overrides, get_config
 from querydet.data.doctor import CHANGES, FILE_CHECKS, STOPS, Diagnosis, Treatment, compare, examine
+from querydet.utils.lazy import instantiate
 
 WORDS = {STOPS: "STOPS", CHANGES: "changes"}
 

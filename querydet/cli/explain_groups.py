@@ -17,7 +17,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from detectron2.config import instantiate
 from tabulate import tabulate
 
 from querydet.cli.options import command_parser, split_overrides
@@ -29,6 +28,7 @@ from querydet.evaluation.per_image import image_truth
 from querydet.inference.predictor import Predictor, find_model, read_picture
 from querydet.modeling.selection.grouped import group_name
 from querydet.utils.atomic import atomic_write
+from querydet.utils.lazy import instantiate
 from querydet.visualization import Panel, save_grid
 from querydet.visualization.drawing import instances_of_record
 from querydet.visualization.group_pictures import draw_group_points, group_colors

@@ -11,13 +11,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from detectron2.config import instantiate
 from tabulate import tabulate
 
 from querydet import model_zoo
 from querydet.cli.options import command_parser
 from querydet.config import apply_overrides, get_config
 from querydet.data import class_names
+from querydet.utils.lazy import instantiate
 from querydet.visualization import draw_batch
 
 

@@ -19,7 +19,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from detectron2.config import instantiate
 from tqdm import tqdm
 
 from querydet.cli.options import command_parser, positive, split_overrides
@@ -29,6 +28,7 @@ from querydet.engine import build_model
 from querydet.evaluation.candidates import ALPHA, COUNT, check_ranking, rank_candidates
 from querydet.evaluation.per_image import image_truth
 from querydet.inference.predictor import Predictor, find_model, read_picture
+from querydet.utils.lazy import instantiate
 from querydet.visualization import Panel, save_grid
 from querydet.visualization.candidate_pictures import candidate_panels
 from querydet.visualization.denoising_pictures import LEGEND, denoising_panels

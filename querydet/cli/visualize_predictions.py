@@ -7,12 +7,11 @@ CONFIG is a config file, the name of a shipped one, or a name of the model zoo, 
 
 from collections.abc import Sequence
 
-from detectron2.config import instantiate
-
 from querydet.checkpoint import check_exists, load_weights
 from querydet.cli.options import command_parser
 from querydet.engine import build_model
 from querydet.inference.predictor import find_model
+from querydet.utils.lazy import instantiate
 from querydet.visualization import draw_predictions
 
 

@@ -4,15 +4,17 @@ import builtins
 import difflib
 import importlib.resources
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from detectron2.config import LazyConfig
-from omegaconf import DictConfig
+from detectron2.config import LazyConfig, lazy
+from omegaconf import DictConfig, ListConfig, Node
 
 from querydet.config.overrides import apply_overrides
+from querydet.config.plain_yaml import calls_function
 from querydet.config.safe_yaml import EVERYTHING, load_yaml
+from querydet.utils.targets import found_targets, trust
 
 TOP_LEVEL = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 
@@ -101,7 +103,30 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     absent = [part for part in TOP_LEVEL if part not in cfg]
     if absent:
         raise ValueError(f"config '{name}' has no {', '.join(absent)}")
-    return apply_overrides(cfg, overrides)
+    return _without_functions(apply_overrides(cfg, overrides))
+
+
+def _without_functions(cfg: DictConfig) -> DictConfig:
+    """Replace texts that call functions, such as ``${oc.env:HOME}``, by their values: YAML could not hold them."""
+    for node in (cfg, *_nodes(cfg)):
+        keys = range(len(node)) if isinstance(node, ListConfig) else list(node)
+        for key in keys:
+            child = node._get_node(key)
+            text = child._value() if isinstance(child, Node) else None
+            if isinstance(text, str) and calls_function(text):
+                node[key] = node[key]
+    return cfg
+
+
+def _nodes(node: Any) -> Iterator[DictConfig | ListConfig]:
+    """Yield the containers below a node, without those that references lead to."""
+    if node._is_none() or node._is_missing() or node._is_interpolation():
+        return
+    for key in range(len(node)) if isinstance(node, ListConfig) else list(node):
+        child = node._get_node(key)
+        if isinstance(child, DictConfig | ListConfig):
+            yield child
+            yield from _nodes(child)
 
 
 def save_config(cfg: DictConfig, path: str) -> None:
@@ -131,9 +156,26 @@ def save_config(cfg: DictConfig, path: str) -> None:
 def _load(path: str) -> Any:
     if not path.endswith(".py"):
         return load_yaml(path)
-    importer = builtins.__import__
+    importer, files = builtins.__import__, lazy.PathManager
     try:
-        return LazyConfig.load(path)
+        lazy.PathManager = _Utf8Files(files)
+        cfg = LazyConfig.load(path)
     finally:
         # LazyConfig patches the import statement while it reads and does not restore it when the file fails.
-        builtins.__import__ = importer
+        builtins.__import__, lazy.PathManager = importer, files
+    trust(found_targets(cfg))
+    return cfg
+
+
+class _Utf8Files:
+    """Opens configs as Python does: in UTF-8, whatever the locale is, with or without a byte order mark."""
+
+    def __init__(self, manager: Any) -> None:
+        self.manager = manager
+
+    def open(self, path: str, mode: str = "r", encoding: str = "utf-8-sig") -> Any:
+        """Open a file of text."""
+        return self.manager.open(path, mode, encoding=encoding)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.manager, name)

@@ -15,6 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from querydet.utils.targets import TARGET, found_targets, trust
+
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Change `cfg` in place by `key=value` strings; every key has to exist.
@@ -44,6 +46,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             else:
                 _check_kind(leaf, old, leaf_value, text)
         OmegaConf.update(cfg, key, value, merge=True)
+        trust(found_targets(value) | ({value} if key.endswith(TARGET) and isinstance(value, str) else set()))
     return cfg
 
 
@@ -53,7 +56,8 @@ def _parse(text: str) -> tuple[str, Any]:
     if "=" not in text:
         raise ValueError(f"override '{text}' is not of the form key=value")
     key, _, value = text.partition("=")
-    if not value.isascii() and value[0] not in "'\"[{":  # Hydra's grammar allows only ASCII letters outside of quotes
+    # outside of quotes Hydra's grammar has no letters but those of ASCII, and no further equals sign
+    if (not value.isascii() or "=" in value) and value[0] not in "'\"[{":
         text = f"{key}={json.dumps(value, ensure_ascii=False)}"
     try:
         override = OverridesParser.create().parse_override(text)

@@ -1,59 +1,32 @@
 """Safe loading of YAML configs from others: plain values, and nodes that build known parts. Nothing else is run.
 
-Detectron2's `LazyConfig.load` runs `!!python` tags, and `instantiate` calls every function that `_target_` names. Here
-tags are refused except for the names of parts, and targets have to be parts too: classes or functions that one of the
-packages in `KNOWN` defines. A config in Python is a program and is run as one: read it before you use another person's.
+Detectron2's `LazyConfig.load` runs `!!python` tags, OmegaConf calls resolvers, and `instantiate` calls every function
+that `_target_` names. Here a config is read as plain values (`querydet.config.plain_yaml`); then every target is
+checked with all references filled in (`querydet.utils.targets`), and once more when it is built. A config in Python is
+a program and is run as one: read it before you use another person's.
 """
 
-import inspect
-import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import yaml
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
-from querydet.config.migration import migrate, moved_name
-
-VARIABLE = "QUERYDET_ALLOW_TARGETS"  # further modules or names, separated by commas; * for all
-EVERYTHING = "*"
-CONFIG_FILE = "config.yaml"  # in the folder of a run
-KNOWN = (
-    "querydet.data",
-    "querydet.engine.solver",
-    "querydet.evaluation",
-    "querydet.modeling",
-    # not detectron2.data, which opens pickles, nor detectron2.config, which runs files
-    "detectron2.data.transforms",
-    "detectron2.evaluation",
-    "detectron2.layers",
-    "detectron2.modeling",
-    "detectron2.solver",
-    "fvcore.common.param_scheduler",
-    "torch.nn",
-    "torch.optim",
+from querydet.config.migration import migrate
+from querydet.config.plain_yaml import Name, dotted, read_plain_yaml, walk
+from querydet.utils.targets import (
+    EVERYTHING,
+    TARGET,
+    VARIABLE,
+    allowed_by_environment,
+    how_to_allow,
+    target_problem,
+    trust,
 )
-TARGET = "_target_"
-RESOLVERS = ("oc.env",)  # others make nodes, and with them targets
-_RESOLVER = re.compile(r"\$\{\s*([^\s{}:.$][^\s{}:$]*)\s*:")
 
+__all__ = ["CONFIG_FILE", "EVERYTHING", "TARGET", "VARIABLE", "config_leaves", "load_yaml", "plain_config"]
 
-class _Loader(yaml.SafeLoader):
-    """Plain values; a tuple of Python, which is harmless, becomes a list."""
-
-
-class _Name(str):
-    """The name of a class or function that stands for itself, such as the block of a ResNet."""
-
-
-def _construct_name(loader: _Loader, suffix: str, node: yaml.Node) -> _Name:
-    return _Name(moved_name(suffix))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", yaml.SafeLoader.construct_yaml_seq)
-_Loader.add_multi_constructor("tag:yaml.org,2002:python/name:", _construct_name)
+CONFIG_FILE = "config.yaml"  # in the folder of a run
 
 
 def load_yaml(path: str, allow: Sequence[str] = ()) -> DictConfig:
@@ -61,97 +34,86 @@ def load_yaml(path: str, allow: Sequence[str] = ()) -> DictConfig:
 
     Args:
         path: path of the file.
-        allow: modules, or full names, whose classes and functions the file may name besides those of `KNOWN`; `*`
-            for all. Those of the environment variable in `VARIABLE` are added.
+        allow: modules, or full names, whose classes and functions the file may name besides the known parts; `*` for
+            all. Those of the environment variable in `VARIABLE` are added.
 
     Raises:
-        ValueError: the file is no YAML mapping, holds a tag that stands for an object, or names a target that is not
-            allowed.
+        ValueError: the file is no YAML mapping, holds what stands for an object or calls a function, is beyond a limit
+            of `querydet.config.plain_yaml`, or names a target that is not allowed.
     """
-    with open(path, encoding="utf-8") as file:
-        try:
-            content = yaml.load(file, Loader=_Loader)
-        except yaml.constructor.ConstructorError as error:
+    allowed = [*allow, *allowed_by_environment()]
+    content = migrate(read_plain_yaml(path))
+    parts = _Parts(path, allowed)
+    config = OmegaConf.create(parts.put_into(content), flags={"allow_objects": True})
+    for keys, value in _filled_in(config, path):
+        if keys[-1] == TARGET or callable(value):
+            parts.check(value, keys)
+    return config
+
+
+class _Parts:
+    """The classes and functions that a file names, wherever they stand when references are filled in."""
+
+    def __init__(self, path: str, allowed: Sequence[str]) -> None:
+        self.path = path
+        self.allowed = allowed
+        self.names: dict[int, str] = {}  # by the identity of the class or function
+
+    def put_into(self, node: Any, keys: tuple[Any, ...] = ()) -> Any:
+        """Replace names that stand for themselves by what they name."""
+        if isinstance(node, dict):
+            return {key: self.put_into(value, (*keys, key)) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self.put_into(value, (*keys, index)) for index, value in enumerate(node)]
+        if not isinstance(node, Name):
+            return node
+        self.check(str(node), keys)
+        part = locate(str(node))
+        self.names[id(part)] = str(node)
+        return part
+
+    def check(self, target: Any, keys: tuple[Any, ...]) -> None:
+        """Refuse what may not stand at this place, and let what may be built later."""
+        name = self.names.get(id(target), target)
+        problem = None if EVERYTHING in self.allowed else target_problem(name, dotted(keys), self.allowed)
+        if problem:
             raise ValueError(
-                f"config '{path}' was refused: {error.problem} at line {_line(error)}. Such tags run code; nothing was "
-                "run. A config that needs them has to be written in Python"
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"config '{path}' is no YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"config '{path}' holds {type(content).__name__} instead of keys and values")
-    allowed = [*allow, *filter(None, (name.strip() for name in os.environ.get(VARIABLE, "").split(",")))]
-    resolved = _resolve(migrate(content), "", path, allowed)
-    return OmegaConf.create(resolved, flags={"allow_objects": True})
+                f"config '{self.path}' was refused: {dotted(keys)} is {name!r}, {problem}; {how_to_allow(name)}"
+            )
+        trust([name])
 
 
-def _line(error: yaml.constructor.ConstructorError) -> int:
-    return error.problem_mark.line + 1 if error.problem_mark else 0
-
-
-def _resolve(node: Any, place: str, path: str, allowed: Sequence[str]) -> Any:
-    """Check a node, and return it with names of parts replaced by the parts."""
-    if isinstance(node, dict):
-        where = f"{place}." if place else ""
-        if TARGET in node:
-            _check(node[TARGET], where + TARGET, path, allowed)
-        return {key: _resolve(value, f"{where}{key}", path, allowed) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_resolve(value, f"{place}.{index}", path, allowed) for index, value in enumerate(node)]
-    if isinstance(node, _Name):
-        _check(str(node), place, path, allowed)
-        return locate(str(node))
-    unsafe = [name for name in _RESOLVER.findall(node) if name not in RESOLVERS] if isinstance(node, str) else []
-    if unsafe and EVERYTHING not in allowed:
-        raise ValueError(
-            f"config '{path}' was refused: {place} uses the resolver {unsafe[0]!r}, and only {RESOLVERS[0]} is safe"
-        )
-    return node
-
-
-def _check(target: Any, place: str, path: str, allowed: Sequence[str]) -> None:
-    problem = None if EVERYTHING in allowed else target_problem(target, allowed)
-    if problem:
-        raise ValueError(
-            f"config '{path}' was refused: {place} is {target!r}, {problem}. If you trust it, set the environment "
-            f"variable {VARIABLE} to the module (such as {VARIABLE}=my_parts)"
-        )
-
-
-def target_problem(target: Any, allowed: Iterable[str] = ()) -> str | None:
-    """Return the reason why a target may not be called; None if it may."""
-    if not isinstance(target, str) or not re.fullmatch(r"\w+(\.\w+)*", target):
-        return "which is not the name of a class or function"
-    if _within(target, allowed):
-        return None
-    # Detectron2 writes the shortest path of a class, such as querydet.DINO: its module, below, decides about these
-    if not (_within(target, KNOWN) or re.fullmatch(r"querydet\.\w+", target)):
-        return "which none of the known packages of parts has"
-    try:
-        located = locate(target)
-    except Exception as error:  # whatever an import raises
-        return f"which cannot be imported ({type(error).__name__})"
-    home = getattr(located, "__module__", None)
-    if not (inspect.isclass(located) or inspect.isroutine(located)):
-        return "which is neither a class nor a function"
-    # a module of a known package may itself have imported os
-    if not isinstance(home, str) or not _within(home, KNOWN):
-        return f"which belongs to {home}, none of the known packages of parts"
-    return None
-
-
-def _within(name: str, modules: Iterable[str]) -> bool:
-    return any(module == EVERYTHING or name == module or name.startswith(module + ".") for module in modules)
+def _filled_in(config: DictConfig, path: str) -> list[tuple[tuple[Any, ...], Any]]:
+    """Return the values of a config with references filled in, none of which has become a reference by that."""
+    values = list(walk(config, path))
+    for keys, value in values:
+        if isinstance(value, str) and "${" in value:
+            raise ValueError(f"config '{path}' was refused: {dotted(keys)} becomes {value!r}, another reference")
+    return values
 
 
 def plain_config(path: str, resolve: bool = True) -> Any:
-    """Return the content of a run's config without building anything.
+    """Return the content of a run's config without building or importing anything.
 
     Args:
         path: path of the YAML file.
-        resolve: whether to resolve interpolations.
+        resolve: whether to fill in references.
+
+    Raises:
+        ValueError: as for `load_yaml`, except that any target may be named.
     """
-    return OmegaConf.to_container(load_yaml(path, allow=[EVERYTHING]), resolve=resolve, throw_on_missing=False)
+    config = OmegaConf.create(_texts(migrate(read_plain_yaml(path))))
+    _filled_in(config, path)
+    return OmegaConf.to_container(config, resolve=resolve, throw_on_missing=False)
+
+
+def _texts(node: Any) -> Any:
+    """Replace names of parts by plain texts."""
+    if isinstance(node, dict):
+        return {key: _texts(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_texts(value) for value in node]
+    return str(node) if isinstance(node, Name) else node
 
 
 def config_leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

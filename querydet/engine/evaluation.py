@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detectron2.config import instantiate
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +16,7 @@ from querydet.engine.distributed.shared_evaluation import SharedEvaluation
 from querydet.engine.faults.stopping import StopRequest
 from querydet.evaluation.augmented_views import TestTimeAugmentation
 from querydet.evaluation.query_predictions import record_queries
+from querydet.utils.lazy import instantiate
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from detectron2.config import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
@@ -19,6 +18,7 @@ from querydet.evaluation.instability import InstabilityEvaluator, Matching, as_m
 from querydet.evaluation.prediction import run_model
 from querydet.evaluation.query_predictions import WithQueries
 from querydet.modeling.detector import QueryDetector
+from querydet.utils.lazy import instantiate
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 

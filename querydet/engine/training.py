@@ -8,7 +8,6 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-from detectron2.config import instantiate
 from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
@@ -35,6 +34,7 @@ from querydet.engine.run.setup import check_writable, resolve_device, seed_every
 from querydet.engine.solver import lr_scale
 from querydet.engine.switches import apply_switches
 from querydet.engine.trainer import Trainer
+from querydet.utils.lazy import instantiate
 from querydet.utils.provenance import recorded
 
 logger = logging.getLogger(__name__)

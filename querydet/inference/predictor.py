@@ -15,7 +15,6 @@ from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
-from detectron2.config import instantiate
 from detectron2.data.detection_utils import read_image
 from detectron2.structures import Instances
 from omegaconf import DictConfig
@@ -27,6 +26,7 @@ from querydet.data.catalog import DetectionDataset, check_num_classes, class_nam
 from querydet.engine.run.setup import resolve_device
 from querydet.evaluation import ArrayPredictor, category_ids
 from querydet.inference.cuda_graphs import use_cuda_graphs
+from querydet.utils.lazy import instantiate
 from querydet.visualization import draw_instances
 
 logger = logging.getLogger(__name__)

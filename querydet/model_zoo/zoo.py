@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import instantiate
 from iopath.common.file_io import file_lock, get_cache_dir
 from omegaconf import DictConfig
 from torch import nn
@@ -22,6 +21,7 @@ from querydet.checkpoint.conversion.pipeline import convert_content, save_weight
 from querydet.checkpoint.reading import file_kind, read_checkpoint
 from querydet.config import load_config
 from querydet.model_zoo.download import download, hash_file, is_intact
+from querydet.utils.lazy import instantiate
 
 CACHE = "QUERYDET_CACHE"  # environment variable: the folder of downloads
 VERSION = "1"  # of converted files: raised when converting changes

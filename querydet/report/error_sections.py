@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from detectron2.config import instantiate
 from matplotlib.figure import Figure
 
 from querydet.config import load_config
@@ -14,6 +13,7 @@ from querydet.evaluation.error_costs import SPECIAL
 from querydet.evaluation.errors import ERRORS
 from querydet.evaluation.results_file import find_results, read_results
 from querydet.report.parts import Block, Section, Table, Text, photograph, plot
+from querydet.utils.lazy import instantiate
 from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
 from querydet.visualization.figures import new_figure
 from querydet.visualization.grids import render_grid

@@ -1,9 +1,21 @@
-"""Dicts of LazyConfig nodes."""
+"""Building what the nodes of a LazyConfig describe."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from detectron2.config import instantiate
+from detectron2.config import instantiate as build
+
+from querydet.utils.targets import check_targets
+
+
+def instantiate(node: Any) -> Any:
+    """Build a node and those inside it with Detectron2's `instantiate`, once every target in it has been checked.
+
+    Raises:
+        ValueError: a target may not be called, see `querydet.utils.targets`. Nothing was called.
+    """
+    check_targets(node)
+    return build(node)
 
 
 def instantiate_values(nodes: Mapping[str, Any], owner: str) -> dict[str, Any]:
@@ -18,6 +30,7 @@ def instantiate_values(nodes: Mapping[str, Any], owner: str) -> dict[str, Any]:
 
     Raises:
         TypeError: `nodes` is no mapping.
+        ValueError: a target may not be called.
     """
     if not isinstance(nodes, Mapping):
         raise TypeError(f"the {owner} have names: give a dict, found {type(nodes).__name__}")

@@ -5,7 +5,7 @@ import builtins
 import pytest
 from detectron2.config import instantiate
 
-from querydet.config import find_config, get_config, load_config, save_config, shipped_configs
+from querydet.config import TOP_LEVEL, find_config, get_config, load_config, save_config, shipped_configs
 
 
 def test_config_file_is_found_by_path_and_by_name(tmp_path, monkeypatch):
@@ -66,3 +66,26 @@ def test_config_with_a_lambda_cannot_be_saved(cfg, tmp_path):
     with pytest.raises(ValueError, match="named functions"):
         save_config(cfg, str(tmp_path / "config.yaml"))
     assert not list(tmp_path.glob("*.pkl"))
+
+
+def test_functions_in_a_config_in_python_are_values_when_it_is_loaded(tmp_path, monkeypatch):
+    """So that what a run saves can be read as data."""
+    monkeypatch.setenv("QUERYDET_TEST_NAME", "here")
+    lines = "from querydet.config import get_config\n_c = get_config('quick/dino_synthetic.py')\n"
+    lines += "".join(f"{name} = _c.{name}\n" for name in TOP_LEVEL)
+    lines += (
+        "train.output_dir = '${oc.env:QUERYDET_TEST_NAME}/x'\ndataloader.evaluator.output_dir = '${train.output_dir}'\n"
+    )
+    (tmp_path / "own.py").write_text(lines)
+    cfg = load_config(str(tmp_path / "own.py"))
+    assert cfg.train.output_dir == cfg.dataloader.evaluator.output_dir == "here/x"
+    save_config(cfg, str(tmp_path / "config.yaml"))
+    assert "oc.env" not in (tmp_path / "config.yaml").read_text()
+    cfg.train.output_dir = "there"
+    assert cfg.dataloader.evaluator.output_dir == "there"  # references to other keys stay
+
+
+def test_a_config_in_python_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "base.py").write_bytes(b"\xef\xbb\xbfvalue = {'a': 'caf\xc3\xa9'}\n")
+    (tmp_path / "own.py").write_bytes(b"\xef\xbb\xbffrom .base import value as _value\nmodel = _value\n")
+    assert get_config(str(tmp_path / "own.py")).model.a == "café"

@@ -167,3 +167,9 @@ def test_overrides_are_applied(cfg):
     encoder = instantiate(cfg.model.encoder)
     assert isinstance(encoder, Wide)
     assert (encoder.layers, encoder.dropout) == (2, 0.5)
+
+
+def test_a_value_may_hold_an_equals_sign():
+    cfg = OmegaConf.create({"a": "x", "b": {"c": "y"}})
+    apply_overrides(cfg, ["a=out/lr=0.1,b=2", "b.c='p=q'"])
+    assert (cfg.a, cfg.b.c) == ("out/lr=0.1,b=2", "p=q")

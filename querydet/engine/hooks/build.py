@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from detectron2.config import instantiate
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 
@@ -26,6 +25,7 @@ from querydet.engine.hooks.saving import BestCheckpointer, PeriodicCheckpointer,
 from querydet.engine.hooks.writers import WriterHook, build_writers
 from querydet.engine.run.run_parts import RunParts
 from querydet.engine.solver import EpochScheduler
+from querydet.utils.lazy import instantiate
 
 
 @dataclass(frozen=True)

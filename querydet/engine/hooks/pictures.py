@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from detectron2.config import instantiate
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from omegaconf import OmegaConf
@@ -25,6 +24,7 @@ from querydet.data.catalog import class_names
 from querydet.engine.distributed.sharding import collected_parameters
 from querydet.engine.run.run_parts import RunParts
 from querydet.modeling.detector import QueryDetector
+from querydet.utils.lazy import instantiate
 from querydet.visualization import batch_panels, prediction_panels, reference_panels, render_grid
 from querydet.visualization.denoising_pictures import LEGEND, denoising_panels
 from querydet.visualization.grids import Panel
