@@ -73,6 +73,16 @@ def with_cuda() -> bool:
     return torch.cuda.is_available() and CUDA_HOME is not None
 
 
+def library_paths() -> list[str]:
+    """Return linker flags by which the extension finds torch's libraries when torch was not imported before it."""
+    from torch.utils.cpp_extension import library_paths as folders_of_torch
+
+    if sys.platform != "linux":
+        return []
+    # beside an installed package first, so that a wheel works in another environment than it was built in
+    return [f"-Wl,-rpath,{folder}" for folder in ("$ORIGIN/../torch/lib", *folders_of_torch())]
+
+
 def make_extension() -> Extension:
     """Describe the extension querydet._C for this machine."""
     from torch.utils.cpp_extension import CppExtension, CUDAExtension
@@ -94,6 +104,7 @@ def make_extension() -> Extension:
         sources=[source.as_posix() for source in sources],
         define_macros=macros,
         extra_compile_args=flags,
+        extra_link_args=library_paths(),
         py_limited_api=True,
     )
 
@@ -142,7 +153,7 @@ def make_build_command() -> type[build_ext]:
                 "torch": torch.__version__,
                 "sources": extension.sources,
                 "macros": extension.define_macros,
-                "flags": [CXX_FLAGS, NVCC_FLAGS],
+                "flags": [CXX_FLAGS, NVCC_FLAGS, extension.extra_link_args],
                 "environment": {name: os.environ.get(name) for name in names},
             }
             return json.dumps(description, indent=1, sort_keys=True)

@@ -42,6 +42,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/modeling/test_padding.py": "padding changes no detection",
     "tests/modeling/test_part_products.py": "products of parts that nobody published",
     "tests/modeling/test_synchronisation.py": "waits for the device",
+    "tests/ops/test_fuzz.py": "random calls of every operator",
     "tests/parity/*": "detectors against recorded numbers of the published implementations",
     "tests/tools/test_entry_points.py": "files of tools/ that start a command",
     "tests/tools/test_install.py": "tools/install.sh",

@@ -137,6 +137,12 @@ inline void check_gradient(const Tensor& grad_output, const Tensor& value, const
   check_companion("grad_output", grad_output, value);
 }
 
+// A schema such as bool[3] does not hold a caller to three.
+inline void check_mask(const std::vector<bool>& output_mask, size_t gradients) {
+  STD_TORCH_CHECK(output_mask.size() == gradients, "output_mask must have ", gradients, " entries, but has ",
+                  output_mask.size());
+}
+
 // `tensor`, contiguous and in `type`; itself if it is that already.
 inline Tensor prepare(const Tensor& tensor, ScalarType type) {
   return torch::stable::contiguous(tensor.scalar_type() == type ? tensor : torch::stable::to(tensor, type));

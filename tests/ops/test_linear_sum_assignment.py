@@ -220,3 +220,11 @@ def test_other_processors_and_none_find_the_same(
     assert used == name
     for each in found:
         assert torch.equal(each, torch.cat(linear_sum_assignment(costs, SIZES)))
+
+
+@needs_extension
+@pytest.mark.parametrize("number", [2, 4, 8])
+def test_sizes_whose_products_overflow_are_refused(number):
+    """Four products of 2^62 are 0 again in 64 bits."""
+    with pytest.raises(RuntimeError, match=r"rows times columns sum to .*, but there are 0 costs"):
+        torch.ops.querydet.linear_sum_assignment(torch.empty(0), [2**31 - 2] * number, [2**31 - 2] * number)

@@ -98,6 +98,7 @@ def test_build_for_another_processor(tmp_path, instruction_set):
     script = "from querydet.ops.native import cpu_instruction_set; print(cpu_instruction_set())"
     assert run(sys.executable, "-c", script, cwd=tmp_path).strip() == instruction_set
     assert "passed" in run(*tests, cwd=tmp_path)
+    print(run(sys.executable, "-m", "tests.ops.fuzz", "--seconds", "60", cwd=tmp_path))
 
 
 @pytest.mark.slow
@@ -119,6 +120,7 @@ def test_address_sanitizer_finds_nothing(tmp_path):
     # Python and torch leak by design; what is looked for is access out of bounds.
     environment = {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "2"}
     assert "passed" in run(*tests, "-k", "not compiles and not exports", cwd=tmp_path, **environment)
+    print(run(sys.executable, "-m", "tests.ops.fuzz", "--seconds", "120", cwd=tmp_path, **environment))
 
 
 @pytest.mark.slow
@@ -143,3 +145,27 @@ def test_more_than_2_to_the_31_numbers():
     wanted = ms_deform_attn_reference(border.flatten(1, 2), [(4, 4)], near, weights)
     assert wanted.abs().max() > 0.1
     assert_near(found, wanted, 1e-2)
+
+
+@needs_extension
+@pytest.mark.parametrize("length", [0, 2, 5])
+@pytest.mark.parametrize("operator", ["ms_deform_attn_backward", "ms_deform_attn_fused_backward"])
+def test_a_mask_of_another_length_is_refused(operator, length):
+    value, points = torch.rand(1, 6, 2, 4), torch.rand(1, 3, 2, 1, 2, 2)
+    references = [torch.rand(1, 3, 1, 2)] if "fused" in operator else []
+    arguments = [value, [2, 3], *references, points, torch.rand(1, 3, 2, 1, 2), torch.rand(1, 3, 8), False]
+    with pytest.raises(RuntimeError, match=f"output_mask must have [34] entries, but has {length}"):
+        getattr(torch.ops.querydet, operator)(*arguments, [True] * length)
+
+
+@needs_extension
+@pytest.mark.parametrize("channels", [0, 4])
+def test_without_channels_the_gradients_of_points_are_zero(channels):
+    value, locations = torch.rand(1, 6, 2, channels), torch.rand(1, 3, 2, 1, 2, 2)
+    for _ in range(20):  # memory that was used before
+        torch.full((1000,), float("nan"))
+        output = torch.zeros(1, 3, 2 * channels)
+        grads = torch.ops.querydet.ms_deform_attn_backward(
+            value, [2, 3], locations, torch.rand(1, 3, 2, 1, 2), output, False, [True] * 3
+        )
+        assert not any(grad.any() for grad in grads)

@@ -10,6 +10,7 @@ import torch
 
 from querydet.ops import fused_deformable_attention, multi_scale_deformable_attention
 from querydet.ops.native import separate_operators
+from tests.ops.registered import needs_extension
 from tests.ops.sampling import SHAPES, assert_near, between_pixels, make_inputs
 from tests.ops.test_fused import make_inputs as make_fused_inputs
 
@@ -60,3 +61,9 @@ def test_operator_without_the_extension():
     value, locations, weights = make_inputs(SHAPES[:2], batch=1, channels=3, queries=3, points=2)
     here = multi_scale_deformable_attention(value, SHAPES[:2], between_pixels(SHAPES[:2], locations), weights)
     assert float(completed.stdout.split("sum")[1]) == pytest.approx(here.sum().item(), rel=1e-12)
+
+
+@needs_extension
+def test_the_extension_loads_before_torch():
+    """`import querydet._C` alone, as somebody who looks for what is missing does."""
+    subprocess.run([sys.executable, "-c", "import querydet._C, sys; assert 'torch' not in sys.modules"], check=True)

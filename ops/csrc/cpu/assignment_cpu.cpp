@@ -42,7 +42,10 @@ std::vector<Task> make_tasks(const Tensor& costs, const std::vector<int64_t>& ro
                     "rows and columns must be 0 or greater and below 2^31, but problem ", i, " has ", rows[i], " and ",
                     columns[i]);
     tasks.push_back({rows[i], columns[i], first_cost, first_row});
-    first_cost += rows[i] * columns[i];
+    const int64_t product = rows[i] * columns[i];  // below 2^62; their sum could overflow
+    STD_TORCH_CHECK(first_cost <= std::numeric_limits<int64_t>::max() - product,
+                    "rows times columns sum to 2^63 or more, but there are ", costs.numel(), " costs");
+    first_cost += product;
     first_row += rows[i];
   }
   STD_TORCH_CHECK(first_cost == costs.numel(), "rows times columns sum to ", first_cost, ", but there are ",

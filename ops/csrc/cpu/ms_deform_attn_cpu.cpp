@@ -216,15 +216,18 @@ GradientTensorsOf backward(const Sizes& sizes, const Inputs& inputs, const Tenso
   const bool fused = inputs.points.size() == 3;
   const Tensor &points = inputs.points[fused], &weights = inputs.points[fused + 1];
   GradientTensorsOf grads{no_gradient(value), no_gradient(points), no_gradient(points), no_gradient(weights)};
-  if (mask[2]) grads.points = torch::stable::empty_like(points);
-  if (mask[3]) grads.weights = torch::stable::empty_like(weights);
+  const bool nothing = weights.numel() == 0 || sizes.channels == 0;  // no kernel runs, which would write every number
+  const auto gradient_like = [&](const Tensor& tensor) {
+    return nothing ? torch::stable::new_zeros(tensor, tensor.sizes()) : torch::stable::empty_like(tensor);
+  };
+  if (mask[2]) grads.points = gradient_like(points);
+  if (mask[3]) grads.weights = gradient_like(weights);
   if (mask[1]) {
     const Tensor& reference = inputs.points[0];
     grads.reference = torch::stable::new_zeros(
         reference,
         {sizes.batch, sizes.heads, sizes.queries, static_cast<int64_t>(sizes.levels.size()), reference.size(3)});
   }
-  const bool nothing = weights.numel() == 0 || sizes.channels == 0;
   dispatch(value, [&](auto v, auto a) {
     using V = decltype(v);
     using A = decltype(a);
@@ -260,6 +263,7 @@ GradientTensors ms_deform_attn_backward(const Tensor& value, std::vector<int64_t
                                         std::vector<bool> output_mask) {
   const Sizes sizes = check_arguments(value, spatial_shapes, sampling_locations, attention_weights);
   check_gradient(grad_output, value, sizes);
+  check_mask(output_mask, 3);
   const Inputs inputs = prepare_inputs(value, {sampling_locations, attention_weights});
   const GradientTensorsOf grads =
       backward(sizes, inputs, grad_output, {output_mask[0], false, output_mask[1], output_mask[2]});
@@ -281,6 +285,7 @@ FusedGradientTensors ms_deform_attn_fused_backward(const Tensor& value, std::vec
   const Sizes sizes =
       check_fused_arguments(value, spatial_shapes, reference_points, sampling_offsets, attention_logits);
   check_gradient(grad_output, value, sizes);
+  check_mask(output_mask, 4);
   const Inputs inputs = prepare_inputs(value, {reference_points, sampling_offsets, attention_logits});
   const GradientTensorsOf grads = backward(sizes, inputs, grad_output, output_mask);
   // The parts of the heads, in their order.

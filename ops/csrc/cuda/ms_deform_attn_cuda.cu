@@ -28,6 +28,7 @@ GradientTensors ms_deform_attn_backward(const Tensor& value, std::vector<int64_t
                                         const Tensor& grad_output, bool deterministic, std::vector<bool> output_mask) {
   const Sizes sizes = check_arguments(value, spatial_shapes, sampling_locations, attention_weights);
   check_gradient(grad_output, value, sizes);
+  check_mask(output_mask, 3);
   const torch::stable::accelerator::DeviceGuard guard(value.get_device_index());
   const Tensor locations = prepare_companion(sampling_locations), weights = prepare_companion(attention_weights);
   const bool empty = is_empty(sizes);

@@ -73,6 +73,7 @@ FusedGradientTensors ms_deform_attn_fused_backward(const Tensor& value, std::vec
   const Sizes sizes =
       check_fused_arguments(value, spatial_shapes, reference_points, sampling_offsets, attention_logits);
   check_gradient(grad_output, value, sizes);
+  check_mask(output_mask, 4);
   const torch::stable::accelerator::DeviceGuard guard(value.get_device_index());
   const Inputs inputs = prepare_inputs(reference_points, sampling_offsets, attention_logits);
   const bool empty = is_empty(sizes);
