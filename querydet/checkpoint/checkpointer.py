@@ -14,16 +14,19 @@ from urllib.parse import parse_qs
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import nn
 
 from querydet.checkpoint.conversion.convert import recognise_or_none
 from querydet.checkpoint.folder import BEST, POINTER, candidates
 from querydet.checkpoint.mismatch import BACKBONE, check_backbone, check_compatible, check_settings
 from querydet.checkpoint.reading import read_checkpoint
-from querydet.checkpoint.seal import damage, seal
+from querydet.checkpoint.regular import not_a_file
+from querydet.checkpoint.seal import seal
 from querydet.checkpoint.settings import KEY, stored
 from querydet.checkpoint.surgery import Surgery, adapt
 from querydet.checkpoint.training_only import INFERENCE_ONLY, training_only_keys
+from querydet.checkpoint.usable import check_weights, find_problem
 from querydet.checkpoint.weights import find_weights
 from querydet.utils.atomic import atomic_write
 
@@ -57,12 +60,14 @@ class Checkpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, **checkpointables)
         self.allow_mismatch = allow_mismatch
         self.allow_average = False
+        self.allow_nonfinite = False  # accept NaN and infinite weights, to look into a failed training
         self.allow_backbone_only = allow_backbone_only
         self.class_names = list(class_names)
         self.adapt = False  # also load files of other classes, queries, groups or levels
         self.allow_inference_only = False  # accept files without the weights that only training uses
         self.surgery: Surgery | None = None  # what the last file needed for that
         self._keys: set[str] = set()
+        self._was_aligned = False  # the last file was a backbone under other names
 
     def save(self, name: str, tag: bool = True, **extra: Any) -> None:
         """Write ``name.pth`` on the main process.
@@ -108,12 +113,16 @@ class Checkpointer(DetectionCheckpointer):
         return os.path.exists(os.path.join(self.save_dir, BEST))
 
     def get_checkpoint_file(self) -> str:
-        """Return the newest undamaged checkpoint, first the one of ``last_checkpoint``; "" when there is none."""
+        """Return the newest usable checkpoint, first the one of ``last_checkpoint``; "" when there is none.
+
+        A file that is damaged, refused, or holds weights that no training could go on from is named in a warning and
+        left as it is.
+        """
         for path in candidates(self.save_dir):
-            problem = damage(path)
+            problem = find_problem(path, self.model.state_dict(), self.allow_nonfinite)
             if problem is None:
                 return path
-            logger.warning("Checkpoint %s is damaged and is passed over: %s", path, problem)
+            logger.warning("Checkpoint %s is damaged or refused, and is passed over: %s", path, problem)
         return ""
 
     def resume(self, path: str) -> None:
@@ -157,9 +166,10 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
         check_settings(self.model, stored(checkpoint, KEY, {}), self.allow_mismatch)
+        checkpoint = self._aligned(checkpoint)
+        check_weights(checkpoint["model"], self.model.state_dict(), "the checkpoint", self.allow_nonfinite)
         checkpoint = self._adapted(checkpoint) if self.adapt else checkpoint
-        heuristics = bool(checkpoint.get("matching_heuristics", False))
-        backbone = heuristics or all(key.startswith(BACKBONE) for key in checkpoint["model"])
+        backbone = self._was_aligned or all(key.startswith(BACKBONE) for key in checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         if checkpoint.get(INFERENCE_ONLY) and self.allow_inference_only:
             missing = set(incompatible.missing_keys) - training_only_keys(self.model)
@@ -167,13 +177,21 @@ class Checkpointer(DetectionCheckpointer):
         if not (backbone and self.allow_backbone_only and check_backbone(self.model, incompatible)):
             check_compatible(self.model, incompatible, self.allow_mismatch)
 
+    def _aligned(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """Give the weights of a backbone the model's names, as Detectron2 does, so that they can be compared."""
+        self._was_aligned = bool(checkpoint.pop("matching_heuristics", False))
+        if not self._was_aligned:
+            return checkpoint
+        caffe2 = checkpoint.get("__author__") == "Caffe2"
+        state = align_and_update_state_dicts(self.model.state_dict(), checkpoint["model"], c2_conversion=caffe2)
+        return {**checkpoint, "model": state}
+
     def _adapted(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
-        if checkpoint.get("matching_heuristics") or all(key.startswith(BACKBONE) for key in checkpoint["model"]):
+        if self._was_aligned or all(key.startswith(BACKBONE) for key in checkpoint["model"]):
             return checkpoint  # a backbone alone
-        state = {key: torch.as_tensor(value) for key, value in checkpoint["model"].items()}
         self.surgery = adapt(
             self.model,
-            state,
+            checkpoint["model"],
             source_classes=stored(checkpoint, "class_names", ()),
             target_classes=self.class_names,
         )
@@ -222,13 +240,14 @@ def check_exists(path: str) -> None:
     Raises:
         FileNotFoundError: no such file.
     """
-    if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
-        raise FileNotFoundError(
-            f"checkpoint {os.path.abspath(path)} does not exist (train.init_checkpoint, or --weights)"
-        )
+    problem = not_a_file(path.partition("?")[0]) if path and "://" not in path else None
+    if problem is not None:
+        raise FileNotFoundError(f"checkpoint {os.path.abspath(path)} {problem} (train.init_checkpoint, or --weights)")
 
 
-def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mismatch: bool = False) -> list[str]:
+def load_weights(
+    model: nn.Module, path: str, *, use_ema: bool = False, allow_mismatch: bool = False, allow_nonfinite: bool = False
+) -> list[str]:
     """Load a trained model for evaluation or prediction.
 
     Args:
@@ -236,6 +255,7 @@ def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mi
         path: a checkpoint of this project.
         use_ema: load the moving average when the file has one.
         allow_mismatch: load the weights whose names and shapes fit.
+        allow_nonfinite: load also NaN and infinite weights.
 
     Returns:
         Names of the classes that it was trained on; empty when the file does not say.
@@ -247,13 +267,14 @@ def load_weights(model: nn.Module, path: str, *, use_ema: bool = False, allow_mi
     checkpointer = Checkpointer(model, allow_mismatch=allow_mismatch, allow_backbone_only=False)
     checkpointer.allow_average = use_ema
     checkpointer.allow_inference_only = True
+    checkpointer.allow_nonfinite = allow_nonfinite
     extra = checkpointer.load(path)
     if use_ema and "ema" in extra:
-        prefix = "module."
-        state = {k[len(prefix) :]: v for k, v in extra["ema"].items() if k.startswith(prefix)}
+        state = find_weights({"ema": extra["ema"]}, path, ema=True).state
+        check_weights(state, model.state_dict(), path, allow_nonfinite)
         model.load_state_dict(state, strict=not allow_mismatch)
         logger.info("Using the moving average of the weights in %s", path)
-    return stored(extra, "class_names", [])
+    return list(stored(extra, "class_names", []))
 
 
 def load_adapted(model: nn.Module, path: str, class_names: Sequence[str] = ()) -> Surgery:

@@ -4,14 +4,15 @@ import logging
 import os
 import re
 
-import torch
-
+from querydet.checkpoint.regular import not_a_file
 from querydet.checkpoint.seal import damage
+from querydet.checkpoint.torch_files import load_archive
 
 logger = logging.getLogger(__name__)
 
 POINTER = "last_checkpoint"
 BEST = "model_best.pth"
+MAX_POINTER = 4096  # bytes of the pointer that are read
 _NUMBERED = re.compile(r"model_(\d{7,})\.pth")
 
 
@@ -50,7 +51,8 @@ def remove_old(folder: str, keep: int, iteration: int) -> None:
         keep: number of checkpoints to keep, at least 1.
         iteration: the last one that the run has done.
     """
-    numbers = {name: int(match[1]) for name in os.listdir(folder) if (match := _NUMBERED.fullmatch(name))}
+    names = [name for name in os.listdir(folder) if not_a_file(os.path.join(folder, name)) is None]
+    numbers = {name: int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))}
     whole = 0
     for name in sorted(numbers, key=lambda name: numbers[name], reverse=True):
         path = os.path.join(folder, name)
@@ -69,11 +71,15 @@ def last_iteration(path: str) -> int:
 
     Raises:
         ValueError: the file holds weights only.
+        Exception: it cannot be read.
     """
-    content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    if "iteration" not in content:
+    if not_a_file(path) is not None:
+        raise ValueError(f"checkpoint {path} {not_a_file(path)}")
+    content = load_archive(path, lazily=True)
+    iteration = content.get("iteration") if isinstance(content, dict) else None
+    if type(iteration) is not int or iteration < 0:
         raise ValueError(f"checkpoint {path} is not one of a training run: it holds no iteration")
-    return int(content["iteration"])
+    return iteration
 
 
 def _iteration(path: str) -> int:
@@ -87,12 +93,16 @@ def _iteration(path: str) -> int:
 
 
 def _pointed(folder: str) -> str:
+    path = os.path.join(folder, POINTER)
+    if not_a_file(path) is not None:
+        return ""
     try:
-        with open(os.path.join(folder, POINTER), encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(MAX_POINTER).strip()
     except OSError:
         return ""
 
 
 def _time(folder: str, name: str) -> int:
-    return os.stat(os.path.join(folder, name)).st_mtime_ns
+    path = os.path.join(folder, name)
+    return os.stat(path).st_mtime_ns if os.path.exists(path) else 0

@@ -1,11 +1,12 @@
 """Checkpoint files of any kind, opened without running code that they hold.
 
 ``.pth`` and ``.pt`` go through torch's ``weights_only`` reader, with ``argparse.Namespace`` (official files have one)
-and numpy's numbers allowed; ``.safetensors`` holds no code; ``.pkl`` goes through
-:mod:`querydet.checkpoint.unpickling`. The kind is read from the content, not from the name.
+and numpy's numbers allowed (:mod:`querydet.checkpoint.torch_files`); ``.safetensors`` holds no code; ``.pkl`` goes
+through :mod:`querydet.checkpoint.unpickling`. The kind is read from the content, not from the name. What a file asks for
+is bounded by :mod:`querydet.checkpoint.limits` before anything of it is built.
 """
 
-import argparse
+import mmap
 import os
 import pickle
 import re
@@ -17,13 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from querydet.checkpoint.limits import MAX_NAME, OPT_OUT, TooLarge, check_limit
+from querydet.checkpoint.pickle_notes import shown
+from querydet.checkpoint.refused import Refused
+from querydet.checkpoint.regular import not_a_file
 from querydet.checkpoint.seal import damage
-from querydet.checkpoint.unpickling import Refused, load_arrays
+from querydet.checkpoint.torch_files import LEGACY, load_archive, load_legacy
+from querydet.checkpoint.unpickling import load_arrays
 
-OPT_OUT = "if the file is your own and you trust it: querydet convert OLD NEW --trust"
 ZIP = b"PK\x03\x04"
-LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch files before 1.6
-MAX_HEADER = 100_000_000  # of safetensors, by its specification
+LONGEST_HEADER = 100_000_000  # of safetensors, by its specification
 OTHER_KINDS = {
     b"<": "a web page: the address leads to a page about the file, or the download was refused",
     b"version https://git-lfs": "a Git LFS pointer: fetch the real file with git lfs pull",
@@ -32,6 +36,10 @@ OTHER_KINDS = {
     b"\x1f\x8b": "a gzip archive: unpack it first",
     b"ustar": "a tar archive: unpack it first",
 }
+
+
+class _Damaged(Exception):
+    """A file is not as it was saved."""
 
 
 def read_checkpoint(path: str, *, trust: bool = False) -> dict[str, Any]:
@@ -49,19 +57,22 @@ def read_checkpoint(path: str, *, trust: bool = False) -> dict[str, Any]:
         FileNotFoundError: no such file.
         ValueError: the file is empty, truncated, damaged, no checkpoint, or holds more than tensors and plain values.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"checkpoint {os.path.abspath(path)} does not exist")
+    problem = not_a_file(path)
+    if problem is not None:
+        raise FileNotFoundError(f"checkpoint {os.path.abspath(path)} {problem}")
     kind = file_kind(path)
     try:
-        if kind == "safetensors":
-            return _read_safetensors(path)
-        content = _read_pickle(path, trust) if kind == "pickle" else _read_torch(path, kind, trust)
+        content = _READERS[kind](path, trust)
+    except _Damaged as error:
+        raise ValueError(f"checkpoint {path} is damaged: {error}. Use another one, or get it again") from error
+    except TooLarge as error:
+        raise ValueError(f"checkpoint {path} was refused: it holds {error}. Nothing was built. {OPT_OUT}") from error
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, error)) from error
     except (EOFError, struct.error) as error:
         raise ValueError(f"checkpoint {path} is truncated, get it again: {error}") from error
-    except (RuntimeError, OSError, KeyError, IndexError, AttributeError, TypeError, UnicodeError) as error:
-        raise ValueError(f"checkpoint {path} cannot be read: {error}") from error
+    except Exception as error:  # whatever the content of a stranger's file leads to
+        raise ValueError(f"checkpoint {path} cannot be read: {str(error) or type(error).__name__}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"checkpoint {path} holds a {type(content).__name__} instead of a dict with weights")
     return dict(content)
@@ -84,7 +95,7 @@ def file_kind(path: str) -> str:
         return "legacy torch"
     if head[8:9] == b"{":
         (length,) = struct.unpack("<Q", head[:8])
-        if length < MAX_HEADER:
+        if length < LONGEST_HEADER:
             if length > size - 8:
                 raise ValueError(f"checkpoint {path} is truncated ({size:,} bytes): get it again")
             return "safetensors"
@@ -97,34 +108,20 @@ def file_kind(path: str) -> str:
     )
 
 
-def _read_torch(path: str, kind: str, trust: bool) -> Any:
-    if kind == "torch":
-        problem = damage(path)
-        if problem is not None:
-            raise ValueError(f"checkpoint {path} is damaged: {problem}. Use another one, or get it again")
-    if trust:
-        return torch.load(path, map_location="cpu", weights_only=False)
-    with torch.serialization.safe_globals(_harmless()):
-        return torch.load(path, map_location="cpu", weights_only=True)
+def _read_archive(path: str, trust: bool) -> Any:
+    problem = damage(path, bounded=not trust)
+    if problem is not None:
+        raise _Damaged(problem)
+    return torch.load(path, map_location="cpu", weights_only=False) if trust else load_archive(path)
 
 
-def _harmless() -> list[Any]:
-    """Return the classes that official files use besides tensors: options, and numpy's numbers."""
-    numbers = [type(np.dtype(code)) for code in ("?", "i4", "i8", "f2", "f4", "f8")]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [argparse.Namespace, np.dtype, *numbers, *((_number, name) for name in names)]
-
-
-def _number(dtype: np.dtype, content: bytes = b"") -> Any:
-    if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf" or not isinstance(content, bytes):
-        raise pickle.UnpicklingError(f"a scalar of {dtype}")
-    return np.frombuffer(content, dtype)[0].item()
+def _read_legacy(path: str, trust: bool) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=False) if trust else load_legacy(path)
 
 
 def _read_pickle(path: str, trust: bool) -> Any:
-    with open(path, "rb") as file:
-        content = file.read()
-    data = pickle.loads(content, encoding="latin1") if trust else load_arrays(content)
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        data = pickle.loads(content, encoding="latin1") if trust else load_arrays(content)
     if isinstance(data, dict) and "model" not in data:  # of Caffe2 or Detectron, as Detectron2 reads them
         data = data.get("blobs", data)
         data = {name: value for name, value in data.items() if not str(name).endswith("_momentum")}
@@ -132,23 +129,35 @@ def _read_pickle(path: str, trust: bool) -> Any:
     return data
 
 
-def _read_safetensors(path: str) -> dict[str, Any]:
+def _read_safetensors(path: str, trust: bool) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
+    with open(path, "rb") as start:
+        (length,) = struct.unpack("<Q", start.read(8))
+    if not trust:
+        check_limit(length, "bytes of a header", "MAX_HEADER")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             return {"model": tensors, "metadata": dict(file.metadata() or {})}
     except SafetensorError as error:
-        raise ValueError(f"checkpoint {path} is truncated or damaged, get it again: {error}") from error
+        raise EOFError(f"or damaged ({error})") from error
+
+
+_READERS = {
+    "torch": _read_archive,
+    "legacy torch": _read_legacy,
+    "pickle": _read_pickle,
+    "safetensors": _read_safetensors,
+}
 
 
 def _refusal(path: str, error: Exception) -> str:
     text = str(error)
     name = re.search(r"GLOBAL ([\w.]+)", text)
     if not name and not isinstance(error, Refused) and "Unsupported" not in text:
-        return f"checkpoint {path} cannot be read: {text}"
-    what = name[1] if name else text.splitlines()[0]
+        return f"checkpoint {path} cannot be read: {shown(text)}"
+    what = shown(name[1] if name else text)
     return (
         f"checkpoint {path} was refused: besides tensors and plain values it holds {what}, and opening that would run "
         f"code of whoever made the file. Nothing was run. Ask for a .safetensors file, or {OPT_OUT}"
@@ -159,13 +168,30 @@ def as_tensors(state: Mapping[str, Any], path: str) -> dict[str, Tensor]:
     """Turn the numpy arrays of a state dict into tensors.
 
     Raises:
-        ValueError: a value is neither.
+        ValueError: a value is neither, or no plain tensor of real numbers, integers or booleans in memory; a name is
+            very long or does not print.
     """
     tensors: dict[str, Tensor] = {}
     for name, value in state.items():
+        if not isinstance(name, str) or len(name) > MAX_NAME or not name.isprintable():
+            raise ValueError(f"the weights of {path} hold the name {shown(repr(name))}, which is no name of a weight")
         if isinstance(value, np.ndarray | np.generic):
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
-        if not isinstance(value, Tensor) or not isinstance(name, str):
-            raise ValueError(f"the weights of {path} hold {name!r}: {type(value).__name__} instead of a tensor")
+        problem = _tensor_problem(value)
+        if problem is not None:
+            raise ValueError(f"the weights of {path} hold {name!r}: {problem} instead of a tensor of plain numbers")
         tensors[name] = value
     return tensors
+
+
+def _tensor_problem(value: Any) -> str | None:
+    """Say what a value is that cannot be a weight; None: it can."""
+    if type(value) not in (Tensor, torch.nn.Parameter):
+        return type(value).__name__
+    if value.is_quantized or value.layout != torch.strided:
+        return "quantised" if value.is_quantized else f"sparse ({value.layout})"
+    if value.device.type == "meta":
+        return "on the meta device, which has no values,"
+    if value.is_complex() or (value.is_floating_point() and value.element_size() < 2):
+        return f"{value.dtype}"
+    return None

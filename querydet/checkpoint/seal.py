@@ -6,10 +6,15 @@ with it. The CRC-32 of each tensor, which torch writes but does not compare, wou
 """
 
 import hashlib
+import io
 import os
 import struct
 import zipfile
+from collections.abc import Sequence
 from typing import BinaryIO
+
+from querydet.checkpoint.limits import TooLarge, check_limit
+from querydet.checkpoint.regular import not_a_file
 
 MARK = b"querydet-sha256:"
 LENGTH = len(MARK) + 2 * hashlib.sha256().digest_size  # of the comment, in bytes
@@ -31,12 +36,27 @@ def seal(file: BinaryIO) -> None:
     file.write(MARK + _digest(file, file.tell()))
 
 
-def damage(path: str) -> str | None:
+class _Bounded(io.FileIO):
+    """A file of which nothing large is read at once: no list of very many members."""
+
+    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+        check_limit(os.path.getsize(self.fileno()) if size is None or size < 0 else size, "bytes", "MAX_DIRECTORY")
+        return super().read(size) or b""
+
+
+def damage(path: str, *, bounded: bool = True) -> str | None:
     """Read a whole checkpoint file and describe its damage; None for a sound one.
 
     A file without the checksum of `seal`, which other programs and earlier versions wrote, is checked by the CRC-32 of
     its parts.
+
+    Args:
+        path: of the file.
+        bounded: describe also what ``torch.save`` never writes and takes long to read: compressed or very many members.
     """
+    problem = not_a_file(path)
+    if problem is not None:
+        return f"it {problem}"
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -45,13 +65,23 @@ def damage(path: str) -> str | None:
             if end.startswith(MARK):
                 wrong = _digest(file, size - LENGTH) != end[len(MARK) :]
                 return "its content does not have the checksum that it was saved with" if wrong else None
-        with zipfile.ZipFile(path) as archive:
+        with _Bounded(path) if bounded else open(path, "rb") as raw, zipfile.ZipFile(raw) as archive:
             if not end.endswith(_NO_COMMENT):
                 return "its checksum is damaged or missing"
+            if bounded:
+                _check_members(archive.infolist(), size)
             broken = archive.testzip()
-    except _ZIP_ERRORS as error:
+    except (*_ZIP_ERRORS, TooLarge) as error:
         return str(error) or type(error).__name__
     return f"wrong checksum of {broken}" if broken else None
+
+
+def _check_members(members: Sequence[zipfile.ZipInfo], size: int) -> None:
+    check_limit(len(members), "members of the archive", "MAX_MEMBERS")
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise zipfile.BadZipFile("its members are compressed, which torch.save never does")
+    if sum(member.file_size for member in members) > size:
+        raise zipfile.BadZipFile("its members overlap")
 
 
 def is_archive(path: str) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from querydet.checkpoint.pickle_notes import shown
+
 KEY = "settings"  # in a checkpoint file
 SETTINGS = {  # attribute of the detector: key of the config
     "neck.position_embedding.temperature": "model.neck.position_embedding.temperature",
@@ -41,11 +43,20 @@ def setting_differences(model: nn.Module, settings: Mapping[str, Any]) -> list[s
     own = read_settings(model)
     differences = []
     for path, wanted in settings.items():
-        if path in own and own[path] != wanted:
+        if path in own and not _equal(own[path], wanted):
             key = _config_key(model, path)
-            found = f"{key} is {own[path]} in the config, but the weights are of {wanted}"
-            differences.append(f"{found}: set {key}={wanted}")
+            text = shown(str(wanted))
+            found = f"{key} is {own[path]} in the config, but the weights are of {text}"
+            differences.append(f"{found}: set {key}={text}")
     return differences
+
+
+def _equal(own: Any, wanted: Any) -> bool:
+    """Compare a setting with that of a file, which may be anything."""
+    if isinstance(own, list):
+        wanted = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+        return len(own) == len(wanted) and all(map(_equal, own, wanted))
+    return isinstance(wanted, str | int | float) and bool(own == wanted)
 
 
 def _config_key(model: nn.Module, path: str) -> str:
@@ -57,8 +68,19 @@ def _config_key(model: nn.Module, path: str) -> str:
 
 
 def stored(content: Mapping[str, Any], key: str, default: Any) -> Any:
-    """Return a value that a file holds besides its weights; in ``.safetensors`` it is JSON in the metadata."""
-    if key in content:
-        return content[key]
+    """Return a value that a file holds besides its weights; in ``.safetensors`` it is JSON in the metadata.
+
+    Raises:
+        ValueError: it is not of the default's kind: a mapping by text, or a list of texts.
+    """
+    found = content.get(key, default)
     notes = content.get("metadata", {})
-    return json.loads(notes[key]) if key in notes else default
+    if key not in content and isinstance(notes, Mapping) and key in notes:
+        try:
+            found = json.loads(notes[key])
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"the {key} in the checkpoint's metadata are no JSON") from error
+    wanted = Mapping if isinstance(default, Mapping) else list | tuple
+    if not isinstance(found, wanted) or not all(isinstance(item, str) and item.isprintable() for item in found):
+        raise ValueError(f"the {key} in the checkpoint are a {type(found).__name__} that is not made of printable texts")
+    return found

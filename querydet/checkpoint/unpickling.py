@@ -7,17 +7,20 @@ nothing else; every other name ends the reading.
 
 import io
 import math
+import mmap
 import pickle
 from collections import OrderedDict
 from typing import Any, Literal
 
 import numpy as np
 
+from querydet.checkpoint.pickle_graph import read_graph
+from querydet.checkpoint.pickle_notes import Budget, shown
+from querydet.checkpoint.pickle_rules import ArrayRules
+from querydet.checkpoint.refused import Refused
+
 KINDS = "biufc"  # booleans, integers, floats, complex numbers: what an array of a checkpoint may hold
-
-
-class Refused(pickle.UnpicklingError):
-    """A pickle names something else than arrays and containers."""
+MAX_DIMENSIONS = 64  # of an array, numpy's limit
 
 
 class _Dtype:
@@ -37,10 +40,12 @@ class _Dtype:
         Raises:
             Refused: it is not numeric.
         """
+        if len(str(self.text)) > len(">complex128"):
+            raise Refused(f"an array of the unknown type {shown(str(self.text))}")
         try:
             found = np.dtype(str(self.text)).newbyteorder(self.byte_order)  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
-            raise Refused(f"an array of the unknown type {self.text!r}") from error
+            raise Refused(f"an array of the unknown type {shown(str(self.text))}") from error
         if found.kind not in KINDS or found.hasobject:
             raise Refused(f"an array of {found} instead of numbers")
         return found
@@ -63,10 +68,10 @@ class _Array:
 
 def _array(data: Any, dtype: Any, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
     data = data.encode("latin1") if isinstance(data, str) else data
-    if not isinstance(dtype, _Dtype) or not isinstance(data, bytes | bytearray):
+    sizes = isinstance(shape, tuple) and len(shape) <= MAX_DIMENSIONS and all(type(size) is int for size in shape)
+    if not isinstance(dtype, _Dtype) or not isinstance(data, bytes | bytearray) or not sizes:
         raise Refused("an array in an unknown form")
     kind = dtype.real()
-    shape = tuple(int(size) for size in shape)
     if min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize != len(data):
         raise Refused(f"an array of shape {shape} with {len(data)} bytes")
     return np.frombuffer(data, kind).reshape(shape, order=order)
@@ -77,7 +82,7 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
 
 
 def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    return _array(bytes(data), dtype, shape, "F" if order == "F" else "C")
+    return _array(data, dtype, shape, "F" if order == "F" else "C")
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -114,7 +119,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         raise Refused("a reference to something outside the file")
 
 
-def load_arrays(content: bytes) -> Any:
+def load_arrays(content: bytes | mmap.mmap) -> Any:
     """Read a pickle of containers, plain values and numeric arrays.
 
     Args:
@@ -122,14 +127,18 @@ def load_arrays(content: bytes) -> Any:
 
     Raises:
         Refused: it names anything else; nothing was run.
+        TooLarge: it describes more than `querydet.checkpoint.limits` allows; nothing was built.
         EOFError: it is cut off.
         Exception: what the unpickler raises for bytes that are no pickle.
     """
-    return _replace(_ArrayUnpickler(io.BytesIO(content), encoding="latin1").load())
+    stream: Any = io.BytesIO(content) if isinstance(content, bytes) else content
+    read_graph(stream, ArrayRules([".".join(name) for name in ALLOWED], Budget(len(content))))
+    stream.seek(0)
+    return _replace(_ArrayUnpickler(stream, encoding="latin1").load())
 
 
 def _replace(value: Any) -> Any:
-    """Replace the stand-ins by arrays."""
+    """Replace the stand-ins by arrays. The walk is short: `read_graph` has counted its steps, and bounds its depth."""
     if isinstance(value, _Array):
         if value.value is None:
             raise Refused("an array without content")

@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from querydet.checkpoint.pickle_notes import shown
 from querydet.checkpoint.reading import as_tensors
 
 WEIGHTS = ("model", "state_dict", "model_state_dict", "model_state", "blobs")
 AVERAGES = ("ema_model", "ema", "ema_state", "ema_state_dict", "model_ema", "state_dict_ema")
 WRAPPER = "module."  # of DataParallel, DistributedDataParallel and torch's AveragedModel
 COUNTER = "n_averaged"  # AveragedModel's number of updates
+FLOAT_NAMES = ("weight", "bias", "running_mean", "running_var")  # ends of names that always belong to floats
+SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,76 @@ def single_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def check_finite(state: Mapping[str, Tensor], path: str) -> None:
-    """Raise ValueError when a weight is NaN or infinite."""
-    broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+def check_types(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: str) -> None:
+    """Refuse weights whose kind of numbers is not that of the model: integers where it has floats, and so on.
+
+    Floats of any width fit each other, and so do integers whose values fit. A weight that the model does not have is
+    judged by its name: what layers call ``weight`` or ``bias`` is floats.
+
+    Args:
+        state: weights of a file.
+        own: state dict of the model; empty where it is not known.
+        path: of the file, for messages.
+
+    Raises:
+        ValueError: naming the weights.
+    """
+    wrong = [
+        f"{name} ({_type_name(value.dtype)} instead of {_type_name(own[name].dtype) if name in own else 'floats'})"
+        for name, value in state.items()
+        if not (_same_kind(value, own[name].dtype) if name in own else _usual_kind(name, value))
+    ]
+    if wrong:
+        raise ValueError(f"{path} holds weights of another type than the model's: {_first(wrong)}")
+
+
+def check_finite(state: Mapping[str, Tensor], path: str, own: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+    """Refuse weights that are NaN or infinite, or would be in the type of the model.
+
+    Args:
+        state: weights of a file.
+        path: of the file, for messages.
+        own: state dict of the model; empty where it is not known.
+
+    Raises:
+        ValueError: naming the weights, and the switch.
+    """
+    broken = [name for name, value in state.items() if not _finite(value, own.get(name))]
     if broken:
-        raise ValueError(f"{path} holds NaN or infinite weights, its training failed: {', '.join(broken[:5])}")
+        raise ValueError(
+            f"{path} holds NaN or infinite weights, its training failed: {_first(broken)}. To look into it: "
+            "train.init_allow_nonfinite=True, or querydet convert --allow-nonfinite"
+        )
+
+
+def _kind(dtype: torch.dtype) -> str:
+    return "floats" if dtype.is_floating_point else "booleans" if dtype == torch.bool else "integers"
+
+
+def _type_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _same_kind(value: Tensor, dtype: torch.dtype) -> bool:
+    if _kind(value.dtype) != _kind(dtype):
+        return False
+    return _kind(dtype) != "integers" or value.dtype == dtype or bool((value.to(dtype) == value).all())
+
+
+def _usual_kind(name: str, value: Tensor) -> bool:
+    return value.is_floating_point() or name.rpartition(".")[2] not in FLOAT_NAMES
+
+
+def _finite(value: Tensor, own: Tensor | None) -> bool:
+    if own is not None and own.is_floating_point() and own.element_size() < value.element_size():
+        value = value.to(own.dtype)
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _kinds(content: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} ({type(value).__name__})" for key, value in list(content.items())[:10]) or "nothing"
+    kinds = (f"{shown(str(key))} ({type(value).__name__})" for key, value in list(content.items())[:10])
+    return ", ".join(kinds) or "nothing"
