@@ -5,8 +5,8 @@ Whoever trusts a file reads it without them: ``querydet convert OLD NEW --trust`
 
 import pickle
 
-MAX_OPERATIONS = 2_000_000  # of a pickle; a saved tensor takes about 40
-MAX_ITEMS = 2_000_000  # of what a pickle describes, shared items counted wherever they are used
+MAX_OPERATIONS = 1_000_000  # of a pickle; a saved tensor takes about 40
+MAX_ITEMS = 1_000_000  # of what a pickle describes, shared items counted wherever they are used
 MAX_DEPTH = 100  # of lists in lists
 MAX_MEMBERS = 200_000  # of a zip archive; torch writes one for each tensor, and six more
 MAX_DIRECTORY = 32 * 2**20  # bytes of an archive's list of members

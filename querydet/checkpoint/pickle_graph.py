@@ -31,6 +31,11 @@ _KIND_OF = {operation: kind for kind, operations in _SCALARS.items() for operati
 _EMPTY = {"EMPTY_LIST": "list", "EMPTY_DICT": "dict", "EMPTY_TUPLE": "tuple", "EMPTY_SET": "set"}
 _UNTIL_MARK = {"LIST": "list", "DICT": "dict", "TUPLE": "tuple", "FROZENSET": "frozenset"}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_EXTENDING = {  # kind, and number of values; 0: all since the mark
+    **{"APPEND": ("list", 1), "APPENDS": ("list", 0), "SETITEM": ("dict", 2), "SETITEMS": ("dict", 0)},
+    "ADDITEMS": ("set", 0),
+}
+_REMEMBERING = ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET")
 
 
 def read_graph(stream: Any, rules: Rules) -> Note:
@@ -94,14 +99,19 @@ class _Reader:
                 self._push(_UNTIL_MARK[name], self._to_mark())
             elif name in _TUPLES:
                 self._push("tuple", self._last(_TUPLES[name]))
-            elif name != "STOP":
-                self._other(name, argument)
+            elif name in _EXTENDING:
+                kind, count = _EXTENDING[name]
+                self._extend(kind, self._last(count) if count else self._to_mark())
+            elif name in _REMEMBERING:
+                self._remember(name, argument)
+            else:
+                self._name_or_call(name, argument)
         return self._stack.pop()
 
     def _push(self, kind: str, items: list[Note]) -> None:
         note = Note(kind, items=items)
         self._stack.append(note)
-        self._check_keys(note, items)
+        self._check_items(note, items)
 
     def _last(self, count: int) -> list[Note]:
         if len(self._stack) < count:
@@ -114,9 +124,18 @@ class _Reader:
         items, self._stack = self._stack, self._marks.pop()
         return items
 
-    def _other(self, name: str, argument: Any) -> None:
+    def _remember(self, name: str, argument: Any) -> None:
+        if name == "MEMOIZE":
+            self._memo[len(self._memo)] = self._stack[-1]
+        elif name.endswith("PUT"):
+            check_limit(argument, "remembered values", "MAX_OPERATIONS")
+            self._memo[argument] = self._stack[-1]
+        else:
+            self._stack.append(self._memo[argument])
+
+    def _name_or_call(self, name: str, argument: Any) -> None:
         match name:
-            case "PROTO" | "FRAME":
+            case "PROTO" | "FRAME" | "STOP":
                 pass
             case "MARK":
                 self._marks.append(self._stack)
@@ -127,28 +146,6 @@ class _Reader:
                 self._to_mark()
             case "DUP":
                 self._stack.append(self._stack[-1])
-            case "MEMOIZE":
-                self._memo[len(self._memo)] = self._stack[-1]
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                check_limit(argument, "remembered values", "MAX_OPERATIONS")
-                self._memo[argument] = self._stack[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
-                self._stack.append(self._memo[argument])
-            case "APPEND":
-                self._extend("list", self._last(1))
-            case "APPENDS":
-                self._extend("list", self._to_mark())
-            case "SETITEM":
-                self._extend("dict", self._last(2))
-            case "SETITEMS":
-                self._extend("dict", self._to_mark())
-            case "ADDITEMS":
-                self._extend("set", self._to_mark())
-            case _:
-                self._name_or_call(name, argument)
-
-    def _name_or_call(self, name: str, argument: Any) -> None:
-        match name:
             case "GLOBAL":
                 self._global(argument.replace(" ", "."))
             case "STACK_GLOBAL":
@@ -158,16 +155,17 @@ class _Reader:
                 function, arguments = self._last(2)
                 self._call(function, arguments)
             case "BUILD":
-                (state,) = self._last(1)
-                target = self._stack[-1]
-                self._rules.check_state(target, state)
-                if not isinstance(target.items, list):
-                    target.items = list(target.items)
-                target.items.append(state)
+                self._set_state(self._stack[-2], *self._last(1))
             case "BINPERSID":
                 self._stack.append(self._rules.storage(self._stack.pop()))
             case _:
                 raise Refused(f"the operation {name} of a pickle{'' if argument is None else ' ' + shown(str(argument))}")
+
+    def _set_state(self, target: Note, state: Note) -> None:
+        self._rules.check_state(target, state)
+        if not isinstance(target.items, list):
+            target.items = list(target.items)
+        target.items.append(state)
 
     def _global(self, name: str) -> None:
         self._rules.check_global(name)
@@ -177,19 +175,25 @@ class _Reader:
         if function.kind != "global" or arguments.kind != "tuple":
             raise Refused(f"a call of a {function.kind}")
         result = self._rules.call(function.value, arguments.items)
-        self._check_keys(result, result.items)
+        self._check_items(result, result.items)
         self._stack.append(result)
 
     def _extend(self, kind: str, items: list[Note]) -> None:
         target = self._stack[-1]
         if target.kind != kind:
             raise Refused(f"items for a {target.kind}")
-        self._check_keys(target, items)
+        self._check_items(target, items)
         assert isinstance(target.items, list)
         target.items.extend(items)
 
-    def _check_keys(self, target: Note, items: Sequence[Note]) -> None:
-        """Refuse keys that take long to compare; a tuple of a few plain values is one too, so many times."""
+    def _check_items(self, target: Note, items: Sequence[Note]) -> None:
+        """Refuse depth, as far as it shows already, and keys that take long to compare.
+
+        A tuple of a few plain values is a key too, so many times.
+        """
+        for item in items:
+            target.depth = max(target.depth, item.depth + 1)
+        check_limit(target.depth, "lists in lists", "MAX_DEPTH")
         if target.kind not in ("dict", "set", "frozenset"):
             return
         if target.kind == "dict" and len(items) % 2:

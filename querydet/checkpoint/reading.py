@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from querydet.checkpoint.limits import MAX_NAME, OPT_OUT, TooLarge, check_limit
@@ -66,7 +67,7 @@ def read_checkpoint(path: str, *, trust: bool = False) -> dict[str, Any]:
     except _Damaged as error:
         raise ValueError(f"checkpoint {path} is damaged: {error}. Use another one, or get it again") from error
     except TooLarge as error:
-        raise ValueError(f"checkpoint {path} was refused: it holds {error}. Nothing was built. {OPT_OUT}") from error
+        raise ValueError(f"checkpoint {path} was refused: it holds {error}. Nothing was built; {OPT_OUT}") from error
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, error)) from error
     except (EOFError, struct.error) as error:
@@ -130,8 +131,6 @@ def _read_pickle(path: str, trust: bool) -> Any:
 
 
 def _read_safetensors(path: str, trust: bool) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
     with open(path, "rb") as start:
         (length,) = struct.unpack("<Q", start.read(8))
     if not trust:

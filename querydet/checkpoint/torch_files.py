@@ -65,20 +65,29 @@ def load_legacy(path: str) -> Any:
 def _check_archive(path: str) -> None:
     """Refuse an archive whose members are larger than the file, or not what its tensors need."""
     size = os.path.getsize(path)
-    reader: Any = torch._C.PyTorchFileReader(path)  # the one that torch.load uses: another might see other members
-    names = reader.get_all_records()
-    check_limit(len(names), "members of the archive", "MAX_MEMBERS")
-    if len(set(names)) < len(names):
-        raise ValueError("two members of the archive have the same name")
-    sizes = {name: reader.get_record_size(name) for name in names}
-    if sum(sizes.values()) > size:
-        raise TooLarge(f"members of {sum(sizes.values()):,} bytes in a file of {size:,} bytes", "MAX_EXPANSION")
-    if PICKLE not in sizes:
-        raise ValueError(f"it is no archive of torch.save: it has no {PICKLE}")
+    sizes, content = _read_members(path, size)
     rules = TorchRules(Budget(size), lambda key: sizes.get(DATA + key, -1))
-    read_graph(io.BytesIO(reader.get_record(PICKLE)), rules)
+    read_graph(io.BytesIO(content), rules)
     unused = sum(count for name, count in sizes.items() if name != PICKLE and name[len(DATA) :] not in rules.storages)
     check_limit(unused, "bytes that belong to no tensor", "MAX_UNUSED")
+
+
+def _read_members(path: str, size: int) -> tuple[dict[str, int], bytes]:
+    """Return the bytes of each member of an archive, and its pickle."""
+    reader: Any = torch._C.PyTorchFileReader(path)  # the one that torch.load uses: another might see other members
+    try:
+        names = reader.get_all_records()
+        check_limit(len(names), "members of the archive", "MAX_MEMBERS")
+        sizes = {name: reader.get_record_size(name) for name in names}
+        if len(sizes) < len(names):
+            raise ValueError("two members of the archive have the same name")
+        if sum(sizes.values()) > size:
+            raise TooLarge(f"members of {sum(sizes.values()):,} bytes in a file of {size:,} bytes", "MAX_EXPANSION")
+        if PICKLE not in sizes:
+            raise ValueError(f"it is no archive of torch.save: it has no {PICKLE}")
+        return sizes, reader.get_record(PICKLE)
+    finally:
+        del reader  # closes the file, which the traceback of an error would keep open
 
 
 @contextlib.contextmanager
