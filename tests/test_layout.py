@@ -14,6 +14,7 @@ MIRRORED = {"tests/tools": "tools"}  # other folders of tests mirror the package
 UNTESTED: dict[str, str] = {}  # sources without a test file of their name, with the reason
 TOPICS = {  # test files without a source of their name: properties of several parts together
     "tests/checkpoint/test_backbone_weights.py": "published files of the network inside a pyramid",
+    "tests/checkpoint/test_hostile_files.py": "files that want to hang, to exhaust the memory or to mislead",
     "tests/checkpoint/conversion/test_huggingface.py": "converted models compute what those of transformers do",
     "tests/config/test_config_tree.py": "every shipped config",
     "tests/data/test_configs.py": "the shipped configs of data",

@@ -11,6 +11,8 @@ train = {
     "init_checkpoint": "",
     # Load a checkpoint of another class count or query count as far as the shapes fit (fine-tuning).
     "init_allow_mismatch": False,
+    # Load NaN and infinite weights too, to look into a training that failed; also with --resume and --eval-only.
+    "init_allow_nonfinite": False,
     # --resume refuses a changed model, seed, batch size, training data or augmentation. True: go on all the same.
     "allow_changed_config": False,
     # Load a detector of other classes (found by name), queries, groups of queries or feature levels, for fine-tuning:

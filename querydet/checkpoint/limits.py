@@ -1,4 +1,4 @@
-"""Limits of what a checkpoint file may ask for: far above every real model, and low enough that a refusal takes seconds.
+"""Limits of what a checkpoint file may ask for: far above every real model, and so low that a refusal takes seconds.
 
 Whoever trusts a file reads it without them: ``querydet convert OLD NEW --trust``.
 """

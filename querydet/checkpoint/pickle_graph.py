@@ -1,8 +1,8 @@
 """What a pickle would build, found without building it: an unpickler whose values are notes.
 
-A few hundred bytes can describe a list that takes years to walk, or a call that fills the memory. So every pickle passes
-through here before an unpickler sees it. Nothing is imported, called or allocated; the cost is that of reading the file.
-`Rules` say which names may occur and what calls may do.
+A few hundred bytes can describe a list that takes years to walk, or a call that fills the memory. So every pickle
+passes through here before an unpickler sees it. Nothing is imported, called or allocated; the cost is that of reading
+the file. `Rules` say which names may occur and what calls may do.
 """
 
 import pickletools
@@ -67,7 +67,7 @@ def _operations(stream: Any) -> Iterator[tuple[str, Any]]:
         code = stream.read(1)
         if not code:
             raise EOFError("the pickle ends early")
-        operation = pickletools.code2op.get(code.decode("latin1"))
+        operation = pickletools.code2op.get(code.decode("latin1"))  # type: ignore[attr-defined]
         if operation is None:
             raise ValueError(f"no pickle has the operation {code!r}")
         if operation.name == "STRING":  # of Python 2: any bytes, which pickletools takes for ASCII
@@ -159,7 +159,9 @@ class _Reader:
             case "BINPERSID":
                 self._stack.append(self._rules.storage(self._stack.pop()))
             case _:
-                raise Refused(f"the operation {name} of a pickle{'' if argument is None else ' ' + shown(str(argument))}")
+                raise Refused(
+                    f"the operation {name} of a pickle{'' if argument is None else ' ' + shown(str(argument))}"
+                )
 
     def _set_state(self, target: Note, state: Note) -> None:
         self._rules.check_state(target, state)

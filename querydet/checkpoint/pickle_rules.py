@@ -65,7 +65,9 @@ class ArrayRules(NoNames):
         if name == ENCODE:
             return _encoded(arguments)
         if name in CONTAINERS:
-            _want(name != COUNTER or [item.kind for item in arguments] in ([], ["dict"]), "a counter in an unknown form")
+            _want(
+                name != COUNTER or [item.kind for item in arguments] in ([], ["dict"]), "a counter in an unknown form"
+            )
             return _container(CONTAINERS[name], arguments)
         return self._made(name, arguments)
 
@@ -171,7 +173,12 @@ class TorchRules(ArrayRules):
         self.budget.charge(count * item_size, "tensors")
 
 
-_TENSORS = {"_rebuild_tensor": 4, "_rebuild_tensor_v2": 6, "_rebuild_tensor_v3": 7, "_rebuild_parameter": 3}  # arguments
+_TENSORS = {
+    "_rebuild_tensor": 4,
+    "_rebuild_tensor_v2": 6,
+    "_rebuild_tensor_v3": 7,
+    "_rebuild_parameter": 3,
+}  # arguments
 
 
 def _want(condition: bool, what: str) -> None:

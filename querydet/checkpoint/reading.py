@@ -2,8 +2,8 @@
 
 ``.pth`` and ``.pt`` go through torch's ``weights_only`` reader, with ``argparse.Namespace`` (official files have one)
 and numpy's numbers allowed (:mod:`querydet.checkpoint.torch_files`); ``.safetensors`` holds no code; ``.pkl`` goes
-through :mod:`querydet.checkpoint.unpickling`. The kind is read from the content, not from the name. What a file asks for
-is bounded by :mod:`querydet.checkpoint.limits` before anything of it is built.
+through :mod:`querydet.checkpoint.unpickling`. The kind is read from the content, not from the name. What a file asks
+for is bounded by :mod:`querydet.checkpoint.limits` before anything of it is built.
 """
 
 import mmap
@@ -157,9 +157,11 @@ def _refusal(path: str, error: Exception) -> str:
     if not name and not isinstance(error, Refused) and "Unsupported" not in text:
         return f"checkpoint {path} cannot be read: {shown(text)}"
     what = shown(name[1] if name else text)
+    code = re.fullmatch(r"\w+(\.\w+)+", what)
+    why = "and opening that would run code of whoever made the file" if code else "which no weights need"
     return (
-        f"checkpoint {path} was refused: besides tensors and plain values it holds {what}, and opening that would run "
-        f"code of whoever made the file. Nothing was run. Ask for a .safetensors file, or {OPT_OUT}"
+        f"checkpoint {path} was refused: besides tensors and plain values it holds {what}, {why}. Nothing was run. Ask "
+        f"for a .safetensors file, or {OPT_OUT}"
     )
 
 

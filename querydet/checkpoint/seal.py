@@ -39,7 +39,7 @@ def seal(file: BinaryIO) -> None:
 class _Bounded(io.FileIO):
     """A file of which nothing large is read at once: no list of very many members."""
 
-    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+    def read(self, size: int | None = -1) -> bytes:
         check_limit(os.path.getsize(self.fileno()) if size is None or size < 0 else size, "bytes", "MAX_DIRECTORY")
         return super().read(size) or b""
 

@@ -82,5 +82,7 @@ def stored(content: Mapping[str, Any], key: str, default: Any) -> Any:
             raise ValueError(f"the {key} in the checkpoint's metadata are no JSON") from error
     wanted = Mapping if isinstance(default, Mapping) else list | tuple
     if not isinstance(found, wanted) or not all(isinstance(item, str) and item.isprintable() for item in found):
-        raise ValueError(f"the {key} in the checkpoint are a {type(found).__name__} that is not made of printable texts")
+        raise ValueError(
+            f"the {key} in the checkpoint are a {type(found).__name__} that is not made of printable texts"
+        )
     return found

@@ -47,6 +47,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--trust", action="store_true", help="run whatever code the source holds: for old files of your own"
     )
+    parser.add_argument("--allow-nonfinite", action="store_true", help="convert also NaN and infinite weights")
     parser.add_argument("overrides", nargs="*", help="changes of --config-file, such as model.num_classes=3")
     return parser.parse_args(argv)
 
@@ -84,6 +85,7 @@ def convert(args: argparse.Namespace) -> str:
         config=load_config(args.config_file, args.overrides) if args.config_file else None,
         coco_classes=args.select_coco_classes,
         ema=args.ema,
+        allow_nonfinite=args.allow_nonfinite,
         options={name: getattr(args, name) for name in ("num_queries", "num_heads", "temperature", "offset")},
     )
     written = save_converted(converted, args.destination)

@@ -1,15 +1,13 @@
 """Detection on an uploaded image for the demo page."""
 
-import io
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from querydet.demo.choices import Choice
+from querydet.demo.uploads import decode
 from querydet.inference.predictor import Predictor
 from querydet.visualization.drawing import class_color
 
@@ -24,6 +22,10 @@ class Detections:
     height: int
     seconds: float  # time of detection, without loading the model
     objects: list[dict[str, Any]]  # label, score, box [x0, y0, x1, y1] in pixels, color "#rrggbb"; best first
+
+
+class NoModelError(ValueError):
+    """A request names a model that there is not."""
 
 
 class Models:
@@ -48,13 +50,15 @@ class Models:
             index: of the model in `choices`.
 
         Raises:
-            ValueError: the data is no image, there is no such model, or its checkpoint does not fit.
+            BadImageError: the data is no image that can be shown.
+            NoModelError: there is no such model.
+            ValueError: its checkpoint does not fit.
             FileNotFoundError: the checkpoint or config no longer exists.
         """
-        image = decode(data)
         if not 0 <= index < len(self.choices):
-            raise ValueError(f"there is no model {index}: they are 0 to {len(self.choices) - 1}")
-        with self._lock:
+            raise NoModelError(f"there is no model {index}: they are 0 to {len(self.choices) - 1}")
+        with self._lock:  # decoding takes memory too
+            image = decode(data)
             predictor = self._load(index)
             start = time.perf_counter()
             detections = predictor(image)
@@ -83,19 +87,3 @@ class Models:
             predictor = Predictor(choice.config, choice.weights, threshold=LEAST_SCORE, overrides=self._overrides)
             self._loaded = (index, predictor)
         return self._loaded[1]
-
-
-def decode(data: bytes) -> Image.Image:
-    """Decode an image from the content of a file.
-
-    Raises:
-        ValueError: the content is no image, is damaged, or has too many pixels.
-    """
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except UnidentifiedImageError as error:
-        raise ValueError("this file is no image, or of a kind that Pillow does not read") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"this file cannot be read as an image: {error}") from error
-    return image

@@ -1,15 +1,19 @@
 """Server of the demo page: Flask on 127.0.0.1, without any connection to other machines.
 
 It answers only requests that name this machine as their host and do not come from other pages, so that no web site
-can reach it through the browser. The page loads no scripts, fonts or pictures from other servers, and forbids them.
+can reach it through the browser. Answers hold no words of the system, such as paths: those are for the log. The page
+loads no scripts, fonts or pictures from other servers, and forbids them.
 """
 
 import logging
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from querydet.demo.detection import Models
+from querydet.demo.detection import Models, NoModelError
+from querydet.demo.log_lines import guard_loggers
+from querydet.demo.uploads import BadImageError
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -20,6 +24,9 @@ NAMES = (HOST, "localhost")
 MAX_BYTES = 64 * 2**20  # largest upload
 STATIC = Path(__file__).parent / "static"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'"
+MAX_REQUESTS = 8  # at once; each may hold an upload in memory
+MAX_DIGITS = 6  # of the number of a model
+TIMEOUT = 60.0  # seconds without a byte of a request
 FAILURES = (ValueError, FileNotFoundError, KeyError, ConnectionError, FloatingPointError)
 
 logger = logging.getLogger(__name__)
@@ -44,6 +51,8 @@ def create_app(models: Models, threshold: float = 0.3) -> "Flask":
         raise ValueError(f"the threshold must be in [0, 1], got {threshold}")
     app = flask.Flask("querydet.demo", static_folder=str(STATIC), static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
+    app.config["MAX_FORM_PARTS"] = 10
+    guard_loggers(logger, app.logger, logging.getLogger("werkzeug"))
     _guard(app)
     _explain_failures(app)
 
@@ -55,20 +64,36 @@ def create_app(models: Models, threshold: float = 0.3) -> "Flask":
     def settings() -> Any:
         return flask.jsonify(models=[choice.name for choice in models.choices], threshold=threshold)
 
+    places = threading.BoundedSemaphore(MAX_REQUESTS)
+
     @app.post("/detect")
     def detect() -> Any:
-        file = flask.request.files.get("image")
-        index = flask.request.form.get("model", "0")
-        if file is None or not index.isdigit():
-            return flask.jsonify(error="send a file 'image' and the number of a 'model'"), 400
+        if not places.acquire(blocking=False):
+            return flask.jsonify(error="the server is busy: try again"), 503
         try:
-            return flask.jsonify(asdict(models.detect(file.read(), int(index))))
-        except FAILURES as error:
-            message = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-            logger.warning("%s: %s", file.filename, message)
-            return flask.jsonify(error=message), 400
+            return _detect(models)
+        finally:
+            places.release()
 
     return app
+
+
+def _detect(models: Models) -> Any:
+    import flask
+
+    file = flask.request.files.get("image")
+    index = flask.request.form.get("model", "0")
+    if file is None or not (index.isascii() and index.isdigit() and len(index) <= MAX_DIGITS):
+        return flask.jsonify(error="send a file 'image' and the number of a 'model'"), 400
+    try:
+        return flask.jsonify(asdict(models.detect(file.read(), int(index))))
+    except (BadImageError, NoModelError) as error:
+        logger.warning("%s: %s (%s)", file.filename, error, error.__cause__)
+        return flask.jsonify(error=str(error)), 400
+    except FAILURES:
+        name = models.choices[int(index)].name
+        logger.warning("%s cannot be used", name, exc_info=True)
+        return flask.jsonify(error=f"the model {name!r} cannot be used; the server's log says why"), 400
 
 
 def _guard(app: "Flask") -> None:
@@ -96,9 +121,8 @@ def _explain_failures(app: "Flask") -> None:
     import flask
 
     @app.errorhandler(500)
-    def failed(error: Any) -> Any:
-        reason = getattr(error, "original_exception", error)
-        return flask.jsonify(error=f"the server failed ({type(reason).__name__}: {reason}); its log says where"), 500
+    def failed(_: Any) -> Any:
+        return flask.jsonify(error="the server failed; its log says where"), 500
 
     @app.errorhandler(413)
     def too_large(_: Any) -> Any:
@@ -115,9 +139,13 @@ def make_server(app: "Flask", port: int) -> "BaseWSGIServer":
     Raises:
         OSError: the port is taken.
     """
+    from werkzeug.serving import WSGIRequestHandler
     from werkzeug.serving import make_server as make
 
+    class Handler(WSGIRequestHandler):
+        timeout = TIMEOUT  # else a client that stops in the middle keeps its thread
+
     try:
-        return make(HOST, port, app, threaded=True)
+        return make(HOST, port, app, threaded=True, request_handler=Handler)
     except SystemExit as error:  # raised by werkzeug when the port is taken
         raise OSError(f"port {port} is taken: choose another one, or 0 for any that is free") from error

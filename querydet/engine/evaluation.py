@@ -110,12 +110,21 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
         FileNotFoundError: the weights or the test data do not exist.
     """
     path = cfg.train.init_checkpoint
+    allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)  # runs of earlier versions lack it
     if resume:
-        path = Checkpointer(model, cfg.train.output_dir).get_checkpoint_file() or path
+        finder = Checkpointer(model, cfg.train.output_dir)
+        finder.allow_nonfinite = allow_nonfinite
+        path = finder.get_checkpoint_file() or path
     if not path:
         raise ValueError("--eval-only needs weights: set train.init_checkpoint=path/model_final.pth, or add --resume")
     evaluation = build_evaluation(cfg)
-    trained = load_weights(model, path, use_ema=cfg.train.ema.enabled, allow_mismatch=cfg.train.init_allow_mismatch)
+    trained = load_weights(
+        model,
+        path,
+        use_ema=cfg.train.ema.enabled,
+        allow_mismatch=cfg.train.init_allow_mismatch,
+        allow_nonfinite=allow_nonfinite,
+    )
     if evaluation and trained:
         check_same_classes(trained, class_names(evaluation.loader.dataset))
     return evaluate(augment_tests(cfg, model), evaluation)

@@ -107,6 +107,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
         model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **saved
     )
     checkpointer.adapt = cfg.train.init_surgery
+    checkpointer.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)  # runs of earlier versions lack it
     return RunParts(
         cfg=cfg,
         length=length,
@@ -212,6 +213,7 @@ def _class_names(cfg: DictConfig, loader: Any) -> list[str]:
 def _find_start(cfg: DictConfig, resume: bool) -> tuple[int, str]:
     """Find the first iteration and the checkpoint to resume from, 0 and "" for a new run; fail early otherwise."""
     finder = Checkpointer(nn.Identity(), cfg.train.output_dir)
+    finder.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)
     found = (False, False, "")
     if comm.is_main_process():  # decides for all: processes may see a shared folder at different times
         has = finder.has_checkpoint()
@@ -225,7 +227,9 @@ def _find_start(cfg: DictConfig, resume: bool) -> tuple[int, str]:
         )
     if has_checkpoint:
         if not path:
-            raise ValueError(f"every checkpoint in {cfg.train.output_dir} is damaged: nothing to resume from")
+            raise ValueError(
+                f"every checkpoint in {cfg.train.output_dir} is damaged or refused: nothing to resume from"
+            )
         return last_iteration(path) + 1, path
     if resume:
         logger.info("--resume: no checkpoint in %s, starting a new run", cfg.train.output_dir)

@@ -15,7 +15,6 @@ from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
-from detectron2.data.detection_utils import read_image
 from detectron2.structures import Instances
 from omegaconf import DictConfig
 from PIL import Image, ImageOps
@@ -26,6 +25,7 @@ from querydet.data.catalog import DetectionDataset, check_num_classes, class_nam
 from querydet.engine.run.setup import resolve_device
 from querydet.evaluation import ArrayPredictor, category_ids
 from querydet.inference.cuda_graphs import use_cuda_graphs
+from querydet.utils.image_formats import FORMATS
 from querydet.utils.lazy import instantiate
 from querydet.visualization import draw_instances
 
@@ -170,7 +170,8 @@ def read_picture(image: Any) -> np.ndarray:
         if not os.path.isfile(image):
             raise FileNotFoundError(f"there is no image {os.path.abspath(image)}")
         try:
-            return np.ascontiguousarray(read_image(os.fspath(image), format="RGB"))
+            with Image.open(image, formats=FORMATS) as file:
+                return np.array(ImageOps.exif_transpose(file).convert("RGB"))
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"{image} cannot be read as an image: {error}") from error
     if isinstance(image, Image.Image):

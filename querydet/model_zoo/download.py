@@ -15,6 +15,8 @@ from iopath.common.file_io import file_lock
 PART = ".part"
 NOTES = ".json"  # beside a file: where it is from and its checksum; beside a part: which version it is a part of
 CHUNK = 1 << 20
+MAX_FILE = 100 * 10**9  # bytes of a download: a server that never ends must not fill the disk
+MAX_NOTES = 1 << 16  # bytes that are read of the notes
 RETRIES = 5
 TIMEOUT = 30.0  # seconds without a byte
 
@@ -62,9 +64,9 @@ def download(
         if os.path.isfile(path) and is_intact(path, sha256):
             return path
         part = path + PART
-        _fetch(url, part, retries, wait)
-        digest = hash_file(part)
         try:
+            _fetch(url, part, retries, wait)
+            digest = hash_file(part)
             if sha256 is not None and digest != sha256:
                 raise ValueError(
                     f"{url} has the sha256 {digest}, not {sha256}: it was changed or replaced. Nothing was kept; use "
@@ -146,6 +148,8 @@ def _attempt(url: str, part: str) -> bool:
             file.seek(start)
             file.truncate()
             while chunk := response.read(CHUNK):
+                if file.tell() + len(chunk) > MAX_FILE:
+                    raise ValueError(f"{url} sends more than {MAX_FILE:,} bytes, which no weights have")
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
@@ -165,8 +169,8 @@ def _forget(part: str) -> None:
 def _read_notes(path: str) -> dict[str, str]:
     try:
         with open(path + NOTES, encoding="utf-8") as file:
-            found = json.load(file)
-    except (OSError, ValueError):
+            found = json.loads(file.read(MAX_NOTES))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

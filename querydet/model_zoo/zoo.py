@@ -18,7 +18,7 @@ from torch import nn
 from querydet.checkpoint import load_weights
 from querydet.checkpoint.conversion.coco_classes import COCO_NAMES
 from querydet.checkpoint.conversion.pipeline import convert_content, save_weights
-from querydet.checkpoint.reading import file_kind, read_checkpoint
+from querydet.checkpoint.reading import read_checkpoint
 from querydet.config import load_config
 from querydet.model_zoo.download import download, hash_file, is_intact
 from querydet.utils.lazy import instantiate
@@ -190,7 +190,6 @@ def check_weights(path: str) -> None:
     Raises:
         ValueError: the file is a web page, truncated, or otherwise no checkpoint.
     """
-    file_kind(path)
     read_checkpoint(path)
 
 

@@ -53,11 +53,21 @@ def late(rounds=60):
 
 def array(shape, data=b"U\x04aaaa", kind="f4"):
     """The operations of a numpy array of Python 2."""
-    dtype = named("numpy", "dtype") + text(kind) + b"K\x00K\x01\x87R(K\x03" + text("<") + b"NNN" + b"J\xff\xff\xff\xff" * 2
+    dtype = (
+        named("numpy", "dtype") + text(kind) + b"K\x00K\x01\x87R(K\x03" + text("<") + b"NNN" + b"J\xff\xff\xff\xff" * 2
+    )
     return (
-        named("numpy.core.multiarray", "_reconstruct") + named("numpy", "ndarray") + b"K\x00\x85" + text("b")
-        + b"\x87R(K\x01" + shape + dtype + b"K\x00tb\x89" + data + b"tb"
-    )  # fmt: skip
+        named("numpy.core.multiarray", "_reconstruct")
+        + named("numpy", "ndarray")
+        + b"K\x00\x85"
+        + text("b")
+        + b"\x87R(K\x01"
+        + shape
+        + dtype
+        + b"K\x00tb\x89"
+        + data
+        + b"tb"
+    )
 
 
 def long1(value):
@@ -129,9 +139,8 @@ class Call:
 def sparse_member(path):
     """An archive with a member of 6 GB of holes."""
     pth(weight(tensor()))(path)
-    with zipfile.ZipFile(path, "a") as archive:
-        with archive.open("archive/data/1", "w", force_zip64=True) as member:
-            member.write(b"\0")
+    with zipfile.ZipFile(path, "a") as archive, archive.open("archive/data/1", "w", force_zip64=True) as member:
+        member.write(b"\0")
     content = path.read_bytes()
     start = content.rindex(b"archive/data/1", 0, content.index(b"PK\x01\x02")) - 30
     size = 6 * 10**9
@@ -207,9 +216,18 @@ FILES = {
     "frame.pkl": lambda path: path.write_bytes(b"\x80\x04\x95" + struct.pack("<Q", TERA) + b"}."),
     "array.pkl": pkl(weight(array(long1(TERA) + b"\x85"))),
     "array of zeros.pkl": pkl(
-        weight(named("numpy.core.numeric", "_frombuffer") + b"(" + long1(TERA) + named("numpy", "dtype") + text("f4")
-               + b"\x85R" + b"K\x01\x85" + text("C") + b"tR")
-    ),  # fmt: skip
+        weight(
+            named("numpy.core.numeric", "_frombuffer")
+            + b"("
+            + long1(TERA)
+            + named("numpy", "dtype")
+            + text("f4")
+            + b"\x85R"
+            + b"K\x01\x85"
+            + text("C")
+            + b"tR"
+        )
+    ),
     "bytearray.pth": torch_saved({"model": {"weight": torch.ones(1)}, "x": Call(bytearray, TERA)}),
     "FloatTensor.pth": torch_saved({"model": {"weight": Call(torch.FloatTensor, TERA)}}),
     "UntypedStorage.pth": torch_saved({"model": {"weight": Call(torch.UntypedStorage, TERA)}}),
@@ -224,9 +242,12 @@ FILES = {
     "offset beyond.pth": pth(weight(tensor(offset=b"K\x05"))),
     "negative stride.pth": pth(weight(tensor(stride=b"J\xff\xff\xff\xff\x85"))),
     "encoded many times.pkl": pkl(
-        b"](" + text("x" * 1_000_000) + b"q\x000"
-        + (named("_codecs", "encode") + b"h\x00" + text("latin1") + b"\x86R") * 20_000 + b"e"
-    ),  # fmt: skip
+        b"]("
+        + text("x" * 1_000_000)
+        + b"q\x000"
+        + (named("_codecs", "encode") + b"h\x00" + text("latin1") + b"\x86R") * 20_000
+        + b"e"
+    ),
     "long integer.pkl": pkl(model(b"\x8b" + struct.pack("<i", 2_000_000) + b"\x7f" * 2_000_000)),
     "nothing very often.pkl": pkl(b"}" + b"N0" * 1_000_000),
     "compressed.pth": pth(weight(tensor()), [("data/0", bytes(100_000_000))], zipfile.ZIP_DEFLATED),
@@ -242,12 +263,16 @@ FILES = {
     # other code, other tensors
     "idna.pkl": pkl(model(named("_codecs", "encode") + text("x") + text("idna") + b"\x86R")),
     "numpy's own type.pth": pth(
-        model(named("numpy", "dtype") + text("f8") + b"\x89\x89\x87R(K\x03" + text(">") + b"NNNJ\xff\xff\xff\xff"
-              + b"J\xff\xff\xff\xffK\x00tb")
-    ),  # fmt: skip
-    "methods.pth": pth(
-        model(named("collections", "OrderedDict") + b")R}" + text("items") + b"K\x01sb")
+        model(
+            named("numpy", "dtype")
+            + text("f8")
+            + b"\x89\x89\x87R(K\x03"
+            + text(">")
+            + b"NNNJ\xff\xff\xff\xff"
+            + b"J\xff\xff\xff\xffK\x00tb"
+        )
     ),
+    "methods.pth": pth(model(named("collections", "OrderedDict") + b")R}" + text("items") + b"K\x01sb")),
     "extension.pkl": pkl(b"\x82\x01"),
     "exec.pkl": lambda path: path.write_bytes(pickle.dumps({"model": Call(builtins.exec, "1")})),
     "sparse.pth": torch_saved({"model": {"weight": torch.eye(3).to_sparse()}}),
@@ -262,4 +287,4 @@ FILES = {
     "text.pth": torch_saved({"model": {"weight": "x" * 1000}}),
     "counter.pth": torch_saved({"model": collections.Counter(["weight"])}),
     "empty.pth": lambda path: path.write_bytes(b""),
-}  # fmt: skip
+}

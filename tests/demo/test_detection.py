@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from querydet import Predictor
-from querydet.demo.detection import LEAST_SCORE, decode
+from querydet.demo import detection
+from querydet.demo.detection import LEAST_SCORE
 
 
 def test_detections_are_those_of_the_predictor(models, run_folder, picture):
@@ -35,8 +36,18 @@ def test_an_image_is_turned_as_its_camera_says(models):
     assert (found.width, found.height) == (80, 120)
 
 
-def test_modes_of_images():
-    for mode in ("L", "RGBA", "P", "1", "CMYK"):
-        content = io.BytesIO()
-        Image.new(mode, (5, 4)).save(content, "TIFF")
-        assert decode(content.getvalue()).size == (5, 4)
+def test_one_image_is_decoded_at_a_time(models, picture, monkeypatch):
+    locked = []
+
+    def decode(data):
+        locked.append(models._lock.locked())
+        return Image.open(io.BytesIO(data))
+
+    monkeypatch.setattr(detection, "decode", decode)
+    models.detect(picture.read_bytes(), 0)
+    assert locked == [True]
+
+
+def test_an_unknown_model_costs_no_decoding(models):
+    with pytest.raises(detection.NoModelError, match="no model 7: they are 0 to 1"):
+        models.detect(b"no image", 7)

@@ -1,10 +1,12 @@
 """The page's server, without a browser."""
 
 import io
+import threading
 
 import pytest
 
-from querydet.demo.server import MAX_BYTES, create_app, make_server
+from querydet.demo.detection import NoModelError
+from querydet.demo.server import MAX_BYTES, MAX_REQUESTS, create_app, make_server
 
 HEADERS = {"Host": "127.0.0.1:7860"}
 
@@ -39,7 +41,7 @@ def test_bad_requests_say_why(client, picture):
     content = picture.read_bytes()
     for body, model, message in (
         (b"text", "0", "no image"),
-        (content[:-2000], "0", "cannot be read as an image"),
+        (content[:-2000], "0", "cannot be read as an image: it is damaged"),
         (content, "7", "no model 7: they are 0 to 1"),
         (content, "x", "the number of a 'model'"),
     ):
@@ -59,6 +61,7 @@ def test_a_checkpoint_that_goes_away_is_an_answer(client, models, run_folder, pi
         answer = ask(client, picture.read_bytes(), "1")
         assert answer.status_code == 400
         assert "model_0000001.pth" in answer.get_json()["error"]
+        assert str(run_folder) not in answer.get_json()["error"]
     finally:
         (run_folder / "gone").rename(path)
     assert ask(client, picture.read_bytes(), "1").status_code == 200
@@ -66,12 +69,67 @@ def test_a_checkpoint_that_goes_away_is_an_answer(client, models, run_folder, pi
 
 def test_failures_of_the_model_are_answers(client, models, picture, monkeypatch):
     def fail(*_):
-        raise RuntimeError("out of memory")
+        raise RuntimeError("out of memory at /home/somebody")
 
     monkeypatch.setattr(models, "detect", fail)
     answer = ask(client, picture.read_bytes())
     assert answer.status_code == 500
-    assert "RuntimeError: out of memory" in answer.get_json()["error"]
+    assert answer.get_json()["error"] == "the server failed; its log says where"
+
+
+def test_nobody_forges_lines_of_the_log(client, caplog):
+    for name in ("filename*=UTF-8''photo.png%0AERROR%20forged%1B%5B2J", 'filename="photo.png\x1b[2J\u2028forged"'):
+        body = f'--x\r\nContent-Disposition: form-data; name="image"; {name}\r\n\r\ntext\r\n--x--\r\n'.encode()
+        kind = "multipart/form-data; boundary=x"
+        assert client.post("/detect", data=body, content_type=kind, headers=HEADERS).status_code == 400
+    client.get("/static/a%0Aforged%00", headers=HEADERS)
+    client.post("/detect", data={"model": "0\nforged"}, headers=HEADERS)
+    assert caplog.text.count("photo.png") == 2
+    assert not [record for record in caplog.records if not record.getMessage().isprintable()]
+
+
+def test_words_of_errors_stay_in_the_log(client, models, picture, monkeypatch, caplog):
+    def fail(*_):
+        raise ValueError("no model in /home/somebody\nforged")
+
+    monkeypatch.setattr(models, "_load", fail)
+    answer = ask(client, picture.read_bytes())
+    assert answer.status_code == 400
+    assert "somebody" not in answer.get_data(as_text=True)
+    assert "| ValueError: no model in /home/somebody" in caplog.text
+    assert "\nforged" not in caplog.text
+
+
+def test_more_requests_than_the_memory_is_for_are_turned_away(client, models, picture, monkeypatch):
+    inside, answers = threading.Barrier(MAX_REQUESTS + 1), []
+    done = threading.Event()
+
+    def detect(*_):
+        inside.wait(timeout=20)
+        done.wait(timeout=20)
+        raise NoModelError("x")
+
+    monkeypatch.setattr(models, "detect", detect)
+    content, app = picture.read_bytes(), client.application
+    threads = [
+        threading.Thread(target=lambda: answers.append(ask(app.test_client(), content).status_code))
+        for _ in range(MAX_REQUESTS)
+    ]
+    for thread in threads:
+        thread.start()
+    inside.wait(timeout=20)
+    assert ask(client, content).status_code == 503
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert answers == [400] * MAX_REQUESTS
+
+
+@pytest.mark.parametrize("model", ["²", "9" * 5000, "-1", "0x1", "٣"])
+def test_numbers_of_models_are_plain(client, picture, model):
+    answer = ask(client, picture.read_bytes(), model)
+    assert answer.status_code == 400
+    assert "the number of a 'model'" in answer.get_json()["error"]
 
 
 def test_settings_are_checked(models):

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from querydet.checkpoint import limits
 from querydet.checkpoint.conversion.code_bases import HUGGINGFACE, CodeBase, code_base_of
+from querydet.checkpoint.regular import not_a_file
 
 SHOWN = 8
 
@@ -63,10 +65,13 @@ def _read(base: CodeBase, found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _config_beside(path: str) -> Any:
     config_path = os.path.join(os.path.dirname(path), "config.json")
-    if not path or not os.path.isfile(config_path):
+    if not path or not_a_file(config_path) is not None:
         return None
+    size = os.path.getsize(config_path)
+    if size > limits.MAX_NOTES:
+        raise ValueError(f"{config_path}, which lies beside the weights, has {size:,} bytes, which no config needs")
     try:
         with open(config_path, encoding="utf-8") as file:
             return json.load(file)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{config_path}, which lies beside the weights, is no json: {error}") from error

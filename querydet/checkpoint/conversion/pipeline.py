@@ -72,6 +72,7 @@ def convert_content(
     config: DictConfig | None = None,
     coco_classes: bool = False,
     ema: bool = False,
+    allow_nonfinite: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> Converted:
     """Convert the content of a published file.
@@ -82,6 +83,7 @@ def convert_content(
         config: a complete config that the weights have to fit; None: choose one.
         coco_classes: keep COCO's 80 classes of 91 outputs.
         ema: use the moving average of the weights.
+        allow_nonfinite: convert also NaN and infinite weights.
         options: options of the user, which override those of the file, under the names of `conversion.options`:
             `num_queries`, `num_heads`, `temperature` and `offset` of the position embedding.
 
@@ -96,7 +98,8 @@ def convert_content(
     notes = list(weights.notes)
     if weights.other:
         notes.append(f"the weights under {weights.source!r} were taken, and not the average {weights.other!r} (--ema)")
-    check_finite(weights.state, path)
+    if not allow_nonfinite:
+        check_finite(weights.state, path)
     conversion = convert_state_dict(weights.state)
     stored = read_options(content, path, conversion.state, notes)
     known = stored | {key: value for key, value in (options or {}).items() if value is not None}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from querydet.analysis.flops import build_on_meta
 from querydet.checkpoint.conversion.convert import Conversion, nearest
+from querydet.checkpoint.weights import check_types
 
 SHOWN = 20
 
@@ -65,6 +66,7 @@ def verify(conversion: Conversion, model: DictConfig, backbone: bool = True) -> 
         for name, value in state.items()
         if name in expected and tuple(value.shape) != expected[name]
     ]
+    check_types(conversion.state, built.state_dict(), f"the {family.name} file")
     if lines:
         more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
         text = "".join(f"\n  {line}" for line in lines[:SHOWN])
