@@ -177,13 +177,15 @@ def _usual_kind(name: str, value: Tensor) -> bool:
 
 
 def _finite(value: Tensor, own: Tensor | None) -> bool:
-    if own is not None and own.is_floating_point() and own.element_size() < value.element_size():
-        value = value.to(own.dtype)
-    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+    if not value.is_floating_point():
+        return True
+    dtype = torch.float32 if own is None or not own.is_floating_point() else own.dtype
+    value = value.to(dtype) if dtype.itemsize < value.element_size() else value  # where large numbers become infinite
+    return bool(torch.isfinite(value).all())
 
 
 def _first(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return ", ".join(map(shown, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _kinds(content: Mapping[str, Any]) -> str:
