@@ -37,12 +37,12 @@ from querydet.cli.options import command_parser
 from querydet.config import load_config
 from querydet.data import load_coco
 from querydet.data.catalog import DetectionDataset
+from querydet.data.validation_set import load_test_data
 from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.error_costs import SPECIAL
 from querydet.evaluation.errors import ERRORS
 from querydet.evaluation.results_file import find_results, read_results
 from querydet.utils.atomic import atomic_write
-from querydet.utils.lazy import instantiate
 from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
 from querydet.visualization.figures import save_figure
 from querydet.visualization.grids import save_grid
@@ -76,14 +76,14 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def load_dataset(args: argparse.Namespace, results: str) -> DetectionDataset:
-    """Load the data set that the results belong to.
+def load_dataset(args: argparse.Namespace, results: str) -> tuple[DetectionDataset, Any]:
+    """Load the data set that the results belong to, and return it and its mapper's node in the config if there is one.
 
     Raises:
         ValueError: neither the options nor a config.yaml beside the results name one.
     """
     if args.annotations:
-        return load_coco(args.annotations, args.images or "", check_files=bool(args.images))
+        return load_coco(args.annotations, args.images or "", check_files=bool(args.images)), None
     config = args.config_file
     folder = os.path.dirname(os.path.abspath(results))
     for candidate in (folder, os.path.dirname(folder)):
@@ -91,7 +91,8 @@ def load_dataset(args: argparse.Namespace, results: str) -> DetectionDataset:
         config = config or (path if os.path.isfile(path) else None)
     if config is None:
         raise ValueError(f"no config.yaml beside {results}: give --config-file, or --annotations and --images")
-    return instantiate(load_config(config, args.overrides).dataloader.test.dataset)
+    cfg = load_config(config, args.overrides)
+    return load_test_data(cfg), cfg.dataloader.test.get("mapper")
 
 
 def tables(analysis: dict[str, Any], shown: int = 20) -> str:
@@ -149,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         worst=args.worst,
     )
     path = find_results(args.results)
-    dataset = load_dataset(args, path)
+    dataset, mapper = load_dataset(args, path)
     rows = read_results(path, dataset)
     analysis = analyze_errors(dataset, rows, settings, _progress)
     print(tables(analysis))
@@ -162,6 +163,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         save_figure(draw(analysis), name)
     if analysis["worst"] and not (args.annotations and not args.images):
         written.append(os.path.join(folder, "worst.png"))
-        save_grid(draw_worst(analysis, dataset, rows, settings), written[-1], legend=COLORS)
+        save_grid(draw_worst(analysis, dataset, rows, settings, mapper), written[-1], legend=COLORS)
     print("\n" + "\n".join(f"wrote {name}" for name in written))
     return 0

@@ -6,8 +6,14 @@ querydet check-data --annotations train.json --images images/
 Finds gaps in the category ids, classes without objects, degenerate boxes, files that are missing, broken, equal or of
 another size than annotated, images that are empty or have more objects than the model has queries, objects that are
 annotated twice, and test images that are trained on. The exit status is 1 when something would stop the run.
+
+querydet check-data --annotations train.json --images images/ --write-fixed train_fixed.json
+
+also writes a file in which everything is repaired that has one possible meaning, and lists what that was and what is
+left; the exit status is then that of the new file.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -20,7 +26,12 @@ from tabulate import tabulate
 
 from querydet.cli.options import command_parser
 from querydet.config import apply_overrides, get_config
-from querydet.data.doctor import CHANGES, FILE_CHECKS, STOPS, Diagnosis, Treatment, compare, examine
+from querydet.data.coco_checks import read_json
+from querydet.data.diagnosis import CHANGES, STOPS, Diagnosis, Treatment
+from querydet.data.doctor import FILE_CHECKS, compare, compare_classes, examine
+from querydet.data.media import reader_of
+from querydet.data.repairs import list_done, problems_left, repair, write_fixed
+from querydet.data.validation_set import why_no_test_data
 from querydet.utils.lazy import instantiate
 
 WORDS = {STOPS: "STOPS", CHANGES: "changes"}
@@ -35,14 +46,17 @@ def from_config(cfg: DictConfig) -> dict[str, tuple[str, str, Treatment]]:
     found = {}
     for split in ("train", "test"):
         node = OmegaConf.select(cfg, f"dataloader.{split}")
-        if node is None:
+        if node is None or (split == "test" and why_no_test_data(cfg)):
             continue
         treatment = Treatment(
             on_bad_image=OmegaConf.select(node, "mapper.on_bad_image", default="raise"),
             check_files=bool(OmegaConf.select(node, "dataset.check_files", default=True)),
-            num_classes=OmegaConf.select(cfg, "model.num_classes"),
+            check_boxes=bool(OmegaConf.select(node, "dataset.check_boxes", default=True)),
+            # the classes of the test set are matched by name with those of the training set
+            num_classes=None if "train" in found else OmegaConf.select(cfg, "model.num_classes"),
             num_queries=OmegaConf.select(cfg, "model.selection.num_queries"),
             training=split == "train",
+            reader=reader_of(node.get("mapper")),
         )
         found[split] = (*_paths(node.dataset, split), treatment)
     return found
@@ -92,10 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--show", type=int, default=5, help="places to name of each finding (default %(default)s)")
     parser.add_argument("--json", help="also write everything, every place included, to this file")
+    parser.add_argument("--write-fixed", metavar="FILE", help="repair what has one possible meaning, in a new file")
     parser.add_argument("overrides", nargs="*", help="changes of the config")
     args = parser.parse_args(argv)
     if bool(args.config_file) == bool(args.annotations) or bool(args.annotations) != bool(args.images):
         parser.error("give --config-file, or --annotations and --images")
+    if args.write_fixed and not args.annotations:
+        parser.error("--write-fixed repairs one file: name it with --annotations and --images")
     if args.config_file:
         sets = from_config(apply_overrides(get_config(args.config_file), args.overrides))
     else:
@@ -106,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     if {"train", "test"} <= found.keys():
         compare(found["train"], found["test"])
+        compare_classes(found["train"], found["test"])
     for split, diagnosis in found.items():
         print(report(split, diagnosis, args.show))
         print()
@@ -113,7 +131,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"The run would stop: see STOPS in {' and '.join(stops)}" if stops else "Nothing would stop the run")
     if args.json:
         _write(args.json, found)
-    return 1 if stops else 0
+    return _write_fixed(args) if args.write_fixed else int(bool(stops))
+
+
+def _write_fixed(args: argparse.Namespace) -> int:
+    """Write the repaired file; return the exit status."""
+    content, done = repair(read_json(args.annotations), args.images)
+    left = problems_left(content, args.write_fixed, args.images)
+    write_fixed(args.write_fixed, args.annotations, content)
+    print(list_done(done, left, args.show))
+    print(f"wrote {args.write_fixed}: {'it still has problems, see above' if left else 'it passes the check'}")
+    return int(bool(left))
 
 
 def _write(path: str, found: dict[str, Diagnosis]) -> None:

@@ -25,7 +25,7 @@ from querydet.engine.evaluation import combine
 from querydet.engine.hooks.matching_stability import training_assigner
 from querydet.evaluation.groups import count_groups, evaluate_groups, match_groups, predict_groups
 from querydet.evaluation.per_image import image_truth
-from querydet.inference.predictor import Predictor, find_model, read_picture
+from querydet.inference.predictor import Predictor, find_model
 from querydet.modeling.selection.grouped import group_name
 from querydet.utils.atomic import atomic_write
 from querydet.utils.lazy import instantiate
@@ -79,7 +79,7 @@ def explain_points(predictor: Predictor, args: argparse.Namespace) -> None:
     if assigner is None:
         raise ValueError("the groups of this model are not trained by a one-to-one matching")
     record = dataset[args.index]
-    image = read_picture(record["file_name"])
+    image = predictor.read_record(record)
     matches = match_groups(predict_groups(model, [predictor.prepare(image)]), image_truth(record), assigner)
     objects = instances_of_record(record)
     chosen = args.object or range(len(objects))

@@ -35,7 +35,6 @@ from querydet.export.inference_checkpoint import export_checkpoint
 from querydet.export.onnx import OnnxModel, export_onnx, require_onnx
 from querydet.export.operators import DEFINITIONS
 from querydet.export.running import run_program
-from querydet.inference.predictor import read_picture
 from querydet.modeling.detector import QueryDetector
 from querydet.utils.atomic import atomic_write
 
@@ -78,7 +77,7 @@ def load_images(predictor: Predictor, paths: Sequence[str], size: tuple[int, int
     """
     if paths:
         files = [media.path for media in find_media(paths) if not media.is_video]
-        images = [predictor.prepare(read_picture(path))["image"].float() for path in files]
+        images = [predictor.prepare(predictor.read(path))["image"].float() for path in files]
     else:
         rng = np.random.default_rng(0)
         sizes = [size or SIZES[0], *SIZES[1:]]

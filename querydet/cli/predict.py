@@ -16,7 +16,7 @@ from PIL import Image
 from querydet.cli.options import command_parser
 from querydet.data.media import MediaFile, VideoSink, find_media, read_video, unused_name, video_fps
 from querydet.evaluation import CocoWriter
-from querydet.inference.predictor import Predictor, read_picture
+from querydet.inference.predictor import Predictor
 from querydet.visualization import draw_instances
 
 logger = logging.getLogger("querydet.predict")
@@ -62,7 +62,7 @@ def output_paths(folder: str, inputs: Sequence[MediaFile]) -> list[str]:
 
 def predict_image(media: MediaFile, path: str, predictor: Predictor, writer: CocoWriter) -> None:
     """Detect on one image, draw it and add its detections to the json."""
-    image = read_picture(media.path)
+    image = predictor.read(media.path)
     instances = predictor(image)
     writer.add(media.name, instances)
     Image.fromarray(draw_instances(image, instances, predictor.class_names)).save(path)

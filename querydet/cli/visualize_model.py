@@ -27,7 +27,7 @@ from querydet.data.catalog import DetectionDataset, check_num_classes
 from querydet.engine import build_model
 from querydet.evaluation.candidates import ALPHA, COUNT, check_ranking, rank_candidates
 from querydet.evaluation.per_image import image_truth
-from querydet.inference.predictor import Predictor, find_model, read_picture
+from querydet.inference.predictor import Predictor, find_model
 from querydet.utils.lazy import instantiate
 from querydet.visualization import Panel, save_grid
 from querydet.visualization.candidate_pictures import candidate_panels
@@ -90,13 +90,15 @@ class Images:
         """Read the images, with progress."""
         chosen: Sequence[Any] = self._args.input or self._args.index
         for item in tqdm(chosen, desc="images", disable=len(chosen) < 3):
-            yield Shown(read_picture(item), os.path.basename(item)) if self._args.input else self._of_dataset(item)
+            yield (
+                Shown(self.predictor.read(item), os.path.basename(item)) if self._args.input else self._of_dataset(item)
+            )
 
     def _of_dataset(self, index: int) -> Shown:
         if not 0 <= index < len(self.dataset):
             raise ValueError(f"there is no image {index}: the test data has 0 to {len(self.dataset) - 1}")
         record = self.dataset[index]
-        return Shown(read_picture(record["file_name"]), os.path.basename(record["file_name"]), record)
+        return Shown(self.predictor.read_record(record), os.path.basename(record["file_name"]), record)
 
     def inspect(self, shown: Shown) -> Inspection:
         """Run the model on an image and record its queries."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from querydet.checkpoint import check_exists, load_weights
 from querydet.cli.options import command_parser
+from querydet.data.validation_set import load_test_data, need_test_data
 from querydet.engine import build_model
 from querydet.inference.predictor import find_model
 from querydet.utils.lazy import instantiate
@@ -29,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--num-images must be at least 1 and --threshold in [0, 1]")
     cfg, weights = find_model(args.config_file, args.weights, args.overrides)
     check_exists(weights)
-    dataset = instantiate(cfg.dataloader.test.dataset)
+    need_test_data(cfg)
     model = build_model(cfg)
-    load_weights(model, weights, use_ema=cfg.train.ema.enabled)
+    dataset = load_test_data(cfg, load_weights(model, weights, use_ema=cfg.train.ema.enabled))
     mapper = instantiate(cfg.dataloader.test.mapper)
     draw_predictions(model, dataset, mapper, args.output, num_images=args.num_images, threshold=args.threshold)
     print(f"wrote {args.output}")

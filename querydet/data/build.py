@@ -16,6 +16,7 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import BatchSampler, Dataset
 
+from querydet.data.catalog import is_annotated
 from querydet.data.stream import PositionSampler, PositionStream
 from querydet.data.workers import WatchedLoader
 
@@ -53,8 +54,13 @@ def build_train_loader(
         A loader of lists of dicts; `len(loader.dataset)` is the number of images.
 
     Raises:
-        ValueError: the data set is empty, the seed is negative, or a batch has fewer images than there are processes.
+        ValueError: the data set is empty or has no annotations, the seed is negative, or
+            a batch has fewer images than there are processes.
     """
+    if not is_annotated(dataset):
+        raise ValueError(
+            "the training data set has images alone, without annotations: it can be evaluated, not trained on"
+        )
     rank, world_size = comm.get_rank(), comm.get_world_size()
     PositionSampler(total_batch_size, rank, world_size, start_iteration)  # checks the numbers early
     return WatchedLoader(
@@ -149,6 +155,7 @@ class _MappedDicts(Dataset):
 
     def __init__(self, dataset: list[dict[str, Any]], mapper: Mapper) -> None:
         self.name = getattr(dataset, "name", "")
+        self.annotated = is_annotated(dataset)
         self._dicts = DatasetFromList(dataset, copy=False, serialize=True)
         self._mapper = mapper
 

@@ -24,11 +24,13 @@ class DetectionDataset(list[dict[str, Any]]):
     Args:
         dicts: one dict per image, as in Detectron2's "standard dataset dicts".
         name: the key in Detectron2's `MetadataCatalog`.
+        annotated: False for images that nobody has annotated for us, as COCO's test-dev; without objects is not that.
     """
 
-    def __init__(self, dicts: Iterable[dict[str, Any]] = (), name: str = "") -> None:
+    def __init__(self, dicts: Iterable[dict[str, Any]] = (), name: str = "", annotated: bool = True) -> None:
         super().__init__(dicts)
         self.name = name
+        self.annotated = annotated
 
 
 def class_names(dataset: Any) -> list[str]:
@@ -50,6 +52,11 @@ def class_names(dataset: Any) -> list[str]:
     return list(names)
 
 
+def is_annotated(dataset: Any) -> bool:
+    """Return whether a data set has annotations to compare with; True for data that do not say so."""
+    return bool(getattr(dataset, "annotated", True))
+
+
 def check_num_classes(num_classes: int, dataset: Any, option: str = "model.num_classes") -> None:
     """Check that a model and a data set have the same number of classes.
 
@@ -65,16 +72,18 @@ def check_num_classes(num_classes: int, dataset: Any, option: str = "model.num_c
     if num_classes != len(names):
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         raise ValueError(
-            f"{option} is {num_classes}, but the data set has {len(names)} classes ({shown}): set {option}={len(names)}"
+            f"{option} is {num_classes}, but the data set has {len(names)} classes ({shown}){_of_file(dataset)}: set "
+            f"{option}={len(names)}"
         )
 
 
-def check_same_classes(trained: Sequence[str], tested: Sequence[str]) -> None:
+def check_same_classes(trained: Sequence[str], tested: Sequence[str], dataset: Any = None) -> None:
     """Check that a model is evaluated on the classes that it was trained on.
 
     Args:
         trained: class names of the training data, from `class_names`.
         tested: class names of the test data.
+        dataset: the test data, of which the message names the file.
 
     Raises:
         ValueError: they differ; the message has the first difference.
@@ -82,14 +91,14 @@ def check_same_classes(trained: Sequence[str], tested: Sequence[str]) -> None:
     for index, (first, second) in enumerate(itertools.zip_longest(trained, tested)):
         if first != second:
             raise ValueError(
-                f"class {index} is {_or_none(first)} in the training data, but {_or_none(second)} in the test data: "
-                "give both annotation files the same categories with the same order of ids"
+                f"class {index} is {_or_none(first)} in the training data, but {_or_none(second)} in the test data"
+                f"{_of_file(dataset)}: give both annotation files the same categories with the same order of ids"
             )
 
 
-def default_name(annotations: str, images: str) -> str:
-    """Derive a readable name that is unique to both paths: the annotation file's stem and a digest of the paths."""
-    paths = f"{os.path.abspath(annotations)}\n{os.path.abspath(images)}"
+def default_name(annotations: str, images: str, classes: Sequence[str] = ()) -> str:
+    """Derive a readable name: the annotation file's stem and a digest of both paths and of other data's classes."""
+    paths = "\n".join([os.path.abspath(annotations), os.path.abspath(images), *classes])
     stem = os.path.splitext(os.path.basename(annotations))[0]
     return f"{stem}_{hashlib.sha256(paths.encode()).hexdigest()[:8]}"
 
@@ -99,6 +108,7 @@ def register(
     load: Callable[[], list[dict[str, Any]]],
     classes: Sequence[str],
     category_ids: Mapping[int, int],
+    absent: Sequence[int] = (),
     **paths: str,
 ) -> None:
     """Register a data set in Detectron2's catalogs; registering it again with the same paths replaces the first.
@@ -108,6 +118,7 @@ def register(
         load: returns the dataset dicts; called by `DatasetCatalog.get(name)`.
         classes: class names in the order of the contiguous class indices.
         category_ids: maps category ids of the json to contiguous class indices.
+        absent: class indices that the json has no category for; their ids are made up.
         paths: `json_file` and `image_root`, which Detectron2's own tools read.
 
     Raises:
@@ -126,9 +137,17 @@ def register(
     MetadataCatalog.get(name).set(
         thing_classes=list(classes),
         thing_dataset_id_to_contiguous_id=dict(category_ids),
+        absent_classes=tuple(absent),
         evaluator_type="coco",
         **paths,
     )
+
+
+def _of_file(dataset: Any) -> str:
+    """Return " in FILE" for a message, or "" for data without a registered file."""
+    name = dataset if isinstance(dataset, str) else getattr(dataset, "name", "")
+    path = MetadataCatalog.get(name).get("json_file") if name and name in MetadataCatalog else None
+    return f" in {path}" if path else ""
 
 
 def _or_none(name: str | None) -> str:

@@ -2,19 +2,23 @@
 
 Differs from Detectron2's `load_coco_json`: the json is checked first, and all problems are reported together
 (`data.coco_checks`); class names come from the json; gaps in the category ids need no mapping by hand; images without
-objects are kept; bad boxes are repaired and counted. Masks and keypoints are not read.
+objects are kept; bad boxes are repaired and counted; classes can be matched by name with those of other data
+(`data.categories`). Masks and keypoints are not read.
 """
 
 import collections
 import functools
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from detectron2.structures import BoxMode
 
 from querydet.data.catalog import DetectionDataset, default_name, register
-from querydet.data.coco_checks import ProblemReport, check_coco, read_json, repair_box
+from querydet.data.categories import Classes, find_classes
+from querydet.data.coco_checks import REPAIR_HINT, ProblemReport, as_number, check_coco, read_json, repair_box
+from querydet.data.file_names import FolderIndex
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +31,15 @@ REPAIRS = {
 }
 
 
-def load_coco(annotations: str, images: str, name: str | None = None, check_files: bool = True) -> DetectionDataset:
+def load_coco(
+    annotations: str,
+    images: str,
+    name: str | None = None,
+    check_files: bool = True,
+    check_boxes: bool = True,
+    classes: Sequence[str] | None = None,
+    need_annotations: bool = True,
+) -> DetectionDataset:
     """Load, check and register a COCO-format data set.
 
     Boxes are repaired: NaN, infinite and empty boxes and those outside of the image are dropped, boxes that leave the
@@ -38,6 +50,11 @@ def load_coco(annotations: str, images: str, name: str | None = None, check_file
         images: path of the image folder that the json's file names are relative to.
         name: name in Detectron2's catalogs; derived from both paths if None.
         check_files: raise when image files are missing; False leaves missing images to the mapper's `on_bad_image`.
+        check_boxes: raise when the boxes as a whole are not x, y, width, height in pixels (`data.box_format`); False
+            takes them as they are.
+        classes: class names in the order of another data set, that of the training; categories are matched with them
+            by name. None: the categories in the order of their ids.
+        need_annotations: raise when the json lists images alone, as COCO's test-dev.
 
     Returns:
         One dict per image in the order of the json: `file_name, height, width, image_id, annotations` with
@@ -45,17 +62,22 @@ def load_coco(annotations: str, images: str, name: str | None = None, check_file
 
     Raises:
         FileNotFoundError: the annotation file, the image folder or, with `check_files`, image files are missing.
-        ValueError: the json is malformed (see `coco_checks.check_coco`), or `name` is taken.
+        ValueError: the json is malformed (see `coco_checks.check_coco`), has annotations of other classes, or `name` is
+            taken.
     """
+    for key, path in (("annotations", annotations), ("images", images)):
+        if path is None:
+            raise ValueError(f"the data set has no {key}: set dataloader.{{train,test}}.dataset.{key} to a path")
     annotations, images = os.fspath(annotations), os.fspath(images)
-    stamp = _file_stamp(annotations)
-    dicts, classes, category_ids = _parse(annotations, images, stamp)
+    wanted = None if classes is None else tuple(classes)
+    options = (wanted, bool(need_annotations), bool(check_boxes))
+    dicts, found, annotated = _parse(annotations, images, _file_stamp(annotations), *options)
     if check_files:
         _check_files(annotations, images, [record["file_name"] for record in dicts])
-    name = name or default_name(annotations, images)
-    load = functools.partial(load_coco, annotations, images, name, check_files)
-    register(name, load, classes, category_ids, json_file=annotations, image_root=images)
-    return DetectionDataset(dicts, name)
+    name = name or default_name(annotations, images, found.names if found.is_matched else ())
+    load = functools.partial(load_coco, annotations, images, name, check_files, check_boxes, wanted, need_annotations)
+    register(name, load, found.names, found.index_of, found.absent, json_file=annotations, image_root=images)
+    return DetectionDataset(dicts, name, annotated)
 
 
 def _file_stamp(path: str) -> tuple[int, int]:
@@ -69,12 +91,20 @@ def _file_stamp(path: str) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=4)  # train and val, each loaded by its loader, the evaluator and the visualization
 def _parse(
-    annotations: str, images: str, stamp: tuple[int, int]
-) -> tuple[list[dict[str, Any]], list[str], dict[int, int]]:
+    annotations: str,
+    images: str,
+    stamp: tuple[int, int],
+    wanted: tuple[str, ...] | None,
+    need_annotations: bool,
+    check_boxes: bool,
+) -> tuple[list[dict[str, Any]], Classes, bool]:
+    """Read a json; return the dataset dicts, the classes, and whether the file has annotations."""
     content = read_json(annotations)
-    check_coco(content, annotations)
-    categories = sorted(content["categories"], key=_by_id)
-    category_ids = {category["id"]: index for index, category in enumerate(categories)}
+    check_coco(content, annotations, images, need_annotations, check_boxes)
+    entries = content.get("annotations", [])
+    classes = find_classes(content["categories"], entries, wanted, annotations)
+    for note in classes.notes:
+        logger.warning("%s: %s", annotations, note)
     records = {
         image["id"]: {
             "file_name": os.path.join(images, image["file_name"]),
@@ -86,26 +116,35 @@ def _parse(
         for image in content["images"]
     }
     repairs: dict[str, list[int]] = collections.defaultdict(list)
-    for annotation in content["annotations"]:
+    for annotation in entries:
         record = records[annotation["image_id"]]
         box, repair = repair_box(annotation["bbox"], record["width"], record["height"])
         if repair:
             repairs[repair].append(annotation["id"])
         if box is not None:
-            record["annotations"].append(_object(annotation, box, repair, category_ids))
+            record["annotations"].append(_object(annotation, box, repair, classes.index_of))
     _log_repairs(annotations, repairs)
-    if not any(record["annotations"] for record in records.values()):
-        logger.warning("%s: no image has any object", annotations)
-    return list(records.values()), [category["name"] for category in categories], category_ids
+    if "annotations" in content:
+        _warn_if_empty(annotations, list(records.values()))
+    return list(records.values()), classes, "annotations" in content
 
 
-def _by_id(category: dict[str, Any]) -> int:
-    return category["id"]
+def _warn_if_empty(source: str, records: list[dict[str, Any]]) -> None:
+    crowds = [item["iscrowd"] for record in records for item in record["annotations"]]
+    if not crowds:
+        logger.warning("%s: no image has any object", source)
+    elif all(crowds):
+        logger.warning(
+            "%s: all %d objects are crowd regions (iscrowd=1), which are neither trained on nor counted in the "
+            "evaluation: if they are single objects, set iscrowd to 0",
+            source,
+            len(crowds),
+        )
 
 
 def _object(annotation: dict[str, Any], box: list[float], repair: str, category_ids: dict[int, int]) -> dict[str, Any]:
     """Convert to a Detectron2 annotation; its area is COCO's, or that of the box if absent or repaired."""
-    area = annotation.get("area")
+    area = as_number(annotation.get("area"))
     if repair or not isinstance(area, int | float) or not 0 < area < MAX_AREA:
         area = box[2] * box[3]
     return {
@@ -131,13 +170,14 @@ def _check_files(annotations: str, images: str, file_names: list[str]) -> None:
         )
     missing = [name for name in file_names if not os.path.isfile(name)]
     if missing:
-        report = ProblemReport(annotations)
+        report, index = ProblemReport(annotations), FolderIndex(images)
         for name in missing:
-            report.add("image file does not exist", name)
+            hint = index.hint(os.path.relpath(name, images))
+            report.add("image file does not exist", f"{name}{hint}")
         try:
             report.raise_if_any()
         except ValueError as error:
             raise FileNotFoundError(
-                f"{error}\n  To train without them set dataloader.train.dataset.check_files=False and "
+                f"{error}\n  {REPAIR_HINT}\n  To train without them set dataloader.train.dataset.check_files=False and "
                 "dataloader.train.mapper.on_bad_image=skip."
             ) from error

@@ -9,10 +9,19 @@ Format: https://cocodataset.org/#format-data (object detection).
 import json
 import math
 import os
+import re
 import reprlib
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeGuard
 
+from querydet.data.box_format import find_box_format
+from querydet.data.categories import left_out, used_ids
+from querydet.data.file_names import FolderIndex, fault_of
+
+REPAIR_HINT = (
+    "querydet check-data --annotations FILE --images FOLDER lists everything; with --write-fixed NEW.json it repairs "
+    "what has one possible meaning."
+)
 MAX_SHOWN = 20  # ids listed per kind of problem; a broken exporter would otherwise fill the screen
 ROUNDING_PX = 1.0  # COCO's own boxes leave the image by rounding to two decimals; such boxes are not changed
 MAX_SIDE_PX = 2**31  # limit of image libraries; rejects sizes that would overflow later
@@ -60,11 +69,11 @@ class ProblemReport:
 
 
 def read_json(path: str) -> Any:
-    """Parse a json file.
+    """Parse a json file in UTF-8, UTF-16 or UTF-32.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file cannot be read or is not json.
+        ValueError: the file cannot be read, has another encoding, or is not json.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(
@@ -72,47 +81,80 @@ def read_json(path: str) -> Any:
             "dataloader.{train,test}.dataset.annotations"
         )
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file)
+        with open(path, "rb") as file:
+            return json.loads(file.read())  # finds the encoding by the first bytes
     except OSError as error:
         raise ValueError(f"annotation file {path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"annotation file {path} is not in UTF-8: byte 0x{error.object[error.start]:02x} at position "
+            f"{error.start} is of another encoding (Windows programs write cp1252): save the file as UTF-8"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"annotation file {path} is not valid json: {error}") from error
 
 
-def check_coco(content: Any, source: str) -> None:
+def check_coco(
+    content: Any, source: str, images: str = "", need_annotations: bool = True, check_boxes: bool = True
+) -> None:
     """Check the structure of a parsed COCO json.
 
     Args:
         content: the parsed file.
         source: its path, for messages.
+        images: folder of the images, in which files are looked for that a wrong name may mean; "": none is.
+        need_annotations: whether a file that lists images alone is refused, as COCO's test-dev.
+        check_boxes: whether boxes are refused that are not x, y, width, height in pixels (`data.box_format`).
 
     Raises:
         ValueError: there are problems, all of which the message lists: missing lists, ids that are missing, no integers
             or used twice, missing sizes or file names, file names that leave the image folder, unknown image or
-            category ids, boxes that are not four numbers.
+            category ids, boxes that are not four numbers or of another format.
     """
-    find_problems(content, source).raise_if_any()
+    try:
+        find_problems(content, source, images, need_annotations, check_boxes).raise_if_any()
+    except ValueError as error:
+        raise ValueError(f"{error}\n  {REPAIR_HINT}") from None
 
 
-def find_problems(content: Any, source: str) -> ProblemReport:
+def find_problems(
+    content: Any, source: str, images: str = "", need_annotations: bool = True, check_boxes: bool = True
+) -> ProblemReport:
     """Collect the problems that `check_coco` raises, without raising them."""
     report = ProblemReport(source)
     if not isinstance(content, dict):
         report.add("not a COCO json, the top level must be an object", f"found {type(content).__name__}")
         return report
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content.get(key), list):
-            report.add("missing list at the top level", f"'{key}'")
+    _check_lists(content, need_annotations, report)
     if report.kinds:
         return report
     for key in ("images", "categories"):
         if not content[key]:
             report.add("empty list", f"'{key}'")
-    image_ids = _check_images(content["images"], report)
-    category_ids = _check_categories(content["categories"], report)
-    _check_annotations(content["annotations"], image_ids, category_ids, report)
+    annotations = content.get("annotations", [])
+    image_ids = _check_images(content["images"], images, report)
+    category_ids = _check_categories(content["categories"], annotations, report)
+    _check_annotations(content, image_ids, category_ids, report)
+    if check_boxes:
+        found = find_box_format(content["images"], annotations)
+        if not found.is_coco:
+            report.add(found.fault(), f"all boxes together, annotation {found.first} for one. {found.remedy()}")
     return report
+
+
+def _check_lists(content: dict[str, Any], need_annotations: bool, report: ProblemReport) -> None:
+    for key in ("images", "annotations", "categories"):
+        if isinstance(content.get(key), list):
+            continue
+        if key in content:
+            report.add("no list at the top level", f"'{key}' is {type(content[key]).__name__}")
+        elif key != "annotations":
+            report.add("missing list at the top level", f"'{key}'")
+        elif need_annotations:
+            more = " (the file lists images alone, as COCO's test-dev: it can be evaluated, not trained on)"
+            report.add(
+                "missing list at the top level", f"'{key}'{more if isinstance(content.get('images'), list) else ''}"
+            )
 
 
 def repair_box(box: Iterable[float], width: int, height: int) -> tuple[list[float] | None, str]:
@@ -148,10 +190,28 @@ def is_id(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def leaves_folder(file_name: str) -> bool:
-    """Return whether a file name of the json points outside of the image folder: absolute or with a `..` part."""
-    parts = file_name.replace("\\", "/").split("/")
-    return parts[0] == "" or ".." in parts or "\0" in file_name or (len(parts[0]) == 2 and parts[0][1] == ":")
+def as_id(value: Any) -> int | None:
+    """Return the integer that an id means: 3 for 3, 3.0, "3" and "3.0"; None where it means none."""
+    if is_id(value):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    text = value.strip() if isinstance(value, str) else ""
+    return int(text.partition(".")[0]) if re.fullmatch(r"[+-]?[0-9]{1,40}(\.0*)?", text) else None
+
+
+def as_number(value: Any) -> Any:
+    """Return the number that a text holds; other values as they are."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _texts_and_floats(entries: list[Any]) -> set[Any]:
+    """Return the ids that are no integers."""
+    ids = (entry.get("id") for entry in entries if isinstance(entry, dict))
+    return {value for value in ids if isinstance(value, str | float)}
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
@@ -173,8 +233,9 @@ def _entries(entries: list[Any], kind: str, report: ProblemReport) -> Iterator[t
         yield f"{kind} {entry['id']}", entry
 
 
-def _check_images(images: list[Any], report: ProblemReport) -> set[int]:
+def _check_images(images: list[Any], folder: str, report: ProblemReport) -> set[int]:
     ids = set()
+    index = FolderIndex(folder)
     for label, image in _entries(images, "image", report):
         ids.add(image["id"])
         for key in ("width", "height"):
@@ -182,20 +243,26 @@ def _check_images(images: list[Any], report: ProblemReport) -> set[int]:
             if not _is_number(size) or not (0 < size < MAX_SIDE_PX and size % 1 == 0):
                 report.add(f"{key} is missing or not a positive integer", f"{label} ({reprlib.repr(size)})")
         file_name = image.get("file_name")
-        if not isinstance(file_name, str) or not file_name:
-            report.add("file_name is missing", label)
-        elif leaves_folder(file_name):
-            report.add("file_name leaves the image folder", f"{label} ({reprlib.repr(file_name)})")
+        fault = fault_of(file_name, folder)
+        if fault:
+            hint = index.hint(file_name) if folder else ""
+            report.add(fault, label if not file_name else f"{label} ({reprlib.repr(file_name)}){hint}")
     return ids
 
 
-def _check_categories(categories: list[Any], report: ProblemReport) -> set[int]:
+def _check_categories(categories: list[Any], annotations: list[Any], report: ProblemReport) -> set[int]:
     ids, names = set(), set()
-    for label, category in _entries(categories, "category", report):
+    entries = list(_entries(categories, "category", report))
+    ignored = left_out([category for _, category in entries], used_ids(annotations))
+    for label, category in entries:
         ids.add(category["id"])
         name = category.get("name")
-        if not isinstance(name, str) or not name:
+        if name is None or name == "":
             report.add("name is missing", label)
+        elif not isinstance(name, str):
+            report.add("name is no text", f"{label} ({reprlib.repr(name)})")
+        elif category["id"] in ignored:
+            continue
         elif name in names:
             report.add("category name is used twice", f"{label} ({reprlib.repr(name)})")
         else:
@@ -204,13 +271,18 @@ def _check_categories(categories: list[Any], report: ProblemReport) -> set[int]:
 
 
 def _check_annotations(
-    annotations: list[Any], image_ids: set[int], category_ids: set[int], report: ProblemReport
+    content: dict[str, Any], image_ids: set[int], category_ids: set[int], report: ProblemReport
 ) -> None:
+    annotations = content.get("annotations", [])
+    images, categories = (_texts_and_floats(content[key]) for key in ("images", "categories"))
     for label, annotation in _entries(annotations, "annotation", report):
-        for key, known in (("image_id", image_ids), ("category_id", category_ids)):
+        for key, known, written in (("image_id", image_ids, images), ("category_id", category_ids, categories)):
             value = annotation.get(key)
-            if not is_id(value) or value not in known:
-                report.add(f"unknown {key}", f"{label} ({reprlib.repr(value)})")
+            if is_id(value) and value in known:
+                continue
+            is_meant = isinstance(value, str | float) and (as_id(value) in known or value in written)
+            kind = f"{key} is not an integer" if is_meant else f"unknown {key}"
+            report.add(kind, f"{label} ({reprlib.repr(value)})")
         if annotation.get("iscrowd", 0) not in (0, 1):
             report.add("iscrowd is neither 0 nor 1", f"{label} ({reprlib.repr(annotation['iscrowd'])})")
         box = annotation.get("bbox")

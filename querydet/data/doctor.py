@@ -5,21 +5,16 @@ Format: https://cocodataset.org/#format-data (object detection).
 """
 
 import collections
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from PIL import Image, ImageFile
+from querydet.data.categories import left_out, used_ids
+from querydet.data.coco_checks import as_id, as_number, find_problems, is_id, read_json, repair_box
+from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
+from querydet.data.doctor_files import examine_files, name_of
 
-from querydet.data.coco_checks import find_problems, is_id, leaves_folder, read_json, repair_box
-from querydet.data.mapper import READ_ERRORS
-
-STOPS, CHANGES, NOTE = "stops", "changes", "note"  # severity of a finding
 FILE_CHECKS = ("none", "exist", "header", "decode")
-EXIF_ORIENTATION = 0x0112
-SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height when the image is read
+NO_ANNOTATIONS = "the file lists images alone"
 FEW_OBJECTS = 10  # classes with fewer objects are reported
 REPAIRS = {
     "clipped": ("box leaves its image", "clipped to the image"),
@@ -27,70 +22,6 @@ REPAIRS = {
     "empty": ("box of zero or negative size", "dropped"),
     "nonfinite": ("box is NaN or infinite", "dropped"),
 }
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """How a config treats problems of a data set; the defaults are those of the shipped configs.
-
-    Args:
-        on_bad_image: of the mapper.
-        check_files: of the data set.
-        num_classes: of the model; None skips the comparison.
-        num_queries: of the model; None skips the comparison.
-        training: whether the set is used for training, not evaluation.
-    """
-
-    on_bad_image: str = "raise"
-    check_files: bool = True
-    num_classes: int | None = None
-    num_queries: int | None = None
-    training: bool = True
-
-    def bad_image(self) -> tuple[str, str]:
-        """Return the severity and the effect of an image file that cannot be used."""
-        if self.on_bad_image == "raise":
-            return STOPS, "the run stops when it comes to the image (on_bad_image=skip goes on)"
-        if self.training:
-            return CHANGES, "skipped and counted, another image takes its place"
-        return CHANGES, "left out of the evaluation, its objects count as not found"
-
-    def missing_image(self) -> tuple[str, str]:
-        """Return the severity and the effect of an image file that does not exist."""
-        if self.check_files:
-            return STOPS, "stops before the first step (check_files=False and on_bad_image=skip go on)"
-        return self.bad_image()
-
-
-@dataclass
-class Finding:
-    """One kind of problem or oddity, with all places where it occurs."""
-
-    gravity: str  # STOPS, CHANGES or NOTE
-    kind: str
-    effect: str  # how training treats it
-    places: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Diagnosis:
-    """All findings of a data set."""
-
-    source: str
-    images: int = 0
-    objects: int = 0
-    classes: list[str] = field(default_factory=list)
-    findings: dict[str, Finding] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)  # of image files, to compare data sets
-
-    def add(self, gravity: str, kind: str, effect: str, place: str) -> None:
-        """Add one place to the finding of its kind."""
-        self.findings.setdefault(kind, Finding(gravity, kind, effect)).places.append(place)
-
-    @property
-    def stops(self) -> bool:
-        """Return whether a finding would keep training from starting or finishing."""
-        return any(finding.gravity == STOPS for finding in self.findings.values())
 
 
 def examine(
@@ -118,18 +49,23 @@ def examine(
         raise ValueError(f"files has to be one of {', '.join(FILE_CHECKS)}, got {files!r}")
     content = read_json(annotations)
     diagnosis = Diagnosis(annotations)
-    for kind, places in find_problems(content, annotations).kinds.items():
+    problems = find_problems(content, annotations, images, treatment.training, treatment.check_boxes)
+    for kind, places in problems.kinds.items():
         for place in places:
             diagnosis.add(STOPS, kind, "stops before the first step", place)
     if not isinstance(content, dict):
         return diagnosis
-    listed = {key: _dicts(content.get(key)) for key in ("images", "annotations", "categories")}
+    if "annotations" not in content:
+        diagnosis.add(NOTE, NO_ANNOTATIONS, "detections are written, there is nothing to compare with", annotations)
+    listed = {key: _dicts(content.get(key)) for key in ("images", "categories")}
+    entries = content.get("annotations")
+    listed["annotations"] = [item for item in entries if isinstance(item, dict)] if isinstance(entries, list) else []
     diagnosis.images = len(listed["images"])
     _examine_categories(listed["categories"], listed["annotations"], treatment, diagnosis)
     _examine_objects(listed["images"], listed["annotations"], treatment, diagnosis)
     _examine_names(listed["images"], diagnosis)
     if files != "none":
-        _examine_files(listed["images"], images, treatment, files, diagnosis, progress)
+        examine_files(listed["images"], images, treatment, files, diagnosis, progress)
     return diagnosis
 
 
@@ -141,6 +77,22 @@ def compare(train: Diagnosis, test: Diagnosis) -> None:
             effect = "trained on and tested on: the result is better than the model"
             place = f"{name} (in training: {trained[digest]})"
             test.add(NOTE, "image is also in the training data", effect, place)
+
+
+def compare_classes(train: Diagnosis, test: Diagnosis) -> None:
+    """Report in `test` how its classes differ from those of `train`, with which they are matched by name."""
+    foreign = [name for name in test.classes if name not in train.classes]
+    for name in foreign:
+        count = test.objects_of.get(name, 0)
+        effect = "stops before the first step: the model is not trained on it" if count else "left out"
+        test.add(STOPS if count else NOTE, "class that the training data lack", effect, f"{name} ({count} objects)")
+    for name in train.classes:
+        if name not in test.classes:
+            test.add(NOTE, "class of the training data that is missing", "it is not evaluated", name)
+    shared = [name for name in train.classes if name in test.classes]
+    if shared != [name for name in test.classes if name in train.classes]:
+        effect = "matched by name with the training data"
+        test.add(NOTE, "classes in another order than in training", effect, ", ".join(test.classes[:10]))
 
 
 def _dicts(entries: Any) -> list[dict[str, Any]]:
@@ -158,7 +110,10 @@ def _examine_categories(
     treatment: Treatment,
     diagnosis: Diagnosis,
 ) -> None:
-    ids = sorted(category["id"] for category in categories)
+    dropped = left_out(categories, used_ids(annotations))
+    for identifier, reason in dropped.items():
+        diagnosis.add(NOTE, "category that is no class", "left out", f"category {identifier} ({reason})")
+    ids = sorted(category["id"] for category in categories if category["id"] not in dropped)
     names = {category["id"]: str(category.get("name")) for category in categories}
     diagnosis.classes = [names[identifier] for identifier in ids]
     if ids and ids != list(range(ids[0], ids[0] + len(ids))):
@@ -170,9 +125,9 @@ def _examine_categories(
     if treatment.num_classes is not None and treatment.num_classes != len(ids):
         effect = f"stops before the first step: set model.num_classes={len(ids)}"
         diagnosis.add(STOPS, "wrong number of classes", effect, f"the model has {treatment.num_classes}")
-    counts = collections.Counter(item.get("category_id") for item in annotations if item.get("iscrowd", 0) != 1)
+    counts = collections.Counter(as_id(item.get("category_id")) for item in annotations if item.get("iscrowd", 0) != 1)
     for identifier, name in zip(ids, diagnosis.classes, strict=True):
-        count = counts[identifier]
+        diagnosis.objects_of[name] = count = counts[identifier]
         if not count:
             diagnosis.add(NOTE, "class without objects", "it is never learned, or never evaluated", name)
         elif count < FEW_OBJECTS and treatment.training:
@@ -185,51 +140,73 @@ def _examine_objects(
 ) -> None:
     sizes: dict[Any, tuple[Any, Any]] = {image["id"]: (image.get("width"), image.get("height")) for image in images}
     objects: collections.Counter[Any] = collections.Counter()
-    crowds: set[Any] = set()
+    crowds: collections.Counter[Any] = collections.Counter()
     seen: set[Any] = set()
-    for item in annotations:
-        label, image = f"annotation {item['id']}", item.get("image_id")
+    for position, item in enumerate(annotations):
+        label, image = f"annotation {item.get('id', f'at position {position}')}", as_id(item.get("image_id"))
         box = item.get("bbox")
-        if image not in sizes or not isinstance(box, list) or len(box) != 4:
+        if image not in sizes:
             continue
-        if not all(isinstance(value, int | float) for value in (*box, *sizes[image])):
-            continue
-        diagnosis.objects += 1
-        kept, repair = repair_box(box, *(int(side) for side in sizes[image]))
-        if repair:
-            kind, effect = REPAIRS[repair]
-            diagnosis.add(CHANGES, kind, effect, f"{label} ({', '.join(f'{value:g}' for value in box)})")
-        if kept is None:
-            continue
-        key = (image, item.get("category_id"), *box, item.get("iscrowd", 0))
-        if key in seen:
-            effect = "two queries learn to find one object"
-            diagnosis.add(NOTE, "object is annotated twice", effect, f"{label} in image {image}")
-        seen.add(key)
+        numbers = isinstance(box, list) and len(box) == 4 and all(map(_is_number, (*box, *sizes[image])))
+        if numbers and not _examine_box(label, box, sizes[image], diagnosis):
+            continue  # it is dropped
+        if numbers and isinstance(box, list):
+            key = (image, as_id(item.get("category_id")), *box, item.get("iscrowd", 0) == 1)
+            if key in seen:
+                effect = "two queries learn to find one object"
+                diagnosis.add(NOTE, "object is annotated twice", effect, f"{label} in image {image}")
+            seen.add(key)
         if item.get("iscrowd", 0) == 1:
             effect = "not trained on; in the evaluation detections in it do not count"
             diagnosis.add(NOTE, "crowd region", effect, label)
-            crowds.add(image)
+            crowds[image] += 1
         else:
             objects[image] += 1
+        area = as_number(item.get("area", 1))
+        if not _is_number(area) or not area > 0:
+            diagnosis.add(NOTE, "area that is no positive number", "that of the box is used", f"{label} ({area!r})")
     _examine_counts(images, objects, crowds, treatment, diagnosis)
+
+
+def _examine_box(label: str, box: Any, size: tuple[float, float], diagnosis: Diagnosis) -> bool:
+    """Report what is wrong with a box; return whether it is kept."""
+    diagnosis.objects += 1
+    if not all(0 < side < 2**31 for side in size):
+        return True  # the size is reported, and says nothing of the box
+    kept, repair = repair_box(box, int(size[0]), int(size[1]))
+    if repair:
+        kind, effect = REPAIRS[repair]
+        diagnosis.add(CHANGES, kind, effect, f"{label} ({', '.join(str(value)[:12] for value in box)})")
+    return kept is not None
 
 
 def _examine_counts(
     images: Sequence[dict[str, Any]],
     objects: collections.Counter[Any],
-    crowds: set[Any],
+    crowds: collections.Counter[Any],
     treatment: Treatment,
     diagnosis: Diagnosis,
 ) -> None:
+    use = "trained on" if treatment.training else "evaluated"
+    if crowds and not objects:
+        effect = f"nothing is {use}: if they are single objects, set iscrowd to 0"
+        diagnosis.add(CHANGES, "all objects are crowd regions", effect, f"{crowds.total()} objects")
+    elif NO_ANNOTATIONS in diagnosis.findings:
+        return
+    elif images and not objects:
+        diagnosis.add(CHANGES, "no image has any object", f"nothing is {use}", diagnosis.source)
     for image in images:
-        name, count = _name(image), objects[image["id"]]
+        name, count = name_of(image), objects[image["id"]]
         if not count:
-            kind = "image with nothing but crowd regions" if image["id"] in crowds else "image without objects"
+            kind = "image with nothing but crowd regions" if crowds[image["id"]] else "image without objects"
             diagnosis.add(NOTE, kind, "kept: all of it is background", name)
         elif treatment.num_queries is not None and count > treatment.num_queries:
             effect = f"more than the {treatment.num_queries} queries: the others are not learned, or not found"
             diagnosis.add(CHANGES, "image with more objects than queries", effect, f"{name} ({count})")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _examine_names(images: Sequence[dict[str, Any]], diagnosis: Diagnosis) -> None:
@@ -238,62 +215,3 @@ def _examine_names(images: Sequence[dict[str, Any]], diagnosis: Diagnosis) -> No
         if count > 1 and isinstance(name, str):
             effect = "trained on that often in an epoch, each time with its own objects alone"
             diagnosis.add(NOTE, "file is listed several times", effect, f"{name} ({count} times)")
-
-
-def _examine_files(
-    images: Sequence[dict[str, Any]],
-    folder: str,
-    treatment: Treatment,
-    files: str,
-    diagnosis: Diagnosis,
-    progress: Callable[[int, int], None],
-) -> None:
-    for done, image in enumerate(images, start=1):
-        name = image.get("file_name")
-        if not isinstance(name, str) or not name or leaves_folder(name):
-            continue  # reported already
-        path = os.path.join(folder, name)
-        if not os.path.isfile(path):
-            gravity, effect = treatment.missing_image()
-            diagnosis.add(gravity, "image file does not exist", effect, name)
-        elif files != "exist":
-            _examine_file(path, image, treatment, files == "decode", diagnosis)
-        progress(done, len(images))
-    for names in _equal(diagnosis.digests.items()):
-        effect = "the same picture counts several times, with the objects of each"
-        diagnosis.add(NOTE, "files are equal", effect, " = ".join(names))
-
-
-def _examine_file(path: str, image: dict[str, Any], treatment: Treatment, decode: bool, diagnosis: Diagnosis) -> None:
-    name, size = _name(image), (image.get("width"), image.get("height"))
-    gravity, effect = treatment.bad_image()
-    truncated, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-    try:
-        with Image.open(path) as file:
-            width, height = file.size
-            if file.getexif().get(EXIF_ORIENTATION) in SIDEWAYS:
-                width, height = height, width
-            if decode:
-                file.load()
-                with open(path, "rb") as content:
-                    diagnosis.digests[name] = hashlib.sha256(content.read()).hexdigest()
-    except READ_ERRORS as error:
-        diagnosis.add(gravity, "image file cannot be read", effect, f"{name} ({type(error).__name__}: {error})")
-        return
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = truncated
-    if (width, height) != size:
-        place = f"{name} ({size[0]}x{size[1]} annotated, {width}x{height} found)"
-        diagnosis.add(gravity, "image has another size than annotated", effect, place)
-
-
-def _equal(digests: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """Group the names of files of equal content; files without duplicates are left out."""
-    groups: dict[str, list[str]] = collections.defaultdict(list)
-    for name, digest in digests:
-        groups[digest].append(name)
-    return [names for names in groups.values() if len(names) > 1]
-
-
-def _name(image: dict[str, Any]) -> str:
-    return str(image.get("file_name") or f"image {image['id']}")

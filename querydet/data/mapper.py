@@ -1,7 +1,7 @@
 """Mapping of a Detectron2 dataset dict to a model input.
 
 Differs from Detectron2's `DatasetMapper`: images without objects are kept, and an image that cannot be read either
-stops the run with an error that names it, or is skipped and counted.
+stops the run with an error that names it, or is skipped and counted. Files are read by `data.media.ImageReader`.
 """
 
 import copy
@@ -17,10 +17,15 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from PIL import Image
 
+from querydet.data.media import ImageReader
+from querydet.data.orientation import EXIF_SWITCH
+from querydet.data.pixels import PixelRange
+
 logger = logging.getLogger(__name__)
 
 KEPT_KEYS = ("file_name", "height", "width", "image_id")
 FIRST_WAIT = 0.5  # seconds before the first retry of a file; doubled for every further one
+IMAGE_FORMATS = ("RGB", "BGR")  # orders of the channels
 BAD_IMAGE_POLICIES = ("raise", "skip")
 # Errors of PIL and Detectron2's reader for missing, truncated, foreign and oversized files and for sizes that differ
 # from the annotation.
@@ -44,9 +49,16 @@ class DetrDatasetMapper:
             that are missing, or can be read but not decoded, are not tried again.
         max_objects: a training image with more objects keeps a random subset of this size, drawn every time: each
             object costs denoising queries, whose attention grows with the square of their number. None: no limit.
+        exif: "apply", "ignore" or "match" the annotated size: see `data.media.ImageReader`, also for the next two.
+        pixel_range: of images of more than 8 bits.
+        max_pixels: of one image.
+
+    Attributes:
+        reader: reads the files.
 
     Raises:
-        ValueError: `on_bad_image` is unknown, or `max_objects` is below 1.
+        ValueError: `on_bad_image` or `image_format` is unknown, `max_objects` is below 1, or a setting of the reader
+            makes no sense.
     """
 
     def __init__(
@@ -58,7 +70,12 @@ class DetrDatasetMapper:
         on_bad_image: str = "raise",
         read_retries: int = 2,
         max_objects: int | None = 1000,
+        exif: str = "apply",
+        pixel_range: PixelRange = None,
+        max_pixels: int | None = None,
     ) -> None:
+        if image_format not in IMAGE_FORMATS:
+            raise ValueError(f"image_format must be one of {IMAGE_FORMATS}, got '{image_format}'")
         if on_bad_image not in BAD_IMAGE_POLICIES:
             raise ValueError(f"on_bad_image must be one of {BAD_IMAGE_POLICIES}, got '{on_bad_image}'")
         self.is_train = is_train
@@ -69,6 +86,7 @@ class DetrDatasetMapper:
         self.read_retries = read_retries
         self.max_objects = max_objects
         self.bad_images: dict[str, int] = {}
+        self.reader = ImageReader(exif=exif, pixel_range=pixel_range, max_pixels=max_pixels)
         self._augmentations = T.AugmentationList(list(augmentations))
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
@@ -87,8 +105,8 @@ class DetrDatasetMapper:
             BadImageError: the file cannot be used, and `on_bad_image` is "raise"; the message names it.
         """
         try:
-            image = self._read(record["file_name"])
-            utils.check_image_size(record, image)
+            image = self._read(record)
+            _check_size(record, image)
         except READ_ERRORS as error:
             self._handle_bad_image(record["file_name"], error)
             return None
@@ -100,18 +118,23 @@ class DetrDatasetMapper:
             sample["instances"] = self._instances(record.get("annotations", []), transforms, augmented.image.shape[:2])
         return sample
 
-    def _read(self, file_name: str) -> np.ndarray:
+    def _read(self, record: dict[str, Any]) -> np.ndarray:
         """Read an image (H, W, 3), retrying errors of network storage but not missing or damaged files."""
+        file_name = record["file_name"]
+        size = (record["width"], record["height"]) if {"width", "height"} <= record.keys() else None
         for attempt in range(self.read_retries):
             try:
-                return utils.read_image(file_name, format=self.image_format)
+                return self._ordered(self.reader(file_name, size))
             except OSError as error:
                 # errors of the system have an errno, PIL's errors about content have none
                 if error.errno is None or isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
                     raise
                 logger.warning("image %s cannot be read now, trying again: %s", file_name, error)
                 time.sleep(FIRST_WAIT * 2**attempt)
-        return utils.read_image(file_name, format=self.image_format)
+        return self._ordered(self.reader(file_name, size))
+
+    def _ordered(self, image: np.ndarray) -> np.ndarray:
+        return image if self.image_format == "RGB" else image[:, :, ::-1]
 
     def _instances(self, annotations: list[dict[str, Any]], transforms: T.TransformList, size: tuple[int, int]) -> Any:
         objects = [
@@ -135,3 +158,21 @@ class DetrDatasetMapper:
         self.bad_images[file_name] = self.bad_images.get(file_name, 0) + 1
         if self.bad_images[file_name] == 1:
             logger.warning("skipped: %s (%d bad images so far)", reason, len(self.bad_images))
+
+
+def _check_size(record: dict[str, Any], image: np.ndarray) -> None:
+    """Check an image against its annotated size.
+
+    Raises:
+        detectron2.data.detection_utils.SizeMismatchError: they differ; the message says how to read files whose
+            orientation the annotation ignores, or takes into account.
+    """
+    try:
+        utils.check_image_size(record, image)
+    except utils.SizeMismatchError as error:
+        if image.shape[:2] != (record["width"], record["height"]):
+            raise
+        raise utils.SizeMismatchError(
+            f"{error} Width and height are swapped: if the file has an EXIF orientation, set {EXIF_SWITCH}=match, or "
+            "=ignore if all were annotated without it."
+        ) from error

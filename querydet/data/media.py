@@ -1,15 +1,139 @@
-"""Image and video files as input of a detector."""
+"""Image and video files as input of a detector.
 
+`ImageReader` is the one way from a file to pixels: for training, evaluation, prediction, pictures and the data doctor.
+"""
+
+import io
+import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from detectron2.utils.file_io import PathManager
+from PIL import Image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+from querydet.data.orientation import check_exif_rule, orient
+from querydet.data.pixels import PixelRange, check_pixel_range, to_rgb
+
+logger = logging.getLogger(__name__)
+
+# Pillow opens some seventy formats, several of them by programs or decoders that nobody needs for a photograph.
+IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pfm"),
+    "JPEG2000": (".jp2",),
+}
+IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
+PAGED_FORMATS = ("GIF", "TIFF", "PNG", "WEBP")  # the further pictures of a JPEG (MPO) are previews of the first
+MAX_PIXELS = "dataloader.{train,test}.mapper.max_pixels"
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 FALLBACK_FPS = 25.0  # frames per second of a video that does not specify it
+
+
+_pages_said: list[str] = []  # the first file of several pages: said once in a process
+_limit_lock = threading.Lock()  # Pillow's limit on pixels is a global
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Reads images as (H, W, 3), RGB, uint8.
+
+    Args:
+        exif: what to do with the EXIF orientation: "apply", "ignore", or "match" the annotated size
+            (`data.orientation`).
+        pixel_range: for images of more than 8 bits: the values [low, high] that become black and white, or "image";
+            None for the rules of `data.pixels`.
+        max_pixels: images of more pixels are refused; None for Pillow's limit, about 179 million.
+
+    Raises:
+        ValueError: a setting does not exist or makes no sense.
+    """
+
+    exif: str = "apply"
+    pixel_range: PixelRange = None
+    max_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        check_exif_rule(self.exif)
+        object.__setattr__(self, "pixel_range", check_pixel_range(self.pixel_range))
+        if self.max_pixels is not None and (not isinstance(self.max_pixels, int) or self.max_pixels < 1):
+            raise ValueError(f"max_pixels must be an integer of at least 1 or None, got {self.max_pixels!r}")
+
+    def __call__(self, source: Any, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Read one image; of several pages or frames, the first.
+
+        Args:
+            source: path, open binary file, content of a file as bytes, or a PIL image.
+            size: annotated (width, height), for `exif="match"`.
+
+        Raises:
+            OSError: the file cannot be read, or is no image (`PIL.UnidentifiedImageError`).
+            PIL.Image.DecompressionBombError: it has too many pixels.
+            ValueError: its pixels cannot be read (`data.pixels.PixelFormatError`).
+        """
+        if isinstance(source, Image.Image):
+            return self._pixels(source, size)
+        if isinstance(source, bytes | bytearray | memoryview):
+            source = io.BytesIO(source)
+        if hasattr(source, "read"):
+            with self.open(source) as image:
+                return self._pixels(image, size)
+        with PathManager.open(os.fspath(source), "rb") as file, self.open(file) as image:
+            return self._pixels(image, size)
+
+    def open(self, file: Any) -> Image.Image:
+        """Open an image without reading its pixels; raises like `__call__`."""
+        try:
+            if self.max_pixels is None:
+                return Image.open(file, formats=list(IMAGE_FORMATS))
+            with _limit_lock:
+                limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+                try:
+                    image = Image.open(file, formats=list(IMAGE_FORMATS))
+                finally:
+                    Image.MAX_IMAGE_PIXELS = limit
+        except Image.DecompressionBombError as error:
+            raise Image.DecompressionBombError(f"{error} To read it, set {MAX_PIXELS} to more than that.") from error
+        if image.width * image.height > self.max_pixels:
+            raise Image.DecompressionBombError(
+                f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS}={self.max_pixels}"
+            )
+        return image
+
+    def _pixels(self, image: Image.Image, size: tuple[int, int] | None) -> np.ndarray:
+        file_format = image.format
+        if has_pages(image) and not _pages_said:
+            _pages_said.append(str(getattr(image, "filename", "") or "an image"))
+            logger.warning("%s has several pages or frames: of such files the first is used (said once)", *_pages_said)
+        return to_rgb(orient(image, self.exif, size), self.pixel_range, file_format)
+
+
+def reader_of(mapper: Any) -> ImageReader:
+    """Return the reader of a mapper, or of its node in a config; the default one for mappers of another kind."""
+    if isinstance(mapper, Mapping) or hasattr(mapper, "keys"):
+        given = {name: mapper.get(name) for name in ("exif", "pixel_range", "max_pixels") if name in mapper}
+        return ImageReader(**given)
+    found = getattr(mapper, "reader", None)
+    return found if isinstance(found, ImageReader) else ImageReader()
+
+
+def read_record(record: Mapping[str, Any], mapper: Any = None) -> np.ndarray:
+    """Read the image of a Detectron2 dataset dict as a mapper reads it, (H, W, 3), RGB, uint8; raises like it."""
+    size = (record["width"], record["height"]) if {"width", "height"} <= record.keys() else None
+    return reader_of(mapper)(record["file_name"], size)
+
+
+def has_pages(image: Image.Image) -> bool:
+    """Return whether a file has several pages or frames, of which Pillow shows one."""
+    return image.format in PAGED_FORMATS and bool(getattr(image, "is_animated", False))
 
 
 @dataclass(frozen=True, slots=True)

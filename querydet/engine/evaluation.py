@@ -1,24 +1,31 @@
 """Evaluation through Detectron2's ``inference_on_dataset``."""
 
+import copy
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
-from querydet.checkpoint import Checkpointer, load_weights
-from querydet.data.catalog import check_num_classes, check_same_classes, class_names
+from querydet.checkpoint import Checkpointer, check_exists, load_weights
+from querydet.data.catalog import check_num_classes, check_same_classes, class_names, is_annotated
+from querydet.data.media import reader_of
+from querydet.data.validation_set import as_trained, need_test_data, why_no_test_data
 from querydet.engine.distributed.shared_evaluation import SharedEvaluation
 from querydet.engine.faults.stopping import StopRequest
 from querydet.evaluation.augmented_views import TestTimeAugmentation
 from querydet.evaluation.query_predictions import record_queries
+from querydet.evaluation.results_file import RUN_FOLDERS
 from querydet.utils.lazy import instantiate
 
 logger = logging.getLogger(__name__)
+
+EMPTY_LIST = "dataloader.evaluator is an empty list: name an evaluator, or set it to null to evaluate nothing"
 
 
 @dataclass(frozen=True)
@@ -34,24 +41,50 @@ class Evaluation:
     evaluator: DatasetEvaluator
 
 
-def build_evaluation(cfg: DictConfig) -> Evaluation | None:
-    """Build ``dataloader.test`` and ``dataloader.evaluator``, one or a list, and checks them against the model.
+def build_evaluation(cfg: DictConfig, classes: Sequence[str] = ()) -> Evaluation | None:
+    """Build ``dataloader.test`` and ``dataloader.evaluator``, one or a list, and check them against the model.
+
+    Args:
+        cfg: the complete config.
+        classes: class names of the training data, with which those of the test data are matched by name; empty where
+            nobody knows them.
 
     Returns:
-        Both; None when the config has no ``dataloader.evaluator``: nothing is evaluated then.
+        Both; None when one of them is null or absent: nothing is evaluated then.
 
     Raises:
         FileNotFoundError: files of the test data do not exist.
-        ValueError: ``model.num_classes`` is not the test data's number of classes, or the list of evaluators is empty.
+        ValueError: the test data have annotations of classes that the model does not have, or the list of evaluators is
+            empty.
     """
-    if "evaluator" not in cfg.dataloader:
-        logger.warning("The config has no dataloader.evaluator: nothing is evaluated")
+    absent = why_no_test_data(cfg) or ("" if cfg.dataloader.get("evaluator") else "dataloader.evaluator")
+    if absent == "dataloader.evaluator" and isinstance(cfg.dataloader.get("evaluator"), ListConfig):
+        raise ValueError(EMPTY_LIST)
+    if absent:
+        logger.warning("%s is null: nothing is evaluated", absent)
         return None
+    cfg = as_trained(cfg, classes)
     loader = instantiate(cfg.dataloader.test)
+    dataset = loader.dataset
     num_classes = OmegaConf.select(cfg, "model.num_classes")
     if num_classes is not None:
-        check_num_classes(num_classes, loader.dataset)
-    return Evaluation(loader, combine(instantiate(cfg.dataloader.evaluator)))
+        check_num_classes(num_classes, dataset)
+        if classes:
+            check_same_classes(classes, class_names(dataset), dataset)
+    evaluator = cfg.dataloader.evaluator if is_annotated(dataset) else write_results(cfg)
+    return Evaluation(loader, combine(instantiate(evaluator)))
+
+
+def write_results(cfg: DictConfig) -> Any:
+    """Return the evaluators of a config with a folder for the detections: theirs, or ``inference/`` of the run.
+
+    For images without annotations, as COCO's test-dev, the detections are all that an evaluation has to show.
+    """
+    evaluators = copy.deepcopy(cfg).dataloader.evaluator
+    for node in evaluators if isinstance(evaluators, ListConfig) else [evaluators]:
+        if isinstance(node, DictConfig) and "output_dir" in node and node.output_dir is None:
+            node.output_dir = os.path.join(cfg.train.output_dir, RUN_FOLDERS[1])
+    return evaluators
 
 
 def combine(evaluators: DatasetEvaluator | Sequence[DatasetEvaluator]) -> DatasetEvaluator:
@@ -63,7 +96,7 @@ def combine(evaluators: DatasetEvaluator | Sequence[DatasetEvaluator]) -> Datase
     if isinstance(evaluators, DatasetEvaluator):
         return evaluators
     if not len(evaluators):
-        raise ValueError("dataloader.evaluator is an empty list: name an evaluator, or remove the key")
+        raise ValueError(EMPTY_LIST)
     return DatasetEvaluators(list(evaluators))
 
 
@@ -117,7 +150,8 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
         path = finder.get_checkpoint_file() or path
     if not path:
         raise ValueError("--eval-only needs weights: set train.init_checkpoint=path/model_final.pth, or add --resume")
-    evaluation = build_evaluation(cfg)
+    need_test_data(cfg)
+    check_exists(path)
     trained = load_weights(
         model,
         path,
@@ -125,8 +159,7 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
         allow_mismatch=cfg.train.init_allow_mismatch,
         allow_nonfinite=allow_nonfinite,
     )
-    if evaluation and trained:
-        check_same_classes(trained, class_names(evaluation.loader.dataset))
+    evaluation = build_evaluation(cfg, trained)
     return evaluate(augment_tests(cfg, model), evaluation)
 
 
@@ -140,6 +173,9 @@ def augment_tests(cfg: DictConfig, model: nn.Module) -> nn.Module:
     if settings is None or not settings.enabled:
         return model
     ensemble = None if settings.ensemble is None else instantiate(settings.ensemble)
-    wrapper = TestTimeAugmentation(model, scales=list(settings.scales), flip=settings.flip, ensemble=ensemble)
+    reader = reader_of(OmegaConf.select(cfg, "dataloader.test.mapper"))
+    wrapper = TestTimeAugmentation(
+        model, scales=list(settings.scales), flip=settings.flip, ensemble=ensemble, reader=reader
+    )
     logger.info("Test-time augmentation: %d views, %s", len(wrapper.views), type(wrapper.ensemble).__name__)
     return wrapper

@@ -12,6 +12,7 @@ from torch import nn
 from querydet.checkpoint import load_weights
 from querydet.checkpoint.addresses import PREFIX
 from querydet.data.catalog import DetectionDataset, check_num_classes, check_same_classes, class_names
+from querydet.data.validation_set import need_test_data
 from querydet.engine.hooks.matching_stability import FOLDER, training_assigner
 from querydet.engine.training import build_model
 from querydet.evaluation.instability import InstabilityEvaluator, Matching, as_matching, load_matching
@@ -67,6 +68,7 @@ class CheckpointMatcher:
 
     def __init__(self, cfg: DictConfig, progress: Progress) -> None:
         self._cfg, self._progress = cfg, progress
+        need_test_data(cfg)
         self._loader = instantiate(cfg.dataloader.test)
         mapped = self._loader.dataset
         self._dataset = DetectionDataset([mapped.record(index) for index in range(len(mapped))], mapped.name)
@@ -85,7 +87,7 @@ class CheckpointMatcher:
         """
         trained = load_weights(self._model, path, use_ema=self._cfg.train.ema.enabled)
         if trained:
-            check_same_classes(trained, class_names(self._dataset))
+            check_same_classes(trained, class_names(self._dataset), self._dataset)
         assert isinstance(self._model, QueryDetector)
         detector = WithQueries(self._model)
         evaluator = InstabilityEvaluator(

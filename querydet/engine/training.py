@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
-from querydet.data.catalog import check_num_classes, check_same_classes, class_names
+from querydet.data.catalog import check_num_classes, class_names
+from querydet.data.validation_set import warn_of_differences
 from querydet.engine.accumulation import check_micro_batches
 from querydet.engine.distributed.sharding import (
     ShardedCheckpointer,
@@ -86,9 +87,9 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     loader = build_train_data(cfg, start_iter)
     length = RunLength.from_config(cfg.train, len(loader.dataset), cfg.dataloader.train.total_batch_size)
     classes = _class_names(cfg, loader)
-    test = build_evaluation(cfg)  # now, so that missing or other data do not come to light after an epoch
-    if test and classes:
-        check_same_classes(classes, class_names(test.loader.dataset))
+    test = build_evaluation(cfg, classes)  # now, so that missing or other data do not come to light after an epoch
+    if test:
+        warn_of_differences(cfg, loader.dataset, test.loader.dataset)
     logger.info("Run: %d iterations, %d an epoch", length.max_iter, length.iterations_per_epoch)
     model = build_model(cfg)
     logger.info("Model:\n%s", model)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils
 from detectron2.data.transforms import ResizeTransform
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from querydet.data.media import ImageReader, read_record
 from querydet.evaluation.ensemble import Ensemble, default_ensemble
 
 
@@ -40,6 +40,7 @@ class TestTimeAugmentation(nn.Module):
         flip: whether every view is also flipped horizontally.
         ensemble: merges the detections of the views; None: suppression for a model that suppresses its detections
             (`evaluation.NMSEnsemble`), DINO's one-to-one ensembling for others.
+        reader: reads image files as the test mapper does (`data.media.reader_of`); None: the default one.
 
     Raises:
         ValueError: a scale is not positive.
@@ -48,13 +49,20 @@ class TestTimeAugmentation(nn.Module):
     __test__ = False  # keeps pytest from collecting it by its name
 
     def __init__(
-        self, model: nn.Module, *, scales: Sequence[float] = (), flip: bool = True, ensemble: Ensemble | None = None
+        self,
+        model: nn.Module,
+        *,
+        scales: Sequence[float] = (),
+        flip: bool = True,
+        ensemble: Ensemble | None = None,
+        reader: ImageReader | None = None,
     ) -> None:
         super().__init__()
         if not all(scale > 0 for scale in scales):
             raise ValueError(f"scales must be positive, got {list(scales)}")
         self.model = model
         self.ensemble = ensemble or default_ensemble(model)
+        self.reader = reader or ImageReader()
         self.views = [
             View(scale, flipped) for scale in (1.0, *scales) for flipped in ([False, True] if flip else [False])
         ]
@@ -83,7 +91,9 @@ class TestTimeAugmentation(nn.Module):
         path = inputs.get("file_name", "")
         if all(view.scale == 1 for view in self.views) or not os.path.isfile(path):
             return None
-        array = detection_utils.read_image(path, format=getattr(self.model, "input_format", "RGB"))
+        array = read_record(inputs, self)
+        if getattr(self.model, "input_format", "RGB") == "BGR":
+            array = array[:, :, ::-1]
         if array.shape[:2] != (inputs.get("height"), inputs.get("width")):
             return None
         return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))).to(inputs["image"].device)

@@ -24,8 +24,9 @@ from detectron2.utils.logger import create_small_table
 from pycocotools.coco import COCO
 from tabulate import tabulate
 
-from querydet.data.catalog import DetectionDataset, class_names
+from querydet.data.catalog import DetectionDataset, class_names, is_annotated
 from querydet.evaluation.coco_backend import CocoBackend, Curves, coco_api
+from querydet.evaluation.detections_file import write_detections
 from querydet.evaluation.per_image import PerImageEvaluator
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ class CocoEvaluator(PerImageEvaluator):
     Args:
         dataset: the loaded data set (`data.load_coco`), which is the ground truth.
         output_dir: folder for the detections in COCO json (`coco_instances_results.json`) and the results with the
-            backend and its version (`coco_evaluation.json`); nothing is written if None.
+            backend and its version (`coco_evaluation.json`); nothing is written if None. For images without
+            annotations, as COCO's test-dev, the detections are all that there is: the metrics are `{}`.
         max_dets_per_image: number of highest scoring detections that count, per image and class.
         distributed: gather the predictions of all processes; False evaluates those of this process only.
         backend: `auto`, `hotcoco` or `pycocotools`, see `evaluation.coco_backend`.
@@ -85,6 +87,8 @@ class CocoEvaluator(PerImageEvaluator):
         self._on_nonfinite = on_nonfinite
         self._coco_api = ground_truth(dataset)
         self._category_ids = category_ids(dataset)
+        self._absent = MetadataCatalog.get(dataset.name).get("absent_classes", ())
+        self._annotated = is_annotated(dataset)
         self._truth = CocoTruth(dataset)
 
     def measure(self, record: dict[str, Any], output: dict[str, Any]) -> ImageDetections:
@@ -122,7 +126,17 @@ class CocoEvaluator(PerImageEvaluator):
         if unknown:
             raise ValueError(f"img_ids has {unknown[:5]}, which are not in data set '{self._dataset_name}'")
         detections = self.gather()
-        return {} if detections is None else self._results(detections, img_ids)
+        if detections is None:
+            return {}
+        return self._results(detections, img_ids) if self._annotated else self._only_write(detections)
+
+    def _only_write(self, detections: dict[Any, ImageDetections]) -> dict[str, dict[str, float]]:
+        if not self._output_dir:
+            logger.warning("there are no annotations to compare with, and no output_dir for the detections")
+            return {}
+        path = self._write_detections(detections)
+        logger.warning("there are no annotations to compare with; the detections of all images are in %s", path)
+        return {}
 
     def _results(
         self, detections: dict[Any, ImageDetections], img_ids: Sequence[int] | None
@@ -161,12 +175,7 @@ class CocoEvaluator(PerImageEvaluator):
 
     def _write(self, detections: dict[Any, ImageDetections], results: dict[str, float]) -> None:
         assert self._output_dir is not None
-        os.makedirs(self._output_dir, exist_ok=True)
-        entries = [
-            {"image_id": image_id, "category_id": self._category_ids[int(label)], "bbox": box, "score": score}
-            for image_id, image in detections.items()
-            for *box, score, label in image.rows.tolist()
-        ]
+        self._write_detections(detections)
         record = {
             "backend": {"name": self.backend.name, "version": self.backend.version},
             "max_dets": list(self.max_dets),
@@ -174,9 +183,13 @@ class CocoEvaluator(PerImageEvaluator):
             "images": len(detections),
             "results": results,
         }
-        for name, content in (("coco_instances_results.json", entries), ("coco_evaluation.json", record)):
-            with open(os.path.join(self._output_dir, name), "w", encoding="utf-8") as file:
-                json.dump(content, file)
+        with open(os.path.join(self._output_dir, "coco_evaluation.json"), "w", encoding="utf-8") as file:
+            json.dump(record, file)
+
+    def _write_detections(self, detections: dict[Any, ImageDetections]) -> str:
+        assert self._output_dir is not None
+        rows = {image_id: image.rows for image_id, image in detections.items()}
+        return write_detections(self._output_dir, rows, self._category_ids, self._absent)
 
 
 def limits(max_dets: int) -> tuple[int, ...]:

@@ -36,12 +36,10 @@ class ArrayPredictor:
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"image_format must be RGB or BGR, got '{image_format}'")
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"the threshold must be in [0, 1], got {threshold}")
         self._model = model
         self._augmentations = T.AugmentationList(list(augmentations))
         self._image_format = image_format
-        self._threshold = threshold
+        self._threshold = check_threshold(threshold)
 
     def __call__(self, image: np.ndarray) -> Instances:
         """Detect on one image, see `detect`."""
@@ -111,6 +109,17 @@ class CocoWriter:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             json.dump(self._content, file)
+
+
+def check_threshold(threshold: float) -> float:
+    """Return the threshold.
+
+    Raises:
+        ValueError: it is outside of [0, 1].
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"the threshold must be in [0, 1], got {threshold}")
+    return threshold
 
 
 def run_model(model: Callable, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:

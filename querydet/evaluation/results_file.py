@@ -11,10 +11,10 @@ import numpy as np
 
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.coco_evaluation import category_ids
+from querydet.evaluation.detections_file import RESULTS_FILE
 
 logger = logging.getLogger(__name__)
 
-RESULTS_FILE = "coco_instances_results.json"  # Detectron2's name, also used by `evaluation.CocoEvaluator`
 RUN_FOLDERS = ("", "inference")  # subfolders of a run that may have it
 SHOWN = 5  # number of problems of a kind that an error lists
 

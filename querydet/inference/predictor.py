@@ -7,31 +7,34 @@ Example::
     several = predictor(["street.jpg", array, pil_image])  # a list of Instances
 """
 
+import contextlib
 import importlib
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 from detectron2.structures import Instances
-from omegaconf import DictConfig
-from PIL import Image, ImageOps
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from torch import nn
 
 from querydet.checkpoint import check_exists, load_weights
 from querydet.config import apply_overrides, load_config
 from querydet.data.catalog import DetectionDataset, check_num_classes, class_names
+from querydet.data.media import read_record, reader_of
+from querydet.data.validation_set import load_test_data, why_no_test_data
 from querydet.engine.run.setup import resolve_device
 from querydet.evaluation import ArrayPredictor, category_ids
+from querydet.evaluation.prediction import check_threshold
 from querydet.inference.cuda_graphs import use_cuda_graphs
-from querydet.utils.image_formats import FORMATS
+from querydet.inference.pictures import Picture, is_one_picture, read_picture
 from querydet.utils.lazy import instantiate
 from querydet.visualization import draw_instances
 
 logger = logging.getLogger(__name__)
-
-Picture = np.ndarray | Image.Image | str | os.PathLike
 
 
 class Predictor(ArrayPredictor):
@@ -50,8 +53,11 @@ class Predictor(ArrayPredictor):
         overrides: `key=value` changes of the config.
 
     Attributes:
-        model: the detector, in evaluation mode.
+        model: the detector, in evaluation mode; another one of the same classes may take its place.
+        threshold: see above; may be changed.
+        batch_size: see above; may be changed.
         class_names: by class index.
+        reader: reads images as the config's test mapper does.
 
     Raises:
         FileNotFoundError: the config or checkpoint does not exist.
@@ -72,10 +78,10 @@ class Predictor(ArrayPredictor):
         cuda_graphs: bool = False,
         overrides: Sequence[str] = (),
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = batch_size
         cfg, path = find_model(config, weights, overrides)
         check_exists(path)
+        _need_mapper(cfg)
         model = instantiate(cfg.model).to(resolve_device(device or cfg.train.device)).eval()
         trained = load_weights(model, path, use_ema=cfg.train.ema.enabled)
         if cuda_graphs:
@@ -87,30 +93,78 @@ class Predictor(ArrayPredictor):
             image_format=mapper.get("image_format", "RGB"),
             threshold=threshold,
         )
-        self.model = model
-        self.batch_size = batch_size
         self.class_names = find_class_names(cfg, class_names, trained)
-        self._test_data = cfg.dataloader.test.dataset
+        self.reader = reader_of(mapper)
+        self._cfg = cfg
+
+    @property
+    def model(self) -> Any:
+        """The detector."""
+        return self._model
+
+    @model.setter
+    def model(self, model: nn.Module) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"the model must be a torch module, got {type(model).__name__}")
+        count = getattr(model, "num_classes", None)
+        if isinstance(count, int) and count != len(self.class_names):
+            raise ValueError(
+                f"the model has {count} classes, the predictor has {len(self.class_names)} names of classes: build a "
+                "Predictor from the config and the weights of the other model"
+            )
+        self._model = model.eval()
+
+    @property
+    def threshold(self) -> float:
+        """Detections with a lower score are dropped."""
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        self._threshold = check_threshold(threshold)
+
+    @property
+    def batch_size(self) -> int:
+        """Number of images of a forward pass."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self._batch_size = batch_size
 
     @cached_property
     def category_ids(self) -> list[int]:
         """Return the ids of the classes in the json of the config's test data; 1, 2, 3 ... without that data."""
-        try:
-            dataset = self.load_test_data()
-        except FileNotFoundError:
-            dataset = None
+        dataset = None
+        if not why_no_test_data(self._cfg):
+            with contextlib.suppress(FileNotFoundError):
+                dataset = self.load_test_data()
         if dataset is None or class_names(dataset) != self.class_names:
             return list(range(1, len(self.class_names) + 1))
         return category_ids(dataset)
 
     def load_test_data(self) -> DetectionDataset:
-        """Load the test data of the config.
+        """Load the test data of the config, with the classes of the model if it has no others.
 
         Raises:
             FileNotFoundError: the data are not on this machine.
-            ValueError: the data cannot be used.
+            ValueError: there are none, or they cannot be used.
         """
-        return instantiate(self._test_data)
+        dataset = load_test_data(self._cfg)
+        names = class_names(dataset)
+        if names != self.class_names and set(names) <= set(self.class_names):
+            return load_test_data(self._cfg, self.class_names)
+        return dataset
+
+    def read(self, image: Any) -> np.ndarray:
+        """Read an image of any kind as `__call__` does: see `read_picture`."""
+        return read_picture(image, self.reader)
+
+    def read_record(self, record: Mapping[str, Any]) -> np.ndarray:
+        """Read the image of a Detectron2 dataset dict as the evaluation does, (H, W, 3), RGB, uint8."""
+        return read_record(record, self)
 
     @overload
     def __call__(self, images: Picture) -> Instances: ...
@@ -120,8 +174,8 @@ class Predictor(ArrayPredictor):
         """Detect objects.
 
         Args:
-            images: one image, or several of any sizes: a path, a PIL image, or an array, (H, W, 3) RGB or (H, W) grey,
-                uint8. An array (n, H, W, 3) is n images.
+            images: one image, or several of any sizes: a path, an open binary file, the content of a file as bytes, a
+                PIL image, or an array, (H, W, 3) RGB or (H, W) grey, uint8. An array (n, H, W, 3) is n images.
 
         Returns:
             For one image, Detectron2's `Instances`: `pred_boxes` (XYXY, pixels of the image), `scores` and
@@ -132,14 +186,16 @@ class Predictor(ArrayPredictor):
             ValueError: a file is no image, or an array has another shape or dtype.
             TypeError: an image is of another type.
         """
-        if isinstance(images, str | os.PathLike | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
-            return self.detect([read_picture(images)])[0]
-        if not isinstance(images, Iterable):
-            raise TypeError(f"images must be a path, a PIL image, an array, or several of them; got {type(images)}")
+        if is_one_picture(images):
+            return self.detect([self.read(images)])[0]
+        if not isinstance(images, Iterable) or isinstance(images, Mapping):
+            raise TypeError(
+                f"images must be a path, a file, bytes, a PIL image, an array, or several of them; got {type(images)}"
+            )
         detections: list[Instances] = []
         batch: list[np.ndarray] = []
         for image in images:
-            batch.append(read_picture(image))
+            batch.append(self.read(image))
             if len(batch) == self.batch_size:
                 detections += self.detect(batch)
                 batch = []
@@ -152,39 +208,7 @@ class Predictor(ArrayPredictor):
             image: one image, as of `__call__`.
             instances: its detections.
         """
-        return Image.fromarray(draw_instances(read_picture(image), instances, self.class_names))
-
-
-def read_picture(image: Any) -> np.ndarray:
-    """Read an image of any kind as (H, W, 3), RGB, uint8, rotated by its EXIF orientation.
-
-    Args:
-        image: a path, a PIL image, or an array, (H, W, 3) RGB or (H, W) grey, uint8.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: a file is no image, or an array has another shape or dtype.
-        TypeError: `image` is of another type.
-    """
-    if isinstance(image, str | os.PathLike):
-        if not os.path.isfile(image):
-            raise FileNotFoundError(f"there is no image {os.path.abspath(image)}")
-        try:
-            with Image.open(image, formats=FORMATS) as file:
-                return np.array(ImageOps.exif_transpose(file).convert("RGB"))
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{image} cannot be read as an image: {error}") from error
-    if isinstance(image, Image.Image):
-        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    if not isinstance(image, np.ndarray):
-        raise TypeError(f"an image must be a path, a PIL image or an array, got {type(image).__name__}")
-    if image.dtype != np.uint8:
-        raise ValueError(f"an array must be uint8, 0 to 255, got {image.dtype}")
-    if image.ndim == 2:
-        image = image[..., None].repeat(3, axis=2)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"an array must have shape (H, W, 3), RGB, or (H, W), grey; got {image.shape}")
-    return np.ascontiguousarray(image)
+        return Image.fromarray(draw_instances(self.read(image), instances, self.class_names))
 
 
 def find_class_names(cfg: DictConfig, given: Sequence[str] | None, trained: Sequence[str] = ()) -> list[str]:
@@ -206,15 +230,28 @@ def find_class_names(cfg: DictConfig, given: Sequence[str] | None, trained: Sequ
             raise ValueError(f"{len(names)} class names {whose}, the model has {num_classes} classes")
         return names
     try:
-        dataset = instantiate(cfg.dataloader.test.dataset)
-    except FileNotFoundError as error:
-        if num_classes is None:
+        dataset = load_test_data(cfg)
+    except (FileNotFoundError, ValueError) as error:
+        if num_classes is None or not (isinstance(error, FileNotFoundError) or why_no_test_data(cfg)):
             raise
         logger.warning("classes are shown as numbers, as nothing names them: %s", str(error).splitlines()[0])
         return [f"class {index}" for index in range(num_classes)]
     if num_classes is not None:
         check_num_classes(num_classes, dataset)
     return class_names(dataset)
+
+
+def _need_mapper(cfg: DictConfig) -> None:
+    """Check that a config says how images are resized.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if OmegaConf.select(cfg, "dataloader.test.mapper") is None:
+        raise ValueError(
+            "the config has no dataloader.test.mapper, which says how images are resized: use the config without "
+            "dataloader.test=null (dataloader.evaluator=null and dataloader.test.dataset=null keep the mapper)"
+        )
 
 
 def find_model(

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 
 from querydet.config import load_config
 from querydet.config.safe_yaml import CONFIG_FILE
+from querydet.data.validation_set import load_test_data
 from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.error_costs import SPECIAL
 from querydet.evaluation.errors import ERRORS
 from querydet.evaluation.results_file import find_results, read_results
 from querydet.report.parts import Block, Section, Table, Text, photograph, plot
-from querydet.utils.lazy import instantiate
 from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
 from querydet.visualization.figures import new_figure
 from querydet.visualization.grids import render_grid
@@ -62,7 +62,7 @@ def error_section(groups: Sequence[RunGroup], settings: Settings, progress: Prog
 
 def _analyze(run: Run, path: str, settings: Settings, progress: Progress) -> tuple[dict[str, Any], list[Block]]:
     cfg = load_config(os.path.join(run.folder, CONFIG_FILE))
-    dataset = instantiate(cfg.dataloader.test.dataset)
+    dataset = load_test_data(cfg)
     rows = read_results(path, dataset)
     analysis = analyze_errors(dataset, rows, settings, lambda images: progress(images, run.label))
     blocks: list[Block] = [
@@ -72,7 +72,9 @@ def _analyze(run: Run, path: str, settings: Settings, progress: Progress) -> tup
     ]
     if analysis["worst"]:
         try:
-            page = render_grid(draw_worst(analysis, dataset, rows, settings), legend=COLORS)
+            page = render_grid(
+                draw_worst(analysis, dataset, rows, settings, cfg.dataloader.test.get("mapper")), legend=COLORS
+            )
             blocks.append(photograph(page, f"{run.label}: the worst images"))
         except (OSError, ValueError) as error:
             blocks.append(Text(f"{run.label}: the worst images cannot be drawn: {error}"))

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from detectron2.data.detection_utils import check_image_size, read_image
+from detectron2.data.detection_utils import check_image_size
 from detectron2.utils.visualizer import Visualizer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from querydet.data.catalog import DetectionDataset, class_names
+from querydet.data.media import read_record
 from querydet.evaluation.error_analysis import Settings, shown_errors
 from querydet.evaluation.errors import ERRORS, SIZES, ImageErrors, Kind, Objects
 from querydet.evaluation.per_image import image_truth
@@ -106,9 +107,20 @@ def draw_confusion(analysis: Mapping[str, Any]) -> Figure:
 
 
 def draw_worst(
-    analysis: Mapping[str, Any], dataset: DetectionDataset, rows: Mapping[Any, np.ndarray], settings: Settings
+    analysis: Mapping[str, Any],
+    dataset: DetectionDataset,
+    rows: Mapping[Any, np.ndarray],
+    settings: Settings,
+    mapper: Any = None,
 ) -> list[Panel]:
     """Draw the worst images: ground truth with missed objects marked, beside the detections coloured by error.
+
+    Args:
+        analysis: of the detections.
+        dataset: the test data.
+        rows: detections by image id.
+        settings: of the analysis.
+        mapper: the test mapper, or its node in the config, which says how image files are read.
 
     Raises:
         FileNotFoundError: an image file is missing.
@@ -118,7 +130,7 @@ def draw_worst(
     panels = []
     for entry in analysis["worst"]:
         record = records[entry["image_id"]]
-        image = read_image(record["file_name"], format="RGB")
+        image = read_record(record, mapper)
         check_image_size(dict(record), image)
         objects = Objects.of(image_truth(record))
         errors = shown_errors(rows.get(entry["image_id"], np.zeros((0, 6))), objects, settings)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from detectron2.data.detection_utils import convert_image_to_rgb, read_image
+from detectron2.data.detection_utils import convert_image_to_rgb
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from tqdm import tqdm
 
 from querydet.data.catalog import DetectionDataset, class_names
+from querydet.data.media import read_record
 from querydet.evaluation.prediction import keep_confident, run_model
 from querydet.visualization.drawing import draw_instances, instances_of_record
 
@@ -137,7 +138,7 @@ def prediction_panels(
         if sample is None:
             continue
         predicted = keep_confident(run_model(model, [sample])[0]["instances"], threshold)
-        image = read_image(record["file_name"], format="RGB")
+        image = read_record(record, mapper)
         truth = instances_of_record(record)
         title = os.path.basename(record["file_name"])
         panels.append(Panel(draw_instances(image, truth, names), f"{title}: {len(truth)} annotated"))

@@ -9,10 +9,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from detectron2.data.detection_utils import read_image
 from detectron2.utils.visualizer import Visualizer
 from torch import Tensor, nn
 
+from querydet.data.media import read_record
 from querydet.modeling.boxes import cxcywh_to_xyxy
 from querydet.visualization.drawing import instances_of_record, make_visualizer
 from querydet.visualization.grids import Panel
@@ -110,7 +110,7 @@ def reference_panels(
     if sample is None:
         return [], {}
     inspection = inspect_image(model, sample)
-    image, objects = read_image(record["file_name"], format="RGB"), instances_of_record(record).gt_boxes.tensor
+    image, objects = read_record(record, mapper), instances_of_record(record).gt_boxes.tensor
     panels = [
         Panel(draw_references(image, inspection, query, objects.numpy()), describe(inspection, query, names))
         for query in inspection.best_queries(count)

@@ -19,7 +19,7 @@ def test_program(sick, cli, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "The run would stop: see STOPS in data" in printed
     assert "cut.jpg" in printed
-    assert len(json.loads((tmp_path / "out.json").read_text())["data"]["findings"]) == 14
+    assert len(json.loads((tmp_path / "out.json").read_text())["data"]["findings"]) == 15
 
 
 def test_program_on_a_config(cli, config, capsys):

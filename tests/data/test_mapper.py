@@ -8,8 +8,8 @@ import os
 import numpy as np
 import pytest
 import torch
-from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
+from detectron2.utils.file_io import PathManager
 from omegaconf import ListConfig
 from PIL import Image
 
@@ -165,14 +165,14 @@ def test_unknown_policy():
 def test_storage_that_fails_for_a_moment_is_asked_again(dataset, monkeypatch):
     monkeypatch.setattr("querydet.data.mapper.FIRST_WAIT", 0.01)
     failures = [OSError(errno.EIO, "Input/output error"), OSError(errno.ESTALE, "Stale file handle")]
-    read = utils.read_image
+    read = PathManager.open
 
     def fail_first(*arguments, **options):
         if failures:
             raise failures.pop()
         return read(*arguments, **options)
 
-    monkeypatch.setattr(utils, "read_image", fail_first)
+    monkeypatch.setattr(PathManager, "open", fail_first)
     assert train_mapper()(dataset[0]) is not None
     failures += [OSError(errno.EIO, "Input/output error")] * 3
     with pytest.raises(BadImageError, match=r"a\.png cannot be used: OSError: .*Input/output error"):
