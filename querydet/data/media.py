@@ -80,14 +80,14 @@ class ImageReader:
             ValueError: its pixels cannot be read (`data.pixels.PixelFormatError`).
         """
         if isinstance(source, Image.Image):
-            return self._pixels(source, size)
+            return self._pixels(source, size, str(getattr(source, "filename", "")))
         if isinstance(source, bytes | bytearray | memoryview):
             source = io.BytesIO(source)
         if hasattr(source, "read"):
             with self.open(source) as image:
-                return self._pixels(image, size)
+                return self._pixels(image, size, str(getattr(source, "name", "")))
         with PathManager.open(os.fspath(source), "rb") as file, self.open(file) as image:
-            return self._pixels(image, size)
+            return self._pixels(image, size, os.fspath(source))
 
     def open(self, file: Any) -> Image.Image:
         """Open an image without reading its pixels; raises like `__call__`."""
@@ -108,12 +108,12 @@ class ImageReader:
             )
         return image
 
-    def _pixels(self, image: Image.Image, size: tuple[int, int] | None) -> np.ndarray:
+    def _pixels(self, image: Image.Image, size: tuple[int, int] | None, name: str) -> np.ndarray:
         file_format = image.format
         if has_pages(image) and not _pages_said:
-            _pages_said.append(str(getattr(image, "filename", "") or "an image"))
+            _pages_said.append(name or "an image")
             logger.warning("%s has several pages or frames: of such files the first is used (said once)", *_pages_said)
-        return to_rgb(orient(image, self.exif, size), self.pixel_range, file_format)
+        return to_rgb(orient(image, self.exif, size), self.pixel_range, file_format, name)
 
 
 def reader_of(mapper: Any) -> ImageReader:

@@ -57,7 +57,9 @@ def check_pixel_range(pixel_range: Any) -> tuple[float, float] | str | None:
     return float(numbers[0]), float(numbers[1])
 
 
-def to_rgb(image: Image.Image, pixel_range: PixelRange = None, file_format: str | None = None) -> np.ndarray:
+def to_rgb(
+    image: Image.Image, pixel_range: PixelRange = None, file_format: str | None = None, name: str = ""
+) -> np.ndarray:
     """Convert an image to RGB.
 
     Args:
@@ -65,6 +67,7 @@ def to_rgb(image: Image.Image, pixel_range: PixelRange = None, file_format: str 
         pixel_range: for images of more than 8 bits: the values (low, high) that become 0 and 255, or "image" for the
             smallest and the largest value of each image; None for the rules above.
         file_format: Pillow's name of the format of its file; None: that of `image`.
+        name: of the file, for the log.
 
     Returns:
         (H, W, 3) uint8.
@@ -74,7 +77,10 @@ def to_rgb(image: Image.Image, pixel_range: PixelRange = None, file_format: str 
     """
     if image.mode in (*SIXTEEN_BIT, "I", "F"):
         values = np.asarray(image).astype(np.float64)
-        grey = _scale(values, _limits(values, image, check_pixel_range(pixel_range), file_format))
+        limits = _limits(values, image, check_pixel_range(pixel_range), file_format or image.format)
+        if limits == (0.0, float(WHITE)) and pixel_range is None:
+            _warn_if_dark(values, name)
+        grey = _scale(values, limits)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode not in EIGHT_BIT:
         raise PixelFormatError(f"mode {image.mode} cannot be read: convert the image to 8-bit grey or RGB")
@@ -106,17 +112,7 @@ def _limits(
         return low, high
     if pixel_range is not None and not isinstance(pixel_range, str):
         return pixel_range
-    if image.mode in SIXTEEN_BIT or (image.mode == "I" and (file_format or image.format) in SIXTEEN_BIT_FILES):
-        if 0 < high < DARK and not _warned:
-            _warned.append(str(getattr(image, "filename", "")))
-            logger.warning(
-                "16-bit image %s has no value above %d, so that it is nearly black (said once): if its data have fewer "
-                "bits, set %s=[0,%d]",
-                _warned[0],
-                high,
-                PIXEL_RANGE,
-                2 ** max(8, math.ceil(math.log2(high + 1))) - 1,
-            )
+    if image.mode in SIXTEEN_BIT or (image.mode == "I" and file_format in SIXTEEN_BIT_FILES):
         return 0.0, float(WHITE)
     if image.mode == "F" and low >= 0 and high <= 255:
         return 0.0, 1.0 if high <= 1 else 255.0
@@ -125,6 +121,20 @@ def _limits(
         f"mode {image.mode}: {kind} from {low:g} to {high:g}, and nothing says which value is white: set "
         f"{PIXEL_RANGE}=[low,high], or pixel_range=image for the range of each image"
     )
+
+
+def _warn_if_dark(values: np.ndarray, name: str) -> None:
+    high = int(values.max(initial=0))
+    if 0 < high < DARK and not _warned:
+        _warned.append(name or "of no name")
+        logger.warning(
+            "16-bit image %s has no value above %d, so that it is nearly black (said once): if its data have fewer bits, "
+            "set %s=[0,%d]",
+            _warned[0],
+            high,
+            PIXEL_RANGE,
+            2 ** max(8, high.bit_length()) - 1,
+        )
 
 
 def _scale(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:

@@ -118,7 +118,8 @@ def problems_left(content: Any, source: str, images: str) -> dict[str, list[str]
 
 def _repair_images(entries: list[Any], folder: str, reader: ImageReader, note: Callable[[str, str], None]) -> None:
     index = FolderIndex(folder)
-    named = {entry.get("file_name") for entry in entries if isinstance(entry, dict)} - {None}
+    names = [entry.get("file_name") for entry in entries if isinstance(entry, dict)]
+    named = {name for name in names if isinstance(name, str)}
     for entry in (entry for entry in entries if isinstance(entry, dict)):
         label, name = f"image {entry.get('id')}", entry.get("file_name")
         if isinstance(name, str) and (fault_of(name, folder) or not os.path.isfile(os.path.join(folder, name))):
@@ -208,6 +209,9 @@ def _repair_layout(content: dict[str, Any], note: Callable[[str, str], None]) ->
             (x, y, w, h), (width, height) = numbers, size
             if isinstance(width, int) and isinstance(height, int):
                 entry["bbox"] = found.convert((x, y, w, h), width, height)
+                area = _number(entry.get("area"))
+                if found.fractions or (area is not None and math.isclose(area, w * h, rel_tol=0.01)):
+                    entry.pop("area", None)  # it is that of the numbers that were wrong
     note(f"{found.fault()}: converted", "all boxes")
     return not found.fractions
 

@@ -24,3 +24,11 @@ def test_same_classes_pass_and_the_first_difference_is_named():
         check_same_classes(["cat", "dog", "cow"], ["cat", "cow"])
     with pytest.raises(ValueError, match="class 1 is none in the training data, but 'dog' in the test data"):
         check_same_classes(["cat"], ["cat", "dog"])
+
+
+def test_messages_name_the_file(write_coco, coco_json):
+    dataset = load_coco(*write_coco(coco_json))
+    with pytest.raises(ValueError, match=r"3 classes \(car, dog, toothbrush\) in .*train\.json: set"):
+        check_num_classes(80, dataset)
+    with pytest.raises(ValueError, match=r"'car' in the test data in .*train\.json: give"):
+        check_same_classes(["bus", "dog"], class_names(dataset), dataset)

@@ -9,7 +9,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from querydet.data import DetectionDataset, class_names, load_coco
+from querydet.data import DetectionDataset, build_train_loader, class_names, load_coco
 
 
 def load(write_coco, content, **options):
@@ -117,3 +117,52 @@ def test_missing_image_folder_is_named(write_coco, coco_json):
         FileNotFoundError, match=r"nowhere does not exist: check dataloader\.{train,test}\.dataset\.images"
     ):
         load_coco(annotations, images.replace("train_images", "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("crowd", "message"), [(1, "all 2 objects are crowd regions"), (None, "no image has any object")]
+)
+def test_nothing_to_train_on_is_said(write_coco, coco_json, caplog, crowd, message):
+    coco_json["annotations"] = [
+        {"id": index, "image_id": 7, "category_id": 3, "bbox": [1, 2, 10, 10], "iscrowd": crowd}
+        for index in range(2 if crowd else 0)
+    ]
+    load(write_coco, coco_json)
+    assert message in caplog.text
+
+
+def test_a_file_of_images_alone_is_tested_on_but_not_trained_on(write_coco, coco_json):
+    del coco_json["annotations"]
+    paths = write_coco(coco_json)
+    with pytest.raises(ValueError, match=r"'annotations' \(the file lists images alone.*not trained on\)"):
+        load_coco(*paths)
+    dataset = load_coco(*paths, need_annotations=False)
+    assert (len(dataset), dataset.annotated) == (3, False)
+    with pytest.raises(ValueError, match="without annotations: it can be evaluated, not trained on"):
+        build_train_loader(dataset=dataset, mapper=None, total_batch_size=1)
+
+
+@pytest.mark.parametrize(
+    "convert", [lambda x, y, w, h: [x, y, x + w, y + h], lambda x, y, w, h: [x / 40, y / 30, w / 40, h / 30]]
+)
+def test_boxes_of_another_kind_stop_with_the_name_of_the_fault(write_coco, coco_json, convert):
+    boxes = [[20, 3, 8, 9], [1, 14, 9, 12], [22, 18, 11, 10], [24, 15, 7, 14]]
+    coco_json["annotations"] = [
+        {"id": index, "image_id": 7, "category_id": 3, "bbox": convert(*box)} for index, box in enumerate(boxes)
+    ]
+    with pytest.raises(ValueError, match=r"bbox has (corners|fractions).*\n.*--write-fixed"):
+        load(write_coco, coco_json)
+    assert len(load(write_coco, coco_json, check_boxes=False)[0]["annotations"]) == 4
+
+
+def test_a_data_set_without_a_path_is_named(write_coco, coco_json):
+    annotations, images = write_coco(coco_json)
+    with pytest.raises(ValueError, match="the data set has no annotations"):
+        load_coco(None, images)
+    with pytest.raises(ValueError, match="the data set has no images"):
+        load_coco(annotations, None)
+
+
+def test_an_area_that_is_a_text_is_that_area(write_coco, coco_json):
+    coco_json["annotations"][0]["area"] = "123.5"
+    assert load(write_coco, coco_json)[0]["annotations"][0]["area"] == 123.5

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from querydet.data import load_coco
+from querydet.data import class_names, load_coco
 from querydet.data.coco_checks import check_coco, repair_box
 
 
@@ -179,3 +179,48 @@ def test_any_value_anywhere_loads_or_is_reported(tmp_path, coco_json, kind, entr
 def test_any_json_is_checked_without_a_crash(value):
     with pytest.raises(ValueError, match="problem"):
         check_coco(value, "x.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("categories", {"name": 5}, r"name is no text: category 90 \(5\)"),
+        ("images", {"file_name": 5}, r"file_name is no text: image 7 \(5\)"),
+        ("images", {"file_name": "a\0.png"}, "file_name has a null character: image 7"),
+        ("annotations", {"image_id": 7.0}, r"image_id is not an integer: annotation 0 \(7.0\)"),
+        ("annotations", {"category_id": "90"}, r"category_id is not an integer: annotation 0 \('90'\)"),
+        ("annotations", {"category_id": "dog"}, r"unknown category_id: annotation 0 \('dog'\)"),
+    ],
+)
+def test_messages_are_true(tmp_path, coco_json, key, change, message):
+    coco_json[key][0].update(change)
+    with pytest.raises(ValueError, match=message):
+        load_json(tmp_path, coco_json)
+
+
+def test_references_to_ids_that_are_texts_are_not_unknown(tmp_path, coco_json):
+    coco_json["images"][0]["id"] = coco_json["annotations"][0]["image_id"] = "seven"
+    with pytest.raises(ValueError, match=r"image_id is not an integer: annotation 0 \('seven'\)"):
+        load_json(tmp_path, coco_json)
+
+
+def test_a_null_list_is_not_a_missing_one(tmp_path, coco_json):
+    coco_json["annotations"] = None
+    with pytest.raises(ValueError, match="no list at the top level: 'annotations' is NoneType"):
+        load_json(tmp_path, coco_json)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
+def test_every_unicode_encoding_is_read(tmp_path, coco_json, encoding):
+    coco_json["categories"][0]["name"] = "Käfer"
+    path = tmp_path / "x.json"
+    path.write_bytes(json.dumps(coco_json, ensure_ascii=False).encode(encoding))
+    assert "Käfer" in class_names(load_coco(str(path), str(tmp_path), check_files=False))
+
+
+def test_another_encoding_is_named(tmp_path, coco_json):
+    coco_json["categories"][0]["name"] = "Käfer"
+    path = tmp_path / "x.json"
+    path.write_bytes(json.dumps(coco_json, ensure_ascii=False).encode("cp1252"))
+    with pytest.raises(ValueError, match=r"x\.json is not in UTF-8: byte 0xe4 at position \d+.*save the file as UTF-8"):
+        load_coco(str(path), str(tmp_path))

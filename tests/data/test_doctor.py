@@ -5,7 +5,7 @@ import json
 import pytest
 
 from querydet.data import load_coco
-from querydet.data.doctor import CHANGES, NOTE, STOPS, Treatment, compare, examine
+from querydet.data.doctor import CHANGES, NOTE, STOPS, Treatment, compare, compare_classes, examine
 from tests.data.sick import make_sick, save, write
 
 
@@ -100,3 +100,58 @@ def test_images_of_the_training_set_in_the_test_set(tmp_path):
     ]
     compare(*sets)
     assert sets[1].findings["image is also in the training data"].places == ["same.png (in training: same.png)"]
+
+
+def test_classes_are_compared_by_name(tmp_path):
+    sets = []
+    for name, categories in (
+        ("train", ((1, "cat"), (2, "dog"), (3, "cow"))),
+        ("test", ((1, "dog"), (2, "cat"), (4, "gnu"))),
+    ):
+        (tmp_path / name).mkdir()
+        save(tmp_path / name / "a.png")
+        path = write(
+            tmp_path / name, [("a.png", 40, 30)], [(0, 1, [1, 2, 3, 4], {}), (0, 2, [1, 2, 5, 4], {})], categories
+        )
+        sets.append(examine(path, str(tmp_path / name), Treatment()))
+    compare_classes(*sets)
+    found = found_in(sets[1])
+    assert found["class that the training data lack"] == (NOTE, 1)  # no object has it
+    assert found["class of the training data that is missing"] == (NOTE, 1)
+    assert found["classes in another order than in training"] == (NOTE, 1)
+    sets[1].objects_of["gnu"] = 3
+    compare_classes(*sets)
+    assert "gnu (3 objects)" in sets[1].findings["class that the training data lack"].places
+
+
+def test_objects_count_however_they_are_written(tmp_path):
+    """An image whose objects have wrong ids or boxes is not an image without objects."""
+    save(tmp_path / "a.png")
+    path = write(tmp_path, [("a.png", 40, 30)], [(0, 3, ["1", "2", "3", "4"], {}), (0.0, 3.0, [1, 2, 3, 4], {})])
+    content = json.loads((tmp_path / "data.json").read_text())
+    for entry in content["annotations"]:
+        del entry["id"]
+    (tmp_path / "data.json").write_text(json.dumps(content))
+    found = examine(path, str(tmp_path), Treatment())
+    assert "image without objects" not in found.findings
+    assert found.stops
+
+
+def test_what_leaves_nothing_to_learn_is_said(tmp_path):
+    save(tmp_path / "a.png")
+    crowds = write(tmp_path, [("a.png", 40, 30)], [(0, 3, [1, 2, 3, 4], {"iscrowd": 1})])
+    assert found_in(examine(crowds, str(tmp_path), Treatment()))["all objects are crowd regions"] == (CHANGES, 1)
+    nothing = write(tmp_path, [("a.png", 40, 30)], [])
+    assert found_in(examine(nothing, str(tmp_path), Treatment()))["no image has any object"] == (CHANGES, 1)
+
+
+def test_a_file_of_images_alone_stops_training_only(tmp_path):
+    save(tmp_path / "a.png")
+    path = write(tmp_path, [("a.png", 40, 30)], [])
+    content = json.loads((tmp_path / "data.json").read_text())
+    del content["annotations"]
+    (tmp_path / "data.json").write_text(json.dumps(content))
+    assert examine(path, str(tmp_path), Treatment()).stops
+    found = examine(path, str(tmp_path), Treatment(training=False))
+    assert not found.stops
+    assert "the file lists images alone" in found.findings

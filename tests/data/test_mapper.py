@@ -14,6 +14,9 @@ from omegaconf import ListConfig
 from PIL import Image
 
 from querydet.data import BadImageError, DetrDatasetMapper, load_coco
+from querydet.data.media import ImageReader
+from querydet.evaluation import ArrayPredictor
+from querydet.inference.pictures import read_picture
 
 
 @pytest.fixture
@@ -194,3 +197,51 @@ def test_of_an_image_with_too_many_objects_some_are_drawn(dataset):
     assert len(train_mapper(max_objects=None)(record)["instances"]) == 5000
     with pytest.raises(ValueError, match="max_objects must be at least 1 or None, got 0"):
         train_mapper(max_objects=0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+def test_training_testing_and_prediction_read_the_same_pixels(dataset, tmp_path, orientation, channels):
+    path = str(tmp_path / "turned.png")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(path, exif=exif)
+    for rule in ("apply", "ignore"):
+        reader = ImageReader(exif=rule)
+        predictor = ArrayPredictor(model=print, augmentations=[], image_format=channels)
+        expected = predictor.prepare(read_picture(path, reader))["image"]
+        height, width = expected.shape[1:]
+        record = {**dataset[0], "file_name": path, "height": height, "width": width}
+        for is_train in (True, False):
+            mapper = DetrDatasetMapper(is_train=is_train, augmentations=[], image_format=channels, exif=rule)
+            assert torch.equal(mapper(record)["image"], expected)
+
+
+def test_swapped_sides_name_the_switch(dataset, tmp_path):
+    path = str(tmp_path / "turned.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 30)).save(path, exif=exif)
+    record = {**dataset[0], "file_name": path}  # annotated as it is stored
+    with pytest.raises(BadImageError, match=r"set dataloader\.{train,test}\.mapper\.exif=match, or =ignore"):
+        train_mapper()(record)
+    for rule in ("match", "ignore"):
+        assert train_mapper(exif=rule)(record)["image"].shape == (3, 30, 40)
+
+
+def test_16_bits_are_neither_white_nor_black(dataset, tmp_path):
+    path = str(tmp_path / "deep.png")
+    values = np.linspace(0, 65535, 1200).reshape(30, 40).astype(np.uint16)
+    Image.fromarray(values).save(path)
+    image = train_mapper()({**dataset[0], "file_name": path})["image"]
+    assert len(image.unique()) == 256
+    Image.fromarray(values // 16).save(path)
+    assert len(train_mapper(pixel_range=[0, 4095])({**dataset[0], "file_name": path})["image"].unique()) == 256
+    Image.fromarray(values.astype(np.int32)).save(tmp_path / "integers.tif")
+    with pytest.raises(BadImageError, match=r"PixelFormatError: mode I.*pixel_range"):
+        train_mapper()({**dataset[0], "file_name": str(tmp_path / "integers.tif")})
+
+
+def test_the_order_of_channels_is_checked():
+    with pytest.raises(ValueError, match="image_format must be one of"):
+        train_mapper(image_format="GRB")

@@ -1,10 +1,23 @@
 """Which files are run, under which names, and videos there and back."""
 
+import logging
+
 import numpy as np
 import pytest
-from PIL import Image
+from omegaconf import OmegaConf
+from PIL import Image, UnidentifiedImageError
 
-from querydet.data.media import VideoSink, find_media, read_video, video_fps
+from querydet.data import DetrDatasetMapper, media
+from querydet.data.media import (
+    IMAGE_FORMATS,
+    IMAGE_SUFFIXES,
+    ImageReader,
+    VideoSink,
+    find_media,
+    read_video,
+    reader_of,
+    video_fps,
+)
 
 
 @pytest.fixture
@@ -67,3 +80,49 @@ def test_video_without_opencv(folder, monkeypatch):
 def test_image_names_do_not_depend_on_the_content(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
     assert find_media([str(tmp_path / "x.png")])[0].name == "x.png"
+
+
+def test_the_first_of_several_pages_is_read_and_said_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(media, "_pages_said", [])
+    pages = [Image.new("L", (4, 3), value) for value in (10, 200)]
+    for name in ("a.gif", "b.tif"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    with caplog.at_level(logging.WARNING):
+        assert all(ImageReader()(tmp_path / name).max() == 10 for name in ("a.gif", "b.tif", "a.gif"))
+    assert len(caplog.records) == 1
+    assert "a.gif has several pages or frames" in caplog.text
+
+
+def test_formats_are_a_closed_list(tmp_path):
+    for file_format in ("ICO", "TGA", "PCX"):
+        Image.new("RGB", (32, 32)).save(tmp_path / "a.png", format=file_format)
+        with pytest.raises(UnidentifiedImageError):
+            ImageReader()(tmp_path / "a.png")
+    for file_format, suffixes in IMAGE_FORMATS.items():
+        Image.new("RGB", (32, 32), (255, 255, 255)).save(tmp_path / "a", format=file_format)
+        assert ImageReader()(tmp_path / "a").min() == 255
+        assert set(suffixes) <= set(IMAGE_SUFFIXES)
+
+
+def test_the_limit_on_pixels_is_a_switch(tmp_path, monkeypatch):
+    Image.new("1", (100, 50)).save(tmp_path / "a.png")
+    with pytest.raises(Image.DecompressionBombError, match=r"100 x 50 pixels, more than .*mapper\.max_pixels=4999"):
+        ImageReader(max_pixels=4999)(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(Image.DecompressionBombError, match=r"set dataloader\.{train,test}\.mapper\.max_pixels"):
+        ImageReader()(tmp_path / "a.png")
+    assert ImageReader(max_pixels=5000)(tmp_path / "a.png").shape == (50, 100, 3)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+@pytest.mark.parametrize("settings", [{"exif": "auto"}, {"pixel_range": [2, 1]}, {"max_pixels": 0}])
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        ImageReader(**settings)
+
+
+def test_a_mapper_and_its_config_have_one_reader():
+    settings = {"exif": "match", "pixel_range": [0, 4095], "max_pixels": 10**9}
+    mapper = DetrDatasetMapper(is_train=False, augmentations=[], **settings)
+    assert reader_of(mapper) == reader_of(settings) == reader_of(OmegaConf.create(settings)) == ImageReader(**settings)
+    assert reader_of(print) == reader_of(None) == reader_of({"is_train": True}) == ImageReader()

@@ -1,0 +1,85 @@
+"""File names that cannot be right are named as what they are, and those that nearly exist with the file they mean."""
+
+import unicodedata
+
+import pytest
+
+from querydet.data import load_coco
+from querydet.data.doctor import Treatment, examine
+from querydet.data.file_names import FolderIndex, fault_of
+from tests.data.sick import save, write
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("a.jpg", ""),
+        ("sub/a.jpg", ""),
+        ("./a.jpg", ""),
+        ("sub/../a.jpg", ""),  # it stays inside
+        ("..a.jpg", ""),
+        ("c:a.jpg", ""),
+        (None, "file_name is missing"),
+        ("", "file_name is missing"),
+        (5, "file_name is no text"),
+        ("a\0.jpg", "file_name has a null character"),
+        ("../a.jpg", "file_name leaves the image folder"),
+        ("sub/../../a.jpg", "file_name leaves the image folder"),
+        ("..\\a.jpg", "file_name leaves the image folder"),
+        ("/data/a.jpg", "file_name leaves the image folder"),
+        ("\\\\server\\a.jpg", "file_name leaves the image folder"),
+        ("C:\\a.jpg", "file_name leaves the image folder"),
+        ("https://example.com/a.jpg", "file_name is an address, not a path in the image folder"),
+        ("s3://bucket/a.jpg", "file_name is an address, not a path in the image folder"),
+    ],
+)
+def test_faults_are_what_they_are(name, fault):
+    assert fault_of(name, "/images") == fault
+
+
+def test_an_absolute_path_into_the_folder_does_not_leave_it(tmp_path):
+    assert fault_of(str(tmp_path / "a.jpg"), str(tmp_path)) == "file_name is an absolute path"
+    assert fault_of(str(tmp_path) + "2/a.jpg", str(tmp_path)) == "file_name leaves the image folder"
+
+
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "ü.jpg") for form in ("NFC", "NFD"))
+NEARLY = [
+    ("my%20photo%C3%A9.jpg", "my photoé.jpg"),
+    ("sub\\a.jpg", "sub/a.jpg"),
+    ("A.JPG", "a.jpg"),
+    ("SUB/a.jpg", "sub/a.jpg"),
+    (COMPOSED, DECOMPOSED),
+    (DECOMPOSED, COMPOSED),
+    ("images/a.jpg", "a.jpg"),
+    ("../images/a.jpg", "a.jpg"),
+    ("/data/upload/1/a.jpg", "a.jpg"),
+    ("C:\\photos\\a.jpg", "a.jpg"),
+    ("https://example.com/x/a.jpg", "a.jpg"),
+    ("a.jpg", "deep/down/a.jpg"),
+    ("Sub%5Ca%20b.JPG", "sub/a b.jpg"),
+]
+
+
+@pytest.mark.parametrize(("name", "there"), NEARLY)
+def test_a_name_that_nearly_exists_is_named_with_the_file(tmp_path, name, there):
+    (tmp_path / there).parent.mkdir(parents=True, exist_ok=True)
+    save(tmp_path / there)
+    save(tmp_path / "other.jpg")
+    assert FolderIndex(str(tmp_path)).candidate(name)[0] == there
+    source = write(tmp_path, [(name, 40, 30)], [])
+    with pytest.raises((FileNotFoundError, ValueError), match=r"\(there is '") as error:
+        load_coco(source, str(tmp_path))
+    assert f"there is '{there}'" in str(error.value)
+    found = examine(source, str(tmp_path), Treatment(), files="exist")
+    assert any(f"there is '{there}'" in place for each in found.findings.values() for place in each.places)
+
+
+def test_several_candidates_are_none(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        save(tmp_path / folder / "x.jpg")
+    index = FolderIndex(str(tmp_path))
+    assert index.candidate("x.jpg") == ("", "")
+    assert index.candidate("A/X.jpg") == ("a/x.jpg", "spelt otherwise")
+    assert index.candidate("y.jpg") == index.candidate(7) == index.candidate("") == ("", "")
+    assert FolderIndex(str(tmp_path / "nowhere")).hint("x.jpg") == ""
