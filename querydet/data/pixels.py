@@ -128,8 +128,8 @@ def _warn_if_dark(values: np.ndarray, name: str) -> None:
     if 0 < high < DARK and not _warned:
         _warned.append(name or "of no name")
         logger.warning(
-            "16-bit image %s has no value above %d, so that it is nearly black (said once): if its data have fewer bits, "
-            "set %s=[0,%d]",
+            "16-bit image %s has no value above %d, so that it is nearly black (said once): if its data have fewer "
+            "bits, set %s=[0,%d]",
             _warned[0],
             high,
             PIXEL_RANGE,

@@ -15,7 +15,7 @@ from torch import nn
 from querydet.checkpoint import Checkpointer, check_exists, load_weights
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names, is_annotated
 from querydet.data.media import reader_of
-from querydet.data.validation_set import as_trained, need_test_data, why_no_test_data
+from querydet.data.validation_set import as_trained, why_no_test_data
 from querydet.engine.distributed.shared_evaluation import SharedEvaluation
 from querydet.engine.faults.stopping import StopRequest
 from querydet.evaluation.augmented_views import TestTimeAugmentation
@@ -150,7 +150,6 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
         path = finder.get_checkpoint_file() or path
     if not path:
         raise ValueError("--eval-only needs weights: set train.init_checkpoint=path/model_final.pth, or add --resume")
-    need_test_data(cfg)
     check_exists(path)
     trained = load_weights(
         model,

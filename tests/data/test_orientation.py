@@ -64,5 +64,5 @@ def test_damaged_metadata_turn_nothing(monkeypatch):
 
 
 def test_unknown_rule():
-    with pytest.raises(ValueError, match="exif must be one of .*'match'"):
+    with pytest.raises(ValueError, match=r"exif must be one of .*'match'"):
         check_exif_rule("auto")

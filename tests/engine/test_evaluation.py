@@ -3,11 +3,14 @@
 import json
 
 import pytest
+from detectron2.config import LazyCall as L
 from PIL import Image
 
 from querydet.config import get_config
+from querydet.data import class_names
 from querydet.engine import build_model, evaluate_only, train
-from querydet.engine.evaluation import combine
+from querydet.engine.evaluation import build_evaluation, combine
+from querydet.evaluation import CocoEvaluator
 from querydet.visualization.candidate_pictures import read_ranks
 from tests.engine.conftest import DINO_CONFIG
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
@@ -36,8 +39,11 @@ def write_classes(folder, name, categories):
 @pytest.mark.parametrize(
     ("tested", "message"),
     [
-        (["dog", "cat"], "class 0 is 'cat' in the training data, but 'dog' in the test data"),
-        (["cat"], "model.num_classes is 2, but the data set has 1 classes"),
+        (
+            ["cat", "cow"],
+            r"test\.json: the model was not trained on 'cow' \(1 annotations\); its classes are 'cat', 'dog'",
+        ),
+        (["cat", "dog", "cow"], r"test\.json: the model was not trained on 'cow'"),
     ],
 )
 def test_other_classes_for_testing_are_refused_before_the_first_step(toy_config, tmp_path, tested, message):
@@ -52,6 +58,58 @@ def test_other_classes_for_testing_are_refused_before_the_first_step(toy_config,
     with pytest.raises(ValueError, match=message):
         train(cfg)
     assert not list((tmp_path / "second").glob("*.pth"))
+
+
+@pytest.mark.parametrize("tested", [["dog", "cat"], ["dog"], ["cat", "dog"]])
+def test_classes_of_test_data_are_matched_by_name(toy_config, tmp_path, tested):
+    cfg = toy_config("model.num_classes=2", "train.max_iter=1")
+    cfg.dataloader.train.dataset = write_classes(tmp_path, "train", ["cat", "dog"])
+    cfg.dataloader.test.dataset = write_classes(tmp_path, "test", tested)
+    cfg.dataloader.evaluator = L(CocoEvaluator)(dataset="${..test.dataset}", backend="pycocotools")
+    train(cfg)
+    found = evaluate_only(cfg, build_model(cfg), resume=True)["bbox"]
+    evaluation = build_evaluation(cfg, ["cat", "dog"])
+    assert class_names(evaluation.loader.dataset) == ["cat", "dog"]
+    (item,) = evaluation.loader.dataset.record(0)["annotations"]
+    assert ["cat", "dog"][item["category_id"]] == tested[-1]
+    assert found.keys() >= {"AP-cat", "AP-dog"}
+    assert (found["AP-cat"] == -1) == (tested[-1] != "cat")  # of the other class there is no object
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        ["dataloader.evaluator=null"],
+        ["dataloader.test=null"],
+        ["dataloader.test.dataset=null"],
+        ["dataloader.evaluator=null", "dataloader.test=null"],
+    ],
+)
+def test_no_test_data_are_said_once_and_train(toy_config, tmp_path, switches, caplog):
+    cfg = toy_config("train.max_iter=2", "train.eval_period=1", "train.pictures.enabled=True", *switches)
+    assert train(cfg) == {}
+    assert caplog.text.count("nothing is evaluated") == 1
+    assert (tmp_path / "run" / "model_final.pth").is_file()
+    assert evaluate_only(cfg, build_model(cfg), resume=True) == {}
+
+
+def test_images_without_annotations_end_with_a_file_of_detections(toy_config, tmp_path, caplog):
+    cfg = toy_config("model.num_classes=2", "train.max_iter=1")
+    cfg.dataloader.train.dataset = write_classes(tmp_path, "train", ["cat", "dog"])
+    cfg.dataloader.test.dataset = write_classes(tmp_path, "test", ["cat", "dog"])
+    cfg.dataloader.evaluator = L(CocoEvaluator)(dataset="${..test.dataset}", output_dir=None, backend="pycocotools")
+    train(cfg)
+    content = json.loads((tmp_path / "test.json").read_text())
+    del content["annotations"]
+    (tmp_path / "test.json").write_text(json.dumps(content))
+    assert evaluate_only(cfg, build_model(cfg), resume=True) == {}
+    path = tmp_path / "run" / "inference" / "coco_instances_results.json"
+    assert caplog.text.count("no annotations to compare with; the detections of all images are in") == 1
+    assert {entry["image_id"] for entry in json.loads(path.read_text())} <= {1}
+    cfg.dataloader.train.dataset.annotations = str(tmp_path / "test.json")
+    cfg.train.output_dir = str(tmp_path / "second")
+    with pytest.raises(ValueError, match="it can be evaluated, not trained on"):
+        train(cfg)
 
 
 def test_missing_test_data_stops_the_run_before_the_first_step(toy_config, tmp_path):

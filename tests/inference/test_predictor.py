@@ -1,5 +1,6 @@
 """From a config and a checkpoint to detections, on whatever is called an image."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,74 @@ def test_a_name_of_the_model_zoo_brings_its_weights(
     monkeypatch.setattr(model_zoo, "get_config", get_config)
     assert same(querydet.Predictor("a_model", threshold=0.0, device="cpu")(picture(0)), predictor(picture(0)))
     assert querydet.Predictor("a_model", weights, device="cpu").class_names == NAMES
+
+
+def test_files_and_bytes_are_one_image(predictor: querydet.Predictor, tmp_path: Path) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    expected, content = predictor(picture(0)), (tmp_path / "a.png").read_bytes()
+    assert same(predictor(content), expected)
+    assert same(predictor(io.BytesIO(content)), expected)
+    with open(tmp_path / "a.png", "rb") as file:
+        assert same(predictor(file), expected)
+    assert [same(found, expected) for found in predictor([content, tmp_path / "a.png"])] == [True, True]
+    with pytest.raises(TypeError, match="or several of them; got <class 'dict'>"):
+        predictor({"a": picture(0)})  # whose keys are no images
+
+
+def test_what_is_set_is_used(weights: str) -> None:
+    predictor = querydet.Predictor(DINO_CONFIG, weights, threshold=0.0, device="cpu")
+    other = tiny_detector("dino", num_classes=6).train()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    before = predictor(picture(0))
+    predictor.model = other
+    assert predictor.model is other
+    assert not other.training
+    assert not same(predictor(picture(0)), before)
+    predictor.threshold = 1.0
+    assert len(predictor(picture(0))) == 0
+    predictor.batch_size = 2
+    assert len(predictor([picture(0)] * 3)) == 3
+    with pytest.raises(ValueError, match="the model has 5 classes, the predictor has 6 names"):
+        predictor.model = tiny_detector("dino", num_classes=5)
+    with pytest.raises(TypeError, match="must be a torch module, got str"):
+        predictor.model = "model.pth"
+    with pytest.raises(ValueError, match=r"the threshold must be in \[0, 1\], got 2"):
+        predictor.threshold = 2
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        predictor.batch_size = 0
+
+
+def test_images_are_read_as_the_test_mapper_does(weights: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(0)).save(tmp_path / "a.png", exif=exif)
+    sizes = {}
+    for rule in ("apply", "ignore", "match"):
+        overrides = [f"dataloader.test.mapper.exif={rule}"]
+        found = querydet.Predictor(DINO_CONFIG, weights, device="cpu", overrides=overrides)
+        sizes[rule] = found(tmp_path / "a.png").image_size
+        assert found(Image.open(tmp_path / "a.png")).image_size == sizes[rule]
+        record = {"file_name": str(tmp_path / "a.png"), "height": 90, "width": 120}  # annotated as stored
+        assert found.read_record(record).shape[:2] == ((120, 90) if rule == "apply" else (90, 120))
+    assert sizes == {"apply": (120, 90), "ignore": (90, 120), "match": (120, 90)}  # a photograph has no annotated size
+
+
+def test_deep_images_are_read_or_refused_by_name(predictor: querydet.Predictor, tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 90 * 120).reshape(90, 120)
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / "deep.png")
+    assert len(np.unique(predictor.read(tmp_path / "deep.png"))) == 256
+    Image.fromarray(values.astype(np.int32)).save(tmp_path / "integers.tif")
+    with pytest.raises(ValueError, match=r"integers\.tif cannot be read as an image: mode I.*pixel_range"):
+        predictor(tmp_path / "integers.tif")
+
+
+def test_a_config_without_test_data(weights: str) -> None:
+    found = querydet.Predictor(DINO_CONFIG, weights, device="cpu", overrides=["dataloader.test.dataset=null"])
+    assert found(picture(0)).image_size == (90, 120)
+    assert found.category_ids == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(ValueError, match=r"no test data, as dataloader\.test\.dataset is null"):
+        found.load_test_data()
+    with pytest.raises(ValueError, match=r"no dataloader\.test\.mapper, which says how images are resized"):
+        querydet.Predictor(DINO_CONFIG, weights, device="cpu", overrides=["dataloader.test=null"])
