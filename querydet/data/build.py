@@ -1,8 +1,7 @@
 """Data loaders for training and testing, compatible with Detectron2's engine and `inference_on_dataset`.
 
 Both yield lists of dicts, and survive worker processes that die or hang (`data.workers`). Neither draws from the global
-random generators of the process: by default torch's loader takes its workers' base seed from there, which would make a
-resumed run differ from an uninterrupted one.
+random generators of the process, which would make a resumed run differ from an uninterrupted one.
 """
 
 import logging
@@ -138,6 +137,10 @@ class TestLoader:
     def __len__(self) -> int:
         """Return the number of batches of this process; batches without usable images are not yielded."""
         return self._num_batches
+
+    def watch_stop(self, requested: Callable[[], Any]) -> None:
+        """Ask a function whether the run is to stop (`WatchedLoader.watch_stop`)."""
+        self._loader.watch_stop(requested)
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         left_out = 0

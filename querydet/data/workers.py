@@ -1,39 +1,30 @@
-"""A torch `DataLoader` that survives worker processes which die or hang.
+"""A loader of batches that survives worker processes which die, hang or are frozen.
 
-Differences from torch's: a dead worker is noticed within `POLL` seconds, when a batch is requested, and never in the
-middle of other work (torch raises from a signal handler); a worker that does not answer is noticed after a configured
-time. In both cases the workers are restarted at the missing batch, or the run ends with the cause. A batch depends only
-on its index, so that nothing is lost or repeated. Signals for the run, which a terminal and Slurm send to all of its
-processes, do not reach the workers, and no worker outlives the run.
+Differences from torch's `DataLoader`: a dead worker is noticed when a batch is requested, and never in the middle of
+other work (torch raises from a signal handler); every wait for a worker ends after a configured time, whatever the worker
+is doing. In both cases the workers are killed and restarted at the missing batch, or the run ends with the cause. A batch
+depends only on its index, so that nothing is lost or repeated. A request to stop does not wait for a worker that does not
+answer. Signals for the run, which a terminal and Slurm send to all of its processes, do not reach the workers, and no
+worker outlives the run (`data.worker_process`).
 """
 
 import atexit
-import contextlib
 import logging
-import multiprocessing
-import multiprocessing.connection
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-import torch
-from torch.utils.data import DataLoader
-
-from querydet.utils.system import die_with_parent
+from querydet.data.worker_process import DataWorker, Job, WorkerDiedError
 
 logger = logging.getLogger(__name__)
 
-POLL = 2  # seconds between checks of the workers while a batch is late
-_SIGNALS_OF_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-_RUNNING: set[BaseProcess] = set()
-_ABANDONED: list[Any] = []  # iterators of killed workers: shutting them down would wait for locks that the workers held
+POLL = 0.5  # seconds between looks at the clock and for a request to stop while a batch is late
+STOP_PATIENCE = 3.0  # seconds that a late batch has after a request to stop
+_RUNNING: set[DataWorker] = set()
 
 
 class WorkerError(RuntimeError):
-    """Worker processes died or hung more often than `worker_restarts` allows."""
+    """Worker processes died or hung more often than `worker_restarts` allows, or cannot be started."""
 
 
 class NamedSamples(Protocol):
@@ -47,6 +38,11 @@ class NamedSamples(Protocol):
         """Return the file of a sample."""
 
 
+def never() -> bool:
+    """Return that there is no request to stop."""
+    return False
+
+
 class WatchedLoader:
     """Loads batches as lists of samples in worker processes that are replaced when they fail.
 
@@ -56,6 +52,9 @@ class WatchedLoader:
         num_workers: worker processes; 0 loads in the process itself.
         timeout: seconds that a batch may take.
         restarts: how often the workers may be replaced; one further failure ends the run.
+
+    Attributes:
+        num_restarts: how often the workers were replaced.
 
     Raises:
         ValueError: a number is out of its range.
@@ -70,25 +69,37 @@ class WatchedLoader:
         timeout: float,
         restarts: int,
     ) -> None:
-        if timeout <= 0 or restarts < 0:
+        if not timeout > 0 or restarts < 0:
             raise ValueError(
                 f"worker_timeout has to be positive and worker_restarts at least 0, got {timeout} and {restarts}"
             )
+        if num_workers < 0:
+            raise ValueError(f"num_workers has to be at least 0, got {num_workers}")
         self.dataset = dataset
         self.multiprocessing_context: str | None = None
         self.num_restarts = 0
+        self._stop_requested: Callable[[], Any] = never
         self._batches = batches
         self._num_workers = num_workers
         self._timeout = timeout
         self._restarts = restarts
 
+    def watch_stop(self, requested: Callable[[], Any]) -> None:
+        """Ask a function whether the run is to stop; a late batch then gets a few seconds and one start of the workers.
+
+        Args:
+            requested: returns whether it is.
+        """
+        self._stop_requested = requested
+
     def __iter__(self) -> Iterator[list[Any]]:
         """Yield the batches from the first one.
 
         Raises:
-            WorkerError: the workers failed too often.
+            WorkerError: the workers failed too often, or cannot be started.
         """
         done = 0
+        last_chance = False
         while True:
             try:
                 for batch in self._run(done):
@@ -96,55 +107,60 @@ class WatchedLoader:
                     done += 1
                 return
             except _WorkersFailed as error:
-                self._restart_or_raise(done, str(error))
+                self._restart_or_raise(done, str(error), last_chance)
+                last_chance = bool(self._stop_requested())
 
     def _run(self, done: int) -> Iterator[list[Any]]:
-        loader: DataLoader[Any] = DataLoader(
-            self.dataset,  # type: ignore[arg-type]
-            batch_sampler=self._batches(done),
-            num_workers=self._num_workers,
-            collate_fn=_as_list,
-            generator=torch.Generator().manual_seed(0),  # keeps the global generator unused
-            timeout=POLL if self._num_workers else 0,
-            worker_init_fn=_start_worker,
-            multiprocessing_context=self.multiprocessing_context if self._num_workers else None,
-        )
-        iterator, workers = _start(loader)
-        healthy = False
+        if not self._num_workers:
+            for indices in self._batches(done):
+                yield [self.dataset[index] for index in indices]
+            return
+        workers: list[DataWorker] = []
         try:
-            while (batch := self._next(iterator, workers)) is not None:
-                yield batch
-            healthy = True
-        except GeneratorExit:
-            healthy = True
-            raise
+            self._start(workers, done)
+            for number, _ in enumerate(self._batches(done)):
+                yield self._next(workers, number % len(workers))
         finally:
-            if not healthy:
-                _ABANDONED.append(iterator)
-            del iterator  # asks workers to end and waits for them
             _kill(workers)
 
-    def _next(self, iterator: Iterator[list[Any]], workers: set[BaseProcess]) -> list[Any] | None:
-        deadline = time.monotonic() + self._timeout
+    def _start(self, workers: list[DataWorker], done: int) -> None:
+        try:
+            for number in range(self._num_workers):
+                job = Job(self.dataset, self._batches, done, number, self._num_workers)
+                workers.append(DataWorker(job, self.multiprocessing_context))
+                _RUNNING.add(workers[-1])
+        except OSError as error:
+            raise WorkerError(
+                f"data worker {len(workers)} of {self._num_workers} cannot be started: {error}. Lower num_workers "
+                "(0 loads without workers), or raise the limit: ulimit -n for open files, ulimit -u for processes"
+            ) from error
+
+    def _next(self, workers: list[DataWorker], due: int) -> list[Any]:
+        start = time.monotonic()
+        stop: float | None = None  # when a request to stop was noticed
         while True:
             try:
-                return next(iterator, None)
-            except Exception as error:
-                # The connections of a killed worker break shortly before it has ended.
-                patience = POLL if workers and isinstance(error, (OSError, EOFError)) else 0
-                ended = multiprocessing.connection.wait([worker.sentinel for worker in workers], patience)
-                dead = [worker for worker in workers if worker.sentinel in ended]
-                if dead:
-                    raise _WorkersFailed(", ".join(map(_describe, dead))) from error
-                if not (isinstance(error, RuntimeError) and str(error).startswith("DataLoader timed out")):
-                    raise  # an error of the data set
-                if time.monotonic() > deadline:
-                    raise _WorkersFailed(f"no batch for {self._timeout:g} seconds (worker_timeout)") from error
+                batch = workers[due].receive(POLL)
+            except WorkerDiedError as error:
+                dead = [str(worker) for worker in workers if not worker.process.is_alive()]
+                raise _WorkersFailed("; ".join(dead or [str(error)])) from error
+            if batch is not None:
+                return batch
+            now = time.monotonic()
+            if now - start > self._timeout:
+                raise _WorkersFailed(f"no batch for {self._timeout:g} seconds (worker_timeout) from {workers[due]}")
+            if self._stop_requested():
+                stop = now if stop is None else stop
+                if now - stop > STOP_PATIENCE:
+                    raise _WorkersFailed(f"no batch within {STOP_PATIENCE:g} seconds of a request to stop")
 
-    def _restart_or_raise(self, done: int, cause: str) -> None:
+    def _restart_or_raise(self, done: int, cause: str, last_chance: bool) -> None:
         indices = next(iter(self._batches(done)), [])
         names = ", ".join(dict.fromkeys(self.dataset.file_name(index) for index in indices))
-        text = f"data workers failed: {cause}; the next batch is of {names}"
+        place = f" at position {indices[0]} of the data" if indices else ""
+        text = f"data workers failed{place}: {cause}; the next batch is of {names}"
+        if last_chance:
+            raise WorkerError(f"{text}. The run has been asked to stop")
         if self.num_restarts >= self._restarts:
             raise WorkerError(
                 f"{text}. They were restarted {self.num_restarts} times, worker_restarts={self._restarts} are "
@@ -158,42 +174,11 @@ class _WorkersFailed(Exception):
     """The workers have to be replaced."""
 
 
-def _start(loader: DataLoader) -> tuple[Iterator[list[Any]], set[BaseProcess]]:
-    """Start an iterator and its worker processes without the signal handler that torch installs to report dead workers.
-
-    The handler would raise wherever the program is at that moment, in the middle of an optimizer step or of a
-    checkpoint.
-
-    Returns:
-        The iterator and its workers.
-    """
-    before = set(multiprocessing.active_children())
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGCHLD) if main else None
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS_OF_RUN)  # the workers inherit the mask when they start
-    try:
-        iterator = iter(loader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS_OF_RUN)
-    if main:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
-    workers = set(multiprocessing.active_children()) - before if loader.num_workers else set()
-    _RUNNING.update(workers)
-    return iterator, workers
-
-
-def _start_worker(worker_id: int) -> None:
-    die_with_parent()
-    for number in _SIGNALS_OF_RUN:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _kill(workers: Iterable[BaseProcess]) -> None:
-    """Kill workers; nothing is lost, as they have no state."""
+def _kill(workers: list[DataWorker]) -> None:
     for worker in workers:
-        with contextlib.suppress(ValueError):  # closed already
-            worker.kill()
-            worker.join(POLL)
+        worker.process.kill()  # all of them, before the first one is waited for
+    for worker in workers:
+        worker.kill()
     _RUNNING.difference_update(workers)
 
 
@@ -201,14 +186,3 @@ def _kill(workers: Iterable[BaseProcess]) -> None:
 def _kill_all() -> None:
     """Kill all workers before multiprocessing waits for them, as they ignore its request to end."""
     _kill(list(_RUNNING))
-
-
-def _describe(worker: BaseProcess) -> str:
-    worker.join(POLL)  # for its exit code
-    code = worker.exitcode or 0
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return f"process {worker.pid} {how}"
-
-
-def _as_list(samples: list[Any]) -> list[Any]:
-    return samples

@@ -16,3 +16,15 @@ def die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:  # the parent ended before the call above
         os._exit(1)
+
+
+_STATES = {"T": "stopped", "t": "stopped by a debugger", "D": "waiting for a device", "Z": "ended"}
+
+
+def process_state(pid: int | None) -> str:
+    """Describe why a process may not answer: "stopped", for example; "" when there is nothing to say (Linux)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return _STATES.get(file.read().rpartition(")")[2].split()[0], "")
+    except (OSError, IndexError):
+        return ""

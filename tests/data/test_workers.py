@@ -4,12 +4,20 @@ import itertools
 import multiprocessing
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
+import torch
 
-from querydet.data.workers import WatchedLoader, WorkerError, _WorkersFailed
+from querydet.data import workers
+from querydet.data.workers import WatchedLoader, WorkerError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Samples:
@@ -27,6 +35,8 @@ class Samples:
             open(mark, "w").close()
             if self.faults[index] == "hang":
                 time.sleep(1000)
+            if isinstance(self.faults[index], Exception):
+                raise self.faults[index]
             os.kill(os.getpid(), self.faults[index])
         return index
 
@@ -53,14 +63,14 @@ def take(watched, count):
 EXPECTED = list(itertools.islice(pairs(0), 8))
 
 
-@pytest.mark.parametrize("fault", [signal.SIGKILL, "hang"])
+@pytest.mark.parametrize("fault", [signal.SIGKILL, "hang", signal.SIGSTOP])
 def test_workers_are_replaced_and_nothing_is_lost_or_repeated(tmp_path, fault, caplog):
-    watched = loader(Samples(tmp_path, {7: fault}), timeout=1 if fault == "hang" else 60)
+    watched = loader(Samples(tmp_path, {7: fault}), timeout=60 if fault == signal.SIGKILL else 1)
     start = time.monotonic()
     assert take(watched, 8) == EXPECTED
     assert time.monotonic() - start < 30
     assert watched.num_restarts == 1
-    assert ("no batch for 1 seconds" if fault == "hang" else "was killed by SIGKILL") in caplog.text
+    assert ("was killed by SIGKILL" if fault == signal.SIGKILL else "no batch for 1 seconds") in caplog.text
     assert re.search(r"the next batch is of file\d.png, file\d.png. Restarting them, 1 of at most 1", caplog.text)
     assert not multiprocessing.active_children()
 
@@ -110,22 +120,11 @@ def test_a_finite_loader_ends(tmp_path):
 
 
 def test_numbers_out_of_range(tmp_path):
-    with pytest.raises(ValueError, match="worker_restarts at least 0, got 0 and 1"):
-        loader(Samples(tmp_path), timeout=0)
-
-
-def test_a_connection_that_breaks_before_its_worker_counts_as_dead(monkeypatch):
-    # A killed process's sockets are closed some time before it can be waited for.
-    dying = multiprocessing.get_context("fork").Process(target=time.sleep, args=(0.3,))
-    dying.start()
-
-    def broken():
-        raise ConnectionResetError("reset by peer")
-        yield
-
-    with pytest.raises(_WorkersFailed, match=f"process {dying.pid} ended"):
-        loader(Samples("unused"))._next(broken(), {dying})
-    dying.join()
+    for timeout in (0, float("nan")):
+        with pytest.raises(ValueError, match=f"worker_restarts at least 0, got {timeout} and 1"):
+            loader(Samples(tmp_path), timeout=timeout)
+    with pytest.raises(ValueError, match="num_workers has to be at least 0, got -1"):
+        loader(Samples(tmp_path), num_workers=-1)
 
 
 def test_an_error_of_the_data_set_about_a_connection_is_its_own(tmp_path):
@@ -135,3 +134,129 @@ def test_an_error_of_the_data_set_about_a_connection_is_its_own(tmp_path):
 
     with pytest.raises(ConnectionResetError, match="no such server"):
         take(loader(Remote(tmp_path)), 1)
+
+
+class Tensors(Samples):
+    """Samples that torch's own loader would pass on through shared memory and open files."""
+
+    def __getitem__(self, index):
+        return torch.full((100,), super().__getitem__(index))
+
+
+def numbers(batches):
+    return [[int(sample[0]) for sample in batch] for batch in batches]
+
+
+def test_workers_frozen_after_they_have_sent_a_batch_are_replaced(tmp_path, caplog):
+    watched = loader(Tensors(tmp_path), timeout=2, restarts=1)
+    iterator = iter(watched)
+    found = [next(iterator)]
+    time.sleep(0.5)  # the next batches are on their way
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    found += itertools.islice(iterator, 7)
+    assert time.monotonic() - begin < 10
+    iterator.close()
+    assert numbers(found) == EXPECTED
+    assert re.search(r"no batch for 2 seconds \(worker_timeout\) from worker \d, process \d+, stopped;", caplog.text)
+    assert not multiprocessing.active_children()
+
+
+def test_frozen_again_and_again_ends_with_worker_position_and_setting(tmp_path):
+    watched = loader(Samples(tmp_path, {4: signal.SIGSTOP}, always=True), timeout=0.5, restarts=1)
+    with pytest.raises(
+        WorkerError,
+        match=r"at position 4 of the data: no batch for 0.5 seconds \(worker_timeout\) from worker 0, process \d+, "
+        r"stopped; the next batch is of file4.png.* worker_restarts=1 are allowed",
+    ):
+        take(watched, 8)
+    assert not multiprocessing.active_children()
+
+
+def test_frozen_workers_do_not_hold_up_the_end(tmp_path):
+    iterator = iter(loader(Tensors(tmp_path), num_workers=4))
+    next(iterator)
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    iterator.close()
+    assert time.monotonic() - begin < 2
+    assert not multiprocessing.active_children()
+
+
+def test_after_a_request_to_stop_a_late_batch_has_seconds_and_one_more_start(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(workers, "STOP_PATIENCE", 0.2)
+    watched = loader(Samples(tmp_path, {2: signal.SIGSTOP, 4: signal.SIGSTOP}, always=True), restarts=9)
+    watched.watch_stop(lambda: True)
+    begin = time.monotonic()
+    with pytest.raises(WorkerError, match="asked to stop"):
+        take(watched, 8)
+    assert time.monotonic() - begin < 10
+    assert "within 0.2 seconds of a request to stop" in caplog.text
+
+
+def test_a_batch_that_is_late_once_still_comes_after_a_request_to_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "STOP_PATIENCE", 0.2)
+    watched = loader(Samples(tmp_path, {2: signal.SIGSTOP}))
+    watched.watch_stop(lambda: True)
+    assert take(watched, 8) == EXPECTED
+
+
+def test_a_signal_is_handled_while_a_frozen_worker_is_waited_for(tmp_path):
+    class Signalled(Exception):
+        pass
+
+    def handle(*_):
+        raise Signalled
+
+    previous = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        begin = time.monotonic()
+        with pytest.raises(Signalled):
+            take(loader(Samples(tmp_path, {0: signal.SIGSTOP})), 1)
+        assert time.monotonic() - begin < 3
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+
+
+IN_A_SMALL_ROOM = """
+import sys
+from tests.data.test_workers import EXPECTED, Tensors, loader, numbers
+found = []
+for batch in loader(Tensors(sys.argv[1])):
+    found.append(batch)
+    if len(found) == 200: break
+assert numbers(found[:8]) == EXPECTED
+"""
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        pytest.param("mount -t tmpfs -o size=64k tmpfs /dev/shm && ! cat /dev/zero > /dev/shm/full", id="shared memory"),
+        pytest.param("ulimit -n 48", id="open files"),
+    ],
+)
+def test_workers_need_no_shared_memory_and_few_files(tmp_path, room):
+    """As in a container with Docker's /dev/shm of 64 MB that others have filled."""
+    command = f"({room}) 2>/dev/null; ulimit -c 0; exec {sys.executable} -c '{IN_A_SMALL_ROOM}' {tmp_path}"
+    if "mount" in room:
+        enter = ["unshare", "-Urm", "sh", "-c"]
+        if shutil.which("unshare") is None or subprocess.run([*enter, "true"], capture_output=True).returncode:
+            pytest.skip("no user namespaces on this machine")
+    else:
+        enter = ["sh", "-c"]
+        command = command.replace(f"({room}) 2>/dev/null", room)
+    done = subprocess.run([*enter, command], capture_output=True, text=True, timeout=100, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_workers_that_cannot_be_started_say_what_to_change(tmp_path, monkeypatch):
+    def no_files(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(workers, "DataWorker", no_files)
+    with pytest.raises(WorkerError, match=r"data worker 0 of 2 cannot be started: .*Too many open files.*ulimit -n"):
+        take(loader(Samples(tmp_path)), 1)
