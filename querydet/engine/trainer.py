@@ -2,8 +2,8 @@
 
 Differences from Detectron2's step: mixed precision on CPU and GPU (``AMPTrainer`` asserts CUDA); gradient clipping;
 random generators seeded at every step; losses averaged over processes by one reduction; and a NaN or infinite
-prediction, loss or gradient is found by all processes in the same step, before the optimizer sees it. Several
-processes, or micro-batches, compute the step of one, up to rounding (docs/training.md says when).
+prediction, loss or gradient is found by all processes in the same step, before the optimizer sees it. Several processes
+or micro-batches compute the step of one, up to rounding (docs/training.md).
 """
 
 import math
@@ -18,6 +18,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
+from querydet.data.workers import WorkerError
 from querydet.engine.accumulation import count_objects, exchanging, split_batch
 from querydet.engine.distributed.agreement import largest, mean_losses
 from querydet.engine.distributed.shared_tensors import whole
@@ -25,7 +26,7 @@ from querydet.engine.faults.bad_images import BadImages, replaced
 from querydet.engine.faults.nonfinite import NonFiniteInStep, NonFiniteSteps, bad_gradients, bad_terms
 from querydet.engine.faults.out_of_memory import OutOfMemoryInStep, OutOfMemorySteps, average_gradients
 from querydet.engine.faults.running_statistics import RunningStatistics
-from querydet.engine.faults.stopping import StopRequest
+from querydet.engine.faults.stopping import Stopped, StopRequest
 from querydet.engine.hooks.history import restore_history, saved_history
 from querydet.engine.precision import amp_dtype
 from querydet.engine.run.setup import seed_everything
@@ -89,15 +90,18 @@ class Trainer(SimpleTrainer):
         Raises:
             NonFiniteError: more than ``train.max_nonfinite_steps`` steps had NaN or infinity.
             torch.OutOfMemoryError: more than ``train.out_of_memory.max_skipped`` steps did not fit into memory.
+            WorkerError: the data workers failed too often; ``Stopped`` when that was after a request to stop.
         """
         self._changing = False
         try:
             self._step()
-        except Exception:
+        except Exception as error:
             if not self._changing:
                 self._statistics.restore()
                 if self.on_failure is not None:
                     self.on_failure()
+            if isinstance(error, WorkerError) and self.request.signum:
+                raise Stopped(self.request.signum) from error
             raise
 
     def _step(self) -> None:
@@ -107,10 +111,10 @@ class Trainer(SimpleTrainer):
         self.step_applied = False
         self._statistics.keep()
         images = [str(item.get("file_name", "unknown")) for item in batch]
-        compute = partial(self._gradients, batch)
         problem: NonFiniteInStep | None = None
         try:
-            means = self.memory.run(compute, self._plain_model, self.micro_batches, images, f"iteration {self.iter}")
+            compute, place = partial(self._gradients, batch), f"iteration {self.iter}"
+            means = self.memory.run(compute, self._plain_model, self.micro_batches, images, place)
             norm = math.nan if means is None else self._clip_gradients()
         except NonFiniteInStep as error:
             means, problem = None, error
@@ -130,10 +134,7 @@ class Trainer(SimpleTrainer):
         self._write(means, norm)
 
     def _may_overflow(self) -> bool:
-        """Return whether an overflow is part of the method: the scaler of losses skips the step and scales less.
-
-        It is not when the scale is below one already: then it is not the scaling that overflows.
-        """
+        """Return whether an overflow is part of the method, as long as the scale that the scaler lowers is above one."""
         if not self.scaler.is_enabled() or self.scaler.get_scale() >= 1:
             return self.scaler.is_enabled()
         self.scaler.update()

@@ -24,7 +24,7 @@ from querydet.engine.distributed.sharding import (
     shard_optimizer,
 )
 from querydet.engine.evaluation import build_evaluation
-from querydet.engine.faults.stopping import StopRequest, stop_requests
+from querydet.engine.faults.stopping import StopRequest, stop_requests, watch_requests
 from querydet.engine.hooks.averaging import build_ema
 from querydet.engine.hooks.build import build_hooks
 from querydet.engine.memory_report import report_attention_memory
@@ -103,6 +103,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     check_micro_batches(cfg.train.micro_batches, cfg.dataloader.train.total_batch_size, comm.get_world_size())
     trainer = Trainer(model if sharded else _wrap(model, cfg.train.ddp), loader, optimizer, cfg.train)
     trainer.request = request
+    watch_requests(loader, request)
     saved: dict[str, Any] = {"trainer": trainer} | ({"ema": ema} if ema else {})
     checkpointer = (ShardedCheckpointer if sharded else Checkpointer)(
         model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **saved

@@ -5,8 +5,9 @@ from typing import Any
 
 from detectron2.evaluation import DatasetEvaluator
 
+from querydet.data.workers import WorkerError
 from querydet.engine.distributed.agreement import largest
-from querydet.engine.faults.stopping import EvaluationStopped, StopRequest
+from querydet.engine.faults.stopping import EvaluationStopped, StopRequest, watch_requests
 
 
 class EvaluationFailedError(RuntimeError):
@@ -30,15 +31,20 @@ class SharedEvaluation(DatasetEvaluator):
         self._evaluator = evaluator
         self._request = request
         self._agreeing = True
+        watch_requests(loader, request)
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self._loader:
-            if self._request.signum:
-                return
-            yield batch
+        try:
+            for batch in self._loader:
+                if self._request.signum:
+                    return
+                yield batch
+        except WorkerError:
+            if not self._request.signum:
+                raise
 
     def reset(self) -> None:
         """Reset the evaluator."""

@@ -1,7 +1,8 @@
 """Requests from outside to stop: SIGTERM and SIGUSR1 (preemption), SIGINT (Ctrl-C).
 
 A run that receives one finishes its step, writes a checkpoint and exits with `exit_code`; an evaluation is left where
-it is, and repeated when the run is resumed. A second SIGINT ends the process at once. Before the first step and
+it is, and repeated when the run is resumed. A step whose images do not come in seconds is left too: then the checkpoint
+is that of the step before. A second SIGINT ends the process at once. Before the first step and
 after the last one there is nothing to save: the process exits at once.
 
 Senders: Slurm before it ends a job, with ``sbatch --signal`` and ``scontrol requeue``; torchrun's agent, which passes
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from querydet.engine.distributed.processes import LAUNCHER
 
@@ -86,6 +88,17 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         for each, handler in previous.items():
             signal.signal(each, signal.SIG_DFL if handler is None else handler)
+
+
+def watch_requests(loader: Any, request: StopRequest) -> None:
+    """Let a loader know of requests to stop, so that it does not wait long for a late batch; one of a user's may not.
+
+    Args:
+        loader: yields batches.
+        request: requests to stop that this process receives.
+    """
+    if hasattr(loader, "watch_stop"):
+        loader.watch_stop(lambda: request.signum)
 
 
 class EvaluationStopped(Exception):

@@ -1,10 +1,13 @@
 """Runs that are asked to stop."""
 
+import os
 import signal
+import time
 
 import pytest
 
 from querydet.config import load_config
+from querydet.data import DetrDatasetMapper
 from querydet.engine import train
 from querydet.engine.faults.stopping import Stopped, StopRequest, exit_code
 from tests.engine.conftest import CONFIG
@@ -94,3 +97,65 @@ def test_second_ctrl_c_ends_at_once_and_one_that_came_twice_is_one(monkeypatch):
         assert request.signum == signal.SIGINT
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+class Freezing(DetrDatasetMapper):
+    """Stops its process at a training or test image, always or once, and asks the run to stop a second later."""
+
+    def __init__(self, *, freeze_at, mark="", **options):
+        super().__init__(**options)
+        self.freeze_at, self.mark = freeze_at, mark
+
+    def __call__(self, record):
+        if record["image_id"] == self.freeze_at and not (self.mark and os.path.exists(self.mark)):
+            if self.mark:
+                open(self.mark, "w").close()
+            parent = os.getppid()
+            if not os.fork():
+                time.sleep(1)
+                os.kill(parent, signal.SIGTERM)
+                os._exit(0)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return super().__call__(record)
+
+
+def frozen(loader, mark=""):
+    """Options with which a worker of a loader freezes."""
+    node = f"dataloader.{loader}"
+    return [
+        f"{node}.num_workers=1",
+        f"{node}.mapper._target_=tests.engine.faults.test_stopping.Freezing",
+        f"{node}.mapper.freeze_at={'2' if loader == 'test' else '7'}",
+        f"{node}.mapper.mark={mark}",
+    ]
+
+
+def test_a_request_while_a_worker_is_frozen_ends_with_the_step(toy_config, tmp_path, whole):
+    begin = time.monotonic()
+    with pytest.raises(Stopped) as stop:
+        train(toy_config(*OPTIONS, *frozen("train", tmp_path / "mark")))
+    assert stop.value.code == 143
+    assert time.monotonic() - begin < 20
+    train(toy_config(*OPTIONS), resume=True)
+    assert_equal(*(read_checkpoint(folder / "model_final.pth") for folder in (tmp_path / "run", whole)))
+
+
+def test_a_request_while_workers_freeze_again_and_again_ends_with_the_step_before(toy_config, tmp_path, whole):
+    begin = time.monotonic()
+    with pytest.raises(Stopped) as stop:
+        train(toy_config(*OPTIONS, *frozen("train")))
+    assert stop.value.code == 143
+    assert time.monotonic() - begin < 20
+    train(toy_config(*OPTIONS), resume=True)
+    assert_equal(*(read_checkpoint(folder / "model_final.pth") for folder in (tmp_path / "run", whole)))
+
+
+def test_a_request_while_a_worker_is_frozen_in_an_evaluation(toy_config, tmp_path, whole):
+    begin = time.monotonic()
+    with pytest.raises(Stopped) as stop:
+        train(toy_config(*OPTIONS, *frozen("test")))
+    assert stop.value.code == 143
+    assert time.monotonic() - begin < 20
+    assert (tmp_path / "run" / "last_checkpoint").read_text() == "model_0000001.pth"
+    train(toy_config(*OPTIONS), resume=True)
+    assert read_metrics(tmp_path / "run") == read_metrics(whole)
