@@ -22,6 +22,7 @@ from querydet.evaluation.augmented_views import TestTimeAugmentation
 from querydet.evaluation.query_predictions import record_queries
 from querydet.evaluation.results_file import RUN_FOLDERS
 from querydet.utils.lazy import instantiate
+from querydet.utils.system import network_timeout
 
 logger = logging.getLogger(__name__)
 
@@ -151,13 +152,14 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
     if not path:
         raise ValueError("--eval-only needs weights: set train.init_checkpoint=path/model_final.pth, or add --resume")
     check_exists(path)
-    trained = load_weights(
-        model,
-        path,
-        use_ema=cfg.train.ema.enabled,
-        allow_mismatch=cfg.train.init_allow_mismatch,
-        allow_nonfinite=allow_nonfinite,
-    )
+    with network_timeout():
+        trained = load_weights(
+            model,
+            path,
+            use_ema=cfg.train.ema.enabled,
+            allow_mismatch=cfg.train.init_allow_mismatch,
+            allow_nonfinite=allow_nonfinite,
+        )
     evaluation = build_evaluation(cfg, trained)
     return evaluate(augment_tests(cfg, model), evaluation)
 

@@ -37,6 +37,7 @@ from querydet.engine.switches import apply_switches
 from querydet.engine.trainer import Trainer
 from querydet.utils.lazy import instantiate
 from querydet.utils.provenance import recorded
+from querydet.utils.system import network_timeout
 
 logger = logging.getLogger(__name__)
 
@@ -241,11 +242,12 @@ def _find_start(cfg: DictConfig, resume: bool) -> tuple[int, str]:
 
 def _load_initial(checkpointer: Checkpointer, path: str) -> None:
     try:
-        checkpointer.load(path, checkpointables=[])
-    except URLError as error:
+        with network_timeout():
+            checkpointer.load(path, checkpointables=[])
+    except (URLError, TimeoutError) as error:
         raise ConnectionError(
-            f"cannot download train.init_checkpoint={path}: {error.reason}. Bring the file and name it, or start from "
-            "random weights with train.init_checkpoint="
+            f"cannot download train.init_checkpoint={path}: {getattr(error, 'reason', error)}. Bring the file and name "
+            "it, or start from random weights with train.init_checkpoint="
         ) from error
 
 

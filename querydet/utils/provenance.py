@@ -22,6 +22,7 @@ from querydet.utils.atomic import atomic_write
 logger = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
+GIT_TIMEOUT = 30.0  # seconds; the checkout may lie on storage that does not answer
 
 
 def provenance(argv: Sequence[str]) -> dict[str, object]:
@@ -143,7 +144,7 @@ def _relative(script: str) -> str:
 
 def _git(root: Path, *arguments: str) -> str:
     try:
-        result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT)
+    except (OSError, ValueError, subprocess.SubprocessError):
         return ""
     return result.stdout.strip()

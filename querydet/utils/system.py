@@ -1,11 +1,14 @@
-"""Child processes that end with their parent."""
+"""The operating system: processes that end with their parent, and waits that end."""
 
 import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
+import socket
+from collections.abc import Iterator
 
+NETWORK_SILENCE = 60.0  # seconds without a byte after which a connection counts as broken
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 
 
@@ -28,3 +31,18 @@ def process_state(pid: int | None) -> str:
             return _STATES.get(file.read().rpartition(")")[2].split()[0], "")
     except (OSError, IndexError):
         return ""
+
+
+@contextlib.contextmanager
+def network_timeout(seconds: float = NETWORK_SILENCE) -> Iterator[None]:
+    """End waits for the network while the block runs, also in libraries that set no limit, such as Detectron2's downloads.
+
+    Args:
+        seconds: without a byte; then the library sees a `TimeoutError`.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

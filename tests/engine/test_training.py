@@ -1,11 +1,15 @@
 """Whole runs in this process: what they start from, repeat and refuse."""
 
+import socket
+from functools import partial
+
 import pytest
 import torch
 
 from querydet.engine import train
 from querydet.engine.training import build_optimizer, build_train_data
 from querydet.utils.provenance import read_parts
+from querydet.utils.system import network_timeout
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
 
 
@@ -77,6 +81,14 @@ def test_damaged_checkpoints_are_reported(toy_config, tmp_path):
 def test_weights_that_cannot_be_downloaded(toy_config):
     with pytest.raises(ConnectionError, match=r"cannot download train.init_checkpoint=http.*random"):
         train(toy_config("train.max_iter=1", "train.init_checkpoint=http://localhost:1/a.pth"))
+
+
+def test_a_download_that_stalls_ends(toy_config, monkeypatch):
+    monkeypatch.setattr("querydet.engine.training.network_timeout", partial(network_timeout, 0.5))
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/stalled.pth"
+        with pytest.raises(ConnectionError, match="cannot download train.init_checkpoint=http.*timed out"):
+            train(toy_config("train.max_iter=1", f"train.init_checkpoint={address}"))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
-"""A process that must not outlive the one that started it."""
+"""Processes that must not outlive the one that started them, and waits that end."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from querydet.utils.system import network_timeout, process_state
 
 PARENT = """
 import multiprocessing, os, time
@@ -42,3 +47,19 @@ def test_a_child_ends_with_its_parent():
     while is_alive(int(ended.stdout)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not is_alive(int(ended.stdout))
+
+
+def test_a_stopped_process_is_called_so():
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        os.kill(child.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        assert process_state(child.pid) == "stopped"
+        child.kill()
+    assert process_state(child.pid) == process_state(None) == ""
+
+
+def test_sockets_wait_only_so_long_while_the_block_runs():
+    before = socket.getdefaulttimeout()
+    with network_timeout(7.0):
+        assert socket.getdefaulttimeout() == 7.0
+    assert socket.getdefaulttimeout() == before

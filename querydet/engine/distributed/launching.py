@@ -15,7 +15,7 @@ import torch.distributed as dist
 from detectron2.utils import comm
 
 from querydet.engine.distributed.processes import run_processes
-from querydet.engine.distributed.rendezvous import attempt_store
+from querydet.engine.distributed.rendezvous import TIMEOUT, attempt_store
 
 ENVIRONMENT = "env://"  # the address is in MASTER_ADDR and MASTER_PORT
 
@@ -134,7 +134,8 @@ def _run_in_group(main: Callable[[argparse.Namespace], object], args: argparse.N
         # Slurm may show every process only its own GPU
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     where = {"store": attempt_store(rank, world_size)} if address == ENVIRONMENT else {"init_method": address}
-    dist.init_process_group("nccl" if has_gpu else "gloo", rank=rank, world_size=world_size, **where)
+    backend = "nccl" if has_gpu else "gloo"
+    dist.init_process_group(backend, rank=rank, world_size=world_size, timeout=TIMEOUT, **where)
     comm.create_local_process_group(local_size)
     comm.synchronize()
     _run(main, args, local_size)

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 # Seconds that the other processes have, after the first one has failed, to report what they saw and to save.
 GRACE = 30.0
+# Seconds that the processes have to end after a request to stop was passed on to them: a step, an evaluation's summary and
+# a checkpoint.
+STOP_GRACE = 600.0
 TOGETHER = 5.0  # seconds within which processes fail by one cause
 LAUNCHER = "QUERYDET_LAUNCHER"  # environment variable of the processes: id of the launching one
 _FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -47,7 +50,7 @@ def run_processes(
 
     Raises:
         ProcessDiedError: a process failed; by then all have ended, at most `GRACE` seconds later.
-        SystemExit: a request to stop ended the processes, with their exit code.
+        SystemExit: a request to stop ended the processes, with their exit code; at most `STOP_GRACE` seconds later.
     """
     context = multiprocessing.get_context("spawn")
     processes = []
@@ -56,12 +59,13 @@ def run_processes(
         process = context.Process(target=_run, args=(function, tuple(arguments), variables), name=f"rank {number}")
         process.start()
         processes.append(process)
-    with _forward(processes):
-        failed = _wait(processes)
+    with _forward(processes) as sent:
+        failed = _wait(processes, sent)
     if failed is None:
         return
-    if failed.exitcode in [128 + each for each in _FORWARDED]:
-        sys.exit(failed.exitcode)
+    code = _exit_code_of_request(failed, sent)
+    if code:
+        sys.exit(code)
     raise ProcessDiedError(f"{_describe(failed)}; the other processes of the run were ended. Its message is above")
 
 
@@ -75,29 +79,40 @@ def _run(function: Callable[..., None], arguments: tuple[Any, ...], variables: d
 
 
 @contextlib.contextmanager
-def _forward(processes: Sequence[SpawnProcess]) -> Iterator[None]:
-    """Pass signals on to all processes; one that comes back from a process is passed on once."""
+def _forward(processes: Sequence[SpawnProcess]) -> Iterator[dict[int, float]]:
+    """Pass signals on to all processes; one that comes back from a process is passed on once.
+
+    Yields:
+        When each signal was passed on first.
+    """
     sent: dict[int, float] = {}
+    latest: dict[int, float] = {}
 
     def handle(signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if now - sent.get(signum, -1.0) < 0.5:
+        if now - latest.get(signum, -1.0) < 0.5:
             return
-        sent[signum] = now
+        latest[signum] = now
+        sent.setdefault(signum, now)
         for process in processes:
             if process.is_alive() and process.pid is not None:
                 os.kill(process.pid, signum)
 
     previous = {each: signal.signal(each, handle) for each in _FORWARDED}
     try:
-        yield
+        yield sent
     finally:
         for each, handler in previous.items():
             signal.signal(each, handler)
 
 
-def _wait(processes: Sequence[SpawnProcess]) -> SpawnProcess | None:
-    """Wait for all processes, and return the one that failed first."""
+def _wait(processes: Sequence[SpawnProcess], sent: Mapping[int, float] | None = None) -> SpawnProcess | None:
+    """Wait for all processes, and return the one that failed first.
+
+    Args:
+        processes: the processes.
+        sent: when signals were passed on to them; it is read again and again.
+    """
     failed: SpawnProcess | None = None
     first = float("inf")  # when the first one failed
     running = list(processes)
@@ -111,10 +126,23 @@ def _wait(processes: Sequence[SpawnProcess]) -> SpawnProcess | None:
             before, failed = failed, _cause([*filter(None, [failed]), *failures])
             if failed is not before:
                 logger.error("%s; the others have %g seconds to end", _describe(failed), GRACE)
-        if time.monotonic() - first > GRACE:
+        asked = min(sent.values(), default=float("inf")) if sent else float("inf")
+        stuck = time.monotonic() - asked > STOP_GRACE
+        if stuck and running:
+            names = ", ".join(f"{process.name} (process {process.pid})" for process in running)
+            logger.error("%s did not end in %g seconds after a request to stop and are killed", names, STOP_GRACE)
+        if stuck or time.monotonic() - first > GRACE:
             for process in running:
                 process.kill()
     return failed
+
+
+def _exit_code_of_request(failed: SpawnProcess, sent: Mapping[int, float]) -> int:
+    """Return the exit code of a run that ended because of a request to stop; 0 when it was something else."""
+    killed = failed.exitcode == -signal.SIGKILL
+    if killed and sent and time.monotonic() - min(sent.values()) > STOP_GRACE:
+        return 128 + min(sent, key=lambda signum: sent[signum])
+    return (failed.exitcode or 0) if failed.exitcode in [128 + each for each in _FORWARDED] else 0
 
 
 def _cause(ended: Sequence[SpawnProcess]) -> SpawnProcess:

@@ -5,7 +5,9 @@ import os
 
 import torch.distributed as dist
 
-TIMEOUT = datetime.timedelta(minutes=30)  # Detectron2's: machines of a cluster may start long after each other
+# Detectron2's, for finding each other and for every exchange: machines of a cluster may start long after each other, and
+# the others wait while the first process sums up an evaluation.
+TIMEOUT = datetime.timedelta(minutes=30)
 
 
 def attempt_store(rank: int, world_size: int) -> dist.Store:
