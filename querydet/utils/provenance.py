@@ -18,6 +18,7 @@ import torch
 
 import querydet
 from querydet.utils.atomic import atomic_write
+from querydet.utils.damaged import put_aside, put_aside_unless_file
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ def recorded(
         details: further entries.
     """
     path = Path(folder) / RUN_FILE
-    parts = read_parts(folder) if start_iteration else []
+    parts = _earlier_parts(path) if start_iteration else []
+    put_aside_unless_file(str(path))
     parts.append({"start_iteration": start_iteration, **provenance(sys.argv), **(details or {})})
     _write_parts(path, parts)
     try:
@@ -75,9 +77,33 @@ def recorded(
 
 
 def read_parts(folder: str) -> list[dict[str, Any]]:
-    """Read the entries of a run's `run.json`; empty when the run has no such file."""
+    """Read the entries of a run's `run.json`; empty when the run has no such file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged.
+    """
     path = Path(folder) / RUN_FILE
-    return json.loads(path.read_text()) if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        parts = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise ValueError(f"{path} is damaged: it is no list of entries")
+    return parts
+
+
+def _earlier_parts(path: Path) -> list[dict[str, Any]]:
+    """Read the entries that a resumed run goes on with; a file that cannot be read is put aside."""
+    try:
+        return read_parts(str(path.parent))
+    except (OSError, ValueError) as error:
+        put_aside(str(path), error)
+        return []
 
 
 def _write_parts(path: Path, parts: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from detectron2.utils.events import EventWriter, get_event_storage
 
 from querydet.engine.hooks.history import HISTORY
+from querydet.utils.damaged import put_aside, put_aside_unless_file
 
 
 class WandbWriter(EventWriter):
@@ -69,7 +70,12 @@ class WandbWriter(EventWriter):
 
 
 def _read(path: str) -> str:
-    if not os.path.exists(path):
+    try:
+        put_aside_unless_file(path)
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except FileNotFoundError:
         return ""
-    with open(path, encoding="utf-8") as file:
-        return file.read().strip()
+    except (OSError, ValueError) as error:
+        put_aside(path, error)
+        return ""

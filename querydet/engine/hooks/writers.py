@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from querydet.engine.hooks.catch_up import after_iteration
 from querydet.engine.hooks.wandb_writer import WandbWriter
 from querydet.utils.atomic import atomic_write
+from querydet.utils.damaged import put_aside, put_aside_unless_file
 
 logger = logging.getLogger(__name__)
 
@@ -25,27 +26,40 @@ class ResumableJSONWriter(JSONWriter):
     """
 
     def __init__(self, path: str, start_iter: int) -> None:
-        kept = _lines_before(path, start_iter - 1)
-        if os.path.exists(path):
+        put_aside_unless_file(path)
+        kept = _lines_before(path, start_iter - 1) if os.path.exists(path) else []
+        if kept or os.path.exists(path):
             with atomic_write(path) as file:
-                file.write("".join(line for line, _ in kept).encode())
+                file.write(b"".join(line for line, _ in kept))
         super().__init__(path)
         self._last_write = max((iteration for _, iteration in kept), default=-1)
 
 
-def _lines_before(path: str, iteration: int) -> list[tuple[str, int]]:
-    """Return the complete lines of earlier iterations; that of ``iteration`` itself will be written again."""
-    kept = []
-    if os.path.exists(path):
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for line in file:
-                try:
-                    number = json.loads(line)["iteration"]
-                except (ValueError, KeyError, TypeError):  # half a line, from a crash
-                    continue
-                if number < iteration:
-                    kept.append((line, number))
-    return kept
+def _lines_before(path: str, iteration: int) -> list[tuple[bytes, int]]:
+    """Return the complete lines of earlier iterations; that of ``iteration`` itself will be written again.
+
+    The last line may be half, from a crash. A file with other lines that cannot be read is put aside.
+    """
+    try:
+        with open(path, "rb") as file:
+            lines = file.readlines()
+    except OSError as error:
+        put_aside(path, error)
+        return []
+    numbers = [_iteration(line) for line in lines]
+    if None in numbers[:-1]:
+        put_aside(path, f"line {numbers.index(None) + 1} is no line of metrics")
+    kept = ((line.rstrip() + b"\n", number) for line, number in zip(lines, numbers, strict=True))
+    return [(line, number) for line, number in kept if number is not None and number < iteration]
+
+
+def _iteration(line: bytes) -> int | None:
+    """Return the iteration of a line of metrics, None for anything else."""
+    try:
+        number = json.loads(line)["iteration"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return number if type(number) is int else None
 
 
 def build_writers(cfg: DictConfig, max_iter: int, start_iter: int) -> list[EventWriter]:
@@ -59,11 +73,11 @@ def build_writers(cfg: DictConfig, max_iter: int, start_iter: int) -> list[Event
     output_dir = cfg.train.output_dir
     board = TensorboardXWriter(output_dir, purge_step=start_iter or None)
     board._last_write = start_iter - 1
-    writers = [
-        CommonMetricPrinter(max_iter),
-        ResumableJSONWriter(os.path.join(output_dir, "metrics.json"), start_iter),
-        board,
-    ]
+    writers: list[EventWriter] = [CommonMetricPrinter(max_iter), board]
+    try:
+        writers.insert(1, ResumableJSONWriter(os.path.join(output_dir, "metrics.json"), start_iter))
+    except OSError as error:  # a full disk: no reason not to train
+        logger.error("metrics.json cannot be written, training goes on without it: %s", error)
     options = cfg.train.wandb
     if options.enabled:
         shown = {"config": OmegaConf.to_yaml(cfg)}

@@ -1,6 +1,7 @@
 """Metrics in files that go on without gaps."""
 
 import json
+import os
 
 import pytest
 from detectron2.engine import TrainerBase
@@ -27,6 +28,73 @@ def test_lines_after_the_last_checkpoint_and_half_lines_are_removed(tmp_path):
     writer.close()
     found = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["iteration"], line["loss"]) for line in found] == [(1, 1.0), (3, 1.0), (5, 2.0)]
+
+
+LINE = b'{"iteration": 1, "loss": 1.0}\n'
+DAMAGES = {
+    "binary": bytes(range(256)) * 20,
+    "another type": b"[1, 2]\n" + LINE,
+    "no number": b'{"iteration": "1"}\n{"iteration": null}\n{"iteration": NaN}\n' + LINE,
+    "deep": b"[" * 200_000 + b"\n" + LINE,
+    "half a line in the middle": b'{"iteration": 0, "lo\n' + LINE,
+    "a list for an object": b'{"iteration": [1]}\n' + LINE,
+}
+
+
+def resumed(path, start_iter=6):
+    """Writes one line as a resumed run does; returns the iterations in the file."""
+    writer = ResumableJSONWriter(str(path), start_iter)
+    with EventStorage(start_iter) as storage:
+        storage.put_scalar("loss", 2.0)
+        writer.write()
+    writer.close()
+    return [json.loads(line)["iteration"] for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_kept_aside_and_its_lines_go_on(tmp_path, damage, caplog):
+    path = tmp_path / "metrics.json"
+    path.write_bytes(DAMAGES[damage])
+    assert resumed(path) == ([6] if damage == "binary" else [1, 6])
+    assert (tmp_path / "metrics.json.damaged").read_bytes() == DAMAGES[damage]
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_kept_aside(tmp_path, make):
+    make(tmp_path / "metrics.json")
+    assert resumed(tmp_path / "metrics.json") == [6]
+    assert sorted(os.listdir(tmp_path)) == ["metrics.json", "metrics.json.damaged"]
+
+
+def test_a_file_that_cannot_be_read_is_kept_aside(tmp_path, monkeypatch):
+    (tmp_path / "metrics.json").write_bytes(LINE)
+
+    def refuse(path, mode="r", **options):
+        if mode == "rb":
+            raise PermissionError(path)
+        return open(path, mode, **options)
+
+    monkeypatch.setattr("querydet.engine.hooks.writers.open", refuse, raising=False)
+    assert resumed(tmp_path / "metrics.json") == [6]
+
+
+def test_an_empty_file_and_a_line_without_an_end_are_no_damage(tmp_path, caplog):
+    path = tmp_path / "metrics.json"
+    path.write_bytes(b"")
+    assert resumed(path) == [6]
+    path.write_bytes(LINE.strip())
+    assert resumed(path) == [1, 6]
+    assert not caplog.records
+
+
+def test_metrics_that_cannot_be_written_are_no_reason_not_to_train(toy_config, tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("querydet.engine.hooks.writers.ResumableJSONWriter", full)
+    train(toy_config("train.max_iter=1"))
+    assert "metrics.json cannot be written, training goes on without it" in caplog.text
 
 
 class Writer(EventWriter):
