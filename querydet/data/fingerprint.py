@@ -1,34 +1,121 @@
-"""Fingerprint of the data that a run has read, to compare it with the copy on another machine."""
+"""Fingerprint of the data that a run has read: compared when the run is resumed, and with the copy on another machine."""
 
 import hashlib
+import json
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from detectron2.data import MetadataCatalog
 
 MAX_FILES = 64  # evenly spread image files that are hashed: enough to notice another release or compression
+# What is compared, by key, and its name in messages. The place of the data is no part of it.
+CONTENT = {
+    "images": "images",
+    "objects": "annotations",
+    "categories": "categories",
+    "records_sha256": "digest of images, annotations and categories",
+    "annotations_sha256": "digest of the annotation file",
+    "files_sha256": "digest of image files",
+}
 
 
 def fingerprint(dataset: Any) -> dict[str, Any]:
     """Describe a data set by its content.
 
     Args:
-        dataset: data set of a loader, with `len()` and the `name` of the data set in Detectron2's catalog; images are
-            hashed if it has a method `record(index)` that returns the Detectron2 dict of an image.
+        dataset: data set of a loader, with `len()` and the `name` of the data set in Detectron2's catalog; records and
+            images are hashed if it has a method `record(index)` that returns the Detectron2 dict of an image.
 
     Returns:
         `name` and `images` (their number); for data sets with a json also `annotations` (its path) and
-        `annotations_sha256`; if images are files, `hashed_files` (how many were hashed) and `files_sha256`.
+        `annotations_sha256`; with records `objects` and `categories` (their numbers), `records_sha256` (all records in
+        their order, with the names of the categories) and, of image files, `hashed_files` (how many were hashed) and
+        `files_sha256`.
     """
     result: dict[str, Any] = {"name": getattr(dataset, "name", ""), "images": len(dataset)}
-    path = MetadataCatalog.get(result["name"]).get("json_file") if result["name"] else None
+    metadata = MetadataCatalog.get(result["name"]) if result["name"] else None
+    path = metadata.get("json_file") if metadata else None
     if path and os.path.isfile(path):
         result["annotations"] = os.path.abspath(path)
         with open(path, "rb") as file:
             result["annotations_sha256"] = _digest(file)
     if hasattr(dataset, "record"):
-        result |= _files(dataset)
+        names = list(metadata.get("thing_classes") or []) if metadata else []
+        result |= {"categories": len(names), **_records(dataset, names), **_files(dataset)}
     return result
+
+
+def content(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a fingerprint is compared: not where the data are."""
+    return {key: value for key, value in found.items() if key in CONTENT or key == "hashed_files"}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Compare two fingerprints of data that should be the same; lines `what: before -> now`.
+
+    An annotation file may be written differently as long as the records are the same, and what only one of the
+    fingerprints has, which another version made, is not compared.
+    """
+    ignored = {"annotations_sha256"} if "records_sha256" in before and "records_sha256" in now else set()
+    if before.get("hashed_files") != now.get("hashed_files"):
+        ignored |= {"files_sha256"}
+    return [
+        f"{name}: {_short(before[key])} -> {_short(now[key])}"
+        for key, name in CONTENT.items()
+        if key in before and key in now and key not in ignored and before[key] != now[key]
+    ]
+
+
+def _short(value: Any) -> str:
+    return str(value)[:12]
+
+
+def _records(dataset: Any, categories: list[str]) -> dict[str, Any]:
+    digest = hashlib.sha256(json.dumps(categories).encode())
+    names: list[str] = []
+    objects = 0
+    for index in range(len(dataset)):
+        record = dict(dataset.record(index))
+        names.append(str(record.pop("file_name", "")))
+        found = record.get("annotations")
+        objects += len(found) if isinstance(found, list | tuple) else 0
+        digest.update(_plain_bytes({key: _without_folder(value) for key, value in record.items()}))
+    for name in _relative(names):
+        digest.update(name.encode(errors="surrogatepass") + b"\0")
+    return {"objects": objects, "records_sha256": digest.hexdigest()}
+
+
+def _relative(names: list[str]) -> Iterator[str]:
+    """Yield names relative to their common folder, so that the same data elsewhere has the same names."""
+    folders = {os.path.dirname(name) for name in names}
+    try:
+        root = os.path.commonpath(folders)
+    except ValueError:  # absolute and relative names, or none
+        root = ""
+    for name in names:
+        yield name[len(root) :].lstrip(os.sep)
+
+
+def _without_folder(value: Any) -> Any:
+    return os.path.basename(value) if isinstance(value, str) else value
+
+
+def _plain_bytes(record: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(record, default=_plain, skipkeys=True).encode()
+    except (ValueError, RecursionError):  # a circle
+        return b"?"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
+        return value.tolist()
+    if isinstance(value, bytes):
+        return value.hex()
+    return type(value).__qualname__  # its text may hold its place in memory, which is another one each time
 
 
 def _files(dataset: Any) -> dict[str, Any]:
@@ -36,10 +123,13 @@ def _files(dataset: Any) -> dict[str, Any]:
     digest = hashlib.sha256()
     for index in range(count):
         name = str(dataset.record(index * len(dataset) // count).get("file_name", ""))
-        digest.update(os.path.basename(name).encode())
+        digest.update(os.path.basename(name).encode(errors="surrogatepass"))
         if os.path.isfile(name):
-            with open(name, "rb") as file:
-                digest.update(_digest(file).encode())
+            try:
+                with open(name, "rb") as file:
+                    digest.update(_digest(file).encode())
+            except OSError:  # the mapper decides what an unreadable image means
+                digest.update(b"unreadable")
     return {"hashed_files": count, "files_sha256": digest.hexdigest()}
 
 

@@ -24,7 +24,7 @@ from tabulate import tabulate
 from querydet.engine.faults.stopping import stop_requests
 from querydet.engine.run.run_length import RunLength
 from querydet.engine.run.setup import setup_run
-from querydet.engine.training import prepare_run, run_training
+from querydet.engine.training import load_start, prepare_run, run_training
 
 STEPS = 4  # the first is not counted: it allocates memory and starts data workers
 TEST_BATCHES = 1
@@ -91,7 +91,7 @@ def dry_run(cfg: DictConfig, args: argparse.Namespace) -> dict[str, float]:
             tested = None if parts.test is None else FirstBatches(parts.test.loader)
             if parts.test is not None:
                 parts = replace(parts, test=replace(parts.test, loader=tested))
-            run_training(parts)
+            run_training(parts, load_start(parts))
         if not comm.is_main_process():
             return {}
         estimates = _estimate(cfg, folder, tested, parts.length)

@@ -15,6 +15,7 @@ from torch import nn
 
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.data.catalog import check_num_classes, class_names
+from querydet.data.fingerprint import fingerprint
 from querydet.data.validation_set import warn_of_differences
 from querydet.engine.accumulation import check_micro_batches
 from querydet.engine.distributed.sharding import (
@@ -26,12 +27,12 @@ from querydet.engine.distributed.sharding import (
 from querydet.engine.evaluation import build_evaluation
 from querydet.engine.faults.stopping import StopRequest, stop_requests, watch_requests
 from querydet.engine.hooks.averaging import build_ema
-from querydet.engine.hooks.build import build_hooks
+from querydet.engine.hooks.build import RunHooks, build_hooks
 from querydet.engine.memory_report import report_attention_memory
 from querydet.engine.run.run_length import RunLength
 from querydet.engine.run.run_parts import RunParts
-from querydet.engine.run.run_record import describe_run
-from querydet.engine.run.setup import check_writable, resolve_device, seed_everything
+from querydet.engine.run.run_record import describe_run, recorded_data
+from querydet.engine.run.setup import check_seed, check_writable, resolve_device, seed_everything
 from querydet.engine.solver import lr_scale
 from querydet.engine.switches import apply_switches
 from querydet.engine.trainer import Trainer
@@ -67,11 +68,12 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
         Stopped: a request to stop ended the run (`querydet.engine.faults.stopping`).
     """
     with stop_requests() as request:
-        return run_training(prepare_run(cfg, resume, request))
+        parts = prepare_run(cfg, resume, request)
+        return run_training(parts, load_start(parts))
 
 
 def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts:
-    """Build everything that a run needs; no checkpoint is loaded yet.
+    """Build everything that a run needs; no checkpoint is loaded yet, and nothing is written to the folder of the run.
 
     Args:
         cfg: the complete config.
@@ -83,6 +85,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
         FileNotFoundError: ``train.init_checkpoint`` or files of the training or test data do not exist.
     """
     started = time.time()
+    check_seed(cfg.train.seed)
     check_writable(cfg.train.output_dir)
     start_iter, checkpoint = _find_start(cfg, resume)
     loader = build_train_data(cfg, start_iter)
@@ -121,20 +124,19 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
         trainer=trainer,
         checkpointer=checkpointer,
         test=test,
+        data=fingerprint(loader.dataset) if comm.is_main_process() else {},
         started=started,
     )
 
 
-def run_training(parts: RunParts) -> dict[str, Any]:
-    """Load the weights to start from, and train to the end.
+def load_start(parts: RunParts) -> RunHooks:
+    """Build the hooks and load what the run starts from; nothing is written to the folder of the run.
 
     Args:
         parts: from `prepare_run`.
 
-    Returns:
-        Results of the last evaluation.
-
     Raises:
+        ValueError: the checkpoint is of another run, or of other training data.
         Exception: as `train`.
     """
     cfg, trainer = parts.cfg, parts.trainer
@@ -143,14 +145,31 @@ def run_training(parts: RunParts) -> dict[str, Any]:
     trainer.on_failure = built.on_failure
     if parts.checkpoint:
         parts.checkpointer.resume(parts.checkpoint)
+        if not built.same_data.compared:
+            built.same_data.compare(recorded_data(cfg.train.output_dir))
     else:
         _load_initial(parts.checkpointer, cfg.train.init_checkpoint)
         if parts.ema:
             parts.ema.module.load_state_dict(parts.model.state_dict())
-    datasets = {"train": trainer.data_loader.dataset} | ({"test": parts.test.loader.dataset} if parts.test else {})
-    with _recorded(cfg.train.output_dir, parts.start_iter, parts.started, datasets):
-        trainer.train(parts.start_iter, parts.length.max_iter)
-    return built.evaluation.results
+    return built
+
+
+def run_training(parts: RunParts, hooks: RunHooks) -> dict[str, Any]:
+    """Train to the end.
+
+    Args:
+        parts: from `prepare_run`.
+        hooks: from `load_start`.
+
+    Returns:
+        Results of the last evaluation.
+
+    Raises:
+        Exception: as `train`.
+    """
+    with _recorded(parts):
+        parts.trainer.train(parts.start_iter, parts.length.max_iter)
+    return hooks.evaluation.results
 
 
 def _image_sizes(cfg: DictConfig) -> tuple[list[Any], int]:
@@ -160,12 +179,12 @@ def _image_sizes(cfg: DictConfig) -> tuple[list[Any], int]:
     return list(instantiate(found) or []), -(-cfg.dataloader.train.total_batch_size // shares)
 
 
-def _recorded(
-    folder: str, start_iter: int, started: float, datasets: dict[str, Any]
-) -> contextlib.AbstractContextManager[None]:
+def _recorded(parts: RunParts) -> contextlib.AbstractContextManager[None]:
     if not comm.is_main_process():
         return contextlib.nullcontext()
-    return recorded(folder, start_iter, started, describe_run(folder, datasets))
+    data = {"train": parts.data} | ({"test": fingerprint(parts.test.loader.dataset)} if parts.test else {})
+    folder = parts.cfg.train.output_dir
+    return recorded(folder, parts.start_iter, parts.started, describe_run(folder, data))
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -21,6 +21,7 @@ from querydet.engine.hooks.learning_rate import LRScheduler
 from querydet.engine.hooks.matching_stability import InstabilityHook, track_instability
 from querydet.engine.hooks.monitoring import MonitorHook
 from querydet.engine.hooks.pictures import picture_hook
+from querydet.engine.hooks.same_data import SameData
 from querydet.engine.hooks.saving import BestCheckpointer, PeriodicCheckpointer, StopHook
 from querydet.engine.hooks.writers import WriterHook, build_writers
 from querydet.engine.run.run_parts import RunParts
@@ -35,11 +36,13 @@ class RunHooks:
     Args:
         hooks: in their order; None stands for one that is switched off.
         evaluation: evaluates, and keeps the last results.
+        same_data: compares the training data with that of the checkpoint.
         on_failure: saves the state before a step that failed; None in a process that cannot.
     """
 
     hooks: list[HookBase | None]
     evaluation: RunEvaluation
+    same_data: SameData
     on_failure: Callable[[], None] | None
 
 
@@ -63,7 +66,9 @@ def build_hooks(parts: RunParts) -> RunHooks:
     if sharded:  # no process has what another one has
         compare_period = 0
     writer = WriterHook(partial(build_writers, parts.cfg, length.max_iter), train.log_period)
+    same_data = SameData(parts.data, train.allow_changed_config)
     built = [
+        same_data,
         hooks.IterationTimer(),
         MonitorHook(parts.model, parts.cfg.dataloader.train.total_batch_size, train.log_period),
         EMAHook(parts.ema, parts.model) if parts.ema else None,
@@ -78,7 +83,7 @@ def build_hooks(parts: RunParts) -> RunHooks:
         writer if main else None,
         BadImagesReport(train.output_dir) if main else None,
     ]
-    return RunHooks(built, evaluation, saver.save_previous if main and not sharded else None)
+    return RunHooks(built, evaluation, same_data, saver.save_previous if main and not sharded else None)
 
 
 def _instability_hook(parts: RunParts, stop: StopHook) -> HookBase | None:

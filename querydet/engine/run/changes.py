@@ -12,7 +12,14 @@ from querydet.config import save_config
 from querydet.config.safe_yaml import CONFIG_FILE, TARGET, config_leaves, plain_config
 
 # A run that goes on with another value of these is another run: other data in another order, or another loss.
-FIXED = ("model.", "train.seed", "dataloader.train.total_batch_size", "dataloader.train.mapper.")
+# The data set may be elsewhere: it is compared by its content (`querydet.engine.hooks.same_data`).
+FIXED = (
+    "model.",
+    "train.seed",
+    "dataloader.train.total_batch_size",
+    "dataloader.train.mapper.",
+    f"dataloader.train.{TARGET}",
+)
 # What only says how to go on: where there are faults, or how memory is used.
 FREE = ("on_bad_image", "read_retries", "checkpointing")
 

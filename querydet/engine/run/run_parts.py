@@ -1,6 +1,7 @@
 """Everything that a training run is made of, built and ready to start."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import DictConfig
 from torch import nn
@@ -27,6 +28,7 @@ class RunParts:
         trainer: trains the model.
         checkpointer: saves and loads model, average and trainer.
         test: test data and evaluator; None: nothing is evaluated.
+        data: fingerprint of the training data; empty on other than the main process.
         started: time at which building began, in seconds since the epoch.
     """
 
@@ -39,6 +41,7 @@ class RunParts:
     trainer: Trainer
     checkpointer: Checkpointer
     test: Evaluation | None
+    data: dict[str, Any]
     started: float
 
     @property

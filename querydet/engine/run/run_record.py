@@ -12,20 +12,19 @@ from typing import Any
 
 from detectron2.utils import comm
 
-from querydet.data.fingerprint import fingerprint
-from querydet.utils.provenance import git_state, uncommitted
+from querydet.utils.provenance import git_state, read_parts, uncommitted
 
 logger = logging.getLogger(__name__)
 
 DIFF_FILE = "uncommitted.diff"
 
 
-def describe_run(folder: str, datasets: dict[str, Any]) -> dict[str, Any]:
+def describe_run(folder: str, data: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Collect the details of a run for its entry in ``run.json``, and write ``uncommitted.diff`` if there are changes.
 
     Args:
         folder: folder of the run.
-        datasets: data sets by use, "train" and "test".
+        data: fingerprints of data sets by use, "train" and "test".
     """
     changes = uncommitted()
     if changes:
@@ -38,8 +37,18 @@ def describe_run(folder: str, datasets: dict[str, Any]) -> dict[str, Any]:
         "processes": comm.get_world_size(),
         "git": git_state(),
         "packages": packages(),
-        "data": {use: fingerprint(dataset) for use, dataset in datasets.items()},
+        "data": data,
     }
+
+
+def recorded_data(folder: str) -> dict[str, Any]:
+    """Return the fingerprint of the training data in the last entry of ``run.json``; empty when there is none."""
+    try:
+        data = read_parts(folder)[-1].get("data")
+    except (OSError, ValueError, IndexError):  # it is put aside when the run begins
+        return {}
+    found = data.get("train") if isinstance(data, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def packages() -> dict[str, str]:

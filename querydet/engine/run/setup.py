@@ -15,6 +15,8 @@ from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
 from querydet.config import save_config
+from querydet.engine.run.early_logs import LOGGERS
+from querydet.utils.damaged import put_aside_unless_file
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +34,14 @@ def setup_run(cfg: DictConfig, args: argparse.Namespace) -> None:
         ValueError: an output folder that cannot be written, or a seed that is no number >= 0.
     """
     output_dir = cfg.train.output_dir
-    _check_seed(cfg.train.seed)
+    check_seed(cfg.train.seed)
     if comm.is_main_process():
         check_writable(output_dir)
+        for name in ("log.txt", "config.yaml"):
+            put_aside_unless_file(os.path.join(output_dir, name))
     comm.synchronize()
     rank = comm.get_rank()
-    for name in ("fvcore", "detectron2", "querydet"):
+    for name in LOGGERS:
         setup_logger(output_dir, distributed_rank=rank, name=name)
     logger.info("Rank %d of %d processes, command: %s", rank, comm.get_world_size(), " ".join(sys.argv))
     if comm.is_main_process():
@@ -51,6 +55,8 @@ def setup_run(cfg: DictConfig, args: argparse.Namespace) -> None:
 def check_writable(folder: str) -> None:
     """Create a folder and write a file in it, so that a run does not fail at its first checkpoint.
 
+    The file is gone afterwards, and the folder's times are what they were.
+
     Raises:
         ValueError: that is not possible.
     """
@@ -58,8 +64,11 @@ def check_writable(folder: str) -> None:
         raise ValueError("train.output_dir is empty: set train.output_dir=path/of/a/folder")
     try:
         os.makedirs(folder, exist_ok=True)
+        before = os.stat(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        if os.stat(folder).st_mtime_ns != before.st_mtime_ns:  # where every file has a name, as on NFS
+            os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
     except OSError as error:
         raise ValueError(f"train.output_dir {os.path.abspath(folder)} cannot be written: {error}") from error
 
@@ -91,6 +100,11 @@ def seed_everything(seed: int, *position: int) -> None:
     torch.manual_seed(int(words[2]) % 2**63)
 
 
-def _check_seed(seed: object) -> None:
+def check_seed(seed: object) -> None:
+    """Refuse a seed that is no integer of at least 0.
+
+    Raises:
+        ValueError: it is not.
+    """
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"train.seed has to be an integer of at least 0, got {seed!r}")

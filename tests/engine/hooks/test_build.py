@@ -19,6 +19,7 @@ def names(hooks):
 def test_weights_move_then_are_saved_then_evaluated_then_written_about(toy_config):
     found = names(build(toy_config("train.instability.enabled=True", "train.pictures.enabled=True")).hooks)
     assert found == [
+        "SameData",
         "IterationTimer",
         "MonitorHook",
         "EMAHook",
@@ -45,7 +46,7 @@ def test_states_in_checkpoints_have_the_names_that_earlier_checkpoints_have(toy_
     parts.trainer.register_hooks(build_hooks(parts).hooks)
     parts.trainer.storage = EventStorage()
     state = parts.trainer.state_dict()
-    assert set(state["hooks"]) == {"LRScheduler", "BestCheckpointer"}
+    assert set(state["hooks"]) == {"LRScheduler", "BestCheckpointer", "SameData"}
     assert set(state) == {
         "iteration",
         "hooks",
