@@ -170,7 +170,9 @@ def _relative(script: str) -> str:
 
 def _git(root: Path, *arguments: str) -> str:
     try:
-        result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT)
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT
+        )
     except (OSError, ValueError, subprocess.SubprocessError):
         return ""
     return result.stdout.strip()

@@ -47,7 +47,7 @@ def test_a_json_and_its_images_are_hashed(write_coco, coco_json):
 def test_the_hashed_files_are_few_and_evenly_spread():
     dataset = Records([{"file_name": f"nowhere/{number}.png"} for number in range(10 * MAX_FILES)])
     assert fingerprint(dataset)["hashed_files"] == MAX_FILES
-    assert dataset.read == list(range(0, 10 * MAX_FILES, 10))
+    assert dataset.read[-MAX_FILES:] == list(range(0, 10 * MAX_FILES, 10))  # after all records
 
 
 def test_data_that_are_no_files_have_a_name_and_a_number():
@@ -56,7 +56,12 @@ def test_data_that_are_no_files_have_a_name_and_a_number():
 
 def records(*changes, folder="/a", name=""):
     found = [
-        {"file_name": f"{folder}/{index}.png", "mask": f"{folder}/masks/{index}.png", "height": 4, "annotations": [{"bbox": [0, 1.5]}]}
+        {
+            "file_name": f"{folder}/{index}.png",
+            "mask": f"{folder}/masks/{index}.png",
+            "height": 4,
+            "annotations": [{"bbox": [0, 1.5]}],
+        }
         for index in range(3)
     ]
     for change in changes:

@@ -77,7 +77,9 @@ def test_tensors_arrive_as_they_were(start):
         def __getitem__(self, index):
             return values[index]
 
-    for found, wanted in zip(start(Values(), batches=lambda start: [[0, 1, 2, 3, 4, 5]]).receive(20), values, strict=True):
+    for found, wanted in zip(
+        start(Values(), batches=lambda start: [[0, 1, 2, 3, 4, 5]]).receive(20), values, strict=True
+    ):
         assert (type(found), found.dtype, found.shape) == (type(wanted), wanted.dtype, wanted.shape)
         assert pickle.dumps(found.to_dense().tolist()) == pickle.dumps(wanted.to_dense().tolist())
 

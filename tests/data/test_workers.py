@@ -235,7 +235,9 @@ assert numbers(found[:8]) == EXPECTED
 @pytest.mark.parametrize(
     "room",
     [
-        pytest.param("mount -t tmpfs -o size=64k tmpfs /dev/shm && ! cat /dev/zero > /dev/shm/full", id="shared memory"),
+        pytest.param(
+            "mount -t tmpfs -o size=64k tmpfs /dev/shm && ! cat /dev/zero > /dev/shm/full", id="shared memory"
+        ),
         pytest.param("ulimit -n 48", id="open files"),
     ],
 )

@@ -34,11 +34,11 @@ class RunLock:
         status = os.fstat(descriptor)
         self._times = status.st_atime_ns, status.st_mtime_ns
         self._before = os.pread(descriptor, status.st_size, 0)
-        self._accepted = False
+        self._begun = False
 
-    def accept(self) -> None:
+    def begin(self) -> None:
         """Keep the entry in the file: the run begins."""
-        self._accepted = True
+        self._begun = True
 
     def sign(self) -> None:
         """Write who has the lock."""
@@ -47,7 +47,7 @@ class RunLock:
 
     def withdraw(self) -> None:
         """Leave folder and file as they were, unless the run was accepted."""
-        if self._accepted:
+        if self._begun:
             return
         with contextlib.suppress(OSError):
             if self._is_new:
@@ -75,7 +75,7 @@ def run_lock(folder: str, wait: float = WAIT) -> Iterator[RunLock]:
         wait: seconds to wait for another process that has the lock.
 
     Yields:
-        The lock; `accept` it when nothing refuses the run any more.
+        The lock; call `begin` when nothing refuses the run any more.
 
     Raises:
         ValueError: another run has the folder, or the file cannot be opened.

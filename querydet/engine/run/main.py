@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> None:
         setup_run(cfg, args)
         early.write()
         if lock is not None:
-            lock.accept()
+            lock.begin()
         if changed:
             logger.warning("The config has changed since this run was started:\n  %s", "\n  ".join(changed))
         run_training(parts, hooks)

@@ -20,6 +20,9 @@ from querydet.utils.damaged import put_aside_unless_file
 
 logger = logging.getLogger(__name__)
 
+SHARED_MEMORY = "/dev/shm"
+LITTLE_SHARED_MEMORY = 64  # MB; Docker's default
+
 
 def setup_run(cfg: DictConfig, args: argparse.Namespace) -> None:
     """Create the output folder, start the logs, print the environment once and save the config.
@@ -46,10 +49,28 @@ def setup_run(cfg: DictConfig, args: argparse.Namespace) -> None:
     logger.info("Rank %d of %d processes, command: %s", rank, comm.get_world_size(), " ".join(sys.argv))
     if comm.is_main_process():
         logger.info("Environment info:\n%s", collect_env_info())
+        warn_of_shared_memory()
         path = os.path.join(output_dir, "config_eval.yaml" if args.eval_only else "config.yaml")
         save_config(cfg, path)
         logger.info("Config with overrides saved to %s", path)
     torch.backends.cudnn.benchmark = bool(cfg.train.cudnn_benchmark) and not args.eval_only
+
+
+def warn_of_shared_memory() -> None:
+    """Say so when shared memory is full, or as small as Docker makes it."""
+    try:
+        status = os.statvfs(SHARED_MEMORY)
+    except OSError:  # another system
+        return
+    free, total = (blocks * status.f_frsize / 2**20 for blocks in (status.f_bavail, status.f_blocks))
+    if free <= LITTLE_SHARED_MEMORY:
+        logger.warning(
+            "%s has %.0f of %.0f MB free. Data workers do without it; NCCL, between several GPUs, does not: start the "
+            "container with --shm-size=8g, or remove what fills it",
+            SHARED_MEMORY,
+            free,
+            total,
+        )
 
 
 def check_writable(folder: str) -> None:

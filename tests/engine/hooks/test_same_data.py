@@ -19,7 +19,9 @@ def test_equal_data_elsewhere_pass():
 
 def test_other_data_are_refused_with_every_difference():
     hook = SameData({**FOUND, "objects": 8, "records_sha256": "c" * 64}, False)
-    with pytest.raises(ValueError, match=r"than those of /data/birds.json:\n  annotations: 7 -> 8\n  digest .*: b{12} -> c{12}"):
+    with pytest.raises(
+        ValueError, match=r"than those of /data/birds.json:\n  annotations: 7 -> 8\n  digest .*: b{12} -> c{12}"
+    ):
         hook.load_state_dict(SameData(FOUND, False).state_dict())
 
 

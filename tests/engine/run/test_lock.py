@@ -60,7 +60,7 @@ def test_a_run_that_is_not_accepted_leaves_the_folder_as_it_was(tmp_path, conten
         raise ZeroDivisionError
     assert everything(tmp_path) == before
     with run_lock(str(tmp_path)) as lock:
-        lock.accept()
+        lock.begin()
     assert b'"pid"' in (tmp_path / "run.lock").read_bytes()
 
 
@@ -75,7 +75,7 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path, monkey
 
     monkeypatch.setattr(lock_module, "_acquire", remove_first)
     with run_lock(str(tmp_path)) as lock:
-        lock.accept()
+        lock.begin()
         assert os.path.samestat(os.fstat(lock._descriptor), os.stat(tmp_path / "run.lock"))
 
 

@@ -78,8 +78,14 @@ def edit(tmp_path, change):
         ("model.dropout=0.5", "another config"),
         ("train.seed=7", "another config"),
         ("train.seed=-7", "train.seed"),
-        ("dataloader.train.dataset.seed=3", "other training data than those of .*digest of images.*allow_changed_config"),
-        ("dataloader.train.dataset.num_images=12", "started on 16 training images, now there are 12.*allow_changed_config"),
+        (
+            "dataloader.train.dataset.seed=3",
+            "other training data than those of .*digest of images.*allow_changed_config",
+        ),
+        (
+            "dataloader.train.dataset.num_images=12",
+            "started on 16 training images, now there are 12.*allow_changed_config",
+        ),
         ("train.eval_period=often", "train.eval_period"),
     ],
 )
@@ -89,7 +95,9 @@ def test_a_refused_resume_changes_nothing(tmp_path, started, option, match):
 
 def test_other_annotations_are_refused_with_what_differs_and_can_be_accepted(tmp_path, started, caplog):
     path = edit(tmp_path, lambda content: content["annotations"].pop())
-    refused(tmp_path, started, rf"(?s){path}:\n  annotations: \d+ -> \d+\n  digest of images, .*: \w{{12}} -> \w{{12}}\nR")
+    refused(
+        tmp_path, started, rf"(?s){path}:\n  annotations: \d+ -> \d+\n  digest of images, .*: \w{{12}} -> \w{{12}}\nR"
+    )
     run_main("--resume", *started, "train.allow_changed_config=True")
     run_main("--resume", *started, "train.max_iter=5")  # from now on these are the data
 
@@ -123,7 +131,7 @@ def test_a_resume_beside_a_running_run_changes_nothing(tmp_path, started, monkey
     monkeypatch.setattr(lock, "WAIT", 0.1)
     monkeypatch.setattr(lock.run_lock.__wrapped__, "__defaults__", (0.1,))
     hold = "import sys, time; from querydet.engine.run.lock import run_lock\n"
-    hold += "with run_lock(sys.argv[1]) as lock: lock.accept(); print(flush=True); time.sleep(60)"
+    hold += "with run_lock(sys.argv[1]) as lock: lock.begin(); print(flush=True); time.sleep(60)"
     command = [sys.executable, "-c", hold, str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as other:
         try:

@@ -1,13 +1,16 @@
 """What happens before a run."""
 
+import os
 import random
+import tempfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from querydet.engine import argument_parser, resolve_device, setup_run
-from querydet.engine.run.setup import check_writable, seed_everything
+from querydet.engine.run.setup import check_writable, seed_everything, warn_of_shared_memory
 
 
 def draw():
@@ -58,3 +61,24 @@ def test_device():
     assert resolve_device("auto") == torch.device("cpu")
     with pytest.raises(ValueError, match="no GPU is visible"):
         resolve_device("cuda")
+
+
+@pytest.mark.parametrize(("free", "said"), [(0, True), (64, True), (65, False)])
+def test_little_shared_memory_is_named(monkeypatch, caplog, free, said):
+    status = SimpleNamespace(f_frsize=4096, f_bavail=free * 256, f_blocks=100 * 256)
+    monkeypatch.setattr("os.statvfs", lambda path: status)
+    warn_of_shared_memory()
+    assert (f"/dev/shm has {free} of 100 MB free" in caplog.text) == ("--shm-size" in caplog.text) == said
+
+
+def test_a_system_without_shared_memory_is_none_of_our_business(monkeypatch):
+    monkeypatch.setattr("querydet.engine.run.setup.SHARED_MEMORY", "/nowhere")
+    warn_of_shared_memory()
+
+
+def test_the_times_of_a_folder_that_is_tried_are_kept(tmp_path, monkeypatch):
+    """Also where a temporary file has a name, as on NFS."""
+    monkeypatch.setattr("tempfile.TemporaryFile", tempfile.NamedTemporaryFile)
+    os.utime(tmp_path, ns=(10**18, 10**18))
+    check_writable(str(tmp_path))
+    assert tmp_path.stat().st_mtime_ns == 10**18
