@@ -1,4 +1,4 @@
-"""Fingerprint of the data that a run has read: compared when the run is resumed, and with the copy on another machine."""
+"""Fingerprint of the data that a run has read, to compare it when the run is resumed, or with a copy elsewhere."""
 
 import hashlib
 import json

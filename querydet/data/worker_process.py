@@ -1,9 +1,9 @@
 """A data worker: a process that loads every n-th batch and sends it through a connection of its own.
 
-Differences from the workers of torch's `DataLoader`: workers share nothing, neither locks nor a queue nor shared memory.
-A worker that is stopped, killed or frozen at any instruction holds up nobody else, `/dev/shm` may be full, and the number
-of open files does not grow with the batches that are kept. The program itself never reads from a worker: a thread does,
-also in the middle of a message, so that every wait has a deadline and a signal is handled at once.
+Differences from the workers of torch's `DataLoader`: workers share nothing, neither locks nor a queue nor memory. A
+worker that is killed or frozen at any instruction holds up nobody else, `/dev/shm` may be full, and the number of open
+files does not grow with the batches that are kept. The program itself never reads from a worker, a thread does: so every
+wait has a deadline, also in the middle of a message, and a signal is handled at once.
 """
 
 import contextlib

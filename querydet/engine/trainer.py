@@ -134,7 +134,7 @@ class Trainer(SimpleTrainer):
         self._write(means, norm)
 
     def _may_overflow(self) -> bool:
-        """Return whether an overflow is part of the method, as long as the scale that the scaler lowers is above one."""
+        """Return whether an overflow is part of the method: as long as the scale, which it lowers, is above one."""
         if not self.scaler.is_enabled() or self.scaler.get_scale() >= 1:
             return self.scaler.is_enabled()
         self.scaler.update()

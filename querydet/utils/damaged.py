@@ -1,4 +1,4 @@
-"""Files of a run that cannot be read any more, after a crash or by accident: kept under another name, never a reason to stop."""
+"""Files of a run that cannot be read any more are kept under another name, and are no reason to stop."""
 
 import itertools
 import logging

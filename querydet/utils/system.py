@@ -35,7 +35,7 @@ def process_state(pid: int | None) -> str:
 
 @contextlib.contextmanager
 def network_timeout(seconds: float = NETWORK_SILENCE) -> Iterator[None]:
-    """End waits for the network while the block runs, also in libraries that set no limit, such as Detectron2's downloads.
+    """End waits for the network while the block runs, also those of libraries without limits of their own (iopath).
 
     Args:
         seconds: without a byte; then the library sees a `TimeoutError`.

@@ -166,7 +166,7 @@ def test_what_cannot_be_sent_is_an_error_and_no_silence(start):
         def __getitem__(self, index):
             return lambda: index
 
-    with pytest.raises(Exception, match="(?i)pickle|local"):
+    with pytest.raises(Exception, match=r"(?i)pickle|local"):
         start(Local()).receive(20)
 
 

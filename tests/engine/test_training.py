@@ -87,7 +87,7 @@ def test_a_download_that_stalls_ends(toy_config, monkeypatch):
     monkeypatch.setattr("querydet.engine.training.network_timeout", partial(network_timeout, 0.5))
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/stalled.pth"
-        with pytest.raises(ConnectionError, match="cannot download train.init_checkpoint=http.*timed out"):
+        with pytest.raises(ConnectionError, match=r"cannot download train.init_checkpoint=http.*timed out"):
             train(toy_config("train.max_iter=1", f"train.init_checkpoint={address}"))
 
 

@@ -27,7 +27,7 @@ DAMAGES = {
 def test_a_damaged_record_is_refused_by_readers_and_put_aside_by_a_resumed_run(tmp_path, damage, caplog):
     path = tmp_path / "run.json"
     path.write_bytes(DAMAGES[damage])
-    with pytest.raises(ValueError, match="run.json is"):
+    with pytest.raises(ValueError, match=r"run.json is"):
         read_parts(str(tmp_path))
     with recorded(str(tmp_path), 7, started=0.0):
         pass

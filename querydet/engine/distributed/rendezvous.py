@@ -5,8 +5,8 @@ import os
 
 import torch.distributed as dist
 
-# Detectron2's, for finding each other and for every exchange: machines of a cluster may start long after each other, and
-# the others wait while the first process sums up an evaluation.
+# Detectron2's, for finding each other and for every exchange: machines of a cluster may start long after each other,
+# and processes wait while the first one sums up an evaluation.
 TIMEOUT = datetime.timedelta(minutes=30)
 
 

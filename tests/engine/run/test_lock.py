@@ -81,5 +81,5 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path, monkey
 
 def test_what_cannot_be_a_lock_is_refused_by_its_name(tmp_path):
     (tmp_path / "run.lock").mkdir()
-    with pytest.raises(ValueError, match="run.lock, which keeps a second run out"), run_lock(str(tmp_path)):
+    with pytest.raises(ValueError, match=r"run.lock, which keeps a second run out"), run_lock(str(tmp_path)):
         pass
