@@ -13,8 +13,8 @@ train = {
     "init_allow_mismatch": False,
     # Load NaN and infinite weights too, to look into a training that failed; also with --resume and --eval-only.
     "init_allow_nonfinite": False,
-    # --resume refuses a changed model, seed, batch size or augmentation, and training data with other images, annotations
-    # or classes; wherever they are. True: go on all the same.
+    # --resume refuses a changed model, seed, batch size or augmentation, and training data with other images,
+    # annotations or classes, wherever they are. True: go on all the same.
     "allow_changed_config": False,
     # Load a detector of other classes (found by name), queries, groups of queries or feature levels, for fine-tuning:
     # what means the same in both is kept, and what is newly initialized is listed.

@@ -17,21 +17,11 @@ from PIL import Image
 
 from querydet.data.orientation import check_exif_rule, orient
 from querydet.data.pixels import PixelRange, check_pixel_range, to_rgb
+from querydet.utils.image_formats import FORMATS
 
 logger = logging.getLogger(__name__)
 
-# Pillow opens some seventy formats, several of them by programs or decoders that nobody needs for a photograph.
-IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = {
-    "JPEG": (".jpg", ".jpeg", ".jfif"),
-    "PNG": (".png",),
-    "BMP": (".bmp",),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pfm"),
-    "JPEG2000": (".jp2",),
-}
-IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
+IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 PAGED_FORMATS = ("GIF", "TIFF", "PNG", "WEBP")  # the further pictures of a JPEG (MPO) are previews of the first
 MAX_PIXELS = "dataloader.{train,test}.mapper.max_pixels"
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
@@ -93,11 +83,11 @@ class ImageReader:
         """Open an image without reading its pixels; raises like `__call__`."""
         try:
             if self.max_pixels is None:
-                return Image.open(file, formats=list(IMAGE_FORMATS))
+                return Image.open(file, formats=list(FORMATS))
             with _limit_lock:
                 limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
                 try:
-                    image = Image.open(file, formats=list(IMAGE_FORMATS))
+                    image = Image.open(file, formats=list(FORMATS))
                 finally:
                     Image.MAX_IMAGE_PIXELS = limit
         except Image.DecompressionBombError as error:

@@ -2,7 +2,7 @@
 
 Differences from the workers of torch's `DataLoader`: workers share nothing, neither locks nor a queue nor memory. A
 worker that is killed or frozen at any instruction holds up nobody else, `/dev/shm` may be full, and the number of open
-files does not grow with the batches that are kept. The program itself never reads from a worker, a thread does: so every
+files does not grow with the batches that are kept. The program itself never reads from a worker, a thread does: every
 wait has a deadline, also in the middle of a message, and a signal is handled at once.
 """
 

@@ -3,9 +3,9 @@
 Differences from torch's `DataLoader`: a dead worker is noticed when a batch is requested, and never in the middle of
 other work (torch raises from a signal handler); every wait for a worker ends after a configured time, whatever it is
 doing. In both cases the workers are killed and restarted at the missing batch, or the run ends with the cause. A batch
-depends only on its index, so that nothing is lost or repeated. A request to stop does not wait long for a worker. Signals
-for the run, which a terminal and Slurm send to all of its processes, do not reach the workers, and no worker outlives the
-run (`data.worker_process`).
+depends only on its index, so that nothing is lost or repeated. A request to stop does not wait long for a worker.
+Signals for the run, which a terminal and Slurm send to all of its processes, do not reach the workers, and no worker
+outlives the run (`data.worker_process`).
 """
 
 import atexit

@@ -42,7 +42,7 @@ def start():
         worker.kill()
 
 
-def received(worker, seconds=20):
+def received(worker, seconds=60):
     batch = worker.receive(seconds)
     assert batch is not None
     return [item["index"] for item in batch]

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds that the other processes have, after the first one has failed, to report what they saw and to save.
 GRACE = 30.0
-# Seconds that the processes have to end after a request to stop: for a step, the summary of an evaluation, a checkpoint.
+# Seconds that the processes have to end after a request to stop: for a step, an evaluation's summary, a checkpoint.
 STOP_GRACE = 600.0
 TOGETHER = 5.0  # seconds within which processes fail by one cause
 LAUNCHER = "QUERYDET_LAUNCHER"  # environment variable of the processes: id of the launching one
