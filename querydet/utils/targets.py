@@ -47,6 +47,11 @@ def target_problem(target: Any, place: str = "", allowed: Iterable[str] = ()) ->
     return "which is no known part of a detector"
 
 
+def full_name(target: str) -> str:
+    """Return the name of a known part with the module that defines it; any other name as it is, without importing it."""
+    return next((name for name, module in parts_at("").items() if _same(target, name, module)), target)
+
+
 def trust(targets: Iterable[Any]) -> None:
     """Let `check_targets` pass these names from now on: those of a program, or those that the caller allowed."""
     _trusted.update(target for target in targets if isinstance(target, str))

@@ -9,7 +9,6 @@ from PIL import Image, UnidentifiedImageError
 
 from querydet.data import DetrDatasetMapper, media
 from querydet.data.media import (
-    IMAGE_FORMATS,
     IMAGE_SUFFIXES,
     ImageReader,
     VideoSink,
@@ -18,6 +17,7 @@ from querydet.data.media import (
     reader_of,
     video_fps,
 )
+from querydet.utils.image_formats import FORMATS
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_formats_are_a_closed_list(tmp_path):
         Image.new("RGB", (32, 32)).save(tmp_path / "a.png", format=file_format)
         with pytest.raises(UnidentifiedImageError):
             ImageReader()(tmp_path / "a.png")
-    for file_format, suffixes in IMAGE_FORMATS.items():
+    for file_format, suffixes in FORMATS.items():
         Image.new("RGB", (32, 32), (255, 255, 255)).save(tmp_path / "a", format=file_format)
         assert ImageReader()(tmp_path / "a").min() == 255
         assert set(suffixes) <= set(IMAGE_SUFFIXES)

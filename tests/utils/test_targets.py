@@ -13,7 +13,7 @@ from querydet.config.safe_yaml import load_yaml
 from querydet.modeling.losses import L1Loss
 from querydet.utils import targets
 from querydet.utils.lazy import instantiate
-from querydet.utils.targets import VARIABLE, check_targets, target_problem, trust
+from querydet.utils.targets import VARIABLE, check_targets, full_name, target_problem, trust
 
 ROOT = Path(__file__).resolve().parents[2]
 LOSS = {"_target_": "querydet.modeling.losses.L1Loss", "weight": 2.0}
@@ -118,3 +118,10 @@ def test_an_override_of_one_s_own_builds_own_parts(tmp_path):
         "quick/dino_synthetic.py", ["model.criterion.rules.decoder.losses.l1._target_=collections.Counter"]
     )
     assert instantiate({**cfg.model.criterion.rules.decoder.losses.l1, "weight": 1}) == {"weight": 1}
+
+
+def test_names_of_known_parts_are_made_full_and_others_are_left():
+    assert full_name("querydet.DINO") == full_name("querydet.modeling.DINO") == "querydet.modeling.meta_arch.dino.DINO"
+    assert full_name("torch.nn.ReLU") == "torch.nn.modules.activation.ReLU"
+    assert full_name("antigravity.DINO") == "antigravity.DINO"
+    assert "antigravity" not in sys.modules

@@ -4,12 +4,12 @@ import ast
 import os
 import tempfile
 
-from detectron2.utils.registry import locate
 from omegaconf import DictConfig
 
 from querydet.checkpoint.folder import candidates
 from querydet.config import save_config
 from querydet.config.safe_yaml import CONFIG_FILE, TARGET, config_leaves, plain_config
+from querydet.utils.targets import full_name
 
 # A run that goes on with another value of these is another run: other data in another order, or another loss.
 # The data set may be elsewhere: it is compared by its content (`querydet.engine.hooks.same_data`).
@@ -66,13 +66,12 @@ def changes(cfg: DictConfig) -> list[str]:
 
 
 def _leaves(path: str) -> dict[str, str]:
-    """Return the values of a saved config by key, with every class under the name of the module that defines it.
+    """Return the values of a saved config by key, with every known part under the name of the module that defines it.
 
-    The same class may be saved by several names: Detectron2 takes the shortest that leads to it.
+    The same part may be saved by several names: Detectron2 takes the shortest that leads to it.
     """
     leaves = dict(config_leaves(plain_config(path)))
-    for key in leaves:
-        if key.endswith(TARGET):
-            found = locate(ast.literal_eval(leaves[key]))
-            leaves[key] = f"{found.__module__}.{found.__qualname__}"
-    return leaves
+    return {
+        key: repr(full_name(ast.literal_eval(value))) if key.endswith(TARGET) else value
+        for key, value in leaves.items()
+    }
