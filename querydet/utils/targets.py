@@ -48,7 +48,7 @@ def target_problem(target: Any, place: str = "", allowed: Iterable[str] = ()) ->
 
 
 def full_name(target: str) -> str:
-    """Return the name of a known part with the module that defines it; any other name as it is, without importing it."""
+    """Return the name of a known part with the module that defines it; any other name as it is, not imported."""
     return next((name for name, module in parts_at("").items() if _same(target, name, module)), target)
 
 

@@ -121,7 +121,11 @@ def test_an_override_of_one_s_own_builds_own_parts(tmp_path):
 
 
 def test_names_of_known_parts_are_made_full_and_others_are_left():
-    assert full_name("querydet.DINO") == full_name("querydet.modeling.DINO") == "querydet.modeling.meta_arch.dino.DINO"
+    assert (
+        full_name("querydet.DINO")
+        == full_name("querydet.modeling.meta_arch.DINO")
+        == "querydet.modeling.meta_arch.dino.DINO"
+    )
     assert full_name("torch.nn.ReLU") == "torch.nn.modules.activation.ReLU"
     assert full_name("antigravity.DINO") == "antigravity.DINO"
     assert "antigravity" not in sys.modules

@@ -71,7 +71,5 @@ def _leaves(path: str) -> dict[str, str]:
     The same part may be saved by several names: Detectron2 takes the shortest that leads to it.
     """
     leaves = dict(config_leaves(plain_config(path)))
-    return {
-        key: repr(full_name(ast.literal_eval(value))) if key.endswith(TARGET) else value
-        for key, value in leaves.items()
-    }
+    targets = {key: full_name(ast.literal_eval(value)) for key, value in leaves.items() if key.endswith(TARGET)}
+    return leaves | targets
