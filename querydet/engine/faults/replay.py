@@ -8,6 +8,8 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from querydet.checkpoint.regular import not_a_file
+from querydet.checkpoint.torch_files import load_archive
 from querydet.engine.accumulation import split_batch
 from querydet.engine.run.setup import seed_everything
 from querydet.structures import ObjectCount
@@ -19,9 +21,17 @@ def load_dump(path: str) -> dict[str, Any]:
     """Read a dump of `querydet.engine.faults.nonfinite`.
 
     Raises:
-        ValueError: another kind of file, or of version 0.1, which did not record the objects of each image.
+        FileNotFoundError: there is no such file.
+        ValueError: another kind of file, one that is refused as a stranger's checkpoint would be, or one of version 0.1,
+            which did not record the objects of each image.
     """
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    problem = not_a_file(path)
+    if problem is not None:
+        raise FileNotFoundError(f"the dump {path} {problem}")
+    try:
+        content = load_archive(path)
+    except Exception as error:  # whatever another kind of file leads to
+        raise ValueError(f"{path} cannot be read as a dump of a training step (nonfinite_*.pt): {error}") from error
     if isinstance(content, dict) and "objects" in content:
         raise ValueError(f"{path} was written by querydet 0.1: replay it with that version")
     if not isinstance(content, dict) or set(KEYS) - set(content):

@@ -23,3 +23,12 @@ def test_the_step_is_repeated_with_its_noise_and_dropout(toy_config, tmp_path, m
     for name in ("loss_box", "loss_class"):
         assert f"{name} = {torch.tensor(expected[name]).item():.6g}" in lines
     assert run_tool(monkeypatch, path, "--config-file", str(ROOT / "tests/engine/toy_config.py")) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02]q\x00.", b"x" * 100])
+def test_what_is_no_dump_is_refused(tmp_path, content):
+    (tmp_path / "nonfinite.pt").write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read as a dump"):
+        load_dump(str(tmp_path / "nonfinite.pt"))
+    with pytest.raises(FileNotFoundError, match="is a directory"):
+        load_dump(str(tmp_path))
