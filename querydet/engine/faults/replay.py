@@ -22,8 +22,8 @@ def load_dump(path: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: another kind of file, one that is refused as a stranger's checkpoint would be, or one of version 0.1,
-            which did not record the objects of each image.
+        ValueError: another kind of file, one that is refused as a stranger's checkpoint would be, or one of version
+            0.1, which did not record the objects of each image.
     """
     problem = not_a_file(path)
     if problem is not None:
