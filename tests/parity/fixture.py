@@ -1,9 +1,11 @@
-"""Recorded runs of the published implementations: reading them, and building our detector for them.
+"""Recorded runs, and building our detector for them.
 
-A fixture is ``<name>.npz`` (tensors) and ``<name>.json`` (configuration and remarks). Other fixtures of the same format
-are tested by pointing the environment variable QUERYDET_PARITY_DIR to their folder.
+A fixture is ``<name>.npz`` (tensors) and ``<name>.json`` (configuration and remarks), of a published implementation.
+Other fixtures of the same format are tested by pointing the environment variable QUERYDET_PARITY_DIR to their folder.
+Fixtures of our own configurations are computed by oracles when a test asks for them.
 """
 
+import copy
 import json
 import os
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ from querydet.structures import ObjectCount, Targets
 from tests.parity import models, models_deta, models_dn_detr, models_h_detr, models_ms_detr
 from tests.parity.draws import split_draws
 from tests.parity.options import RecordedConfig, check_recording
+from tests.parity.own_configurations import configurations
+from tests.parity.own_recordings import record
 
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
 ADAPTERS = (models, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
@@ -44,6 +48,8 @@ class Fixture:
 
     @classmethod
     def load(cls, name: str) -> "Fixture":
+        if name in configurations():
+            return cls(name, *record(name))
         description = json.loads((FOLDER / f"{name}.json").read_text())
         with np.load(FOLDER / f"{name}.npz") as archive:
             tensors = {key: torch.from_numpy(archive[key]) for key in archive.files}
@@ -98,13 +104,15 @@ class Fixture:
         if not recorded or not total:
             empty = torch.zeros(2, 0, 4)
             return split_draws(targets, empty[..., 0], torch.zeros(2, 0, dtype=torch.int64), empty, empty)
-        *label_draws, signs, magnitudes = recorded
-        signs, magnitudes = (signs.float() * 2 - 1).view(-1, total, 4), magnitudes.view(-1, total, 4)
-        replace = torch.ones(signs.shape[:2])
-        labels = torch.zeros(signs.shape[:2], dtype=torch.int64)
-        if label_draws:  # without label noise nothing is drawn for it
-            replace = label_draws[0].view(-1, total)
-            labels[replace < 0.5 * label_noise(self)] = label_draws[1]
+        repeats = recorded[0].shape[0] // total
+        replace, labels = torch.ones(repeats, total), torch.zeros(repeats, total, dtype=torch.int64)
+        signs = magnitudes = torch.zeros(repeats, total, 4)
+        if recorded[0].ndim == 1:  # without label noise nothing is drawn for it
+            replace = recorded.pop(0).view(repeats, total)
+            labels[replace < 0.5 * label_noise(self)] = recorded.pop(0)
+        if recorded:  # nor without noise of boxes
+            signs, magnitudes = (one.float().view(repeats, total, 4) for one in recorded)
+            signs = signs * 2 - 1
         return split_draws(targets, replace, labels, signs, magnitudes)
 
     def replay(self, detector: QueryDetector, which: str, targets: Targets) -> None:
@@ -128,6 +136,10 @@ class Fixture:
 
     def build(self) -> QueryDetector:
         """Our detector with the recorded configuration and weights."""
+        return copy.deepcopy(self._built)
+
+    @cached_property
+    def _built(self) -> QueryDetector:
         channels = {name: value.shape[1] for name, value in self.features().items()}
         check_recording(self.description.get("fixture_cfg", {}), ("deta_consts",) if "deta" in self.adapter else ())
         model = MODELS[self.adapter](self)
@@ -167,12 +179,17 @@ def let_padding_in(model: DictConfig) -> None:
 
 
 def recordings(adapter: str) -> list[str]:
-    """Names of the fixtures in the folder that an adapter made."""
-    return [path.stem for path in sorted(FOLDER.glob("*.json")) if _adapter(path.stem) == adapter]
+    """Names of the fixtures of an adapter: those in the folder, and our own."""
+    return [path.stem for path in sorted(FOLDER.glob("*.json")) if _adapter(path.stem) == adapter] + own(adapter)
+
+
+def own(*adapters: str) -> list[str]:
+    """Names of our own configurations of these adapters."""
+    return [name for name, one in configurations().items() if one.adapter in adapters]
 
 
 def available() -> list[str]:
-    """Names of the fixtures in the folder that our parts can express.
+    """Names of the fixtures that our parts can express: those in the folder, and our own.
 
     Raises:
         FileNotFoundError: when there are none, as in a folder that was misspelt.
@@ -183,7 +200,7 @@ def available() -> list[str]:
         raise FileNotFoundError(
             f"{FOLDER} holds no fixture of {', '.join(MODELS)}; set QUERYDET_PARITY_DIR to the folder of the recordings"
         )
-    return supported
+    return [*supported, *own(*MODELS)]
 
 
 def unsupported() -> list[str]:

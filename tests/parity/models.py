@@ -8,6 +8,7 @@ from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
 from querydet.config import get_config
+from querydet.modeling.detector import QueryDetector
 from querydet.modeling.queries import GroupsPerProcess
 from querydet.modeling.selection import SelectedFeatures
 from tests.parity.options import TRAINING, WEIGHTS, RecordedConfig, check_all_read, check_fixed
@@ -166,6 +167,8 @@ def _dino(fixture: "Fixture") -> DictConfig:
     model.denoising.label_noise = config["dn_label_noise_ratio"]
     model.denoising.num_classes = config["num_classes"]
     model.denoising.num_embeddings = config["dn_labelbook_size"] + 1
+    if not config["embed_init_tgt"] or config["use_detached_boxes_dec_out"]:
+        model._target_ = QueryDetector  # the ideas of DINO that its class checks are not all there
     model.postprocess.num_detections = config["num_select"]
     check_all_read(config, [*TRAINING.split(), *WEIGHTS.split(), *DINO_UNUSED.split()])
     return model

@@ -1,0 +1,372 @@
+"""Configurations of our own, for the oracles of `tests/reference/detectors`.
+
+A table has a line for each option: its name in the released code, the value there, and one value for each of our
+configurations. `images` names a batch of `BATCHES`, and `seed` decides weights, maps and objects.
+"""
+
+from ast import literal_eval
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images as a backbone would pass them on.
+
+    Args:
+        sizes: height and width of each image.
+        maps: channels and stride of each map.
+        objects: number of objects of each image.
+        crowd: the same where some images have none, or one many.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    maps: tuple[tuple[int, int], ...]
+    objects: tuple[int, ...]
+    crowd: tuple[int, ...]
+
+
+BATCHES = {
+    "one": Batch(((64, 48),), ((5, 8), (7, 16)), (3,), (9,)),
+    "map16": Batch(((48, 64), (40, 40), (33, 64)), ((9, 16),), (2, 3, 1), (9, 0, 1)),
+    "map8": Batch(((40, 48), (48, 24), (32, 48)), ((7, 8),), (1, 2, 3), (0, 8, 1)),
+    "two": Batch(((48, 64), (64, 40)), ((8, 8), (12, 16)), (4, 1), (11, 0)),
+    "wide": Batch(((40, 80), (64, 24)), ((10, 8), (8, 16)), (2, 4), (0, 12)),
+    "three": Batch(((40, 56), (33, 48), (48, 24)), ((7, 8), (9, 16)), (1, 2, 4), (7, 0, 1)),
+    "deep": Batch(((64, 80), (64, 56)), ((6, 8), (9, 16), (12, 32)), (3, 2), (0, 10)),
+    "four": Batch(((32, 40), (40, 32), (24, 40), (40, 40)), ((8, 8), (6, 16), (11, 32)), (1, 0, 3, 2), (0, 6, 0, 13)),
+}
+
+DEFORMABLE = """
+    two_stage           False  False  False  False  False  True   True   True   True
+    with_box_refine     False  False  False  True   True   True   True   True   True
+    mixed_selection     False  False  False  False  False  False  False  True   True
+    look_forward_twice  False  False  False  False  True   False  True   False  True
+    hidden_dim          256    32     64     32     32     32     64     32     96
+    nheads              8      4      2      16     1      4      16     2      6
+    num_feature_levels  4      1      3      2      5      3      5      2      3
+    enc_layers          6      1      2      3      1      2      1      3      1
+    dec_layers          6      2      1      3      2      2      3      1      4
+    enc_n_points        4      3      1      2      5      2      1      3      6
+    dec_n_points        4      2      5      1      3      3      2      6      1
+    dim_feedforward     1024   40     24     48     20     16     40     28     36
+    num_queries         300    7      12     5      9      8      11     6      10
+    num_classes         91     3      1      5      8      4      2      9      6
+    focal_alpha         0.25   0.4    0.1    0.7    0.33   0.6    0.15   0.5    0.35
+    set_cost_class      2      1      3.5    0.5    4      1.5    2.5    6      0.7
+    set_cost_bbox       5      3      2      7      1      4      6.5    0.5    8
+    set_cost_giou       2      4      1      0.3    3      5      1.5    2.5    0.9
+    cls_loss_coef       2      1.5    0.5    3      2.5    1.25   4      0.75   1.75
+    bbox_loss_coef      5      2      7      4      1      3.5    6      8      2.25
+    giou_loss_coef      2      3      1.5    0.5    4      2.5    1      3.25   0.25
+    topk_eval           100    15     6      20     37     23     9      31     44
+    images              -      map16  deep   one    four   two    wide   map8   three
+    seed                -      0      0      0      0      0      3      0      0
+"""
+
+DN_DETR = """
+    hidden_dim          256   32   64    32    96     32
+    nheads              8     4    2     16    6      1
+    num_feature_levels  4     3    2     5     1      3
+    enc_layers          6     2    1     1     3      2
+    dec_layers          6     2    3     3     2      4
+    enc_n_points        4     2    3     1     5      6
+    dec_n_points        4     3    1     2     6      5
+    dim_feedforward     2048  24   40    16    36     20
+    num_queries         300   9    6     12    7      5
+    num_classes         91    12   17    9     15     21
+    scalar              5     3    1     2     7      4
+    label_noise_scale   0.2   0.5  0.9   0.35  0.0    0.7
+    box_noise_scale     0.4   0.8  1.0   0.15  0.6    0.0
+    focal_alpha         0.25  0.4  0.15  0.7   0.33   0.55
+    set_cost_class      2     1    3.5   0.5   4      2.5
+    set_cost_bbox       5     3    2     7     1      4
+    set_cost_giou       2     4    1     0.3   3      5
+    cls_loss_coef       1     1.5  0.5   3     2.5    2
+    bbox_loss_coef      5     2    7     4     1      3
+    giou_loss_coef      2     3    1.5   0.5   4      2.5
+    images              -     two  one   four  map16  deep
+    seed                -     0    0     0     0      0
+"""
+
+DINO = """
+    hidden_dim                  256        32         64         32         96         32
+    nheads                      8          4          2          16         6          1
+    num_feature_levels          4          3          5          2          1          3
+    enc_layers                  6          2          1          3          1          2
+    dec_layers                  6          2          3          1          4          2
+    enc_n_points                4          2          1          3          5          6
+    dec_n_points                4          3          2          6          1          5
+    dim_feedforward             2048       24         40         16         36         20
+    num_queries                 900        8          6          9          7          5
+    num_classes                 91         4          2          7          3          1
+    focal_alpha                 0.25       0.4        0.15       0.7        0.33       0.55
+    decoder_module_seq          sa_ca_ffn  ca_sa_ffn  sa_ffn_ca  ffn_ca_sa  ffn_sa_ca  ca_ffn_sa
+    dec_pred_class_embed_share  True       False      True       False      True       False
+    dec_pred_bbox_embed_share   True       False      True       False      True       False
+    embed_init_tgt              True       False      True       True       False      True
+    use_detached_boxes_dec_out  False      False      True       True       False      True
+    pe_temperatureH             20         10         35         10000      50         7
+    pe_temperatureW             20         10         35         10000      50         7
+    dn_number                   100        60         4          55         1          3
+    dn_label_noise_ratio        0.5        0.8        1.0        0.3        0.0        0.9
+    dn_box_noise_scale          1.0        0.4        1.5        0.7        0.2        0.0
+    dn_labelbook_size           91         4          6          7          5          1
+    set_cost_class              2          1          3.5        0.5        4          2.5
+    set_cost_bbox               5          3          2          7          1          4
+    set_cost_giou               2          4          1          0.3        3          5
+    cls_loss_coef               1          1.5        0.5        3          2.5        2
+    bbox_loss_coef              5          2          7          4          1          3
+    giou_loss_coef              2          3          1.5        0.5        4          2.5
+    interm_loss_coef            1          0.5        2          1.5        0.25       3
+    num_select                  300        17         9          40         12         5
+    images                      -          two        wide       three      map16      deep
+    seed                        -          0          0          0          4          0
+"""
+
+MS_DETR = """
+    two_stage              True   True   True   True   True   True
+    with_box_refine        True   True   True   True   True   True
+    use_ms_detr            True   True   True   True   True   True
+    mixed_selection        False  True   False  True   False  True
+    look_forward_twice     False  False  True   True   False  True
+    use_aux_ffn            False  True   False  False  True   True
+    hidden_dim             256    32     64     32     96     32
+    nheads                 8      4      2      16     6      1
+    num_feature_levels     4      3      2      5      1      3
+    enc_layers             6      2      1      1      3      2
+    dec_layers             6      2      3      1      2      4
+    enc_n_points           4      2      3      1      5      6
+    dec_n_points           4      3      1      2      6      5
+    dim_feedforward        1024   24     40     16     36     20
+    num_queries            300    16     12     11     9      14
+    num_classes            91     4      2      7      3      1
+    focal_alpha            0.25   0.4    0.15   0.7    0.33   0.55
+    set_cost_class         2      1      3.5    0.5    4      2.5
+    set_cost_bbox          5      3      2      7      1      4
+    set_cost_giou          2      4      1      0.3    3      5
+    cls_loss_coef          2      1.5    0.5    3      2.5    1
+    bbox_loss_coef         5      2      7      4      1      3
+    giou_loss_coef         2      3      1.5    0.5    4      2.5
+    o2m_cls_loss_coef      2      0.5    3      1      4      1.5
+    o2m_bbox_loss_coef     5      4      2      6      3      7
+    o2m_giou_loss_coef     2      1      4      2.5    0.5    3
+    enc_cls_loss_coef      2      3      1      0.5    1.5    4
+    enc_bbox_loss_coef     5      1      6      2      7      4
+    enc_giou_loss_coef     2      0.5    2.5    4      1      3
+    topk_eval              100    25     14     50     20     13
+    o2m_matcher_k          6      2      3      4      5      1
+    o2m_matcher_threshold  0.4    0.3    0.2    0.5    0.6    0.25
+    use_indices_merge      False  True   False  True   False  True
+    images                 -      two    three  four   map16  deep
+    seed                   -      0      4      1      8      0
+"""
+
+DETA = """
+    assign_first_stage   True  True   False  True  False  True
+    assign_second_stage  True  False  True   True  False  True
+    two_stage            True  True   True   True  True   True
+    with_box_refine      True  True   True   True  True   True
+    hidden_dim           256   32     64     32    96     32
+    nheads               8     4      2      16    6      1
+    num_feature_levels   5     3      2      4     1      3
+    enc_layers           6     2      1      1     3      2
+    dec_layers           6     2      3      1     2      4
+    enc_n_points         4     2      3      1     5      6
+    dec_n_points         4     3      1      2     6      5
+    dim_feedforward      2048  24     40     16    36     20
+    num_queries          900   14     12     10    8      11
+    num_classes          91    8      2      7     13     1
+    focal_alpha          0.25  0.4    0.15   0.7   0.33   0.55
+    set_cost_class       2     1      3.5    0.5   4      2.5
+    set_cost_bbox        5     3      2      7     1      4
+    set_cost_giou        2     4      1      0.3   3      5
+    cls_loss_coef        1     1.5    0.5    3     2.5    2
+    bbox_loss_coef       5     2      7      4     1      3
+    giou_loss_coef       2     3      1.5    0.5   4      2.5
+    stage1_low           0.3   0.2    0.1    0.25  0.4    0.15
+    stage1_high          0.7   0.5    0.6    0.4   0.8    0.45
+    stage1_k             4     2      3      6     5      1
+    stage1_samples       256   10     20     40    30     8
+    stage1_fraction      0.5   0.4    0.6    0.3   0.7    0.25
+    stage2_threshold     0.6   0.5    0.3    0.4   0.7    0.2
+    stage2_k             4     3      2      5     6      1
+    stage2_fraction      0.25  0.4    0.2    0.5   0.3    0.15
+    pre_nms_topk         1000  20     30     12    40     15
+    nms_iou              0.9   0.5    0.6    0.7   0.8    0.4
+    post_nms_iou         0.7   0.6    0.5    0.4   0.3    0.8
+    post_keep            100   20     8      30    12     10
+    images               -     two    three  four  map16  deep
+    seed                 -     3      4      4     1      0
+"""
+
+GROUP_DETR = """
+    hidden_dim       256   32     64    16     48     32
+    nheads           8     4      2     16     6      1
+    enc_layers       6     2      1     3      1      2
+    dec_layers       6     2      3     3      4      2
+    dim_feedforward  2048  24     40    16     36     20
+    num_queries      300   6      4     9      5      34
+    group_detr       11    3      5     2      4      1
+    num_classes      91    20     27    15     22     3
+    focal_alpha      0.25  0.4    0.15  0.7    0.33   0.55
+    set_cost_class   2     1      3.5   0.5    4      2.5
+    set_cost_bbox    5     3      2     7      1      4
+    set_cost_giou    2     4      1     0.3    3      5
+    cls_loss_coef    2     1.5    0.5   3      2.5    1
+    bbox_loss_coef   5     2      7     4      1      3
+    giou_loss_coef   2     3      1.5   0.5    4      2.5
+    images           -     map16  map8  map16  map16  map8
+    seed             -     0      0     0      0      0
+"""
+
+H_DETR = """
+    mixed_selection                         True   False  True   False  True   True
+    transformer.decoder.look_forward_twice  True   False  False  True   True   False
+    embed_dim                               256    32     64     32     96     32
+    transformer.encoder.num_heads           8      4      2      16     6      1
+    transformer.num_feature_levels          4      3      2      5      1      3
+    transformer.encoder.num_layers          6      2      1      1      3      2
+    transformer.decoder.num_layers          6      2      3      1      2      4
+    transformer.encoder.feedforward_dim     2048   24     40     16     36     20
+    num_queries_one2one                     300    7      6      9      5      4
+    num_queries_one2many                    1500   9      11     6      7      10
+    k_one2many                              6      2      3      4      1      5
+    lambda_one2many                         1.0    0.5    2.0    1.5    0.25   3.0
+    num_classes                             80     4      2      7      3      1
+    criterion.alpha                         0.25   0.4    0.15   0.7    0.33   0.55
+    criterion.gamma                         2.0    1.5    3.0    1.0    2.5    0.5
+    criterion.matcher.alpha                 0.25   0.3    0.5    0.1    0.6    0.45
+    criterion.matcher.gamma                 2.0    1.0    2.5    3.0    1.5    1.25
+    criterion.matcher.cost_class            2.0    1.0    3.5    0.5    4.0    2.5
+    criterion.matcher.cost_bbox             5.0    3.0    2.0    7.0    1.0    4.0
+    criterion.matcher.cost_giou             2.0    4.0    1.0    0.3    3.0    5.0
+    class_weight                            2.0    1.5    0.5    3.0    2.5    1.0
+    bbox_weight                             5.0    2.0    7.0    4.0    1.0    3.0
+    giou_weight                             2.0    3.0    1.5    0.5    4.0    2.5
+    position_embedding.temperature          10000  20     500    35     100    3000
+    position_embedding.offset               -0.5   0.0    -0.3   -0.1   -0.7   0.25
+    select_box_nums_for_evaluation          300    20     9      33     14     4
+    images                                  -      two    three  four   map16  deep
+    seed                                    -      0      0      0      0      0
+"""
+TABLES = {  # by the adapter of the recordings
+    "deformable": DEFORMABLE,
+    "dn_dab_deformable": DN_DETR,
+    "dino": DINO,
+    "ms_detr": MS_DETR,
+    "ms_detr_impl_a": MS_DETR,
+    "deta": DETA,
+    "group_detr_official": GROUP_DETR,
+    "detrex_h_deformable": H_DETR,
+}
+
+IMPLEMENTATION_A = """
+    seed  -  0  4  1  1  0
+"""  # of MS-DETR: it has not all options of the other, and needs other seeds
+NOT_IN_A = ("mixed_selection", "look_forward_twice", "use_aux_ffn")
+LISTS = ("decoder_module_seq",)  # written with an underscore between the items
+DATA = ("images", "seed")
+CRITERION = ("o2m_matcher_k", "o2m_matcher_threshold", "use_indices_merge")  # options that the released code drops
+WEIGHTS = {"class_weight": "loss_class", "bbox_weight": "loss_bbox", "giou_weight": "loss_giou"}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One of our configurations.
+
+    Args:
+        name: of the fixture.
+        adapter: as in the recordings.
+        options: as in the released code, nested where that is.
+        constants: what is no option there.
+        batch: the images.
+        seed: of everything random.
+    """
+
+    name: str
+    adapter: str
+    options: dict[str, Any]
+    constants: dict[str, Any]
+    batch: Batch
+    seed: int
+
+
+def rows(adapter: str) -> dict[str, list[Any]]:
+    """The lines of a table: the released value and ours, by option."""
+    table = dict(_read(TABLES[adapter]))
+    if adapter == "ms_detr_impl_a":
+        table = {option: values for option, values in table.items() if option not in NOT_IN_A}
+        table |= _read(IMPLEMENTATION_A)
+    return table
+
+
+def _read(table: str) -> dict[str, list[Any]]:
+    lines = [line.split() for line in table.strip().splitlines()]
+    return {option: [_value(option, text) for text in values] for option, *values in lines}
+
+
+def _value(option: str, text: str) -> Any:
+    if option in LISTS:
+        return text.split("_")
+    return text if option == "images" or text == "-" else literal_eval(text)
+
+
+@cache
+def configurations() -> dict[str, Configuration]:
+    """All of ours, by name."""
+    found = {}
+    for adapter in TABLES:
+        table = rows(adapter)
+        for column in range(1, len(table["seed"])):
+            configuration = _configuration(adapter, column, {option: line[column] for option, line in table.items()})
+            found[configuration.name] = configuration
+    return found
+
+
+def _configuration(adapter: str, column: int, values: dict[str, Any]) -> Configuration:
+    batch, seed = BATCHES[values.pop("images")], values.pop("seed")
+    constants = {name: values.pop(name) for name in list(values) if name in CRITERION or _of_deta(name)}
+    for stage, mark in (("first", ("stage1", "pre", "nms")), ("second", ("stage2", "post"))):
+        if not values.get(f"assign_{stage}_stage", True):
+            constants = {name: value for name, value in constants.items() if not name.startswith(mark)}
+    options = {**values, "dropout": 0.0}
+    if adapter.startswith("detrex"):
+        options = nested_options(values)
+    return Configuration(f"own_{adapter}_{column}", adapter, options, constants, batch, seed)
+
+
+def _of_deta(name: str) -> bool:
+    return name.startswith(("stage1", "stage2", "pre_nms", "nms_iou", "post_"))
+
+
+def nested_options(values: dict[str, Any]) -> dict[str, Any]:
+    """Detrex's configuration of H-DETR, which says most sizes several times."""
+    width, levels = values["embed_dim"], values["transformer.num_feature_levels"]
+    layers = ["", *(f"_{index}" for index in range(values["transformer.decoder.num_layers"] - 1)), "_enc"]
+    weights = {f"{loss}{layer}": values[option] for option, loss in WEIGHTS.items() for layer in layers}
+    total = values["num_queries_one2one"] + values["num_queries_one2many"]
+    again = {
+        "criterion.num_classes": values["num_classes"],
+        "criterion.weight_dict": weights,
+        "neck.norm_layer.num_channels": width,
+        "neck.num_outs": levels,
+        "neck.out_channels": width,
+        "position_embedding.num_pos_feats": width // 2,
+        "transformer.mixed_selection": values["mixed_selection"],
+        "transformer.two_stage_num_proposals": total,
+        "transformer.decoder.feedforward_dim": values["transformer.encoder.feedforward_dim"],
+        "transformer.decoder.num_heads": values["transformer.encoder.num_heads"],
+    }
+    again |= {f"transformer.{part}.embed_dim": width for part in ("encoder", "decoder")}
+    again |= {f"transformer.{part}.num_feature_levels": levels for part in ("encoder", "decoder")}
+    options: dict[str, Any] = {}
+    for path, value in (values | again).items():
+        *parts, last = path.split(".")
+        node = options
+        for part in parts:
+            node = node.setdefault(part, {})
+        if last not in WEIGHTS:
+            node[last] = value
+    return options
