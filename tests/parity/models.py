@@ -76,6 +76,11 @@ def set_official(model: DictConfig, fixture: "Fixture") -> None:
     set_layers(model, official_layers(config, "enc"), official_layers(config, "dec"))
     set_losses(model, fixture.description["loss_weights"], config["focal_alpha"])
     set_focal_cost(model)
+    set_costs(model, config)
+
+
+def set_costs(model: DictConfig, config: dict[str, Any]) -> None:
+    """Set the costs of every matching from the released options."""
     names = {"class_weight": "set_cost_class", "l1_weight": "set_cost_bbox", "giou_weight": "set_cost_giou"}
     costs = {ours: config[theirs] for ours, theirs in names.items()}
     for rule in model.criterion.rules.values():

@@ -62,7 +62,7 @@ DEFORMABLE = """
     giou_loss_coef      2      3      1.5    0.5    4      2.5    1      3.25   0.25
     topk_eval           100    15     6      20     37     23     9      31     44
     images              -      map16  deep   one    four   two    wide   map8   three
-    seed                -      0      0      0      0      0      3      0      0
+    seed                -      0      0      0      0      0      5      0      0
 """
 
 DN_DETR = """
@@ -122,7 +122,7 @@ DINO = """
     interm_loss_coef            1          0.5        2          1.5        0.25       3
     num_select                  300        17         9          40         12         5
     images                      -          two        wide       three      map16      deep
-    seed                        -          0          0          0          4          0
+    seed                        -          0          0          0          0          0
 """
 
 MS_DETR = """
@@ -185,20 +185,20 @@ DETA = """
     cls_loss_coef        1     1.5    0.5    3     2.5    2
     bbox_loss_coef       5     2      7      4     1      3
     giou_loss_coef       2     3      1.5    0.5   4      2.5
-    stage1_low           0.3   0.2    0.1    0.25  0.4    0.15
-    stage1_high          0.7   0.5    0.6    0.4   0.8    0.45
-    stage1_k             4     2      3      6     5      1
-    stage1_samples       256   10     20     40    30     8
+    stage1_low           0.3   0.05   0.1    0.06  0.4    0.04
+    stage1_high          0.7   0.12   0.6    0.1   0.8    0.08
+    stage1_k             4     3      3      2     5      6
+    stage1_samples       256   20     20     30    30     40
     stage1_fraction      0.5   0.4    0.6    0.3   0.7    0.25
-    stage2_threshold     0.6   0.5    0.3    0.4   0.7    0.2
-    stage2_k             4     3      2      5     6      1
+    stage2_threshold     0.6   0.5    0.05   0.1   0.7    0.02
+    stage2_k             4     3      2      5     6      3
     stage2_fraction      0.25  0.4    0.2    0.5   0.3    0.15
-    pre_nms_topk         1000  20     30     12    40     15
-    nms_iou              0.9   0.5    0.6    0.7   0.8    0.4
+    pre_nms_topk         1000  5      30     4     40     3
+    nms_iou              0.9   0.1    0.6    0.15  0.8    0.05
     post_nms_iou         0.7   0.6    0.5    0.4   0.3    0.8
     post_keep            100   20     8      30    12     10
     images               -     two    three  four  map16  deep
-    seed                 -     3      4      4     1      0
+    seed                 -     3      4      3     1      0
 """
 
 GROUP_DETR = """
@@ -249,7 +249,7 @@ H_DETR = """
     position_embedding.offset               -0.5   0.0    -0.3   -0.1   -0.7   0.25
     select_box_nums_for_evaluation          300    20     9      33     14     4
     images                                  -      two    three  four   map16  deep
-    seed                                    -      0      0      0      0      0
+    seed                                    -      0      0      1      0      0
 """
 TABLES = {  # by the adapter of the recordings
     "deformable": DEFORMABLE,

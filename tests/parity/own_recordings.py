@@ -26,7 +26,8 @@ SHAPES: dict[str, Callable[[Any, list[int]], parameters.Shapes]] = {
     "detrex_h_deformable": hybrid.shapes,
 }
 BOTH = ("class_embed", "bbox_embed")
-NEAR = 0.7  # share of the objects that are near predictions
+NEAR = 0.8  # share of the objects that are near predictions
+LARGER = 0.8  # logit that is added to widths and heights, for predictions that overlap
 
 
 def second_names(configuration: Configuration, names: list[str]) -> list[list[str]]:
@@ -48,6 +49,9 @@ def random_state(configuration: Configuration, generator: torch.Generator) -> tu
     """A state dict, and its groups of names that are of one parameter."""
     channels = [width for width, _ in configuration.batch.maps]
     values = parameters.random_values(SHAPES[configuration.adapter](configuration.options, channels), generator)
+    for name in values:
+        if "bbox_embed" in name and name.endswith("layers.2.bias"):
+            values[name][2:] += LARGER
     shared = second_names(configuration, list(values))
     for first, *others in shared:
         values |= dict.fromkeys(others, values[first])
@@ -83,7 +87,7 @@ def random_objects(counts: tuple[int, ...], classes: int, near: Tensor, generato
                 box = near[image, torch.randint(near.shape[1], (), generator=generator)]
                 noise = torch.randn(4, generator=generator)
                 moved = torch.cat([box[:2] + 0.1 * box[2:] * noise[:2], box[2:] * (0.15 * noise[2:]).exp()])
-                boxes[number] = moved.clamp(0.05, 0.9)
+                boxes[number] = torch.where((moved > 0.02) & (moved < 0.95), moved, boxes[number])
         sides = torch.minimum(boxes[:, 2:], 2 * torch.minimum(boxes[:, :2], 1 - boxes[:, :2]))
         labels = torch.randint(classes, (count,), generator=generator)
         found.append(Objects(labels, torch.cat([boxes[:, :2], sides], 1)))

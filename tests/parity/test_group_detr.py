@@ -25,6 +25,7 @@ from querydet.modeling.normalizers import MeanRepeatedObjects
 from querydet.modeling.selection.grouped import group_name
 from querydet.structures import PredictionSet, QueryGroup, Stage
 from tests.parity.fixture import Fixture, recordings
+from tests.parity.models import set_costs, set_losses
 from tests.parity.test_parity import FORWARD, GRADIENT, assert_close
 
 NO_GRADIENT = 1e-6  # of the largest one: rounding, in float32
@@ -193,6 +194,8 @@ def detector_of(fixture: Fixture) -> QueryDetector:
     model = converted.fit.cfg.model
     model.backbone = L(GivenMaps)(channels=dict(model.neck.in_channels))
     model.encoder.layer.dropout = model.decoder.layer.dropout = 0.0
+    set_losses(model, fixture.description["loss_weights"], fixture.config["focal_alpha"])  # a file is for inference
+    set_costs(model, fixture.config)
     detector = instantiate(model).train()
     detector.load_state_dict(converted.state, strict=True)
     return detector
