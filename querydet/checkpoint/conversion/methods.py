@@ -104,7 +104,7 @@ def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_q
     if has["heads.one_to_many_heads."]:
         return "ms_detr_a"
     if options.get("ms_detr"):
-        return "ms_detr_no_aux_ffn"
+        return "ms_detr_pp" if mixed else "ms_detr_no_aux_ffn"
     if extra_queries:
         return "h_detr"
     return "deformable_detr_pp" if mixed else "deformable_detr"

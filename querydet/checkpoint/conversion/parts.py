@@ -34,6 +34,8 @@ def chosen_parts(
         changes["model.decoder.layer.order"] = _order(options["order"])
     if method == "dino":
         changes |= _of_dino(state, options)
+    if method == "ms_detr_pp" and "decoder.layers.0.read_out.ffn.linear1.weight" not in state:
+        changes["model.decoder.layer.one_to_many.ffn"] = None
     if options.get("nms_threshold") is not None:
         changes["model.postprocess"] = L(NMSPostprocess)(
             num_detections=options.get("num_detections", cfg.model.postprocess.num_detections),

@@ -14,6 +14,7 @@ from querydet.checkpoint.conversion.revert import revert_state_dict
 from querydet.config import get_config, load_config
 from tests.models import make_inputs
 from tests.parity.fixture import FOLDER, Fixture
+from tests.parity.own_recordings import record
 
 pytestmark = pytest.mark.skipif(not (FOLDER / "deta.npz").exists(), reason="no parity fixtures in QUERYDET_PARITY_DIR")
 
@@ -61,6 +62,15 @@ def test_another_set_of_steps_is_refused(steps: Any) -> None:
 def test_detached_boxes_are_no_looking_forward_twice() -> None:
     assert not converted("dino_4scale", use_detached_boxes_dec_out=True).fit.cfg.model.decoder.look_forward_twice
     assert converted("dino_4scale").fit.cfg.model.decoder.look_forward_twice
+
+
+def test_ms_detr_with_learned_content_may_lack_the_auxiliary_network() -> None:
+    """`--mixed_selection` without `--use_aux_ffn`."""
+    options, tensors = record("own_ms_detr_3")
+    state = {name.removeprefix("state/"): value for name, value in tensors.items() if name.startswith("state/")}
+    found = convert_content({"model": state, "args": argparse.Namespace(**options["config"])})
+    assert found.fit.cfg.model.selection.content is not None
+    assert found.fit.cfg.model.decoder.layer.one_to_many.ffn is None
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.85])
