@@ -160,11 +160,16 @@ class Fixture:
 
     def our_name(self, name: str) -> str:
         """Our name of a recorded parameter."""
-        state = self.group("state/")
-        family = recognise(state)
-        ours = family.our_name(name, find_sizes(state, family))
+        family, sizes = self._naming
+        ours = family.our_name(name, sizes)
         assert ours is not None, name
         return ours
+
+    @cached_property
+    def _naming(self) -> tuple[Any, Any]:
+        state = self.group("state/")
+        family = recognise(state)
+        return family, find_sizes(state, family)
 
 
 def let_padding_in(model: DictConfig) -> None:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from tests.parity.fixture import FOLDER, Fixture, recordings
-from tests.parity.own_configurations import TABLES, configurations, rows
+from tests.parity.own_configurations import configurations, rows
+from tests.parity.own_tables import TABLES
 from tests.parity.test_parity import assert_close
 from tests.reference.detectors.draws import Draws
 from tests.reference.detectors.recorder import METHODS, evaluate, leaves_of, train

@@ -74,6 +74,7 @@ def evaluate(
     return plain(found), run.ties
 
 
+@torch.enable_grad()
 def train(
     method: Method,
     state: dict[str, Tensor],
