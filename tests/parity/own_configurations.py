@@ -8,7 +8,6 @@ from typing import Any
 from tests.parity.own_tables import BATCHES, IMPLEMENTATION_A, NOT_IN_A, TABLES, Batch
 
 LISTS = ("decoder_module_seq",)  # written with an underscore between the items
-DATA = ("images", "seed")
 CRITERION = ("o2m_matcher_k", "o2m_matcher_threshold", "use_indices_merge")  # options that the released code drops
 WEIGHTS = {"class_weight": "loss_class", "bbox_weight": "loss_bbox", "giou_weight": "loss_giou"}
 

@@ -13,7 +13,8 @@ from tests.reference.detectors.draws import Draws
 from tests.reference.detectors.recorder import METHODS, evaluate, leaves_of, train
 from tests.reference.detectors.run import Objects
 
-FORWARD, GRADIENT = 1e-5, 5e-4  # of the largest entry; both compute in float32, where a ReLU may be on either side of 0
+FORWARD = 1e-5  # of the largest entry; both compute in float32
+GRADIENT = 2e-3  # where a ReLU's input is 0 but for rounding, it is on either side of it; without one it is 3e-6
 PUBLISHED = [name for adapter in METHODS for name in recordings(adapter) if name not in configurations()]
 LOGGED = ("class_error", "cardinality_error", "loss_xy", "loss_hw")  # losses that are not trained on
 SWITCHES = (bool, str, list)
