@@ -86,12 +86,14 @@ def test_interpolations_are_values_or_as_written(show):
 
 
 def test_an_interpolation_to_nothing_is_named(show, tmp_path):
-    (tmp_path / "x.yaml").write_text("model: {depth: '${nothing}', width: 3}")
-    status, text = show(str(tmp_path / "x.yaml"))
+    (tmp_path / "x.py").write_text("model = {'depth': '${nothing}', 'width': 3}")
+    status, text = show(str(tmp_path / "x.py"))
     assert status == 2
     assert "'model.depth' cannot be resolved, add --unresolved" in text
     assert text.count("\n") == 1
-    assert show(str(tmp_path / "x.yaml"), "--unresolved")[0] == 0
+    assert show(str(tmp_path / "x.py"), "--unresolved")[0] == 0
+    (tmp_path / "x.yaml").write_text("model: {depth: '${nothing}', width: 3}")
+    assert "the reference at 'model.depth' cannot be followed" in show(str(tmp_path / "x.yaml"))[1]
 
 
 @pytest.mark.parametrize(

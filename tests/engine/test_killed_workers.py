@@ -6,7 +6,7 @@ from querydet.data.workers import WorkerError
 from querydet.engine import train
 from tests.engine.test_train_net import assert_equal, read_checkpoint
 
-FEW = ["train.max_iter=4", "train.log_period=1"]
+FEW = ["train.max_iter=12", "train.log_period=1"]  # more than a worker loads ahead
 
 
 def test_a_killed_worker_changes_nothing(toy_config, tmp_path, monkeypatch, caplog):
