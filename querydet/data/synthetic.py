@@ -5,6 +5,7 @@ is.
 """
 
 import contextlib
+import contextvars
 import dataclasses
 import hashlib
 import json
@@ -24,7 +25,23 @@ from querydet.data.synthetic_scene import CLASS_NAMES, Scene, SceneStyle
 
 SPLITS = ("train", "val", "test")
 MIN_IMAGE_SIZE = 32  # pixels; in smaller images the smallest objects lose their shape
+MAX_IMAGES = 1_000_000  # of a split; this and the next are far above every use
+MAX_IMAGE_SIZE = 4096
+_generates = contextvars.ContextVar("generates", default=True)
 _VERSION = 1  # increase when the drawing changes, so that old folders are not reused
+
+
+@contextlib.contextmanager
+def existing_data_only() -> Iterator[None]:
+    """Let nothing be generated: a split that does not exist raises `FileNotFoundError`.
+
+    For whoever reads the data of a config that may come from others, and was not asked to write any.
+    """
+    token = _generates.set(False)
+    try:
+        yield
+    finally:
+        _generates.reset(token)
 
 
 def load_synthetic(
@@ -70,16 +87,16 @@ def generate_synthetic(
         The split's folder, with `annotations.json` and `images/`.
 
     Raises:
-        ValueError: the split is unknown, the seed is negative, there are no images, or the image size is below
-            `MIN_IMAGE_SIZE`.
+        FileNotFoundError: the split does not exist, inside of `existing_data_only`.
+        ValueError: the split is unknown, the seed is negative, or the number of images or their size is out of range.
     """
     style = style or SceneStyle()
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got '{split}'")
-    if num_images < 1 or image_size < MIN_IMAGE_SIZE or seed < 0:
+    if not (1 <= num_images <= MAX_IMAGES and MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE and seed >= 0):
         raise ValueError(
-            f"need num_images >= 1, image_size >= {MIN_IMAGE_SIZE} and seed >= 0, "
-            f"got {num_images}, {image_size} and {seed}"
+            f"need num_images from 1 to {MAX_IMAGES}, image_size from {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} and "
+            f"seed >= 0, got {num_images}, {image_size} and {seed}"
         )
     recipe = {
         "version": _VERSION,
@@ -92,6 +109,10 @@ def generate_synthetic(
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:8]
     folder = os.path.join(os.fspath(root), f"{split}_{digest}")
     if not os.path.isdir(folder):
+        if not _generates.get(True):
+            raise FileNotFoundError(
+                f"the synthetic data set {folder} does not exist, and is not generated here: training and evaluation do"
+            )
         os.makedirs(root, exist_ok=True)
         with file_lock(folder):
             if not os.path.isdir(folder):

@@ -25,6 +25,7 @@ from querydet.checkpoint import check_exists, load_weights
 from querydet.config import apply_overrides, load_config
 from querydet.data.catalog import DetectionDataset, check_num_classes, class_names
 from querydet.data.media import read_record, reader_of
+from querydet.data.synthetic import existing_data_only
 from querydet.data.validation_set import load_test_data, why_no_test_data
 from querydet.engine.run.setup import resolve_device
 from querydet.evaluation import ArrayPredictor, category_ids
@@ -139,7 +140,7 @@ class Predictor(ArrayPredictor):
         """Return the ids of the classes in the json of the config's test data; 1, 2, 3 ... without that data."""
         dataset = None
         if not why_no_test_data(self._cfg):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError), existing_data_only():
                 dataset = self.load_test_data()
         if dataset is None or class_names(dataset) != self.class_names:
             return list(range(1, len(self.class_names) + 1))
@@ -230,7 +231,8 @@ def find_class_names(cfg: DictConfig, given: Sequence[str] | None, trained: Sequ
             raise ValueError(f"{len(names)} class names {whose}, the model has {num_classes} classes")
         return names
     try:
-        dataset = load_test_data(cfg)
+        with existing_data_only():
+            dataset = load_test_data(cfg)
     except (FileNotFoundError, ValueError) as error:
         if num_classes is None or not (isinstance(error, FileNotFoundError) or why_no_test_data(cfg)):
             raise

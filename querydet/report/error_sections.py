@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from querydet.config import load_config
 from querydet.config.safe_yaml import CONFIG_FILE
+from querydet.data.synthetic import existing_data_only
 from querydet.data.validation_set import load_test_data
 from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.error_costs import SPECIAL
@@ -62,7 +63,8 @@ def error_section(groups: Sequence[RunGroup], settings: Settings, progress: Prog
 
 def _analyze(run: Run, path: str, settings: Settings, progress: Progress) -> tuple[dict[str, Any], list[Block]]:
     cfg = load_config(os.path.join(run.folder, CONFIG_FILE))
-    dataset = load_test_data(cfg)
+    with existing_data_only():
+        dataset = load_test_data(cfg)
     rows = read_results(path, dataset)
     analysis = analyze_errors(dataset, rows, settings, lambda images: progress(images, run.label))
     blocks: list[Block] = [

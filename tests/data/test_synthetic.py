@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from querydet.data import SceneStyle, class_names, generate_synthetic, load_synthetic
+from querydet.data.synthetic import existing_data_only
 from querydet.data.synthetic_scene import CLASS_NAMES, Scene
 
 SMALL = {"num_images": 6, "image_size": 64}
@@ -108,8 +109,8 @@ def test_processes_at_once_agree(tmp_path):
     ("options", "message"),
     [
         ({"split": "training"}, "split must be one of .* got 'training'"),
-        ({"num_images": 0}, "num_images >= 1"),
-        ({"image_size": 16}, "image_size >= 32"),
+        ({"num_images": 0}, "num_images from 1"),
+        ({"image_size": 16}, "image_size from 32"),
         ({"seed": -1}, "seed >= 0"),
     ],
 )
@@ -124,3 +125,19 @@ def test_json_names_its_recipe(tmp_path):
         info = json.load(file)["info"]
     assert (info["seed"], info["num_images"], info["image_size"], info["style"]["noise"]) == (0, 6, 64, 5.0)
     assert Image.open(os.path.join(folder, "images", "000001.png")).size == (64, 64)
+
+
+def test_data_are_read_and_not_written_where_only_reading_is_asked_for(tmp_path):
+    with existing_data_only(), pytest.raises(FileNotFoundError, match="does not exist, and is not generated here"):
+        load_synthetic(str(tmp_path / "new"), "train", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+    generate_synthetic(str(tmp_path), "train", **SMALL)
+    with existing_data_only():
+        assert len(load_synthetic(str(tmp_path), "train", **SMALL)) == 6
+
+
+@pytest.mark.parametrize("options", [{"num_images": 10**9}, {"image_size": 10**9}])
+def test_numbers_that_would_fill_the_disk_are_refused(tmp_path, options):
+    with pytest.raises(ValueError, match="need num_images from 1 to"):
+        generate_synthetic(str(tmp_path / "new"), "train", **{**SMALL, **options})
+    assert list(tmp_path.iterdir()) == []

@@ -220,3 +220,13 @@ def test_a_config_without_test_data(weights: str) -> None:
         found.load_test_data()
     with pytest.raises(ValueError, match=r"no dataloader\.test\.mapper, which says how images are resized"):
         querydet.Predictor(DINO_CONFIG, weights, device="cpu", overrides=["dataloader.test=null"])
+
+
+def test_a_predictor_writes_nothing(tmp_path: Path) -> None:
+    """A config in YAML may come from anybody, and its test data may be such that are generated where it says."""
+    torch.save({"model": tiny_detector("dino", num_classes=6).state_dict()}, tmp_path / "nameless.pth")
+    overrides = [f"dataloader.train.dataset.root={tmp_path / 'data'}"]
+    found = querydet.Predictor(DINO_CONFIG, tmp_path / "nameless.pth", device="cpu", overrides=overrides)
+    assert found.class_names == [f"class {index}" for index in range(6)]
+    assert found.category_ids == [1, 2, 3, 4, 5, 6]
+    assert [path.name for path in tmp_path.iterdir()] == ["nameless.pth"]
