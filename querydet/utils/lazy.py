@@ -5,17 +5,22 @@ from typing import Any
 
 from detectron2.config import instantiate as build
 
-from querydet.utils.targets import check_targets
+from querydet.utils.built_size import bounded_size
+from querydet.utils.targets import check_targets, everything_is_allowed, how_to_allow_everything
 
 
 def instantiate(node: Any) -> Any:
     """Build a node and those inside it with Detectron2's `instantiate`, once every target in it has been checked.
 
     Raises:
-        ValueError: a target may not be called, see `querydet.utils.targets`. Nothing was called.
+        ValueError: a target may not be called, see `querydet.utils.targets`, in which case nothing was called; or a
+            model is larger than `querydet.utils.built_size` allows.
     """
     check_targets(node)
-    return build(node)
+    if everything_is_allowed():
+        return build(node)
+    with bounded_size(how_to_allow_everything()):
+        return build(node)
 
 
 def instantiate_values(nodes: Mapping[str, Any], owner: str) -> dict[str, Any]:

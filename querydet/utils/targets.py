@@ -71,6 +71,16 @@ def check_targets(node: Any) -> None:
         _check(node, allowed)
 
 
+def everything_is_allowed() -> bool:
+    """Return whether the environment variable `VARIABLE` lifts all limits."""
+    return EVERYTHING in allowed_by_environment()
+
+
+def how_to_allow_everything() -> str:
+    """Return the sentence that says how to lift all limits."""
+    return f"for a config that you trust the environment variable {VARIABLE}={EVERYTHING} lifts this limit"
+
+
 def found_targets(node: Any) -> set[str]:
     """Return the names of all targets in a node, whether they can be called or not."""
     if isinstance(node, Mapping):

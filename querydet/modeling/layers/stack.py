@@ -1,11 +1,12 @@
 """Stacks of equal transformer layers: making them from one layer, and calling them with or without recomputation."""
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+
+from querydet.utils.built_size import copy_module
 
 
 def stack_layers(layer: nn.Module, num_layers: int) -> nn.ModuleList:
@@ -34,7 +35,7 @@ def redrawn(module: nn.Module) -> nn.Module:
     if another is not None:
         new: nn.Module = another()
         return new
-    copied = copy.deepcopy(module)
+    copied = copy_module(module)
     for child in reversed(list(copied.modules())):
         reset = getattr(child, "reset_parameters", None) or getattr(child, "_reset_parameters", None)
         if reset is not None:

@@ -1,0 +1,62 @@
+"""A number in a config cannot make the building of a model hang or fill the memory."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from querydet.config import load_config
+from querydet.utils.built_size import MAX_ENTRIES, bounded_size
+from querydet.utils.lazy import instantiate
+from querydet.utils.targets import VARIABLE
+from tests.limits import bounded_memory
+
+MANY = 10**12
+
+
+def linear(width):
+    return {"_target_": "torch.nn.Linear", "in_features": width, "out_features": 64}
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"model.decoder.num_layers={MANY}",
+        f"model.encoder.num_layers={MANY}",
+        "model.selection.num_queries=100000000",
+        "model.encoder.layer.ffn_dim=100000000",
+        "model.num_classes=100000000",
+    ],
+)
+def test_huge_numbers_end_soon(override, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    cfg = load_config("quick/dino_synthetic.py", [override])
+    start = time.monotonic()
+    with pytest.raises((ValueError, RuntimeError), match=r"refused to build|can't allocate memory"):
+        instantiate(cfg.model)
+    assert time.monotonic() - start < 20
+
+
+def test_the_memory_of_what_is_refused_is_not_used(monkeypatch):
+    monkeypatch.setattr("querydet.utils.built_size.MAX_WEIGHTS", 10**8)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=f"too large; .*{VARIABLE}"):
+        instantiate(linear(5 * 10**6))  # 1.3 GB, which would take seconds to fill
+    assert time.monotonic() - start < 1
+
+
+def test_modules_without_weights_count():
+    with bounded_memory(megabytes=300), pytest.raises(ValueError, match="refused to build"), bounded_size("x"):
+        nn.Sequential(*(nn.Sequential(nn.Identity()) for _ in range(2 * MAX_ENTRIES)))
+
+
+def test_the_limit_ends_with_the_block_and_one_can_lift_it(monkeypatch):
+    monkeypatch.setattr("querydet.utils.built_size.MAX_WEIGHTS", 100)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(ValueError, match="refused to build"):
+        instantiate(linear(64))
+    assert nn.Linear(64, 64).weight.shape == (64, 64)
+    monkeypatch.setenv(VARIABLE, "*")
+    assert torch.isfinite(instantiate(linear(64)).weight).all()
