@@ -2,12 +2,14 @@
 
 import os
 import re
+import time
 import unicodedata
 import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
 MOST_FILES = 2_000_000  # of a folder that is searched for the file that a name means
+MOST_SECONDS = 8.0  # that its files are listed for; a config or json of others may name any folder
 
 
 def fault_of(file_name: Any, folder: str = "") -> str:
@@ -96,21 +98,24 @@ class FolderIndex:
     def _read(self) -> None:
         self._names = {}
         self._by = [{}, {}]
-        for name in _walk(self._folder):
+        end = time.monotonic() + MOST_SECONDS
+        for name in _walk(self._folder, end):
+            if len(self._names) == MOST_FILES or time.monotonic() > end:
+                break
             self._names[name] = name
             plain = _plain(name)
             self._by[0].setdefault(plain, []).append(name)
             self._by[1].setdefault(plain.rpartition("/")[2], []).append(name)
+        if len(self._names) == MOST_FILES or time.monotonic() > end:
+            self._by = [{}, {}]  # nobody knows whether a name like another is the only one
 
 
-def _walk(folder: str) -> Iterator[str]:
-    count = 0
+def _walk(folder: str, end: float) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
+        if time.monotonic() > end:  # folders without files take time too
+            folders.clear()
         folders.sort()
         for name in sorted(files):
-            count += 1
-            if count > MOST_FILES:
-                return
             yield os.path.normpath(os.path.relpath(os.path.join(parent, name), folder))
 
 

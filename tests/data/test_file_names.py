@@ -1,5 +1,7 @@
 """File names that cannot be right are named as what they are, and those that nearly exist with the file they mean."""
 
+import itertools
+import time
 import unicodedata
 
 import pytest
@@ -83,3 +85,13 @@ def test_several_candidates_are_none(tmp_path):
     assert index.candidate("A/X.jpg") == ("a/x.jpg", "spelt otherwise")
     assert index.candidate("y.jpg") == index.candidate(7) == index.candidate("") == ("", "")
     assert FolderIndex(str(tmp_path / "nowhere")).hint("x.jpg") == ""
+
+
+def test_a_folder_without_end_is_searched_for_seconds(tmp_path, monkeypatch):
+    """The images of a config or json of others may be said to lie in "/"."""
+    monkeypatch.setattr("querydet.data.file_names.MOST_SECONDS", 0.3)
+    endless = ((f"{tmp_path}/{index}", [], ["a.jpg", f"{index}.jpg"]) for index in itertools.count())
+    monkeypatch.setattr("os.walk", lambda folder: endless)
+    start = time.monotonic()
+    assert FolderIndex(str(tmp_path)).candidate("x/0.JPG") == ("", "")  # it may stand elsewhere too
+    assert time.monotonic() - start < 10
