@@ -19,6 +19,7 @@ from querydet.data.worker_process import DataWorker, Job, WorkerDiedError
 logger = logging.getLogger(__name__)
 
 POLL = 0.5  # seconds between looks at the clock and for a request to stop while a batch is late
+MAX_WORKERS = 1024  # of a loader; ours: more than any machine has a use for, and few enough to start
 STOP_PATIENCE = 3.0  # seconds that a late batch has after a request to stop
 _RUNNING: set[DataWorker] = set()
 
@@ -73,8 +74,8 @@ class WatchedLoader:
             raise ValueError(
                 f"worker_timeout has to be positive and worker_restarts at least 0, got {timeout} and {restarts}"
             )
-        if num_workers < 0:
-            raise ValueError(f"num_workers has to be at least 0, got {num_workers}")
+        if not 0 <= num_workers <= MAX_WORKERS:
+            raise ValueError(f"num_workers has to be from 0 to {MAX_WORKERS}, got {num_workers}")
         self.dataset = dataset
         self.multiprocessing_context: str | None = None
         self.num_restarts = 0

@@ -123,8 +123,9 @@ def test_numbers_out_of_range(tmp_path):
     for timeout in (0, float("nan")):
         with pytest.raises(ValueError, match=f"worker_restarts at least 0, got {timeout} and 1"):
             loader(Samples(tmp_path), timeout=timeout)
-    with pytest.raises(ValueError, match="num_workers has to be at least 0, got -1"):
-        loader(Samples(tmp_path), num_workers=-1)
+    for count in (-1, 10**6):
+        with pytest.raises(ValueError, match=f"num_workers has to be from 0 to 1024, got {count}"):
+            loader(Samples(tmp_path), num_workers=count)
 
 
 def test_an_error_of_the_data_set_about_a_connection_is_its_own(tmp_path):
