@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from tabulate import tabulate
 
 from querydet.engine.faults.stopping import stop_requests
@@ -85,6 +85,7 @@ def dry_run(cfg: DictConfig, args: argparse.Namespace) -> dict[str, float]:
         trial.train.eval_period = 0
         trial.train.checkpointer.period = 0
         trial.train.wandb.enabled = False
+        _keep_results_in(folder, trial)
         setup_run(trial, args)
         with stop_requests() as request:
             parts = prepare_run(trial, resume=False, request=request)
@@ -97,6 +98,15 @@ def dry_run(cfg: DictConfig, args: argparse.Namespace) -> dict[str, float]:
         estimates = _estimate(cfg, folder, tested, parts.length)
     print(_table(estimates))
     return estimates
+
+
+def _keep_results_in(folder: str, trial: DictConfig) -> None:
+    """Let every evaluator that writes files write them below the folder of the dry run."""
+    evaluator = OmegaConf.select(trial, "dataloader.evaluator")
+    nodes = [evaluator, *evaluator] if isinstance(evaluator, ListConfig) else [evaluator]
+    for index, node in enumerate(nodes):
+        if isinstance(node, DictConfig) and node.get("output_dir"):
+            node.output_dir = os.path.join(folder, f"results_{index}")
 
 
 @contextlib.contextmanager
