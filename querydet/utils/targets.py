@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from detectron2.utils.registry import locate
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from querydet.utils.known_parts import parts_at
@@ -83,6 +83,8 @@ def how_to_allow_everything() -> str:
 
 def found_targets(node: Any) -> set[str]:
     """Return the names of all targets in a node, whether they can be called or not."""
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=False)  # references may lead nowhere yet
     if isinstance(node, Mapping):
         own = {str(node[TARGET])} if TARGET in node else set()
         return own.union(*(found_targets(value) for value in node.values()))
