@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from querydet.data import class_names, load_coco
-from querydet.data.coco_checks import check_coco, repair_box
+from querydet.data.coco_checks import check_coco, find_problems, repair_box
 
 
 def load_json(tmp_path, content):
@@ -224,3 +224,21 @@ def test_another_encoding_is_named(tmp_path, coco_json):
     path.write_bytes(json.dumps(coco_json, ensure_ascii=False).encode("cp1252"))
     with pytest.raises(ValueError, match=r"x\.json is not in UTF-8: byte 0xe4 at position \d+.*save the file as UTF-8"):
         load_coco(str(path), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("count", "outside", "stops"), [(20, 19, True), (20, 11, True), (20, 10, False), (9, 9, False)]
+)
+def test_most_boxes_outside_of_their_images_are_a_fault_of_the_file(count, outside, stops):
+    """As of coordinates from 0 to 1000 in images of 200 pixels."""
+    boxes = [[600 + 5 * index, 500, 90, 80] if index < outside else [10, 20, 30, 40 + index] for index in range(count)]
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 200, "height": 200}],
+        "annotations": [
+            {"id": index, "image_id": 1, "category_id": 1, "bbox": box} for index, box in enumerate(boxes, 1)
+        ],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    found = find_problems(content, "x.json").kinds
+    assert ("most boxes lie outside of their images" in found) is stops
+    assert not find_problems(content, "x.json", check_boxes=False).kinds
