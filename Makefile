@@ -35,8 +35,9 @@ convergence: install  ## Train every method in miniature, three seeds each (hour
 	for comparison in convergence convergence_dense; do for job in run cost report; do \
 		$(VENV)/bin/python benchmarks/convergence.py $$job --comparison $$comparison || exit 1; done; done
 
+# One thread in each of the two processes: with more they wait for each other's.
 test: lint  ## Lint, check types and run all tests that are not marked as slow
-	$(VENV)/bin/python -m pytest -n 2 --dist worksteal --durations=10
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --durations=10
 
 test-slow: install  ## Run only the tests that are marked as slow
 	$(VENV)/bin/python -m pytest -m slow --durations=10

@@ -138,6 +138,7 @@ def test_no_public_name_hides_a_module(name):
             assert getattr(package, module.name.rpartition(".")[2]) is found
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_first():
     """Each in a process that has loaded what is not of this package, and nothing else."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}

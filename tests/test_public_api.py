@@ -56,6 +56,7 @@ def test_a_name_is_that_of_the_module_that_type_checkers_see(name: str) -> None:
     assert getattr(querydet, name) is getattr(importlib.import_module(typed_imports()[name]), name)
 
 
+@pytest.mark.slow
 def test_every_name_can_be_the_first_one_that_is_used() -> None:
     """Each in a process that has loaded torch and detectron2, and nothing of this package but the root."""
     code = """

@@ -16,7 +16,7 @@ FAR = 0.1  # part of the image's side by which a box has to leave it to be evide
 TOLERANCE_PX = 1.5  # by which boxes of the right kind may leave the image
 FRACTION_TOLERANCE = 0.05  # the same for fractions
 LEAST_LOG_ODDS = 25.0  # against boxes that all lie in the first pixel of their images, width x height to 1 for each
-MANY_BOXES = 10  # that leave their images by far; fewer are believed when their annotated areas say they are right
+MANY_BOXES = 10  # that leave their images; fewer by far are believed when their annotated areas say they are right
 AREA_TOLERANCE = 0.01  # relative, of an annotated area
 EXCEPTIONS = 100  # one box in so many may be a mistake of another kind
 LAYOUTS = {
@@ -97,6 +97,26 @@ def find_box_format(images: Any, annotations: Any) -> BoxFormat:
             if evidence.can_only_be_coco:
                 break
     return evidence.conclude()
+
+
+def mostly_outside(images: Any, annotations: Any) -> str:
+    """Say where, when most boxes lie outside of their images: they are of another scale, or of other images.
+
+    Args:
+        images: of the json.
+        annotations: of the json.
+    """
+    total, outside = 0, []
+    for label, (x, y, w, h), width, height, _ in annotated_boxes(images, annotations):
+        total += 1
+        if w > 0 and h > 0 and (x >= width or y >= height or x + w <= 0 or y + h <= 0):
+            outside.append(label)
+    if len(outside) < MANY_BOXES or 2 * len(outside) <= total:
+        return ""
+    return (
+        f"{len(outside)} of {total}, annotation {outside[0]} for one: their coordinates are of another scale (such as 0 "
+        "to 1000), or the sizes of the images are wrong. dataset.check_boxes=False drops them"
+    )
 
 
 class _Evidence:

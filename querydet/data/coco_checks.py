@@ -14,7 +14,7 @@ import reprlib
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeGuard
 
-from querydet.data.box_format import annotated_boxes, find_box_format
+from querydet.data.box_format import find_box_format, mostly_outside
 from querydet.data.categories import left_out, used_ids
 from querydet.data.file_names import FolderIndex, fault_of
 
@@ -23,7 +23,6 @@ REPAIR_HINT = (
     "what has one possible meaning."
 )
 MAX_SHOWN = 20  # ids listed per kind of problem; a broken exporter would otherwise fill the screen
-LEAST_OUTSIDE = 10  # boxes outside of their images that can be a fault of the whole file
 ROUNDING_PX = 1.0  # COCO's own boxes leave the image by rounding to two decimals; such boxes are not changed
 MAX_SIDE_PX = 2**31  # limit of image libraries; rejects sizes that would overflow later
 
@@ -140,24 +139,9 @@ def find_problems(
         found = find_box_format(content["images"], annotations)
         if not found.is_coco:
             report.add(found.fault(), f"all boxes together, annotation {found.first} for one. {found.remedy()}")
-        elif not report.kinds:
-            _check_scale(content["images"], annotations, report)
+        elif not report.kinds and (place := mostly_outside(content["images"], annotations)):
+            report.add("most boxes lie outside of their images", place)
     return report
-
-
-def _check_scale(images: list[Any], annotations: list[Any], report: ProblemReport) -> None:
-    """Add a problem when most boxes lie outside of their images: of another scale, or of other images."""
-    total, outside = 0, []
-    for annotated in annotated_boxes(images, annotations):
-        total += 1
-        if repair_box(annotated.box, int(annotated.width), int(annotated.height))[1] == "outside":
-            outside.append(annotated.label)
-    if len(outside) >= LEAST_OUTSIDE and 2 * len(outside) > total:
-        report.add(
-            "most boxes lie outside of their images",
-            f"{len(outside)} of {total}, annotation {outside[0]} for one: their coordinates are of another scale (such "
-            "as 0 to 1000), or the sizes of the images are wrong. dataset.check_boxes=False drops them",
-        )
 
 
 def _check_lists(content: dict[str, Any], need_annotations: bool, report: ProblemReport) -> None:

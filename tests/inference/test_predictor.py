@@ -225,7 +225,7 @@ def test_a_config_without_test_data(weights: str) -> None:
 def test_a_predictor_writes_nothing(tmp_path: Path) -> None:
     """A config in YAML may come from anybody, and its test data may be such that are generated where it says."""
     torch.save({"model": tiny_detector("dino", num_classes=6).state_dict()}, tmp_path / "nameless.pth")
-    overrides = [f"dataloader.train.dataset.root={tmp_path / 'data'}"]
+    overrides = [f"dataloader.{split}.dataset.root={tmp_path / 'data'}" for split in ("train", "test")]
     found = querydet.Predictor(DINO_CONFIG, tmp_path / "nameless.pth", device="cpu", overrides=overrides)
     assert found.class_names == [f"class {index}" for index in range(6)]
     assert found.category_ids == [1, 2, 3, 4, 5, 6]

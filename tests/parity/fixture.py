@@ -8,12 +8,15 @@ Fixtures of our own configurations are computed by oracles when a test asks for 
 import copy
 import json
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
@@ -32,6 +35,7 @@ from tests.parity.options import RecordedConfig, check_recording
 from tests.parity.own_configurations import configurations
 from tests.parity.own_recordings import record
 
+FIRST = 3  # of a method's own configurations that are tested by default
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
 ADAPTERS = (models, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
 DENSE = ("group_detr_official", "detrex_group_detr")  # of a method whose test builds the model itself
@@ -191,6 +195,16 @@ def recordings(adapter: str) -> list[str]:
 def own(*adapters: str) -> list[str]:
     """Names of our own configurations of these adapters."""
     return [name for name, one in configurations().items() if one.adapter in adapters]
+
+
+def parameters(names: Iterable[str]) -> list[Any]:
+    """Names as parameters of tests: of each method's own configurations the first few, the others are slow."""
+
+    def is_late(name: str) -> bool:
+        number = re.fullmatch(r"own_.+_(\d+)", name)
+        return number is not None and int(number[1]) > FIRST
+
+    return [pytest.param(name, marks=pytest.mark.slow) if is_late(name) else name for name in names]
 
 
 def available() -> list[str]:

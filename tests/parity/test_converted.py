@@ -11,7 +11,7 @@ from detectron2.config import instantiate
 from querydet.checkpoint.conversion.pipeline import convert_content
 from querydet.checkpoint.conversion.verify import GivenMaps
 from querydet.structures import Branch
-from tests.parity.fixture import DENSE, Fixture, available, let_padding_in, own, recordings
+from tests.parity.fixture import DENSE, Fixture, available, let_padding_in, own, parameters, recordings
 from tests.parity.test_parity import FORWARD, all_layers, assert_close, load
 
 
@@ -27,7 +27,8 @@ SILENT = own("deta", "detrex_h_deformable")
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "name", sorted({*available(), *(name for adapter in DENSE for name in recordings(adapter))} - set(SILENT))
+    "name",
+    parameters(sorted({*available(), *(name for adapter in DENSE for name in recordings(adapter))} - set(SILENT))),
 )
 def test_converted_weights_in_the_chosen_config_compute_what_was_recorded(name: str) -> None:
     fixture = load(name)

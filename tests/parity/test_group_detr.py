@@ -24,7 +24,7 @@ from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
 from querydet.modeling.normalizers import MeanRepeatedObjects
 from querydet.modeling.selection.grouped import group_name
 from querydet.structures import PredictionSet, QueryGroup, Stage
-from tests.parity.fixture import Fixture, recordings
+from tests.parity.fixture import Fixture, parameters, recordings
 from tests.parity.models import set_costs, set_losses
 from tests.parity.test_parity import FORWARD, GRADIENT, assert_close
 
@@ -97,7 +97,7 @@ ALL = [*recordings("group_detr_official"), *recordings("detrex_group_detr")]
 
 
 @pytest.mark.parametrize("which", ["A", "B", "C"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", parameters(ALL))
 def test_matching_and_losses_follow_from_the_recorded_outputs(name: str, which: str) -> None:
     fixture = load(name)
     if f"train{which}/out/pred_logits" not in fixture:
@@ -123,7 +123,7 @@ def test_matching_and_losses_follow_from_the_recorded_outputs(name: str, which: 
     assert_close(sum(losses.values()), fixture[f"train{which}/total"], FORWARD, "total")
 
 
-@pytest.mark.parametrize("name", recordings("group_detr_official"))
+@pytest.mark.parametrize("name", parameters(recordings("group_detr_official")))
 def test_evaluation_is_group_zero_of_training_in_the_official_code(name: str) -> None:
     fixture = load(name)
     for layer, (primary, *_) in predictions_of(fixture, "A").items():
@@ -163,7 +163,7 @@ class PortedAttention:
         return content + plan_attention(groups, content.device).apply(self.attend, position, content)
 
 
-@pytest.mark.parametrize("name", recordings("detrex_group_detr"))
+@pytest.mark.parametrize("name", parameters(recordings("detrex_group_detr")))
 def test_separate_attention_by_definition_where_the_port_is_wrong(name: str) -> None:
     fixture = load(name)
     groups = groups_of(fixture)
@@ -202,7 +202,7 @@ def detector_of(fixture: Fixture) -> QueryDetector:
 
 
 @pytest.mark.parametrize("which", ["A", "B", "C"])
-@pytest.mark.parametrize("name", recordings("group_detr_official"))
+@pytest.mark.parametrize("name", parameters(recordings("group_detr_official")))
 def test_training_computes_what_the_official_code_does(name: str, which: str) -> None:
     fixture = load(name)
     if f"train{which}/total" not in fixture:

@@ -16,6 +16,7 @@ from tests.reference.detectors.run import Objects
 FORWARD = 1e-5  # of the largest entry; both compute in float32
 GRADIENT = 2e-3  # where a ReLU's input is 0 but for rounding, it is on either side of it; without one it is 3e-6
 PUBLISHED = [name for adapter in METHODS for name in recordings(adapter) if name not in configurations()]
+QUICK = ("deformable_plain", "dn_dab_deformable", "none")  # the others are slow
 LOGGED = ("class_error", "cardinality_error", "loss_xy", "loss_hw")  # losses that are not trained on
 SWITCHES = (bool, str, list)
 
@@ -52,7 +53,9 @@ def visible(fixture: Fixture, name: str, values: Tensor) -> Tensor:
 
 
 @pytest.mark.skipif(not PUBLISHED, reason=f"no recordings of published implementations in {FOLDER}")
-@pytest.mark.parametrize("name", PUBLISHED or ["none"])
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PUBLISHED or ["none"]]
+)
 def test_oracles_compute_what_the_published_implementations_recorded(name: str) -> None:
     fixture = Fixture.load(name)
     ours = computed(fixture)
