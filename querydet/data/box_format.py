@@ -114,8 +114,8 @@ def mostly_outside(images: Any, annotations: Any) -> str:
     if len(outside) < MANY_BOXES or 2 * len(outside) <= total:
         return ""
     return (
-        f"{len(outside)} of {total}, annotation {outside[0]} for one: their coordinates are of another scale (such as 0 "
-        "to 1000), or the sizes of the images are wrong. dataset.check_boxes=False drops them"
+        f"{len(outside)} of {total}, annotation {outside[0]} for one: their coordinates are of another scale (such as "
+        "0 to 1000), or the sizes of the images are wrong. dataset.check_boxes=False drops them"
     )
 
 
