@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -51,7 +51,7 @@ def check_arguments(cfg, name):
 def check_saving(cfg, tmp_path):
     """What is saved loads again and says the same."""
     save_config(cfg, str(tmp_path / "config.yaml"))
-    save_config(get_config(str(tmp_path / "config.yaml")), str(tmp_path / "again.yaml"))
+    LazyConfig.save(get_config(str(tmp_path / "config.yaml")), str(tmp_path / "again.yaml"))
     assert (tmp_path / "again.yaml").read_text() == (tmp_path / "config.yaml").read_text()
 
 

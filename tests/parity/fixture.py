@@ -35,7 +35,7 @@ from tests.parity.options import RecordedConfig, check_recording
 from tests.parity.own_configurations import configurations
 from tests.parity.own_recordings import record
 
-FIRST = 3  # of a method's own configurations that are tested by default
+FIRST = 2  # of a method's own configurations that are tested by default
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
 ADAPTERS = (models, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
 DENSE = ("group_detr_official", "detrex_group_detr")  # of a method whose test builds the model itself
