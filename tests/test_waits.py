@@ -87,7 +87,7 @@ PROGRAMS = {"run", "call", "Popen", "system", "popen"}  # of subprocess and os
 
 EXCHANGE = "an exchange among processes ends with the group's timeout, rendezvous.TIMEOUT"
 DEVICE = "waits for kernels of the GPU, which are finite"
-PAUSE = "a pause, of which there is a fixed number"
+PAUSE = "a pause in a loop with a fixed number of rounds"
 LOCK = "iopath gives up after half an hour"
 DISK = "ends with the call of the operating system"
 ALLOWED = {

@@ -1,7 +1,7 @@
 """Repair of the ids of a COCO json: integers that are written as floats or texts, and ids that say nothing.
 
 Every id keeps its number where it means one. Images and categories that are named by a text get the next free numbers,
-and the annotations follow; annotation ids, which nothing refers to, are given anew where they are missing or taken.
+and the annotations follow. An annotation id that is missing or used twice is replaced by a new one.
 """
 
 import collections

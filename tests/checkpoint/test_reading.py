@@ -15,18 +15,9 @@ from torch import nn
 
 from querydet.checkpoint import Checkpointer
 from querydet.checkpoint.reading import read_checkpoint
+from tests.checkpoint.hostile import Call
 
 STATE = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2)}
-
-
-class Call:
-    """Its pickle calls a function."""
-
-    def __init__(self, function, *arguments):
-        self.call = (function, arguments)
-
-    def __reduce__(self):
-        return self.call
 
 
 def payloads(mark):
