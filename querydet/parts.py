@@ -181,8 +181,8 @@ class Decoder(Protocol):
 class Assigner(Protocol):
     """Slot `assigner` of a supervision rule: which queries are responsible for which objects.
 
-    Traits: `one_to_one`, `repeats_targets`, `compares_start_boxes`, `needs_one_to_one_branch`, `score_function`. An
-    assigner that also fulfils `BatchedAssigner` is called once for all sets of a step.
+    Traits: `one_to_one`, `repeats_targets`, `compares_start_boxes`, `needs_one_to_one_branch`, `num_layers`,
+    `score_function`. An assigner that also fulfils `BatchedAssigner` is called once for all sets of a step.
     """
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
@@ -203,7 +203,10 @@ class BatchedAssigner(Protocol):
 
 
 class LossTerm(Protocol):
-    """An entry of `losses` of a supervision rule; its key names the loss. Traits: `normalizer`, `score_function`."""
+    """An entry of `losses` of a supervision rule; its key names the loss.
+
+    Traits: `normalizer`, `score_function`, `aligns_quality`.
+    """
 
     @property
     def weight(self) -> float:
@@ -211,6 +214,13 @@ class LossTerm(Protocol):
 
     def __call__(self, predictions: JoinedPredictions, matched: MatchedPairs) -> Tensor:
         """Return the loss of each query (B, Q), or of each of the n pairs (n,), neither weighted nor summed."""
+
+
+class PairWeights(Protocol):
+    """Slot `pair_weights` of a supervision rule: how much each assigned pair counts in its losses."""
+
+    def __call__(self, predictions: JoinedPredictions, matched: MatchedPairs) -> Tensor:
+        """Return a factor of each of the n pairs (n,), without a gradient."""
 
 
 class Normalizer(Protocol):
@@ -232,7 +242,10 @@ class CriterionPart(Protocol):
 
 
 class Postprocess(Protocol):
-    """Slot `postprocess`: the last predictions to detections. Traits: `score_function`, `suppresses`."""
+    """Slot `postprocess`: the last predictions to detections.
+
+    Traits: `score_function`, `suppresses`, `suppresses_one_to_one`.
+    """
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
         """Return the detections of each image.

@@ -186,10 +186,12 @@ class MatchedPairs:
 
     image: Tensor  # (n,) int64
     query: Tensor  # (n,) int64, among the joined queries
+    object: Tensor  # (n,) int64, a number that the pairs of an object in one set share, and no others
     labels: Tensor  # (n,) int64, of the objects
     boxes: Tensor  # (n, 4), of the objects
     counts: tuple[int, ...]  # number of pairs of each set
-    weights: Tensor | None = None  # (B, Q), factors of the losses of each query, 0 for none; None: 1 for all
+    query_weights: Tensor | None = None  # (B, Q), factors of the losses of each query, 0 for none; None: 1 for all
+    weights: Tensor | None = None  # (n,), factors of the losses of each pair, see `PairWeights`; None: 1 for all
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,13 +56,16 @@ TRAITS: Mapping[str, Trait] = {
     "one_to_one": Trait(None, "assigns at most one query to each object (True), or several (False); None: unknown"),
     "repeats_targets": Trait(False, "honours the group's `target_repeats`"),
     "compares_start_boxes": Trait(False, "compares the boxes that queries start from, so that they must be boxes"),
+    "num_layers": Trait(None, "of an assigner: the number of layers of its stage that it is for; None: any"),
     "needs_one_to_one_branch": Trait(False, "reads the one-to-one predictions of the same queries"),
     # of a loss term
     "normalizer": Trait(None, "divides this term in place of the rule's normalizer"),
+    "aligns_quality": Trait(False, "its class targets tell how good the box of a query is (Align-DETR)"),
     # of the criterion
     "rules": Trait({}, "supervision rules by name; checks compare them with the parts"),
     # of selection and postprocess
     "suppresses": Trait(False, "drops boxes that overlap a better one"),
+    "suppresses_one_to_one": Trait(False, "of a postprocess: it is meant for queries that are trained one to one"),
 }
 
 

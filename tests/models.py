@@ -9,7 +9,7 @@ from detectron2.config import instantiate
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from detectron2.structures import Boxes, Instances
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
 
 from querydet.config import get_config
@@ -48,6 +48,8 @@ COMPOSITIONS = (
     "ms_detr_dab",
     "deta_baseline",
     "deta",
+    "align_detr",
+    "ms_align_detr",
 )
 
 
@@ -94,6 +96,9 @@ def make_small(model: DictConfig) -> DictConfig:
         part.layer.num_heads = 4
         part.layer.ffn_dim = 48
         part.layer.dropout = 0.0
+    for rule in model.criterion.rules.values():
+        if isinstance(OmegaConf.select(rule, "assigner.copies.counts"), ListConfig):
+            rule.assigner.copies.counts = [2, 1]
     selection.num_queries = 12
     for key, value in (("num_groups", 3), ("extra_queries", 20)):
         if key in model.selection:

@@ -9,7 +9,7 @@ from querydet.modeling.assigners.host import Request, assign_all
 from querydet.modeling.boxes import full_precision
 from querydet.modeling.joining import JoinedSets, join_by_suffix
 from querydet.modeling.normalizers import MeanObjects
-from querydet.parts import Assigner, LossTerm, Normalizer
+from querydet.parts import Assigner, LossTerm, Normalizer, PairWeights
 from querydet.structures import Assignment, Branch, PredictionSet, Role, Stage, Targets
 from querydet.traits import trait
 from querydet.utils.lazy import instantiate_values
@@ -32,6 +32,7 @@ class SupervisionRule:
         assign_once: whether the assignment of a group's first layer serves all of its layers (DETA).
         normalizer: divisor of the losses; None: `querydet.modeling.normalizers.MeanObjects`. A loss term with the trait
             `normalizer` is divided by its own.
+        pair_weights: factors of the losses of each pair, such as `querydet.modeling.align.RankWeights`; None: 1.
 
     Raises:
         ValueError: for an unknown stage, role or branch, or without losses.
@@ -48,6 +49,7 @@ class SupervisionRule:
         class_agnostic: bool = False,
         assign_once: bool = False,
         normalizer: Normalizer | None = None,
+        pair_weights: PairWeights | None = None,
     ) -> None:
         self.losses: dict[str, LossTerm] = instantiate_values(losses, "losses of a supervision rule")
         if not self.losses:
@@ -57,6 +59,7 @@ class SupervisionRule:
         self.class_agnostic = class_agnostic
         self.assign_once = assign_once
         self.normalizer: Normalizer = MeanObjects() if normalizer is None else normalizer
+        self.pair_weights = pair_weights
 
     def selects(self, predictions: PredictionSet) -> bool:
         """Return whether the rule supervises these predictions."""
@@ -90,7 +93,7 @@ class SupervisionRule:
         if self.assign_once:
             by_group = {first.group.name: images for first, images in zip(request.predictions, assigned, strict=True)}
             assigned = [by_group[prediction_set.group.name] for prediction_set in predictions]
-        joined = join_by_suffix(predictions, assigned, request.targets)
+        joined = join_by_suffix(predictions, assigned, request.targets, self.pair_weights)
         losses: dict[str, Tensor] = {}
         factors = _factors(joined, request.targets, self.normalizer)
         for name, term in self.losses.items():

@@ -4,12 +4,13 @@ Letters are those of `querydet.structures`; n prediction sets together have N qu
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from querydet.parts import PairWeights
 from querydet.structures import Assignment, JoinedPredictions, MatchedPairs, PredictionSet, Targets
 from querydet.utils.transfer import send
 
@@ -24,17 +25,17 @@ class JoinedSets:
     suffixes: dict[str, int]  # ends of the names of losses, and the number of sets that share each
 
     def sum_sets(self, values: Tensor) -> Tensor | None:
-        """Sum up a loss of each query (B, N), or of each pair (N,), times its weight, over every set, (n,).
+        """Sum up a loss of each query (B, N), or of each pair (N,), times its weights, over every set, (n,).
 
-        None for a loss of another shape.
+        A pair has its own weight and that of its query. None for a loss of another shape.
         """
-        weights, pairs = self.pairs.weights, self.pairs
+        pairs, of_queries = self.pairs, self.pairs.query_weights
         if values.shape == self.predictions.logits.shape[:2]:
-            weighted = values if weights is None else values * weights
+            weighted = values if of_queries is None else values * of_queries
             return sum_parts(weighted.sum(0), self.predictions.sizes)
         if values.shape == pairs.query.shape:
-            weighted = values if weights is None else values * weights[pairs.image, pairs.query]
-            return sum_parts(weighted, pairs.counts)
+            weighted = values if of_queries is None else values * of_queries[pairs.image, pairs.query]
+            return sum_parts(weighted if pairs.weights is None else weighted * pairs.weights, pairs.counts)
         return None
 
     def sum_suffixes(self, values: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -43,7 +44,10 @@ class JoinedSets:
 
 
 def join_by_suffix(
-    predictions: Sequence[PredictionSet], assigned: Sequence[tuple[Assignment, ...]], targets: Targets
+    predictions: Sequence[PredictionSet],
+    assigned: Sequence[tuple[Assignment, ...]],
+    targets: Targets,
+    pair_weights: PairWeights | None = None,
 ) -> JoinedSets:
     """Join prediction sets so that sets whose losses share a name are neighbours.
 
@@ -51,6 +55,7 @@ def join_by_suffix(
         predictions: at least one set.
         assigned: for each set, the assignment of each image.
         targets: the objects of the images.
+        pair_weights: weighs the pairs; None: all count once.
     """
     by_suffix: dict[str, list[int]] = {}
     for index, prediction_set in enumerate(predictions):
@@ -58,6 +63,8 @@ def join_by_suffix(
     order = [index for indices in by_suffix.values() for index in indices]
     sets = tuple(predictions[index] for index in order)
     joined, pairs = join(sets, [assigned[index] for index in order], targets)
+    if pair_weights is not None:
+        pairs = replace(pairs, weights=pair_weights(joined, pairs))
     return JoinedSets(sets, joined, pairs, {suffix: len(indices) for suffix, indices in by_suffix.items()})
 
 
@@ -78,10 +85,11 @@ def join(
         sizes=sizes,
     )
     assignments = [assignment for images in assigned for assignment in images]
-    image, first_query, first_object = _expand(
+    total = sum(targets.counts)
+    image, first_query, first_object, of_set = _expand(
         [
-            (image, query, start)
-            for query, images in zip(accumulate(sizes, initial=0), assigned, strict=False)
+            (image, query, start, index * total)
+            for index, (query, images) in enumerate(zip(accumulate(sizes, initial=0), assigned, strict=False))
             for image, (_, start) in enumerate(zip(images, accumulate(targets.counts, initial=0), strict=False))
         ],
         [len(assignment.queries) for assignment in assignments],
@@ -91,10 +99,11 @@ def join(
     pairs = MatchedPairs(
         image=image,
         query=torch.cat([assignment.queries for assignment in assignments]) + first_query,
+        object=objects + of_set,
         labels=torch.cat(targets.labels)[objects],
         boxes=torch.cat(targets.boxes)[objects],
         counts=tuple(sum(len(assignment.queries) for assignment in images) for images in assigned),
-        weights=_join_weights(assigned, sizes),
+        query_weights=_join_weights(assigned, sizes),
     )
     return joined, pairs
 
@@ -104,9 +113,9 @@ def _cat(tensors: list[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors, 1)
 
 
-def _expand(rows: list[tuple[int, int, int]], lengths: list[int], device: torch.device) -> tuple[Tensor, ...]:
-    """Repeat three numbers of each assignment for each of its pairs, on the host, and send all of them in one copy."""
-    numbers = torch.tensor(rows, dtype=torch.int64).view(-1, 3)
+def _expand(rows: list[tuple[int, int, int, int]], lengths: list[int], device: torch.device) -> tuple[Tensor, ...]:
+    """Repeat four numbers of each assignment for each of its pairs, on the host, and send all of them in one copy."""
+    numbers = torch.tensor(rows, dtype=torch.int64).view(-1, 4)
     return send(numbers.repeat_interleave(torch.tensor(lengths), 0).T.contiguous(), device).unbind()
 
 

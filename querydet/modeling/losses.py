@@ -35,15 +35,23 @@ class FocalLoss:
 
 
 def class_of_queries(logits: Tensor, matched: MatchedPairs) -> Tensor:
-    """Return the class (B, Q) int64 of each query's last pair, or K where it has none, for logits (B, Q, K).
+    """Return the class (B, Q) int64 of each query's last pair, or K where it has none, for logits (B, Q, K)."""
+    images, queries, classes = logits.shape
+    last = last_pairs(matched.image * queries + matched.query, images * queries)
+    return torch.cat([matched.labels.new_full((1,), classes), matched.labels])[last].view(images, queries)
+
+
+def last_pairs(place: Tensor, size: int) -> Tensor:
+    """Return for each of `size` places one more than the index of the last of n pairs there, 0 where there is none.
 
     The result does not depend on the order in which a device writes.
+
+    Args:
+        place: (n,) int64, the place of each pair.
+        size: number of places.
     """
-    images, queries, classes = logits.shape
-    pair = torch.arange(1, len(matched.query) + 1, device=logits.device)  # 0: none
-    last = pair.new_zeros(images * queries)
-    last = last.scatter_reduce(0, matched.image * queries + matched.query, pair, "amax")
-    return torch.cat([matched.labels.new_full((1,), classes), matched.labels])[last].view(images, queries)
+    pair = torch.arange(1, len(place) + 1, device=place.device)
+    return pair.new_zeros(size).scatter_reduce(0, place, pair, "amax")
 
 
 class L1Loss:

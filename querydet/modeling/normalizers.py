@@ -16,11 +16,24 @@ class MeanObjects:
     """`max(mean objects, 1 / micro-batches)` times the group's divisor (DINO; Group DETR: the mean over groups).
 
     A batch without objects keeps its background loss, divided by the group's divisor only.
+
+    Args:
+        times: how often each object counts, such as the number of queries that find it; 3 in the one-to-many losses of
+            DAC-DETR.
+
+    Raises:
+        ValueError: for a number that is not positive.
     """
+
+    def __init__(self, times: float = 1.0) -> None:
+        if not times > 0:
+            raise ValueError(f"times must be positive, found {times}")
+        self.times = times
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> float:
         """Return the divisor of the losses of these predictions."""
-        return _at_least_one(targets.step.mean_per_micro_batch, targets.step) * predictions.group.loss_divisor
+        objects = self.times * targets.step.mean_per_micro_batch
+        return _at_least_one(objects, targets.step) * predictions.group.loss_divisor
 
 
 class MeanRepeatedObjects:

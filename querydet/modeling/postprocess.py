@@ -51,6 +51,8 @@ class NMSPostprocess:
         iou_threshold: IoU with a better detection of its class above which a detection is dropped.
         max_candidates: largest number of pairs of an image that enter the suppression, the best ones.
         clip: see `TopKPostprocess`; suppression compares the boxes before they are clipped.
+        on_one_to_one: whether it is meant for queries that are trained one to one, as in the released code of DAC-DETR,
+            whose second stream draws several queries to each object; otherwise a warning says what that may cost.
 
     Raises:
         ValueError: for a threshold outside [0, 1].
@@ -66,6 +68,7 @@ class NMSPostprocess:
         iou_threshold: float = 0.7,
         max_candidates: int = 10000,
         clip: bool = True,
+        on_one_to_one: bool = False,
     ) -> None:
         if not 0 <= iou_threshold <= 1:
             raise ValueError(f"iou_threshold must be in [0, 1], found {iou_threshold}")
@@ -73,6 +76,7 @@ class NMSPostprocess:
         self.iou_threshold = iou_threshold
         self.max_candidates = max_candidates
         self.clip = clip
+        self.suppresses_one_to_one = on_one_to_one
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
         """Return the detections of each image; arguments and result are those of `TopKPostprocess`."""

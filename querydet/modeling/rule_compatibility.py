@@ -32,6 +32,7 @@ def check_rules(
     _check_class_agnostic(rules, selection)
     _check_one_to_many(rules, decoder, heads)
     _check_assigners(rules, selection)
+    _check_layers(rules, decoder)
     _check_repeats(rules, selection)
     _check_suppression(rules, postprocess)
     _check_scores(rules, selection, heads, postprocess)
@@ -93,8 +94,8 @@ def _check_assigners(rules: Rules, selection: Selection) -> None:
     for rule in rules.values():
         if trait(rule.assigner, "needs_one_to_one_branch") and rule.branch is Branch.ONE_TO_ONE:
             raise ValueError(
-                f"the assigner of {rule.describe()} needs the union with the one-to-one match, which only the "
-                "one-to-many branch has: set merge_with=None, or the rule's branch='one_to_many'"
+                f"the assigner of {rule.describe()} reads the one-to-one predictions beside its own, which "
+                "only other branches have: set merge_with=None and iou_of='own', or the rule's branch='one_to_many'"
             )
         points = rule.stage is Stage.DECODER and selection.reference_dim == 2
         if points and trait(rule.assigner, "compares_start_boxes"):
@@ -102,6 +103,16 @@ def _check_assigners(rules: Rules, selection: Selection) -> None:
                 f"the assigner of {rule.describe()} ({type(rule.assigner).__name__}) compares the boxes that queries "
                 "start from, but these start from points: use an assigner that compares predictions "
                 "(HungarianAssigner with boxes='predicted'), or select boxes"
+            )
+
+
+def _check_layers(rules: Rules, decoder: Decoder) -> None:
+    for name, rule in rules.items():
+        wanted, layers = trait(rule.assigner, "num_layers"), 1 if rule.stage is Stage.ENCODER else decoder.num_layers
+        if wanted not in (None, layers):
+            raise ValueError(
+                f"model.criterion.rules.{name}.assigner has copies for {wanted} layers, but the {rule.stage.value} "
+                f"predicts after {layers}: give one number for each layer, or one for all"
             )
 
 
@@ -124,7 +135,7 @@ def _check_suppression(rules: Rules, postprocess: Postprocess) -> None:
         if (rule.stage, rule.role, rule.branch) != inference:
             continue
         one_to_one, assigner = trait(rule.assigner, "one_to_one"), type(rule.assigner).__name__
-        if suppressed and one_to_one is True:
+        if suppressed and one_to_one is True and not trait(postprocess, "suppresses_one_to_one"):
             logger.warning(
                 "The queries that inference reads are trained one to one (%s), so that overlapping detections are "
                 "different objects, and model.postprocess=%s suppresses overlaps: that may lose objects in crowds. "

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 Names = Mapping[str, str]  # module -> names in it
 
 MODEL: Names = {
+    "querydet.modeling.align": "IoUAwareClassLoss RankWeights",
+    "querydet.modeling.assigners.copies": "Copies",
     "querydet.modeling.assigners.hungarian": "HungarianAssigner",
     "querydet.modeling.assigners.iou": "IoUAssigner",
     "querydet.modeling.assigners.known": "KnownAssigner",
@@ -32,6 +34,7 @@ MODEL: Names = {
     "querydet.modeling.layers.mlp": "MLP",
     "querydet.modeling.layers.position_embedding": "SinePositionEmbedding",
     "querydet.modeling.losses": "FocalLoss GIoULoss L1Loss",
+    "querydet.modeling.meta_arch.align_detr": "AlignDETR",
     "querydet.modeling.meta_arch.deta": "DETA",
     "querydet.modeling.meta_arch.dino": "DINO",
     "querydet.modeling.meta_arch.dn_detr": "DNDETR",

@@ -46,10 +46,10 @@ def test_queries_of_later_sets_follow_those_of_earlier_ones() -> None:
 
 def test_queries_weigh_what_their_assignment_says_and_one_otherwise() -> None:
     plain, some = assignment([0], [0]), assignment([0], [0], [0.5, 0.0, 2.0, 0.0])
-    assert join(layers(0), [(plain, plain)], make_targets([1, 1]))[1].weights is None
+    assert join(layers(0), [(plain, plain)], make_targets([1, 1]))[1].query_weights is None
     _, pairs = join(layers(0, 1), [(plain, plain), (some, plain)], make_targets([1, 1]))
-    assert pairs.weights is not None
-    assert pairs.weights.tolist() == [[1, 1, 1, 1, 0.5, 0, 2, 0], [1] * 8]
+    assert pairs.query_weights is not None
+    assert pairs.query_weights.tolist() == [[1, 1, 1, 1, 0.5, 0, 2, 0], [1] * 8]
 
 
 def test_losses_of_queries_and_of_pairs_are_weighed() -> None:

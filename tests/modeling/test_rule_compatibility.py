@@ -3,8 +3,11 @@
 import logging
 
 import pytest
+from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 
+from querydet.modeling.assigners import Copies
+from querydet.modeling.postprocess import NMSPostprocess
 from tests.modeling.test_compatibility import refuse
 from tests.models import make_inputs, tiny_config
 
@@ -59,7 +62,7 @@ def test_a_union_with_the_one_to_one_match_where_there_is_none_to_add() -> None:
     rules = (config := tiny_config("ms_detr")).criterion.rules
     rules.one_to_many.assigner.merge_with = rules.decoder.assigner
     rules.decoder.assigner = rules.one_to_many.assigner
-    refuse(config, "which only the one-to-many branch has: set merge_with=None")
+    refuse(config, "which only other branches have: set merge_with=None")
 
 
 def test_matching_by_start_boxes_without_boxes() -> None:
@@ -119,3 +122,25 @@ def test_a_loss_term_that_reads_logits_otherwise_is_named() -> None:
     config = tiny_config("detr")
     config.criterion.rules.decoder.losses["class"] = tiny_config("dino").criterion.rules.decoder.losses["class"]
     refuse(config, r"model\.criterion\.rules\.decoder\.losses\.class=FocalLoss reads class logits by sigmoid")
+
+
+def test_copies_for_another_number_of_layers() -> None:
+    config = tiny_config("dino")
+    config.criterion.rules.decoder.assigner.copies = L(Copies)(counts=[2, 2, 1])
+    refuse(config, "rules.decoder.assigner has copies for 3 layers, but the decoder predicts after 2")
+
+
+def test_copies_in_the_last_layer_need_suppression() -> None:
+    config = tiny_config("dino")
+    config.criterion.rules.decoder.assigner.copies = 2
+    refuse(config, "use NMSPostprocess")
+    config.postprocess = L(NMSPostprocess)()
+    instantiate(config)
+
+
+@pytest.mark.parametrize("meant", [False, True])
+def test_suppression_of_queries_trained_one_to_one_warns_unless_it_is_meant(meant: bool, caplog) -> None:
+    config = tiny_config("dino")
+    config.postprocess = L(NMSPostprocess)(on_one_to_one=meant)
+    instantiate(config)
+    assert ("may lose objects in crowds" in caplog.text) is not meant

@@ -180,8 +180,16 @@ def _dino(fixture: "Fixture") -> DictConfig:
 
 
 def _detrex_dino(fixture: "Fixture") -> DictConfig:
-    config = fixture.config
     model = get_config("common/models/dino.py").model
+    set_detrex_dino(model, fixture)
+    model.heads.share_layers = False
+    check_detrex(fixture.config)
+    return model
+
+
+def set_detrex_dino(model: DictConfig, fixture: "Fixture") -> None:
+    """Set what detrex's DINO and the models on it have in common."""
+    config = fixture.config
     transformer, position = config["transformer"], config["position_embedding"]
     model.num_classes = config["num_classes"]
     model.neck.embed_dim = config["embed_dim"]
@@ -197,14 +205,11 @@ def _detrex_dino(fixture: "Fixture") -> DictConfig:
         rule.assigner.class_weight = criterion["matcher"]["cost_class"]
         rule.assigner.l1_weight = criterion["matcher"]["cost_bbox"]
         rule.assigner.giou_weight = criterion["matcher"]["cost_giou"]
-    model.heads.share_layers = False
     model.denoising.groups = L(GroupsPerProcess)(num_queries=config["dn_number"])
     model.denoising.box_noise = config["box_noise_scale"]
     model.denoising.label_noise = config["label_noise_ratio"]
     model.denoising.num_embeddings = config["num_classes"]
     model.postprocess.num_detections = config["select_box_nums_for_evaluation"]
-    _check_detrex(config)
-    return model
 
 
 # of detrex's DINO: what the composition stands for, and what the recording replaces
@@ -219,12 +224,12 @@ DETREX_FIXED = {
     "transformer.decoder": {"attn_dropout": 0.0, "return_intermediate": True},
 }
 DETREX_UNREAD = """
-    criterion.weight_dict device neck.in_features neck.input_shapes pixel_mean pixel_std vis_period
+    backbone criterion.weight_dict device prior_init neck.in_features neck.input_shapes pixel_mean pixel_std vis_period
     transformer.encoder.use_checkpoint transformer.decoder.use_checkpoint
 """
 
 
-def _check_detrex(config: RecordedConfig) -> None:
+def check_detrex(config: RecordedConfig) -> None:
     """Check the options that say something again, and those with one value."""
     transformer, neck = config["transformer"], config["neck"]
     stacks = (transformer["encoder"], transformer["decoder"])

@@ -14,6 +14,7 @@ from querydet.modeling.decoder.group_attention import blocked_pairs
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.selection import anchor_tokens
 from querydet.structures import Assignment, Branch, PredictionSet, QueryBatch, Role, Stage
+from querydet.traits import trait
 from tests.parity import models_ms_detr
 from tests.parity.fixture import Fixture, available, own, parameters, unsupported
 from tests.parity.models_h_detr import gradient
@@ -235,6 +236,9 @@ def test_matches(fixture: Fixture, which: str) -> None:
                 assert torch.equal(assignment.objects.sort().values, recorded[1].sort().values)
                 continue
             alone = before[image] if before else assignment
+            if trait(rule.assigner, "num_layers") is not None:  # the pairs are recorded in another order
+                assert sorted_pairs(alone) == sorted(map(tuple, recorded.T.tolist())), (name, image)
+                continue
             assert torch.equal(pairs_of(alone), recorded), (name, image)
             merged = f"train{which}/match_merged/{name}/{image}"
             if merged in fixture:

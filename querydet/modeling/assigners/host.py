@@ -47,11 +47,11 @@ class HostAssigner(ABC):
         return assignments
 
 
-def group_by_shape(predictions: Sequence[PredictionSet]) -> list[list[int]]:
-    """Group the indices of sets that can be computed together: of equal numbers of queries and of target repeats."""
-    indices: dict[tuple[int, int], list[int]] = {}
+def group_by_size(predictions: Sequence[PredictionSet]) -> list[list[int]]:
+    """Group the indices of sets that can be computed together, those of equal numbers of queries."""
+    indices: dict[int, list[int]] = {}
     for index, prediction_set in enumerate(predictions):
-        indices.setdefault((prediction_set.boxes.shape[1], prediction_set.group.target_repeats), []).append(index)
+        indices.setdefault(prediction_set.boxes.shape[1], []).append(index)
     return list(indices.values())
 
 

@@ -1,17 +1,19 @@
-"""One-to-one assignment of least total cost (DETR, arXiv 2005.12872, section 3.1)."""
+"""Assignment of least total cost, one to one (DETR, arXiv 2005.12872, section 3.1) or with copies of each object."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from querydet.modeling.assigners.copies import Copies
 from querydet.modeling.assigners.costs import focal_cost
-from querydet.modeling.assigners.host import HostAssigner, group_by_shape
+from querydet.modeling.assigners.host import HostAssigner, group_by_size
 from querydet.ops.linear_sum_assignment import UnusableCostError, linear_sum_assignment
 from querydet.ops.matching_cost import matching_cost
 from querydet.structures import Assignment, PredictionSet, Targets
 
 # Pairs of queries and objects whose costs are computed together: they fit into the cache, or into the GPU's memory.
+Problem = tuple[int, int, int, Tensor]  # index of the set, image, number of queries, and the object of each row
 PAIRS_AT_ONCE = {"cpu": 2**17, "cuda": 2**26}
 
 
@@ -19,9 +21,11 @@ class HungarianAssigner(HostAssigner):
     """Matches every object with one query, and no query with two objects, at the least total cost.
 
     In an image with more objects than queries, the total cost also decides which objects have no query. A group with
-    `target_repeats` of R is matched with R copies of each object (H-DETR, arXiv 2207.13080, section 3.2).
+    `target_repeats` of R is matched with R copies of each object (H-DETR, arXiv 2207.13080, section 3.2), and
+    `copies` multiplies them in chosen layers of any group (DETA, arXiv 2212.06137, table 6; Align-DETR).
 
     Args:
+        copies: number of queries of each object, see `querydet.modeling.assigners.copies.Copies`.
         class_weight, l1_weight, giou_weight: weights of the costs; 2, 5, 2 in all released code.
         alpha, gamma: balance and exponent of the focal class cost, see `querydet.modeling.assigners.costs.focal_cost`.
         giou_eps: added to the denominators of the generalised IoU; 1e-6 in DINO, 0 in Deformable DETR.
@@ -32,13 +36,13 @@ class HungarianAssigner(HostAssigner):
         ValueError: for another kind of boxes.
     """
 
-    one_to_one = True
     repeats_targets = True
     score_function = "sigmoid"
 
     def __init__(
         self,
         *,
+        copies: Copies | int = 1,
         class_weight: float = 2.0,
         l1_weight: float = 5.0,
         giou_weight: float = 2.0,
@@ -50,9 +54,20 @@ class HungarianAssigner(HostAssigner):
         if boxes not in ("predicted", "start"):
             raise ValueError(f"boxes must be 'predicted' or 'start', found {boxes!r}")
         self.boxes = boxes
+        self.copies = copies if isinstance(copies, Copies) else Copies(copies)
         self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
         self.alpha, self.gamma = alpha, gamma
         self.giou_eps = giou_eps
+
+    @property
+    def one_to_one(self) -> bool:
+        """True where the last layer, which inference reads, has one query for each object."""
+        return self.copies.of_last_layer == 1
+
+    @property
+    def num_layers(self) -> int | None:
+        """The number of layers that it has copies for; None: any."""
+        return self.copies.num_layers
 
     @property
     def compares_start_boxes(self) -> bool:
@@ -66,8 +81,7 @@ class HungarianAssigner(HostAssigner):
             A flat tensor for all sets of equal shape, which holds for each image their costs (sets, T, Q).
         """
         return tuple(
-            self._costs_of([predictions[index] for index in indices], targets)
-            for indices in group_by_shape(predictions)
+            self._costs_of([predictions[index] for index in indices], targets) for indices in group_by_size(predictions)
         )
 
     def _costs_of(self, sets: Sequence[PredictionSet], targets: Targets) -> Tensor:
@@ -110,9 +124,8 @@ class HungarianAssigner(HostAssigner):
         Raises:
             FloatingPointError: when a cost is not finite, naming the layer and the image.
         """
-        problems = list(_problems(predictions, targets))
-        sets_by_shape = [[predictions[index] for index in indices] for indices in group_by_shape(predictions)]
-        costs = _repeat(computed, sets_by_shape, targets.counts)
+        problems = list(self._problems(predictions, targets))
+        costs = _repeat(computed, problems, predictions, targets.counts)
         try:
             matched = linear_sum_assignment(costs, [(len(objects), queries) for _, _, queries, objects in problems])
         except UnusableCostError as error:
@@ -127,8 +140,17 @@ class HungarianAssigner(HostAssigner):
         images = range(len(targets.labels))
         return [tuple(by_place[index, image] for image in images) for index in range(len(predictions))]
 
+    def _problems(self, predictions: Sequence[PredictionSet], targets: Targets) -> Iterator[Problem]:
+        """Yield the problems in the order of the costs."""
+        of_set = [self.copies.of_images(each, targets.counts) for each in predictions]
+        for indices in group_by_size(predictions):
+            num_queries = predictions[indices[0]].boxes.shape[1]
+            for image, count in enumerate(targets.counts):
+                for index in indices:
+                    yield index, image, num_queries, torch.arange(count).repeat(of_set[index][image])
 
-def _sort_pairs(matched: Sequence[Tensor], problems: Sequence[tuple[int, int, int, Tensor]]) -> Iterator[Assignment]:
+
+def _sort_pairs(matched: Sequence[Tensor], problems: Sequence[Problem]) -> Iterator[Assignment]:
     """Yield the pairs of each problem by rising query, without unmatched objects; all problems are sorted at once."""
     if not problems:
         return
@@ -143,28 +165,19 @@ def _sort_pairs(matched: Sequence[Tensor], problems: Sequence[tuple[int, int, in
         yield Assignment(queries=problem_queries, objects=problem_objects)
 
 
-def _problems(predictions: Sequence[PredictionSet], targets: Targets) -> Iterator[tuple[int, int, int, Tensor]]:
-    """Yield set, image, number of queries, and the object of each row, of every problem in the order of the costs."""
-    for indices in group_by_shape(predictions):
-        first = predictions[indices[0]]
-        for image, count in enumerate(targets.counts):
-            objects = torch.arange(count).repeat(first.group.target_repeats)
-            for index in indices:
-                yield index, image, first.boxes.shape[1], objects
-
-
 def _repeat(
-    computed: Sequence[Tensor], sets_by_shape: Sequence[Sequence[PredictionSet]], counts: Sequence[int]
+    computed: Sequence[Tensor],
+    problems: Sequence[Problem],
+    predictions: Sequence[PredictionSet],
+    counts: Sequence[int],
 ) -> Tensor:
-    """Join all costs, with the rows of every object repeated as often as the group of its set repeats it."""
-    costs = []
-    for flat, sets in zip(computed, sets_by_shape, strict=True):
-        repeats, num_queries = sets[0].group.target_repeats, sets[0].boxes.shape[1]
-        if repeats == 1:
-            costs.append(flat)
-            continue
-        pieces = flat.split([len(sets) * count * num_queries for count in counts])
+    """Join all costs, with the rows of the objects repeated as often as each problem has them."""
+    if all(len(objects) == counts[image] for _, image, _, objects in problems):
+        return computed[0] if len(computed) == 1 else torch.cat(list(computed))
+    rows = []
+    for flat, indices in zip(computed, group_by_size(predictions), strict=True):
+        num_queries = predictions[indices[0]].boxes.shape[1]
+        pieces = flat.split([len(indices) * count * num_queries for count in counts])
         for piece, count in zip(pieces, counts, strict=True):
-            rows = piece.view(len(sets), count, num_queries).repeat(1, repeats, 1)
-            costs.append(rows.flatten())
-    return costs[0] if len(costs) == 1 else torch.cat(costs)
+            rows += piece.view(len(indices), count, num_queries).unbind()
+    return torch.cat([costs[objects].flatten() for costs, (*_, objects) in zip(rows, problems, strict=True)])

@@ -13,7 +13,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from querydet.modeling.assigners.host import HostAssigner, group_by_shape
+from querydet.modeling.assigners.host import HostAssigner, group_by_size
 from querydet.modeling.assigners.ranking import Ranking, ThresholdMatcher, keep_random
 from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
 from querydet.structures import Assignment, PredictionSet, Targets
@@ -33,6 +33,12 @@ class OneToManyAssigner(HostAssigner):
         forced: whether the best query of each object is positive with any score (released code).
         positive_fraction: largest part of the queries that is positive, at least one query; positives beyond are
             dropped at random. 0.25 in the released code. None: no limit, and nothing is random.
+        positive_limit: largest number of positive queries, beside `positive_fraction`; 75 in the released code of
+            DAC-DETR, whatever the number of queries. None: no limit.
+        iou_of: the boxes whose IoU the score has: "own", or "one_to_one", those of the one-to-one predictions of the
+            same queries (released code of DAC-DETR).
+        order: of the pairs: by rising "score", so that the class of a query of two objects is that of the higher one,
+            or by "object", and then by falling score (DAC-DETR, where such a query has both classes).
         merge_with: assigner of the one-to-one predictions of the same layer. An object also gets the query that this
             assigner gives it, unless that query serves another object already (the paper's union; off in the released
             code). Each query then serves one object. None: no union.
@@ -51,13 +57,23 @@ class OneToManyAssigner(HostAssigner):
         max_queries: int = 6,
         forced: bool = True,
         positive_fraction: float | None = 0.25,
+        positive_limit: int | None = None,
+        iou_of: str = "own",
+        order: str = "score",
         merge_with: HostAssigner | None = None,
     ) -> None:
         if not 0 <= alpha <= 1 or max_queries < 1:
             raise ValueError(f"alpha must lie in [0, 1] and max_queries be at least 1; found {alpha} and {max_queries}")
         if positive_fraction is not None and not 0 < positive_fraction <= 1:
             raise ValueError(f"positive_fraction must lie in (0, 1], or be None; found {positive_fraction}")
+        if positive_limit is not None and positive_limit < 1:
+            raise ValueError(f"positive_limit must be at least 1, or be None; found {positive_limit}")
+        if iou_of not in ("own", "one_to_one") or order not in ("score", "object"):
+            raise ValueError(
+                f"iou_of must be 'own' or 'one_to_one', and order 'score' or 'object'; found {iou_of!r} and {order!r}"
+            )
         self.alpha = alpha
+        self.positive_limit, self.iou_of, self.order = positive_limit, iou_of, order
         self.matcher = ThresholdMatcher(threshold=threshold, forced=forced)
         self.max_queries = max_queries
         self.positive_fraction = positive_fraction
@@ -65,8 +81,8 @@ class OneToManyAssigner(HostAssigner):
 
     @property
     def needs_one_to_one_branch(self) -> bool:
-        """True with `merge_with`."""
-        return self.merge_with is not None
+        """True with `merge_with`, and where the IoU is that of one-to-one predictions."""
+        return self.merge_with is not None or self.iou_of == "one_to_one"
 
     @property
     def compares_start_boxes(self) -> bool:
@@ -77,13 +93,14 @@ class OneToManyAssigner(HostAssigner):
         """Compute the rankings of all sets, those of sets of equal shape together, and the input of `merge_with`.
 
         Raises:
-            ValueError: with `merge_with`, when the predictions do not carry their one-to-one predictions.
+            ValueError: the predictions do not carry the one-to-one predictions that are needed.
         """
         computed: list[Tensor] = []
-        for indices in group_by_shape(predictions):
+        compared = predictions if self.iou_of == "own" else _one_to_one(predictions)
+        for indices in group_by_size(predictions):
             sets = [predictions[index] for index in indices]
             for image, (labels, gt_boxes) in enumerate(zip(targets.labels, targets.boxes, strict=True)):
-                boxes = torch.stack([prediction_set.boxes[image] for prediction_set in sets])
+                boxes = torch.stack([compared[index].boxes[image] for index in indices])
                 logits = [prediction_set.logits[image] for prediction_set in sets]
                 scores = self.scores(logits, boxes, labels, gt_boxes)
                 computed += Ranking.of(scores, self.matcher, self.max_queries).tensors()
@@ -97,7 +114,7 @@ class OneToManyAssigner(HostAssigner):
         """Assign the queries of each image; pairs are ordered by rising score, or with `merge_with` by rising query."""
         remaining = iter(computed)
         by_index: dict[int, tuple[Assignment, ...]] = {}
-        for indices in group_by_shape(predictions):
+        for indices in group_by_size(predictions):
             by_image = [Ranking(*islice(remaining, 4)).unbind() for _ in targets.labels]
             for index, *of_set in zip(indices, *by_image, strict=True):
                 by_index[index] = tuple(
@@ -127,17 +144,23 @@ class OneToManyAssigner(HostAssigner):
         return self.alpha * probability + (1 - self.alpha) * iou
 
     def cap(self, positive: Tensor, predictions: PredictionSet, targets: Targets, image: int) -> Tensor:
-        """Return (Q,) bool, True for the positives of an image that remain within `positive_fraction`."""
-        if self.positive_fraction is None:
+        """Return (Q,) bool, True for the positives of an image that remain within the limits."""
+        limit = self._limit(len(positive))
+        if limit is None:
             return positive
-        limit = max(1, int(self.positive_fraction * len(positive)))
         return keep_random(positive, limit, targets.seeds[image], turn=predictions.layer)
+
+    def _limit(self, num_queries: int) -> int | None:
+        part = None if self.positive_fraction is None else max(1, int(self.positive_fraction * num_queries))
+        return min((limit for limit in (part, self.positive_limit) if limit is not None), default=None)
 
     def _choose(self, ranking: Ranking, predictions: PredictionSet, targets: Targets, image: int) -> Assignment:
         positive = ranking.label == 1
         if not ranking.is_empty:
             positive = self.cap(positive, predictions, targets, image)
         queries, objects, scores = ranking.choose(positive)
+        if self.order == "object":
+            return Assignment(queries=queries, objects=objects)
         order = scores.argsort(stable=True)  # the last pair of a query decides its class
         return Assignment(queries=queries[order], objects=objects[order])
 
@@ -147,8 +170,8 @@ def _one_to_one(predictions: Sequence[PredictionSet]) -> list[PredictionSet]:
     for prediction_set in predictions:
         if prediction_set.one_to_one is None:
             raise ValueError(
-                f"{prediction_set.describe()} have no one-to-one predictions to take the union with: use this "
-                "assigner in a supervision rule with branch='one_to_many', or set merge_with=None"
+                f"{prediction_set.describe()} have no one-to-one predictions beside them: use this assigner in a "
+                "supervision rule of another branch, or set merge_with=None and iou_of='own'"
             )
         one_to_one.append(prediction_set.one_to_one)
     return one_to_one

@@ -1,5 +1,6 @@
 """The named meta-architectures, in Detectron2's `META_ARCH_REGISTRY`."""
 
+from querydet.modeling.meta_arch.align_detr import AlignDETR
 from querydet.modeling.meta_arch.deta import DETA
 from querydet.modeling.meta_arch.dino import DINO
 from querydet.modeling.meta_arch.dn_detr import DNDETR
@@ -7,4 +8,4 @@ from querydet.modeling.meta_arch.group_detr import GroupDETR
 from querydet.modeling.meta_arch.ms_detr import MSDETR
 from querydet.modeling.meta_arch.with_dino import MSDINO, GroupDINO
 
-__all__ = ["DETA", "DINO", "DNDETR", "MSDETR", "MSDINO", "GroupDETR", "GroupDINO"]
+__all__ = ["DETA", "DINO", "DNDETR", "MSDETR", "MSDINO", "AlignDETR", "GroupDETR", "GroupDINO"]

@@ -10,47 +10,19 @@ from querydet.modeling.assigners import HungarianAssigner, OneToManyAssigner
 from querydet.modeling.assigners.one_to_many import merge
 from querydet.modeling.joining import join
 from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
-from querydet.structures import Assignment, Branch, ObjectCount, PredictionSet, Targets
+from querydet.structures import Assignment, Branch, PredictionSet, Targets
+from tests.modeling.assigners.vector import BOXES, HUNGARIAN, LABELS, OBJECTS, pairs, recorded
 from tests.models import make_predictions, make_targets
 
-# Forty predictions for three objects, and what the released assigner, matcher and losses give for them. Query 8 is
-# forced below the threshold; query 6 is positive for object 0 but loses its place to query 2, which belongs to objects
-# 0 and 1 and has the class of the latter, where it scores higher.
-CORNERS = [(0.10, 0.90), (0.90, 0.10), (0.50, 0.90)]
-BOXES = torch.tensor(
-    [[x, 0.30, 0.20, 0.20] for x in (0.30, 0.31, 0.318, 0.33, 0.34, 0.36)]
-    + [[0.30, 0.335, 0.20, 0.20], [0.50, 0.50, 0.10, 0.10], [0.78, 0.80, 0.06, 0.06]]
-    + [[x, y, 0.05, 0.05] for x, y in CORNERS]
-    + [[0.95, 0.50, 0.02, 0.02]] * 28
-)
-OBJECTS = torch.tensor([[0.30, 0.30, 0.20, 0.20], [0.34, 0.30, 0.20, 0.20], [0.80, 0.80, 0.10, 0.10]])
-LABELS = torch.tensor([1, 2, 1])
+# What the released assigner, matcher and losses give for the predictions of `vector`. Query 8 is forced below the
+# threshold; query 6 is positive for object 0 but loses its place to query 2, which belongs to objects 0 and 1 and has
+# the class of the latter, where it scores higher.
 SCORES = [
     [0.9642, 0.6387, 0.5898, 0.5228, 0.4721, 0.3823, 0.4969, 0.0054, 0.0807],
     [0.4721, 0.5228, 0.7806, 0.6387, 0.8500, 0.5781, 0.3502, 0.0054, 0.0054],
     [0.2642, 0.0054, 0.0054, 0.0054, 0.0054, 0.0054, 0.0054, 0.0054, 0.3327],
 ]
 PAIRS = [(8, 2), (5, 1), (2, 0), (1, 0), (3, 1), (2, 1), (4, 1), (0, 0)]
-HUNGARIAN = [(0, 0), (2, 1), (8, 2)]
-
-
-def recorded() -> tuple[PredictionSet, Targets]:
-    logits = torch.full((40, 3), -4.0)
-    for query, column, value in ((0, 1, 2.0), (2, 2, 1.0), (4, 2, 0.0), (8, 1, -1.0)):
-        logits[query, column] = value
-    predictions = replace(make_predictions(1, 40, classes=3), logits=logits[None], boxes=BOXES[None])
-    targets = Targets(
-        labels=(LABELS,),
-        boxes=(OBJECTS,),
-        names=("image",),
-        seeds=(5,),
-        step=ObjectCount((3,)),
-    )
-    return predictions, targets
-
-
-def pairs(assignment: Assignment) -> list[tuple[int, int]]:
-    return list(zip(assignment.queries.tolist(), assignment.objects.tolist(), strict=True))
 
 
 def one_to_many(predictions: PredictionSet) -> PredictionSet:
@@ -89,7 +61,7 @@ def test_union_by_hand() -> None:
 
 
 def test_the_union_needs_the_one_to_one_predictions() -> None:
-    with pytest.raises(ValueError, match="have no one-to-one predictions to take the union with"):
+    with pytest.raises(ValueError, match="have no one-to-one predictions beside them"):
         OneToManyAssigner(merge_with=HungarianAssigner())(*recorded())
 
 
