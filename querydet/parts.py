@@ -97,10 +97,7 @@ class Selection(Protocol):
 
 
 class Denoising(Protocol):
-    """Slot `denoising`: queries made from noised objects, in training.
-
-    Traits: `embed_dim`, `num_groups`, `indicator`, `contrastive`.
-    """
+    """Slot `denoising`: queries from noised objects. Traits: `embed_dim`, `num_groups`, `indicator`, `contrastive`."""
 
     @property
     def num_classes(self) -> int:
@@ -153,7 +150,8 @@ class Heads(Protocol):
 class Decoder(Protocol):
     """Slot `decoder`: queries attend to each other and to the tokens, layer by layer.
 
-    Traits: `embed_dim`, `num_levels`, `embeds_boxes`, `has_one_to_many`, `look_forward_twice`, `attention_rows`.
+    Traits: `embed_dim`, `num_levels`, `embeds_boxes`, `has_one_to_many`, `has_second_stream`, `look_forward_twice`,
+    `attention_rows`.
     """
 
     @property
@@ -174,7 +172,7 @@ class Decoder(Protocol):
             queries: the initial queries.
             memory: encoded image features.
             heads: refine the boxes between layers.
-            one_to_many: whether to return the input of the one-to-many branch too, where the decoder has one.
+            one_to_many: whether to return what only training reads too: one-to-many input, and the second stream.
         """
 
 
@@ -203,10 +201,7 @@ class BatchedAssigner(Protocol):
 
 
 class LossTerm(Protocol):
-    """An entry of `losses` of a supervision rule; its key names the loss.
-
-    Traits: `normalizer`, `score_function`, `aligns_quality`.
-    """
+    """An entry of a rule's `losses`, named by its key. Traits: `normalizer`, `score_function`, `aligns_quality`."""
 
     @property
     def weight(self) -> float:
@@ -242,10 +237,7 @@ class CriterionPart(Protocol):
 
 
 class Postprocess(Protocol):
-    """Slot `postprocess`: the last predictions to detections.
-
-    Traits: `score_function`, `suppresses`, `suppresses_one_to_one`.
-    """
+    """Slot `postprocess`: to detections. Traits: `score_function`, `suppresses`, `suppresses_one_to_one`."""
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
         """Return the detections of each image.

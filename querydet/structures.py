@@ -27,6 +27,12 @@ class Branch(str, Enum):
 
     ONE_TO_ONE = "one_to_one"  # the output of a layer, which inference uses
     ONE_TO_MANY = "one_to_many"  # a second output inside a layer, in training
+    SECOND_STREAM = "second_stream"  # the output for queries that skip self-attention, in training (DAC-DETR)
+
+    @property
+    def words(self) -> str:
+        """What error messages add to the name of queries: nothing for the one-to-one branch."""
+        return "" if self is Branch.ONE_TO_ONE else f", {self.value.replace('_', '-')}"
 
 
 class Role(str, Enum):
@@ -140,6 +146,7 @@ class DecoderLayerOutput:
     reference_boxes: Tensor  # (B, Q, 4 or 2), where the layer sampled the image
     base_boxes: Tensor  # (B, Q, 4 or 2), the boxes that the layer's prediction refines
     one_to_many: BranchInput | None = None  # input of the one-to-many branch, in training
+    second_stream: "DecoderLayerOutput | None" = None  # of the same queries without self-attention, in training
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +161,20 @@ class PredictionSet:
     boxes: Tensor  # (B, Q, 4) float32
     start_boxes: Tensor  # (B, Q, 4 or 2), detached: the encoder's anchors, or the reference boxes of the first layer
     branch: Branch = Branch.ONE_TO_ONE
-    one_to_one: "PredictionSet | None" = None  # of a one-to-many set: the one-to-one predictions of the same queries
+    one_to_one: "PredictionSet | None" = None  # of another branch: the one-to-one predictions of the same queries
 
     @property
     def suffix(self) -> str:
-        """The end of the names of its losses, such as `""`, `"_3"`, `"_dn_3"`, `"_o2m_3"` or `"_enc"`."""
+        """The end of the names of its losses, such as `""`, `"_dn_3"`, `"_o2m_3"`, `"_stream2_3"` or `"_enc"`."""
         parts = ["enc"] if self.stage is Stage.ENCODER else []
         parts += [self.group.loss_suffix] if self.group.loss_suffix else []
-        parts += ["o2m"] if self.branch is Branch.ONE_TO_MANY else []
+        parts += {Branch.ONE_TO_MANY: ["o2m"], Branch.SECOND_STREAM: ["stream2"]}.get(self.branch, [])
         parts += [] if self.is_last else [str(self.layer)]
         return "".join("_" + part for part in parts)
 
     def describe(self) -> str:
         """Describe the set in words, for error messages."""
-        branch = ", one-to-many" if self.branch is Branch.ONE_TO_MANY else ""
-        return f"{self.stage.value} layer {self.layer} ({self.group.name} queries{branch})"
+        return f"{self.stage.value} layer {self.layer} ({self.group.name} queries{self.branch.words})"
 
 
 @dataclass(frozen=True, slots=True)

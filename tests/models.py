@@ -50,6 +50,9 @@ COMPOSITIONS = (
     "deta",
     "align_detr",
     "ms_align_detr",
+    "dac_detr",
+    "dac_detr_plain",
+    "ms_dac_detr",
 )
 
 

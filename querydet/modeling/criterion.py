@@ -27,7 +27,7 @@ class SupervisionRule:
         losses: the loss terms by name, such as "class", "l1" and "giou", which becomes part of the name of the loss; a
             term that is None is left out.
         role: role of the query group, "matching" or "denoising".
-        branch: branch of the decoder layer, "one_to_one" or "one_to_many".
+        branch: branch of the decoder layer, "one_to_one", "one_to_many" or "second_stream".
         class_agnostic: whether to train objects against background only: every object counts as class 0.
         assign_once: whether the assignment of a group's first layer serves all of its layers (DETA).
         normalizer: divisor of the losses; None: `querydet.modeling.normalizers.MeanObjects`. A loss term with the trait
@@ -106,8 +106,7 @@ class SupervisionRule:
 
     def describe(self) -> str:
         """Describe the selected predictions in words, for error messages."""
-        branch = ", one-to-many" if self.branch is Branch.ONE_TO_MANY else ""
-        return f"{self.stage.value} {self.role.value} queries{branch}"
+        return f"{self.stage.value} {self.role.value} queries{self.branch.words}"
 
 
 def sum_of_sets(name: str, term: LossTerm, joined: JoinedSets) -> Tensor:

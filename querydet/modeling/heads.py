@@ -128,33 +128,36 @@ class PredictionHeads(nn.Module):
     def forward(
         self, outputs: tuple[DecoderLayerOutput, ...], groups: tuple[QueryGroup, ...], last_only: bool
     ) -> tuple[PredictionSet, ...]:
-        """Predict for every group after every layer, or after the last layer only; one to many where there is input.
+        """Predict for every group after every layer, or after the last layer only, in every branch that there is.
 
         Args:
             outputs: of all decoder layers.
             groups: the query groups that the hidden states belong to.
             last_only: whether to predict after the last layer only.
         """
-        last = len(outputs) - 1
+        second = tuple(output.second_stream for output in outputs if output.second_stream is not None)
         predictions: list[PredictionSet] = []
-        for layer in range(last if last_only else 0, len(outputs)):
-            one_to_one = list(self._predict(layer, BranchInput(outputs[layer].hidden, groups), outputs))
+        for layer in range(len(outputs) - 1 if last_only else 0, len(outputs)):
+            one_to_one = list(self._predict(layer, outputs, BranchInput(outputs[layer].hidden, groups)))
             predictions += one_to_one
+            by_group = {prediction_set.group.name: prediction_set for prediction_set in one_to_one}
             one_to_many = outputs[layer].one_to_many
             if one_to_many is not None:
-                by_group = {prediction_set.group.name: prediction_set for prediction_set in one_to_one}
-                predictions += self._predict(layer, one_to_many, outputs, by_group)
+                predictions += self._predict(layer, outputs, one_to_many, Branch.ONE_TO_MANY, by_group)
+            if second:
+                inputs = BranchInput(second[layer].hidden, groups)
+                predictions += self._predict(layer, second, inputs, Branch.SECOND_STREAM, by_group)
         return tuple(predictions)
 
     def _predict(
         self,
         layer: int,
-        inputs: BranchInput,
         outputs: tuple[DecoderLayerOutput, ...],
+        inputs: BranchInput,
+        branch: Branch = Branch.ONE_TO_ONE,
         one_to_one: Mapping[str, PredictionSet] | None = None,
     ) -> Iterator[PredictionSet]:
-        """Predict for the groups of a branch: of the one-to-many branch where `one_to_one` predictions are given."""
-        branch = Branch.ONE_TO_ONE if one_to_one is None else Branch.ONE_TO_MANY
+        """Predict for the groups of a branch; for one that is not one-to-one, beside its `one_to_one` predictions."""
         base = torch.cat([outputs[layer].base_boxes[:, group.rows] for group in inputs.groups], dim=1)
         lengths = [len(group) for group in inputs.groups]
         logits = self.classify(layer, inputs.hidden, branch).split(lengths, dim=1)

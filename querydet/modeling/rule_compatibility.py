@@ -30,7 +30,7 @@ def check_rules(
         return
     _check_supervision(rules, selection, denoising)
     _check_class_agnostic(rules, selection)
-    _check_one_to_many(rules, decoder, heads)
+    _check_branches(rules, denoising, decoder, heads)
     _check_assigners(rules, selection)
     _check_layers(rules, decoder)
     _check_repeats(rules, selection)
@@ -68,25 +68,36 @@ def _check_class_agnostic(rules: Rules, selection: Selection) -> None:
             )
 
 
-def _check_one_to_many(rules: Rules, decoder: Decoder, heads: Heads) -> None:
-    branch = trait(decoder, "has_one_to_many")
-    of_branch = {name: rule for name, rule in rules.items() if rule.branch is Branch.ONE_TO_MANY}
-    for rule in of_branch.values():
-        if not branch or (rule.stage, rule.role) != (Stage.DECODER, Role.MATCHING):
+BRANCHES = {  # of training alone: the trait of a decoder that has it, and where it is made
+    Branch.ONE_TO_MANY: ("has_one_to_many", "model.decoder.layer.one_to_many"),
+    Branch.SECOND_STREAM: ("has_second_stream", "model.decoder.second_stream"),
+}
+
+
+def _check_branches(rules: Rules, denoising: Denoising | None, decoder: Decoder, heads: Heads) -> None:
+    for branch, (has_branch, place) in BRANCHES.items():
+        made = {Role.MATCHING} if trait(decoder, has_branch) else set()
+        if made and branch is Branch.SECOND_STREAM and denoising is not None:
+            made.add(Role.DENOISING)
+        _check_branch({name: rule for name, rule in rules.items() if rule.branch is branch}, branch, made, place)
+    if trait(heads, "separate_one_to_many") and not trait(decoder, "has_one_to_many"):
+        raise ValueError(
+            "the one-to-many heads would never be used: set model.decoder.layer.one_to_many, or "
+            "model.heads.separate_one_to_many=[]"
+        )
+
+
+def _check_branch(rules: Rules, branch: Branch, made: set[Role], place: str) -> None:
+    for rule in rules.values():
+        if rule.stage is not Stage.DECODER or rule.role not in made:
             raise ValueError(
                 f"a supervision rule is about {rule.describe()}, which no part of this detector makes: remove it from "
-                "model.criterion.rules, or add the branch to the decoder layers with model.decoder.layer.one_to_many"
+                f"model.criterion.rules, or add the branch to the decoder with {place}"
             )
-    if not branch:
-        if trait(heads, "separate_one_to_many"):
-            raise ValueError(
-                "the one-to-many heads would never be used: set model.decoder.layer.one_to_many, or "
-                "model.heads.separate_one_to_many=[]"
-            )
-    elif not of_branch:
+    for role in sorted(made - {rule.role for rule in rules.values()}):
         raise ValueError(
-            "no supervision rule is about the one-to-many branch of the decoder layers: add one with "
-            "branch='one_to_many' to model.criterion.rules, or set model.decoder.layer.one_to_many=None"
+            f"no supervision rule is about the {branch.value.replace('_', '-')} predictions of the decoder's "
+            f"{role.value} queries: add one with branch='{branch.value}' to model.criterion.rules, or set {place}=None"
         )
 
 

@@ -26,6 +26,7 @@ MODEL: Names = {
         "ConditionalDecoder DabDecoder DetrDecoder conditional_decoder_layer detr_decoder_layer"
     ),
     "querydet.modeling.decoder.one_to_many": "OneToManyBranch",
+    "querydet.modeling.decoder.second_stream": "SecondStream",
     "querydet.modeling.detector": "QueryDetector",
     "querydet.modeling.encoder.deformable": "DeformableEncoder deformable_encoder_layer",
     "querydet.modeling.encoder.dense": "DenseEncoder ScaledDenseEncoder dense_encoder_layer",
@@ -35,6 +36,7 @@ MODEL: Names = {
     "querydet.modeling.layers.position_embedding": "SinePositionEmbedding",
     "querydet.modeling.losses": "FocalLoss GIoULoss L1Loss",
     "querydet.modeling.meta_arch.align_detr": "AlignDETR",
+    "querydet.modeling.meta_arch.dac_detr": "DACDETR",
     "querydet.modeling.meta_arch.deta": "DETA",
     "querydet.modeling.meta_arch.dino": "DINO",
     "querydet.modeling.meta_arch.dn_detr": "DNDETR",

@@ -45,9 +45,9 @@ def test_repeated_objects_need_an_assigner_that_repeats_them(base: str, source: 
 def test_the_one_to_many_branch_and_rules_belong_together() -> None:
     config = tiny_config("ms_detr")
     del config.criterion.rules.one_to_many
-    refuse(config, r"about the one-to-many branch of the .* or set model\.decoder\.layer\.one_to_many=None")
+    refuse(config, r"about the one-to-many predictions of the .* or set model\.decoder\.layer\.one_to_many=None")
     config = tiny_config("ms_detr", decoder__layer__one_to_many=None)
-    refuse(config, r"or add the branch to the decoder layers with model\.decoder\.layer\.one_to_many")
+    refuse(config, r"or add the branch to the decoder with model\.decoder\.layer\.one_to_many")
     config = tiny_config("ms_detr")
     config.criterion.rules.one_to_many.update(stage="encoder", class_agnostic=True)
     refuse(config, "about encoder matching queries, one-to-many, which no part of this detector makes")

@@ -29,7 +29,15 @@ from querydet.checkpoint.conversion.verify import GivenMaps
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.queries.noised_objects import NoiseDraws
 from querydet.structures import ObjectCount, Targets
-from tests.parity import models, models_align_detr, models_deta, models_dn_detr, models_h_detr, models_ms_detr
+from tests.parity import (
+    models,
+    models_align_detr,
+    models_dac_detr,
+    models_deta,
+    models_dn_detr,
+    models_h_detr,
+    models_ms_detr,
+)
 from tests.parity.draws import split_draws
 from tests.parity.options import RecordedConfig, check_recording
 from tests.parity.own_configurations import configurations
@@ -37,7 +45,7 @@ from tests.parity.own_recordings import record
 
 FIRST = 2  # of a method's own configurations that are tested by default
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
-ADAPTERS = (models, models_align_detr, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
+ADAPTERS = (models, models_align_detr, models_dac_detr, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
 DENSE = ("group_detr_official", "detrex_group_detr")  # of a method whose test builds the model itself
 MODELS = {name: build for each in ADAPTERS for name, build in each.MODELS.items()}  # compositions, by adapter
 
@@ -104,7 +112,8 @@ class Fixture:
         if self.adapter in models_dn_detr.MODELS:
             return models_dn_detr.recorded_draws(self, which, targets)
         total = sum(targets.counts)
-        recorded = [value for _, value in sorted(self.group(f"train{which}/rng/").items())]
+        drawn = sorted(self.group(f"train{which}/rng/").items())
+        recorded = [value for name, value in drawn if not name.endswith("randperm")]
         if not recorded or not total:
             empty = torch.zeros(2, 0, 4)
             return split_draws(targets, empty[..., 0], torch.zeros(2, 0, dtype=torch.int64), empty, empty)

@@ -54,6 +54,8 @@ def _marks(rule: DictConfig) -> tuple[str, ...]:
         return ("_enc", "_interm")
     if rule.get("branch") == "one_to_many":
         return ("_o2m",)
+    if rule.get("branch") == "second_stream":
+        return ("_dn_stream2" if rule.get("role") == "denoising" else "_stream2",)
     return ("_dn",) if rule.get("role") == "denoising" else ("",)
 
 
@@ -67,14 +69,15 @@ def official_layers(config: dict[str, Any], part: str) -> dict[str, Any]:
     }
 
 
-def set_official(model: DictConfig, fixture: "Fixture") -> None:
+def set_official(model: DictConfig, fixture: "Fixture", weights: dict[str, float] | None = None) -> None:
+    """Set what the options of Deformable DETR's code say; weights of losses are the recorded ones unless given."""
     config = fixture.config
     model.num_classes = config["num_classes"]
     model.neck.embed_dim = config["hidden_dim"]
     model.neck.num_levels = config["num_feature_levels"]
-    model.selection.num_queries = config["num_queries"]
+    model.selection.num_queries = fixture.num_queries
     set_layers(model, official_layers(config, "enc"), official_layers(config, "dec"))
-    set_losses(model, fixture.description["loss_weights"], config["focal_alpha"])
+    set_losses(model, weights or fixture.description["loss_weights"], config["focal_alpha"])
     set_focal_cost(model)
     set_costs(model, config)
 

@@ -1,6 +1,7 @@
 """Our detector for the recorded configurations of MS-DETR, and its random draws."""
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -78,21 +79,23 @@ def replay_caps(fixture: "Fixture", detector: QueryDetector, which: str) -> None
     of the positives and one of the rest, which nothing uses.
     """
     recorded = fixture.group(f"train{which}/rng/")
-    permutations = [recorded[name] for name in sorted(recorded)]
+    permutations = [recorded[name] for name in sorted(recorded) if name.endswith("randperm")]
     images = len(fixture["in/images"])
 
-    def cap(positive: Tensor, predictions: PredictionSet, targets: Targets, image: int) -> Tensor:
+    def cap(
+        assigner: OneToManyAssigner, positive: Tensor, predictions: PredictionSet, targets: Targets, image: int
+    ) -> Tensor:
         turn = 0 if predictions.is_last else 1 + predictions.layer
         order = permutations[2 * (turn * images + image)]
         (index,) = positive.nonzero(as_tuple=True)
         assert len(index) == len(order), "another number of positives than recorded"
         kept = torch.zeros_like(positive)
-        kept[index[order[: len(positive) // 4]]] = True
+        kept[index[order[: assigner.limit(len(positive))]]] = True
         return kept
 
     for rule in detector.criterion.rules.values():
-        if isinstance(rule.assigner, OneToManyAssigner):
-            rule.assigner.cap = cap
+        if isinstance(assigner := rule.assigner, OneToManyAssigner):
+            assigner.cap = partial(cap, assigner)
 
 
 def before_union(assigner: Any, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:

@@ -45,7 +45,7 @@ def test_converted_weights_in_the_chosen_config_compute_what_was_recorded(name: 
     detector.load_state_dict(converted.state, strict=True)
     _, predictions = all_layers(detector, fixture, features)
     for each in predictions:
-        prefix = "eval/o2m/" if each.branch is Branch.ONE_TO_MANY else "eval/"
+        prefix = "eval/" if each.branch is Branch.ONE_TO_ONE else "eval/o2m/"
         prefix += "" if each.is_last else f"aux{each.layer}/"
         assert_close(each.logits, fixture[prefix + "pred_logits"], FORWARD, prefix + "logits")
         assert_close(each.boxes, fixture[prefix + "pred_boxes"], FORWARD, prefix + "boxes")

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.decoder.group_attention import blocked_pairs
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.selection import anchor_tokens
 from querydet.structures import Assignment, Branch, PredictionSet, QueryBatch, Role, Stage
-from querydet.traits import trait
-from tests.parity import models_ms_detr
+from tests.parity import models_dac_detr, models_ms_detr
 from tests.parity.fixture import Fixture, available, own, parameters, unsupported
 from tests.parity.models_h_detr import gradient
 from tests.parity.own_configurations import configurations
@@ -130,13 +130,16 @@ def test_evaluation(fixture: Fixture) -> None:
     detector = built(fixture)
     _, predictions = all_layers(detector, fixture)
     for each in predictions:
-        prefix = "eval/o2m/" if each.branch is Branch.ONE_TO_MANY else "eval/"
+        prefix = "eval/" if each.branch is Branch.ONE_TO_ONE else "eval/o2m/"
         prefix += "" if each.is_last else f"aux{each.layer}/"
         assert_close(each.logits, fixture[prefix + "pred_logits"], FORWARD, prefix + "logits")
         assert_close(each.boxes, fixture[prefix + "pred_boxes"], FORWARD, prefix + "boxes")
     (last,) = detector.predict(fixture.features(), fixture.eval_padding())
     (read,) = (each for each in predictions if each.is_last and each.branch is Branch.ONE_TO_ONE)
-    assert torch.equal(last.logits, read.logits)
+    if detector.decoder.has_second_stream:  # with other rows beside them, products are rounded in another way
+        assert_close(last.logits, read.logits, 1e-5, "logits without the second stream")
+    else:
+        assert torch.equal(last.logits, read.logits)
 
 
 @torch.no_grad()
@@ -198,7 +201,7 @@ def test_training_predictions(fixture: Fixture, which: str) -> None:
             prefix += "interm/" if prefix + "interm/pred_logits" in fixture else "enc/"
         else:
             prefix += "dn/" if each.group.role is Role.DENOISING else ""
-            prefix += "o2m/" if each.branch is Branch.ONE_TO_MANY or each.group.loss_suffix == "hybrid" else ""
+            prefix += "o2m/" if each.branch is not Branch.ONE_TO_ONE or each.group.loss_suffix == "hybrid" else ""
             prefix += "" if each.is_last else f"aux{each.layer}/"
         if each.group.role is Role.DENOISING and f"train{which}/out/dn/pred_logits_all_layers" in fixture:
             for kind in ("logits", "boxes"):
@@ -222,7 +225,7 @@ def test_matches(fixture: Fixture, which: str) -> None:
         name = "final" if each.is_last else f"aux{each.layer}"
         if each.stage is Stage.ENCODER:
             name = "enc" if f"train{which}/match/enc/0" in fixture else "interm"
-        if each.branch is Branch.ONE_TO_MANY or each.group.loss_suffix == "hybrid":
+        if each.branch is not Branch.ONE_TO_ONE or each.group.loss_suffix == "hybrid":
             name = "o2m_" + name
         once = "stage1_enc" if each.stage is Stage.ENCODER else "stage2_all_layers"
         name = once if f"train{which}/match/{once}/0" in fixture else name
@@ -236,7 +239,7 @@ def test_matches(fixture: Fixture, which: str) -> None:
                 assert torch.equal(assignment.objects.sort().values, recorded[1].sort().values)
                 continue
             alone = before[image] if before else assignment
-            if trait(rule.assigner, "num_layers") is not None:  # the pairs are recorded in another order
+            if isinstance(rule.assigner, HungarianAssigner):  # the order of its pairs says nothing
                 assert sorted_pairs(alone) == sorted(map(tuple, recorded.T.tolist())), (name, image)
                 continue
             assert torch.equal(pairs_of(alone), recorded), (name, image)
@@ -263,7 +266,8 @@ def our_loss_name(name: str) -> str:
 
 def test_losses(fixture: Fixture, which: str) -> None:
     losses = train(fixture, which)[3]
-    recorded = {our_loss_name(name): value for name, value in fixture.group(f"train{which}/wloss/").items()}
+    of_stream = models_dac_detr.our_stream if fixture.adapter in models_dac_detr.MODELS else str
+    recorded = {our_loss_name(of_stream(name)): value for name, value in fixture.group(f"train{which}/wloss/").items()}
     for name, value in recorded.items():
         if name.endswith("_dn_enc"):
             continue
@@ -318,6 +322,7 @@ def test_groups_and_who_sees_whom(name: str) -> None:
 
 RECORDED = re.compile(
     r"(in|extra|state|feat|feat_mask|tgt[ABC])/.+"
+    r"|eval_loss/.+"
     r"|eval/(interm_matching_pre_boxes|(aux\d+/|o2m/|enc/|interm/)*(pred_logits|pred_boxes|anchors)|init_reference|mid/.+|post/.+|inference/.+)"
     r"|train[ABC]/(total|grad_norms|(dn|grad|grad_feat|loss|wloss|match|match_merged|mid|out|rng|targets_seen)/.+)"
 )

@@ -145,12 +145,13 @@ class OneToManyAssigner(HostAssigner):
 
     def cap(self, positive: Tensor, predictions: PredictionSet, targets: Targets, image: int) -> Tensor:
         """Return (Q,) bool, True for the positives of an image that remain within the limits."""
-        limit = self._limit(len(positive))
+        limit = self.limit(len(positive))
         if limit is None:
             return positive
         return keep_random(positive, limit, targets.seeds[image], turn=predictions.layer)
 
-    def _limit(self, num_queries: int) -> int | None:
+    def limit(self, num_queries: int) -> int | None:
+        """Return the largest number of positives among so many queries; None: any."""
         part = None if self.positive_fraction is None else max(1, int(self.positive_fraction * num_queries))
         return min((limit for limit in (part, self.positive_limit) if limit is not None), default=None)
 

@@ -4,10 +4,13 @@ Sources: DAB-DETR (arXiv 2201.12329: positional queries from boxes), Deformable 
 box refinement) and DINO (arXiv 2203.03605, section 3.5: look forward twice).
 """
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from querydet.modeling.decoder.group_attention import plan_attention
 from querydet.modeling.decoder.layer import DecoderLayer
+from querydet.modeling.decoder.second_stream import SecondStream
 from querydet.modeling.layers.stack import run_layer, stack_layers
 from querydet.parts import Heads
 from querydet.structures import BranchInput, DecoderLayerOutput, QueryBatch, QueryGroup, TokenPyramid
@@ -33,6 +36,7 @@ class QueryDecoder(nn.Module):
         look_forward_twice: whether a prediction refines the reference with its gradient.
         activation_checkpointing: whether to recompute each layer in the backward pass instead of keeping its
             activations.
+        second_stream: runs the queries a second time without self-attention, in training; None: no second stream.
 
     Raises:
         ValueError: for look_forward_twice without refine_boxes.
@@ -48,6 +52,7 @@ class QueryDecoder(nn.Module):
         refine_boxes: bool = True,
         look_forward_twice: bool = False,
         activation_checkpointing: bool = False,
+        second_stream: SecondStream | None = None,
     ) -> None:
         super().__init__()
         if look_forward_twice and not refine_boxes:
@@ -58,6 +63,7 @@ class QueryDecoder(nn.Module):
         self.refine_boxes = refine_boxes
         self.look_forward_twice = look_forward_twice
         self.activation_checkpointing = activation_checkpointing
+        self.second_stream = second_stream
 
     @property
     def first_layer(self) -> DecoderLayer:
@@ -86,6 +92,11 @@ class QueryDecoder(nn.Module):
         """True where the layers have a one-to-many branch."""
         return self.first_layer.read_out is not None
 
+    @property
+    def has_second_stream(self) -> bool:
+        """True where queries also run without self-attention in training."""
+        return self.second_stream is not None
+
     def forward(
         self, queries: QueryBatch, memory: TokenPyramid, heads: Heads, one_to_many: bool = False
     ) -> tuple[DecoderLayerOutput, ...]:
@@ -95,26 +106,30 @@ class QueryDecoder(nn.Module):
             queries: initial queries.
             memory: encoded image features.
             heads: refine the references between layers.
-            one_to_many: whether to run the one-to-many branch too, where the layers have one.
+            one_to_many: whether to run the one-to-many branch and the second stream too, where there are any.
         """
+        plan = plan_attention(queries.groups, queries.boxes.device)
+        second = self.second_stream if one_to_many else None
+        if second is not None:
+            queries = second.double(queries)
         content, boxes, base = queries.content, queries.boxes, queries.boxes
-        plan = plan_attention(queries.groups, boxes.device)
         branch_groups = self._branch_groups(queries.groups) if one_to_many else ()
         branch_rows = tuple(group.rows for group in branch_groups)
         outputs: list[DecoderLayerOutput] = []
         for index, layer in enumerate(self.layers):
             position, reference = self.positional_inputs(queries, boxes, memory, content, index)
+            assert isinstance(layer, DecoderLayer)
+            run = layer if second is None else partial(second.run, layer, index == 0)
             content, hidden = run_layer(
-                layer, self.activation_checkpointing, content, position, reference, memory, plan, branch_rows
+                run, self.activation_checkpointing, content, position, reference, memory, plan, branch_rows
             )
-            outputs.append(
-                DecoderLayerOutput(
-                    hidden=self.norm(content),
-                    reference_boxes=boxes,
-                    base_boxes=base,
-                    one_to_many=None if hidden is None else BranchInput(self.norm(hidden), branch_groups),
-                )
+            output = DecoderLayerOutput(
+                hidden=self.norm(content),
+                reference_boxes=boxes,
+                base_boxes=base,
+                one_to_many=None if hidden is None else BranchInput(self.norm(hidden), branch_groups),
             )
+            outputs.append(output if second is None else second.split(output))
             if self.refine_boxes and index + 1 < len(self.layers):
                 refined = heads.refine(index, content, boxes)
                 boxes = refined.detach()

@@ -21,6 +21,7 @@ from querydet.modeling.decoder.attention import (
 from querydet.modeling.decoder.base import QueryDecoder
 from querydet.modeling.decoder.layer import DecoderLayer
 from querydet.modeling.decoder.one_to_many import STEPS, OneToManyBranch
+from querydet.modeling.decoder.second_stream import SecondStream
 from querydet.modeling.layers import make_feed_forward, xavier_mlp
 from querydet.modeling.layers.position_embedding import BOX_TEMPERATURE, sine_embedding
 from querydet.structures import QueryBatch, TokenPyramid
@@ -103,8 +104,8 @@ class DenseDecoder(QueryDecoder):
     """A decoder whose queries attend to every token of one map; without box refinement by default.
 
     Args:
-        layer, num_layers, query_position, output_norm, refine_boxes, look_forward_twice, activation_checkpointing: see
-            `querydet.modeling.decoder.base.QueryDecoder`.
+        layer, num_layers, query_position, output_norm, refine_boxes, look_forward_twice, activation_checkpointing,
+            second_stream: see `querydet.modeling.decoder.base.QueryDecoder`.
     """
 
     num_levels = 1
@@ -119,6 +120,7 @@ class DenseDecoder(QueryDecoder):
         refine_boxes: bool = False,
         look_forward_twice: bool = False,
         activation_checkpointing: bool = False,
+        second_stream: SecondStream | None = None,
     ) -> None:
         super().__init__(
             layer=layer,
@@ -128,6 +130,7 @@ class DenseDecoder(QueryDecoder):
             refine_boxes=refine_boxes,
             look_forward_twice=look_forward_twice,
             activation_checkpointing=activation_checkpointing,
+            second_stream=second_stream,
         )
         self.add_parts(layer.embed_dim)
 
@@ -142,6 +145,7 @@ class DenseDecoder(QueryDecoder):
             queries: Q.
         """
         layers = 1 if self.activation_checkpointing else self.num_layers
+        queries *= 2 if self.has_second_stream else 1
         heads = self.first_layer.cross_attention.num_heads  # type: ignore[attr-defined]
         return layers * heads * queries
 
@@ -187,7 +191,7 @@ class DabDecoder(ConditionalDecoder):
 
     Args:
         query_position: makes positional queries from boxes, such as `querydet.modeling.decoder.BoxPosition`.
-        layer, num_layers, output_norm, refine_boxes, look_forward_twice, activation_checkpointing: see
+        layer, num_layers, output_norm, refine_boxes, look_forward_twice, activation_checkpointing, second_stream: see
             `querydet.modeling.decoder.base.QueryDecoder`.
 
     Raises:
@@ -204,6 +208,7 @@ class DabDecoder(ConditionalDecoder):
         refine_boxes: bool = True,
         look_forward_twice: bool = True,
         activation_checkpointing: bool = False,
+        second_stream: SecondStream | None = None,
     ) -> None:
         if query_position is None:
             raise ValueError(
@@ -218,6 +223,7 @@ class DabDecoder(ConditionalDecoder):
             refine_boxes=refine_boxes,
             look_forward_twice=look_forward_twice,
             activation_checkpointing=activation_checkpointing,
+            second_stream=second_stream,
         )
 
     def add_parts(self, embed_dim: int) -> None:

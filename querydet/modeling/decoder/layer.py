@@ -117,14 +117,39 @@ class DecoderLayer(nn.Module):
         """
         hidden = None
         for step in self.order:
-            if step == "self_attention":
-                update = self.self_attention.attend(content, position, plan)
-                content = self.self_attention_norm(content + self.dropout(update))
-            elif step == "cross_attention":
-                update = self.cross_attention.attend(content, position, reference, memory)
-                content = self.cross_attention_norm(content + self.dropout(update))
-            else:
-                content = self.ffn(content)
-            if branch_rows and self.read_out is not None and self.read_out.after == step:
-                hidden = self.read_out(torch.cat([content[:, rows] for rows in branch_rows], dim=1))
+            content = self.run(step, content, position, reference, memory, plan)
+            hidden = self.branch_off(step, content, branch_rows, hidden)
         return content, hidden
+
+    def run(
+        self,
+        step: str,
+        content: Tensor,
+        position: Tensor,
+        reference: Tensor | None,
+        memory: TokenPyramid,
+        plan: AttentionPlan,
+    ) -> Tensor:
+        """Return the content (B, Q, C) after one of the steps; the other arguments are those of `forward`."""
+        if step == "self_attention":
+            update = self.self_attention.attend(content, position, plan)
+            return self.self_attention_norm(content + self.dropout(update))
+        if step == "cross_attention":
+            update = self.cross_attention.attend(content, position, reference, memory)
+            return self.cross_attention_norm(content + self.dropout(update))
+        return self.ffn(content)
+
+    def branch_off(
+        self, step: str, content: Tensor, branch_rows: tuple[slice, ...], hidden: Tensor | None
+    ) -> Tensor | None:
+        """Return the input (B, n, C) of the one-to-many heads where the branch starts after this step.
+
+        Args:
+            step: the step that made the content.
+            content: (B, Q, C).
+            branch_rows: see `forward`.
+            hidden: what to return after other steps.
+        """
+        if branch_rows and self.read_out is not None and self.read_out.after == step:
+            hidden = self.read_out(torch.cat([content[:, rows] for rows in branch_rows], dim=1))
+        return hidden

@@ -1,5 +1,6 @@
 """Stacks of equal transformer layers: making them from one layer, and calling them with or without recomputation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,10 +44,11 @@ def redrawn(module: nn.Module) -> nn.Module:
     return copied
 
 
-def run_layer(layer: nn.Module, recompute: bool, *inputs: Any) -> Any:
-    """Call a layer; with `recompute`, keep only its inputs for the backward pass (activation checkpointing).
+def run_layer(layer: Callable[..., Any], recompute: bool, *inputs: Any) -> Any:
+    """Call a layer, or a function that calls one.
 
-    PyTorch's non-reentrant form differentiates through tensors in dataclasses; its reentrant form does not.
+    With `recompute`, only its inputs are kept for the backward pass (activation checkpointing). PyTorch's non-reentrant
+    form differentiates through tensors in dataclasses; its reentrant form does not.
     """
     if recompute and torch.is_grad_enabled():
         return checkpoint(layer, *inputs, use_reentrant=False)
