@@ -1,7 +1,7 @@
 """Align-DETR (arXiv 2304.07527) on DINO, 4 scales: class targets that tell how good a box is, two queries per object.
 
-The constants are those of the released code, which is built on detrex's DINO: heads of their own in every layer, and
-the sine embedding of Deformable DETR. All layers but the last are matched with two copies of each object; the second
+The constants are those of the released code, which is built on detrex's DINO: heads of their own in every layer, the
+sine embedding of Deformable DETR, and only the stem of the backbone is frozen. All layers but the last are matched with two copies of each object; the second
 one counts exp(-1 / 1.5).
 """
 
@@ -36,6 +36,7 @@ _by_rank = L(RankWeights)(tau=1.5, alpha=0.25, floor=0.01, iou_eps=1e-6)
 
 model = get_config("common/models/dino.py").model
 model._target_ = AlignDETR
+model.backbone.freeze_at = 1
 model.neck.position_embedding.temperature = 10000.0
 model.neck.position_embedding.offset = -0.5
 model.heads.share_layers = False

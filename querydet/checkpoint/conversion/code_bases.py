@@ -182,7 +182,7 @@ MS_DETR = CodeBase(
     unused=_TRAINING,
 )
 H_DETR = CodeBase(
-    name="H-DETR",
+    name="H-DETR and DAC-DETR",
     marks=("num_queries_one2one",),
     read={
         **{theirs: ours for theirs, ours in _DEFORMABLE.items() if theirs != "num_queries"},
@@ -194,7 +194,7 @@ H_DETR = CodeBase(
     fixed={**_SINE, **_SCALE},
     unused=_TRAINING
     | _words("""
-        drop_path_rate eval_every_epoch nms_iou_threshold num_queries pretrained_backbone_path use_fp16 use_wandb
+        drop_path_rate eval_every_epoch eval_in_training_set nms_iou_threshold num_queries pretrained_backbone_path use_fp16 use_wandb
         wandb_dir wandb_name
     """),
 )

@@ -36,6 +36,8 @@ RECIPES = {
     "deta_baseline": "projects/deta/configs/deta_baseline_r50_50ep.py",
     "deta_first_stage": "projects/deta/configs/deta_r50_first_stage_12ep.py",
     "deta_second_stage": "projects/deta/configs/deta_r50_second_stage_12ep.py",
+    "dac_detr": "projects/dac_detr/configs/dac_detr_cdn_ice_r50_12ep.py",
+    "dac_detr_swin": "projects/dac_detr/configs/dac_detr_cdn_ice_swin_l_12ep.py",
     "h_detr": "projects/h_detr/configs/h_detr_r50_12ep.py",
     "h_detr_swin": "projects/h_detr/configs/h_detr_swin_l_12ep.py",
     "ms_detr": "projects/ms_detr/configs/ms_detr_r50_12ep.py",
@@ -107,6 +109,8 @@ def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_q
         return "ms_detr_pp" if mixed else "ms_detr_no_aux_ffn"
     if extra_queries:
         return "h_detr"
+    if mixed and has["denoising."]:
+        return "dac_detr"
     return "deformable_detr_pp" if mixed else "deformable_detr"
 
 
