@@ -1,5 +1,6 @@
 """Prediction heads: class logits and box refinement from the hidden states of queries."""
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,7 +10,6 @@ from torch import Tensor, nn
 from querydet.modeling.boxes import full_precision, in_full_precision, refine_boxes
 from querydet.modeling.layers import MLP
 from querydet.structures import Branch, BranchInput, DecoderLayerOutput, PredictionSet, QueryGroup, Stage
-from querydet.utils.built_size import copy_module
 
 PRIOR_PROBABILITY = 0.01  # of every class before training: focal loss, arXiv 1708.02002, section 4.1
 
@@ -82,7 +82,7 @@ class PredictionHeads(nn.Module):
         )
         self._start_equal()
         separate = {kind: getattr(self, f"{kind}_heads") for kind in separate_one_to_many}
-        self.one_to_many_heads = nn.ModuleDict({kind: copy_module(heads) for kind, heads in separate.items()})
+        self.one_to_many_heads = nn.ModuleDict({kind: copy.deepcopy(heads) for kind, heads in separate.items()})
 
     def _start_equal(self) -> None:
         """Copy the first head's weights to the heads of all layers, as the released code does by deep copies."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from querydet.config import load_config
+from querydet.config import get_config, load_config
 from querydet.utils.built_size import MAX_ENTRIES, bounded_size
 from querydet.utils.lazy import instantiate
 from querydet.utils.targets import VARIABLE
@@ -45,6 +45,19 @@ def test_the_memory_of_what_is_refused_is_not_used(monkeypatch):
     with pytest.raises(ValueError, match=f"too large; .*{VARIABLE}"):
         instantiate(linear(5 * 10**6))  # 1.3 GB, which would take seconds to fill
     assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("model", "part"),
+    [("group_conditional_detr", "selection"), ("group_detr", "selection"), ("group_dino", "denoising")],
+)
+def test_copies_count(model, part, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr("querydet.utils.built_size.MAX_WEIGHTS", 10**8)
+    node = get_config(f"common/models/{model}.py").model[part]
+    node.num_groups = MANY
+    with bounded_memory(megabytes=2000), pytest.raises(ValueError, match="refused to build"):
+        instantiate(node)
 
 
 def test_modules_without_weights_count():

@@ -1,13 +1,12 @@
 """Stacks of equal transformer layers: making them from one layer, and calling them with or without recomputation."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-
-from querydet.utils.built_size import copy_module
 
 
 def stack_layers(layer: nn.Module, num_layers: int) -> nn.ModuleList:
@@ -22,7 +21,9 @@ def stack_layers(layer: nn.Module, num_layers: int) -> nn.ModuleList:
     """
     if num_layers < 1:
         raise ValueError(f"num_layers must be at least 1, found {num_layers}")
-    return nn.ModuleList([layer] + [redrawn(layer) for _ in range(num_layers - 1)])
+    layers = nn.ModuleList([layer])
+    layers.extend(redrawn(layer) for _ in range(num_layers - 1))  # one by one: `querydet.utils.built_size` counts them
+    return layers
 
 
 def redrawn(module: nn.Module) -> nn.Module:
@@ -36,7 +37,7 @@ def redrawn(module: nn.Module) -> nn.Module:
     if another is not None:
         new: nn.Module = another()
         return new
-    copied = copy_module(module)
+    copied = copy.deepcopy(module)
     for child in reversed(list(copied.modules())):
         reset = getattr(child, "reset_parameters", None) or getattr(child, "_reset_parameters", None)
         if reset is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from querydet.modeling.layers.stack import redrawn
+from querydet.modeling.layers.stack import stack_layers
 from querydet.modeling.selection.grouped import check_num_groups, group_name
 from querydet.parts import Denoising
 from querydet.structures import InitialQueries, Targets
@@ -31,7 +31,7 @@ class GroupedDenoising(nn.Module):
         super().__init__()
         check_num_groups(num_groups)
         assert isinstance(denoising, nn.Module)
-        self.members = nn.ModuleList([denoising] + [redrawn(denoising) for _ in range(num_groups - 1)])
+        self.members = stack_layers(denoising, num_groups)
 
     @property
     def num_groups(self) -> int:

@@ -147,14 +147,15 @@ def _group_weights(selection: Selection, count: int, source: str) -> Mapping[str
         return {"extra_contents": copy_contents(selection.content, count)}
     if isinstance(selection, SharedGroups):
         return selection.group_weights(count)
-    groups = [redrawn(selection) for _ in range(count)] if isinstance(selection, nn.Module) else []
+    copies = (redrawn(selection) for _ in range(count)) if isinstance(selection, nn.Module) else ()
+    groups = nn.ModuleList(copies)
     if count and not _differ([selection, *groups]):
         raise ValueError(
             f"all groups of {type(selection).__name__} would be equal: the copies of a selection differ in newly drawn "
             "weights, and it draws none. Give it a method `reset_parameters` that draws its weights, or `another` that "
             "makes a new selection"
         )
-    return {"extra_groups": nn.ModuleList(groups)}
+    return {"extra_groups": groups}
 
 
 def _differ(selections: Sequence[object]) -> bool:

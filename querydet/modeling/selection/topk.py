@@ -4,6 +4,7 @@ The box of a query comes from the image. Its content comes from that box (Deform
 A.4), or from a learned table ("mixed query selection", DINO, arXiv 2203.03605, section 3.4).
 """
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -14,7 +15,6 @@ from querydet.modeling.selection.proposals import ProposalHead, anchor_tokens
 from querydet.parts import Heads
 from querydet.structures import PRIMARY, InitialQueries, ProposalPredictions, Proposals, QueryGroup, TokenPyramid
 from querydet.traits import trait
-from querydet.utils.built_size import copy_module
 
 
 class TopKSelection(nn.Module):
@@ -204,14 +204,14 @@ def copy_head(head: ProposalHead) -> ProposalHead:
     Heads that start equal in everything would stay equal: the encoder's loss would be equal for all of them, and all
     groups would always select the same tokens.
     """
-    copied = copy_module(head)
+    copied = copy.deepcopy(head)
     copied.reset_projection()
     return copied
 
 
 def copy_contents(content: nn.Module | None, count: int) -> nn.ModuleList:
     """Copy a content for further groups: a learned table is drawn again, other weights start equal."""
-    copies = nn.ModuleList() if content is None else nn.ModuleList(copy_module(content) for _ in range(count))
+    copies = nn.ModuleList() if content is None else nn.ModuleList(copy.deepcopy(content) for _ in range(count))
     for copied in copies:
         reset = getattr(copied, "reset_parameters", None)
         if reset is not None:
