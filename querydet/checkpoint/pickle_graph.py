@@ -11,8 +11,8 @@ from typing import Any
 
 from querydet.checkpoint import limits
 from querydet.checkpoint.limits import check_limit
-from querydet.checkpoint.pickle_notes import Note, Rules, shown
-from querydet.checkpoint.refused import Refused
+from querydet.checkpoint.pickle_notes import Note, Refused, Rules
+from querydet.utils.texts import shown
 
 PLAIN_KEYS = ("none", "bool", "int", "float", "str", "bytes")
 KEPT = 1000  # characters of a text that a note keeps

@@ -1,14 +1,16 @@
 """Notes on the values of a pickle, and rules of what it may hold: the words of `pickle_graph`."""
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from querydet.checkpoint import limits
 from querydet.checkpoint.limits import TooLarge
-from querydet.checkpoint.refused import Refused
 
-SHOWN = 100  # characters of a file's texts that messages repeat
+
+class Refused(pickle.UnpicklingError):
+    """A pickle holds something else than weights and plain values."""
 
 
 class Note:
@@ -88,8 +90,3 @@ class Budget:
         self.used += count
         if self.used > limits.MAX_EXPANSION * self.file_size + limits.FREE_EXPANSION:
             raise TooLarge(f"{what} of {self.used:,} bytes in a file of {self.file_size:,} bytes", "MAX_EXPANSION")
-
-
-def shown(text: str) -> str:
-    """Return a text of a file as a message may repeat it."""
-    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "...")[1:-1]

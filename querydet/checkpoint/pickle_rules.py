@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from querydet.checkpoint.pickle_notes import Budget, NoNames, Note, shown
-from querydet.checkpoint.refused import Refused
+from querydet.checkpoint.pickle_notes import Budget, NoNames, Note, Refused
+from querydet.utils.texts import shown
 
 # What PyTorch can store besides plain tensors, by the function that makes it.
 UNUSUAL = {
@@ -37,9 +37,12 @@ CONTAINERS |= {f"{module}.set": "set" for module in ("builtins", "__builtin__")}
 BYTEARRAYS = ("builtins.bytearray", "__builtin__.bytearray")
 NAMESPACE = "argparse.Namespace"
 ENCODE = "_codecs.encode"
+LATIN1 = ("latin1", "latin-1")  # how Python writes the encoding that keeps every byte
+# Functions that make tensors, with their number of arguments.
+_TENSORS = {"_rebuild_tensor": 4, "_rebuild_tensor_v2": 6, "_rebuild_tensor_v3": 7, "_rebuild_parameter": 3}
 _NUMPY_TYPE = re.compile(r"[<>=|]?[?biufc]\d{0,2}")
 _NUMPY_STATE = [None, None, None, -1, -1, 0]  # no fields, size and flags of its own: of a number
-_MAX_DIMENSIONS = 64
+MAX_DIMENSIONS = 64  # of a tensor or an array, numpy's limit
 
 
 class ArrayRules(NoNames):
@@ -134,7 +137,7 @@ class TorchRules(ArrayRules):
                 self._check_tensor(arguments, function)
         elif name in BYTEARRAYS:
             _want(all(item.kind in ("str", "bytes") for item in arguments), "a bytearray of a size alone")
-            _want(len(arguments) < 2 or arguments[1].value in ("latin1", "latin-1"), "a bytearray in another encoding")
+            _want(len(arguments) < 2 or arguments[1].value in LATIN1, "a bytearray in another encoding")
         elif name == "numpy.dtype":
             # without a copy the state would be set on numpy's own type, for the whole process
             values = [item.value for item in arguments]
@@ -163,7 +166,7 @@ class TorchRules(ArrayRules):
             item_size = DTYPES[arguments[6].value]
         shape = [_integer(note) for note in sizes.items]
         steps = [_integer(note) for note in strides.items]
-        _want(len(shape) == len(steps) <= _MAX_DIMENSIONS, "a tensor in an unknown form")
+        _want(len(shape) == len(steps) <= MAX_DIMENSIONS, "a tensor in an unknown form")
         count = 1
         for length in shape:
             count *= length
@@ -171,14 +174,6 @@ class TorchRules(ArrayRules):
         if count and (last + 1) * item_size > size:
             raise ValueError(f"a tensor of shape {tuple(shape)} reaches beyond its storage of {size:,} bytes")
         self.budget.charge(count * item_size, "tensors")
-
-
-_TENSORS = {
-    "_rebuild_tensor": 4,
-    "_rebuild_tensor_v2": 6,
-    "_rebuild_tensor_v3": 7,
-    "_rebuild_parameter": 3,
-}  # arguments
 
 
 def _want(condition: bool, what: str) -> None:
@@ -197,7 +192,7 @@ def _cost(note: Note) -> int:
 
 def _encoded(arguments: Sequence[Note]) -> Note:
     text, *rest = arguments
-    _want(text.kind == "str" and all(item.value in ("latin1", "latin-1") for item in rest), "bytes in another encoding")
+    _want(text.kind == "str" and all(item.value in LATIN1 for item in rest), "bytes in another encoding")
     return Note("bytes", length=text.length)
 
 

@@ -20,12 +20,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from querydet.checkpoint.limits import MAX_NAME, OPT_OUT, TooLarge, check_limit
-from querydet.checkpoint.pickle_notes import shown
-from querydet.checkpoint.refused import Refused
+from querydet.checkpoint.pickle_notes import Refused
 from querydet.checkpoint.regular import not_a_file
 from querydet.checkpoint.seal import damage
 from querydet.checkpoint.torch_files import LEGACY, load_archive, load_legacy
 from querydet.checkpoint.unpickling import load_arrays
+from querydet.utils.texts import shown
 
 ZIP = b"PK\x03\x04"
 LONGEST_HEADER = 100_000_000  # of safetensors, by its specification

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from querydet.checkpoint.pickle_notes import shown
+from querydet.utils.texts import shown
 
 KEY = "settings"  # in a checkpoint file
 SETTINGS = {  # attribute of the detector: key of the config

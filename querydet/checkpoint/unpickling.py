@@ -15,12 +15,11 @@ from typing import Any, Literal
 import numpy as np
 
 from querydet.checkpoint.pickle_graph import read_graph
-from querydet.checkpoint.pickle_notes import Budget, shown
-from querydet.checkpoint.pickle_rules import ArrayRules
-from querydet.checkpoint.refused import Refused
+from querydet.checkpoint.pickle_notes import Budget, Refused
+from querydet.checkpoint.pickle_rules import LATIN1, MAX_DIMENSIONS, NUMPY, ArrayRules
+from querydet.utils.texts import shown
 
 KINDS = "biufc"  # booleans, integers, floats, complex numbers: what an array of a checkpoint may hold
-MAX_DIMENSIONS = 64  # of an array, numpy's limit
 
 
 class _Dtype:
@@ -86,7 +85,7 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding not in ("latin1", "latin-1"):
+    if encoding not in LATIN1:
         raise Refused(f"bytes in {encoding}")
     return text.encode("latin1")
 
@@ -102,7 +101,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("__builtin__", "bytes"): _no_bytes,  # how protocols before 3 write b""
 }
-for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
+for _core in NUMPY:
     ALLOWED[_core + ".multiarray", "_reconstruct"] = _Array
     ALLOWED[_core + ".multiarray", "scalar"] = _scalar
     ALLOWED[_core + ".numeric", "_frombuffer"] = _frombuffer

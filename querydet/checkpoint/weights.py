@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from querydet.checkpoint.pickle_notes import shown
 from querydet.checkpoint.reading import as_tensors
+from querydet.utils.texts import listed, shown
 
 WEIGHTS = ("model", "state_dict", "model_state_dict", "model_state", "blobs")
 AVERAGES = ("ema_model", "ema", "ema_state", "ema_state_dict", "model_ema", "state_dict_ema")
@@ -136,7 +136,7 @@ def check_types(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: st
         if not (_same_kind(value, own[name].dtype) if name in own else _usual_kind(name, value))
     ]
     if wrong:
-        raise ValueError(f"{path} holds weights of another type than the model's: {_first(wrong)}")
+        raise ValueError(f"{path} holds weights of another type than the model's: {listed(map(shown, wrong), SHOWN)}")
 
 
 def check_finite(state: Mapping[str, Tensor], path: str, own: Mapping[str, Tensor] = MappingProxyType({})) -> None:
@@ -153,8 +153,8 @@ def check_finite(state: Mapping[str, Tensor], path: str, own: Mapping[str, Tenso
     broken = [name for name, value in state.items() if not _finite(value, own.get(name))]
     if broken:
         raise ValueError(
-            f"{path} holds NaN or infinite weights, its training failed: {_first(broken)}. To look into it: "
-            "train.init_allow_nonfinite=True, or querydet convert --allow-nonfinite"
+            f"{path} holds NaN or infinite weights, its training failed: {listed(map(shown, broken), SHOWN)}. To look into "
+            "it: train.init_allow_nonfinite=True, or querydet convert --allow-nonfinite"
         )
 
 
@@ -182,10 +182,6 @@ def _finite(value: Tensor, own: Tensor | None) -> bool:
     dtype = torch.float32 if own is None or not own.is_floating_point() else own.dtype
     value = value.to(dtype) if dtype.itemsize < value.element_size() else value  # where large numbers become infinite
     return bool(torch.isfinite(value).all())
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(map(shown, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _kinds(content: Mapping[str, Any]) -> str:

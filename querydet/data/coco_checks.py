@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 from querydet.data.box_format import find_box_format, mostly_outside
 from querydet.data.categories import left_out, used_ids
 from querydet.data.file_names import FolderIndex, fault_of
+from querydet.utils.texts import listed
 
 REPAIR_HINT = (
     "querydet check-data --annotations FILE --images FOLDER lists everything; with --write-fixed NEW.json it repairs "
@@ -63,8 +64,7 @@ class ProblemReport:
         total = sum(len(places) for places in self._kinds.values())
         lines = [f"{self._source}: {total} problem{'s' if total > 1 else ''} in the annotations"]
         for kind, places in self._kinds.items():
-            more = f" and {len(places) - MAX_SHOWN} more" if len(places) > MAX_SHOWN else ""
-            lines.append(f"  - {kind}: {', '.join(places[:MAX_SHOWN])}{more}")
+            lines.append(f"  - {kind}: {listed(places, MAX_SHOWN)}")
         raise ValueError("\n".join(lines))
 
 

@@ -13,6 +13,7 @@ from querydet.parts import Assigner, LossTerm, Normalizer, PairWeights
 from querydet.structures import Assignment, Branch, PredictionSet, Role, Stage, Targets
 from querydet.traits import trait
 from querydet.utils.lazy import instantiate_values
+from querydet.utils.texts import listed
 from querydet.utils.transfer import send
 
 
@@ -245,8 +246,7 @@ def raise_unless_finite(flags: Tensor, predictions: Sequence[PredictionSet], nam
         f"{('logits', 'boxes')[kind]} of {predictions[index].describe()} in {names[image]}"
         for index, kind, image in (~flags).nonzero().tolist()
     ]
-    more = f" and {len(where) - 4} more" if len(where) > 4 else ""
     raise FloatingPointError(
-        f"predictions are NaN or infinite: {'; '.join(where[:4])}{more}. Lower the learning rate or clip gradients, "
+        f"predictions are NaN or infinite: {listed(where, 4, '; ')}. Lower the learning rate or clip gradients, "
         "and look at the annotations of these images"
     )

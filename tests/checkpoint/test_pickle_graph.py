@@ -8,8 +8,7 @@ import pytest
 
 from querydet.checkpoint.limits import TooLarge
 from querydet.checkpoint.pickle_graph import read_graph
-from querydet.checkpoint.pickle_notes import NoNames
-from querydet.checkpoint.refused import Refused
+from querydet.checkpoint.pickle_notes import NoNames, Refused
 
 VALUES = [
     {"a": [1, 2.5, None, True], b"b": (1, (2, "x")), 3: set(), (1, "a"): 2**70, -1.5: bytearray(b"xy"), False: "ä"},

@@ -4,8 +4,7 @@ import pytest
 
 from querydet.checkpoint import limits
 from querydet.checkpoint.limits import TooLarge
-from querydet.checkpoint.pickle_notes import Budget, NoNames, Note, shown
-from querydet.checkpoint.refused import Refused
+from querydet.checkpoint.pickle_notes import Budget, NoNames, Note, Refused
 
 
 def test_a_budget_grows_with_the_file(monkeypatch):
@@ -26,8 +25,3 @@ def test_without_names_nothing_is_called():
     ):
         with pytest.raises(Refused):
             action()
-
-
-def test_texts_of_files_are_short_and_printable():
-    assert shown("a\nb\x1b") == "a\\nb\\x1b"
-    assert len(shown("x" * 10_000)) < 200

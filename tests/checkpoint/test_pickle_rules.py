@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from querydet.checkpoint.limits import TooLarge
-from querydet.checkpoint.pickle_notes import Budget, Note
+from querydet.checkpoint.pickle_notes import Budget, Note, Refused
 from querydet.checkpoint.pickle_rules import DTYPES, STORAGES, ArrayRules, TorchRules
-from querydet.checkpoint.refused import Refused
 
 ENCODE = "_codecs.encode"
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from querydet.checkpoint.conversion.families import FAMILIES
 from querydet.checkpoint.conversion.names import HUGGINGFACE, Family, Sizes, matches
+from querydet.utils.texts import listed
 
 SHOWN = 12
 DROPPED = {  # reasons by pattern of the full name
@@ -46,7 +47,7 @@ class Conversion:
         lines = [f"{len(self.mapped)} keys mapped, {len(self.aliases)} aliases of them, {len(self.dropped)} dropped"]
         for reason in dict.fromkeys(self.dropped.values()):
             names = [name for name, why in self.dropped.items() if why == reason]
-            lines.append(f"dropped {len(names)} ({reason}): {_abridge(names)}")
+            lines.append(f"dropped {len(names)} ({reason}): {listed(names, SHOWN)}")
         return "\n".join(lines)
 
 
@@ -72,13 +73,13 @@ def recognise(names: Iterable[str]) -> Family:
     if not any(marks.values()):
         layouts = "; ".join(f"{family.name}: {', '.join(family.marks)}" for family in FAMILIES)
         raise ValueError(
-            f"no known layout has names such as {_abridge(names)}. Wanted are names that begin with ({{}} is a number) "
-            f"{layouts}"
+            f"no known layout has names such as {listed(names, SHOWN)}. Wanted are names that begin with ({{}} is a "
+            f"number) {layouts}"
         )
     missing = [mark for mark, present in marks.items() if not present]
     raise ValueError(
         f"the layout was not recognised. The nearest is {nearest.name}, but nothing begins with {', '.join(missing)} "
-        f"({{}} is a number); the names are {_abridge(names)}"
+        f"({{}} is a number); the names are {listed(names, SHOWN)}"
     )
 
 
@@ -218,7 +219,7 @@ def _same(first: Tensor, second: Tensor) -> bool:
 def _unknown(unknown: list[str], state: Mapping[str, Tensor], family: Family) -> str:
     return (
         f"the layout is {family.name}, but {len(unknown)} of {len(state)} keys have no rule, and none may be left "
-        f"over: {_abridge(unknown)}"
+        f"over: {listed(unknown, SHOWN)}"
     )
 
 
@@ -226,8 +227,3 @@ def nearest(name: str, others: Iterable[str]) -> str:
     """Return the most similar of other names as a hint for messages, or ""."""
     similar = difflib.get_close_matches(name, list(others), n=1, cutoff=0.8)
     return f" (is it {similar[0]}?)" if similar else ""
-
-
-def _abridge(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

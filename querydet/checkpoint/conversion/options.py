@@ -13,6 +13,7 @@ from typing import Any
 from querydet.checkpoint import limits
 from querydet.checkpoint.conversion.code_bases import HUGGINGFACE, CodeBase, code_base_of
 from querydet.checkpoint.regular import not_a_file
+from querydet.utils.texts import listed
 
 SHOWN = 8
 
@@ -41,10 +42,9 @@ def read_options(
         base = code_base_of(arguments, state)
         unknown = base.unknown(arguments)
         if unknown and notes is not None:
-            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
             notes.append(
                 f"the file has options that the released {base.name} has not, which were not read: "
-                f"{', '.join(unknown[:SHOWN])}{more}"
+                f"{listed(unknown, SHOWN)}"
             )
         return _read(base, arguments)
     values = _config_beside(path)

@@ -14,6 +14,7 @@ from torch import nn
 from querydet.engine.accumulation import count_objects
 from querydet.engine.distributed.shared_tensors import collected, local
 from querydet.utils.atomic import atomic_write
+from querydet.utils.texts import listed
 
 logger = logging.getLogger(__name__)
 
@@ -139,8 +140,7 @@ def bad_gradients(parameters: Sequence[tuple[str, nn.Parameter]]) -> str:
     names = [name for name, p in parameters if p.grad is not None and not torch.isfinite(local(p.grad)).all()]
     if not names:
         return "NaN or infinite gradients of no single parameter, only their total norm overflows"
-    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return f"NaN or infinite gradients of {', '.join(names[:MAX_SHOWN])}{more}"
+    return f"NaN or infinite gradients of {listed(names, MAX_SHOWN)}"
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
