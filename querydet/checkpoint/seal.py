@@ -18,7 +18,6 @@ from querydet.checkpoint.regular import not_a_file
 
 MARK = b"querydet-sha256:"
 LENGTH = len(MARK) + 2 * hashlib.sha256().digest_size  # of the comment, in bytes
-_ZIP = b"PK\x03\x04"
 _NO_COMMENT = b"\0\0"  # its length is what an archive ends with
 _CHUNK = 1 << 20
 # What `zipfile` raises for an archive in which any byte may be wrong.
@@ -82,12 +81,6 @@ def _check_members(members: Sequence[zipfile.ZipInfo], size: int) -> None:
         raise zipfile.BadZipFile("its members are compressed, which torch.save never does")
     if sum(member.file_size for member in members) > size:
         raise zipfile.BadZipFile("its members overlap")
-
-
-def is_archive(path: str) -> bool:
-    """Return whether a file begins like one of ``torch.save``."""
-    with open(path, "rb") as file:
-        return file.read(len(_ZIP)) == _ZIP
 
 
 def _digest(file: BinaryIO, size: int) -> bytes:

@@ -152,9 +152,10 @@ def check_finite(state: Mapping[str, Tensor], path: str, own: Mapping[str, Tenso
     """
     broken = [name for name, value in state.items() if not _finite(value, own.get(name))]
     if broken:
+        names = listed(map(shown, broken), SHOWN)
         raise ValueError(
-            f"{path} holds NaN or infinite weights, its training failed: {listed(map(shown, broken), SHOWN)}. To look into "
-            "it: train.init_allow_nonfinite=True, or querydet convert --allow-nonfinite"
+            f"{path} holds NaN or infinite weights, its training failed: {names}. To look into it: "
+            "train.init_allow_nonfinite=True, or querydet convert --allow-nonfinite"
         )
 
 

@@ -25,7 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 from querydet import model_zoo
 from querydet.cli.options import command_parser, split_overrides
 from querydet.config import apply_overrides, get_config, shipped_configs
-from querydet.config.safe_yaml import CONFIG_FILE, TARGET
+from querydet.config.safe_yaml import CONFIG_FILE
+from querydet.utils.targets import TARGET
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, ListConfig, Node
 
 from querydet.config.overrides import apply_overrides
 from querydet.config.plain_yaml import calls_function
-from querydet.config.safe_yaml import EVERYTHING, load_yaml
-from querydet.utils.targets import found_targets, trust
+from querydet.config.safe_yaml import load_yaml
+from querydet.utils.targets import EVERYTHING, found_targets, trust
 
 TOP_LEVEL = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 

@@ -14,17 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from querydet.config.migration import migrate
 from querydet.config.plain_yaml import Name, dotted, read_plain_yaml, walk
-from querydet.utils.targets import (
-    EVERYTHING,
-    TARGET,
-    VARIABLE,
-    allowed_by_environment,
-    how_to_allow,
-    target_problem,
-    trust,
-)
-
-__all__ = ["CONFIG_FILE", "EVERYTHING", "TARGET", "VARIABLE", "config_leaves", "load_yaml", "plain_config"]
+from querydet.utils.targets import EVERYTHING, TARGET, allowed_by_environment, how_to_allow, target_problem, trust
 
 CONFIG_FILE = "config.yaml"  # in the folder of a run
 
@@ -35,7 +25,7 @@ def load_yaml(path: str, allow: Sequence[str] = ()) -> DictConfig:
     Args:
         path: path of the file.
         allow: modules, or full names, whose classes and functions the file may name besides the known parts; `*` for
-            all. Those of the environment variable in `VARIABLE` are added.
+            all. Those of the environment variable `querydet.utils.targets.VARIABLE` are added.
 
     Raises:
         ValueError: the file is no YAML mapping, holds what stands for an object or calls a function, is beyond a limit

@@ -202,6 +202,11 @@ def as_id(value: Any) -> int | None:
     return int(text.partition(".")[0]) if re.fullmatch(r"[+-]?[0-9]{1,40}(\.0*)?", text) else None
 
 
+def is_number(value: Any) -> TypeGuard[float]:
+    """Return whether a value is a number (in a json, `true` is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def as_number(value: Any) -> Any:
     """Return the number that a text holds; other values as they are."""
     try:
@@ -214,10 +219,6 @@ def _texts_and_floats(entries: list[Any]) -> set[Any]:
     """Return the ids that are no integers."""
     ids = (entry.get("id") for entry in entries if isinstance(entry, dict))
     return {value for value in ids if isinstance(value, str | float)}
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _entries(entries: list[Any], kind: str, report: ProblemReport) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -242,7 +243,7 @@ def _check_images(images: list[Any], folder: str, report: ProblemReport) -> set[
         ids.add(image["id"])
         for key in ("width", "height"):
             size = image.get(key)
-            if not _is_number(size) or not (0 < size < MAX_SIDE_PX and size % 1 == 0):
+            if not is_number(size) or not (0 < size < MAX_SIDE_PX and size % 1 == 0):
                 report.add(f"{key} is missing or not a positive integer", f"{label} ({reprlib.repr(size)})")
         file_name = image.get("file_name")
         fault = fault_of(file_name, folder)
@@ -288,5 +289,5 @@ def _check_annotations(
         if annotation.get("iscrowd", 0) not in (0, 1):
             report.add("iscrowd is neither 0 nor 1", f"{label} ({reprlib.repr(annotation['iscrowd'])})")
         box = annotation.get("bbox")
-        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+        if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
             report.add("bbox is not a list of four numbers", f"{label} ({reprlib.repr(box)})")

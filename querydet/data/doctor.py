@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from querydet.data.categories import left_out, used_ids
-from querydet.data.coco_checks import as_id, as_number, find_problems, is_id, read_json, repair_box
+from querydet.data.coco_checks import as_id, as_number, find_problems, is_id, is_number, read_json, repair_box
 from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
 from querydet.data.doctor_files import examine_files, name_of
 
@@ -147,7 +147,7 @@ def _examine_objects(
         box = item.get("bbox")
         if image not in sizes:
             continue
-        numbers = isinstance(box, list) and len(box) == 4 and all(map(_is_number, (*box, *sizes[image])))
+        numbers = isinstance(box, list) and len(box) == 4 and all(map(is_number, (*box, *sizes[image])))
         if numbers and not _examine_box(label, box, sizes[image], diagnosis):
             continue  # it is dropped
         if numbers and isinstance(box, list):
@@ -163,7 +163,7 @@ def _examine_objects(
         else:
             objects[image] += 1
         area = as_number(item.get("area", 1))
-        if not _is_number(area) or not area > 0:
+        if not is_number(area) or not area > 0:
             diagnosis.add(NOTE, "area that is no positive number", "that of the box is used", f"{label} ({area!r})")
     _examine_counts(images, objects, crowds, treatment, diagnosis)
 
@@ -203,10 +203,6 @@ def _examine_counts(
         elif treatment.num_queries is not None and count > treatment.num_queries:
             effect = f"more than the {treatment.num_queries} queries: the others are not learned, or not found"
             diagnosis.add(CHANGES, "image with more objects than queries", effect, f"{name} ({count})")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _examine_names(images: Sequence[dict[str, Any]], diagnosis: Diagnosis) -> None:

@@ -10,8 +10,7 @@ from PIL import Image, ImageFile
 
 from querydet.data.diagnosis import CHANGES, NOTE, Diagnosis, Treatment
 from querydet.data.file_names import FolderIndex, fault_of
-from querydet.data.mapper import READ_ERRORS
-from querydet.data.media import has_pages
+from querydet.data.media import READ_ERRORS, has_pages
 from querydet.data.orientation import (
     EXIF_SWITCH,
     SIDEWAYS,

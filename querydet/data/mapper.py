@@ -6,7 +6,6 @@ stops the run with an error that names it, or is skipped and counted. Files are 
 
 import copy
 import logging
-import struct
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +14,8 @@ import numpy as np
 import torch
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from PIL import Image
 
-from querydet.data.media import ImageReader
+from querydet.data.media import READ_ERRORS, ImageReader, read_record
 from querydet.data.orientation import EXIF_SWITCH
 from querydet.data.pixels import PixelRange
 
@@ -27,9 +25,6 @@ KEPT_KEYS = ("file_name", "height", "width", "image_id")
 FIRST_WAIT = 0.5  # seconds before the first retry of a file; doubled for every further one
 IMAGE_FORMATS = ("RGB", "BGR")  # orders of the channels
 BAD_IMAGE_POLICIES = ("raise", "skip")
-# Errors of PIL and Detectron2's reader for missing, truncated, foreign and oversized files and for sizes that differ
-# from the annotation.
-READ_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 class BadImageError(ValueError):
@@ -120,18 +115,16 @@ class DetrDatasetMapper:
 
     def _read(self, record: dict[str, Any]) -> np.ndarray:
         """Read an image (H, W, 3), retrying errors of network storage but not missing or damaged files."""
-        file_name = record["file_name"]
-        size = (record["width"], record["height"]) if {"width", "height"} <= record.keys() else None
         for attempt in range(self.read_retries):
             try:
-                return self._ordered(self.reader(file_name, size))
+                return self._ordered(read_record(record, self))
             except OSError as error:
                 # errors of the system have an errno, PIL's errors about content have none
                 if error.errno is None or isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
                     raise
-                logger.warning("image %s cannot be read now, trying again: %s", file_name, error)
+                logger.warning("image %s cannot be read now, trying again: %s", record["file_name"], error)
                 time.sleep(FIRST_WAIT * 2**attempt)
-        return self._ordered(self.reader(file_name, size))
+        return self._ordered(read_record(record, self))
 
     def _ordered(self, image: np.ndarray) -> np.ndarray:
         return image if self.image_format == "RGB" else image[:, :, ::-1]

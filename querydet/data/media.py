@@ -6,6 +6,7 @@
 import io
 import logging
 import os
+import struct
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,22 +14,21 @@ from typing import Any
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
+from detectron2.utils.logger import log_first_n
 from PIL import Image
 
 from querydet.data.orientation import check_exif_rule, orient
 from querydet.data.pixels import PixelRange, check_pixel_range, to_rgb
 from querydet.utils.image_formats import FORMATS
 
-logger = logging.getLogger(__name__)
-
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 PAGED_FORMATS = ("GIF", "TIFF", "PNG", "WEBP")  # the further pictures of a JPEG (MPO) are previews of the first
 MAX_PIXELS = "dataloader.{train,test}.mapper.max_pixels"
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+# Errors of Pillow for missing, truncated, foreign and oversized files, and of checks of their sizes and pixels.
+READ_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 FALLBACK_FPS = 25.0  # frames per second of a video that does not specify it
 
-
-_pages_said: list[str] = []  # the first file of several pages: said once in a process
 _limit_lock = threading.Lock()  # Pillow's limit on pixels is a global
 
 
@@ -100,9 +100,9 @@ class ImageReader:
 
     def _pixels(self, image: Image.Image, size: tuple[int, int] | None, name: str) -> np.ndarray:
         file_format = image.format
-        if has_pages(image) and not _pages_said:
-            _pages_said.append(name or "an image")
-            logger.warning("%s has several pages or frames: of such files the first is used (said once)", *_pages_said)
+        if has_pages(image):
+            text = "has several pages or frames: of such files the first is used (said once)"
+            log_first_n(logging.WARNING, f"{name or 'an image'} {text}")
         return to_rgb(orient(image, self.exif, size), self.pixel_range, file_format, name)
 
 

@@ -60,7 +60,7 @@ def orient(image: Image.Image, rule: str = "apply", size: tuple[int, int] | None
     image.load()
     turned_by_pillow = orientation_of(image) == UPRIGHT  # a TIFF is turned while it is read
     stored = image.size[::-1] if turned_by_pillow and orientation in SIDEWAYS else image.size
-    if rule == "ignore" or (rule == "match" and annotated_as_stored(stored, orientation, size)):
+    if _stays(rule, stored, orientation, size):
         return image.transpose(_METHODS[_INVERSES[orientation]]) if turned_by_pillow else image
     return image if turned_by_pillow else image.transpose(_METHODS[orientation])
 
@@ -68,9 +68,7 @@ def orient(image: Image.Image, rule: str = "apply", size: tuple[int, int] | None
 def size_as_read(image: Image.Image, rule: str, size: tuple[int, int] | None) -> tuple[int, int]:
     """Return (width, height) of what `orient` returns, from the head of the file; arguments as there."""
     stored, orientation = stored_size(image), orientation_of(image)
-    if rule == "ignore" or (rule == "match" and annotated_as_stored(stored, orientation, size)):
-        return stored
-    return turned_size(stored, orientation)
+    return stored if _stays(rule, stored, orientation, size) else turned_size(stored, orientation)
 
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
@@ -89,3 +87,7 @@ def turned_size(stored: tuple[int, int], orientation: int) -> tuple[int, int]:
 def annotated_as_stored(stored: tuple[int, int], orientation: int, size: tuple[int, int] | None) -> bool:
     """Return whether an annotated size is that of the stored pixels and not that of the turned ones."""
     return size == stored and size != turned_size(stored, orientation)
+
+
+def _stays(rule: str, stored: tuple[int, int], orientation: int, size: tuple[int, int] | None) -> bool:
+    return rule == "ignore" or (rule == "match" and annotated_as_stored(stored, orientation, size))

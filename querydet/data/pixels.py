@@ -20,20 +20,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from detectron2.utils.logger import log_first_n
 from PIL import Image
-
-logger = logging.getLogger(__name__)
 
 PIXEL_RANGE = "dataloader.{train,test}.mapper.pixel_range"
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 EIGHT_BIT = ("1", "L", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "LA", "PA", "La", "RGBa")
-MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 SIXTEEN_BIT_FILES = ("PNG", "PPM")  # formats whose 16 bits Pillow holds in 32; it scales them to 65535
 WHITE = 65535
 DARK = WHITE // 16  # 16-bit images below it are nearly black: they hold 12 bits, or less
 PixelRange = str | Sequence[float] | None
-
-_warned: list[str] = []  # the first file that is nearly black: said once in a process
 
 
 class PixelFormatError(ValueError):
@@ -75,7 +71,7 @@ def to_rgb(
     Raises:
         PixelFormatError: nothing says how the values become 8 bits; the message has the way to say it.
     """
-    if image.mode in (*SIXTEEN_BIT, "I", "F"):
+    if is_deep(image.mode):
         values = np.asarray(image).astype(np.float64)
         limits = _limits(values, image, check_pixel_range(pixel_range), file_format or image.format)
         if limits == (0.0, float(WHITE)) and pixel_range is None:
@@ -125,15 +121,11 @@ def _limits(
 
 def _warn_if_dark(values: np.ndarray, name: str) -> None:
     high = int(values.max(initial=0))
-    if 0 < high < DARK and not _warned:
-        _warned.append(name or "of no name")
-        logger.warning(
-            "16-bit image %s has no value above %d, so that it is nearly black (said once): if its data have fewer "
-            "bits, set %s=[0,%d]",
-            _warned[0],
-            high,
-            PIXEL_RANGE,
-            2 ** max(8, high.bit_length()) - 1,
+    if 0 < high < DARK:
+        log_first_n(
+            logging.WARNING,
+            f"16-bit image {name or 'of no name'} has no value above {high}, so that it is nearly black (said once): "
+            f"if its data have fewer bits, set {PIXEL_RANGE}=[0,{2 ** max(8, high.bit_length()) - 1}]",
         )
 
 

@@ -8,19 +8,16 @@ import copy
 import json
 import math
 import os
-from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
 from pycocotools import mask
 
-from querydet.data.box_format import BoxFormat, find_box_format
-from querydet.data.coco_checks import as_id, find_problems, is_id
+from querydet.data.box_format import find_box_format
+from querydet.data.coco_checks import as_id, as_number, find_problems, is_id, is_number
 from querydet.data.file_names import FolderIndex, fault_of
-from querydet.data.mapper import READ_ERRORS
-from querydet.data.media import ImageReader
+from querydet.data.media import READ_ERRORS, ImageReader
 from querydet.data.orientation import size_as_read
-from querydet.data.repair_ids import repair_ids
+from querydet.data.repair_ids import Note, repair_ids
 from querydet.utils.atomic import TEMPORARY, atomic_write
 
 LISTS = ("images", "annotations", "categories")
@@ -116,7 +113,7 @@ def problems_left(content: Any, source: str, images: str) -> dict[str, list[str]
     return found
 
 
-def _repair_images(entries: list[Any], folder: str, reader: ImageReader, note: Callable[[str, str], None]) -> None:
+def _repair_images(entries: list[Any], folder: str, reader: ImageReader, note: Note) -> None:
     index = FolderIndex(folder)
     names = [entry.get("file_name") for entry in entries if isinstance(entry, dict)]
     named = {name for name in names if isinstance(name, str)}
@@ -144,11 +141,11 @@ def _size_of_file(folder: str, name: Any, reader: ImageReader) -> tuple[int, int
     try:
         with open(os.path.join(folder, name), "rb") as file, reader.open(file) as image:
             return size_as_read(image, reader.exif, None)
-    except (*READ_ERRORS, Image.UnidentifiedImageError):
+    except READ_ERRORS:
         return None
 
 
-def _drop_strays(content: dict[str, Any], note: Callable[[str, str], None]) -> None:
+def _drop_strays(content: dict[str, Any], note: Note) -> None:
     """Remove annotations of images that are not listed, unless one with a wrong id may be meant."""
     ids = [entry.get("id") if isinstance(entry, dict) else None for entry in content.get("images", [])]
     if not all(map(is_id, ids)) or len(set(ids)) < len(ids) or not ids:
@@ -164,7 +161,7 @@ def _drop_strays(content: dict[str, Any], note: Callable[[str, str], None]) -> N
         content["annotations"] = kept
 
 
-def _repair_annotation(entry: dict[str, Any], label: str, note: Callable[[str, str], None]) -> None:
+def _repair_annotation(entry: dict[str, Any], label: str, note: Note) -> None:
     flag = entry.get("iscrowd", 0)
     text = "" if flag is None else str(flag).strip().lower()
     if (not is_id(flag) or flag not in (0, 1)) and text in FLAGS:
@@ -181,7 +178,7 @@ def _repair_annotation(entry: dict[str, Any], label: str, note: Callable[[str, s
         note("bbox is four numbers now", f"{label} ({box!r})")
 
 
-def _repair_box(entry: dict[str, Any], note: Callable[[str, str], None]) -> None:
+def _repair_box(entry: dict[str, Any], note: Note) -> None:
     """Take a box that is missing or has no area from the segmentation."""
     box, numbers = entry.get("bbox"), _box_numbers(entry.get("bbox"))
     if numbers is None or not (all(map(math.isfinite, numbers)) and numbers[2] > 0 and numbers[3] > 0):
@@ -191,13 +188,13 @@ def _repair_box(entry: dict[str, Any], note: Callable[[str, str], None]) -> None
             note("bbox is that of the segmentation now", f"annotation {entry.get('id')} ({box!r})")
 
 
-def _repair_layout(content: dict[str, Any], note: Callable[[str, str], None]) -> bool:
+def _repair_layout(content: dict[str, Any], note: Note) -> bool:
     """Convert all boxes of a file whose boxes are all of one other kind, where that is certain.
 
     Returns:
         Whether all boxes and outlines of the file are in pixels.
     """
-    found: BoxFormat = find_box_format(content.get("images"), content.get("annotations"))
+    found = find_box_format(content.get("images"), content.get("annotations"))
     if found.is_coco or not found.layout:
         return not found.fractions
     entries = [entry for entry in content["images"] if isinstance(entry, dict)]
@@ -228,12 +225,8 @@ def _box_numbers(box: Any) -> list[float] | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return None
+    number = as_number(value)
+    return number if is_number(number) else None
 
 
 def _box_of_outline(outline: Any) -> list[float] | None:
@@ -244,13 +237,10 @@ def _box_of_outline(outline: Any) -> list[float] | None:
     points: list[float] = []
     for polygon in polygons:
         numbers = [_number(value) for value in polygon] if isinstance(polygon, list) else []
-        if (
-            len(numbers) < 6
-            or len(numbers) % 2
-            or any(number is None or not math.isfinite(number) for number in numbers)
-        ):
+        finite = [number for number in numbers if number is not None and math.isfinite(number)]
+        if len(finite) < max(6, len(numbers)) or len(finite) % 2:
             return None
-        points += [number for number in numbers if number is not None]
+        points += finite
     x, y = min(points[0::2]), min(points[1::2])
     w, h = max(points[0::2]) - x, max(points[1::2]) - y
     return [x, y, w, h] if w > 0 and h > 0 else None

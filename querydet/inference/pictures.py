@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from querydet.data.media import ImageReader
+from querydet.data.media import READ_ERRORS, ImageReader
 
 Picture = np.ndarray | Image.Image | str | os.PathLike | bytes | BinaryIO
 _CONTENT = bytes | bytearray | memoryview
@@ -41,7 +41,7 @@ def read_picture(image: Any, reader: ImageReader | None = None) -> np.ndarray:
         name = image if isinstance(image, str | os.PathLike) else f"an image given as {type(image).__name__}"
         try:
             return np.ascontiguousarray(reader(image))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except READ_ERRORS as error:
             raise ValueError(f"{name} cannot be read as an image: {error}") from error
     if not isinstance(image, np.ndarray):
         raise TypeError(f"an image must be a path, a file, bytes, a PIL image or an array, got {type(image).__name__}")

@@ -32,7 +32,7 @@ def download(
     path: str,
     *,
     sha256: str | None = None,
-    check: Callable[[str], None] | None = None,
+    check: Callable[[str], object] | None = None,
     retries: int = RETRIES,
     wait: float = 1.0,
 ) -> str:
@@ -44,7 +44,7 @@ def download(
         url: http or https.
         path: where the file goes. Processes that need the same one wait for each other.
         sha256: checksum of the file, where it is known.
-        check: path -> nothing; raises ValueError for a file that cannot be the right one.
+        check: called with the path of the file; raises ValueError for a file that cannot be the right one.
         retries: number of times that a broken connection is taken up again.
         wait: seconds before the first of them, doubled each time.
 

@@ -173,7 +173,7 @@ def published_file(entry: Entry) -> str:
     kind = os.path.splitext(source.partition("?")[0])[1] or ".pth"
     path = os.path.join(cache_folder(), entry.name + kind)
     if entry.url:
-        return download(entry.url, path, sha256=entry.sha256, check=check_weights)
+        return download(entry.url, path, sha256=entry.sha256, check=read_checkpoint)
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"the weights of {entry.name} are published on a page that programs cannot download from: {entry.page}. "
@@ -182,15 +182,6 @@ def published_file(entry: Entry) -> str:
     if not is_intact(path, entry.sha256):
         raise ValueError(f"{path} does not have the sha256 {entry.sha256} of the published file: download it again")
     return path
-
-
-def check_weights(path: str) -> None:
-    """Refuse a file that a server sent instead of weights.
-
-    Raises:
-        ValueError: the file is a web page, truncated, or otherwise no checkpoint.
-    """
-    read_checkpoint(path)
 
 
 def get(name: str, trained: bool = False, device: str | None = None) -> nn.Module:

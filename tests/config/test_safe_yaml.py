@@ -7,7 +7,8 @@ from detectron2.utils.registry import locate
 
 import querydet
 from querydet.config import get_config, load_config, save_config
-from querydet.config.safe_yaml import VARIABLE, load_yaml, plain_config
+from querydet.config.safe_yaml import load_yaml, plain_config
+from querydet.utils.targets import VARIABLE
 
 DETECTORS = ("QueryDetector", "DINO", "DNDETR", "GroupDETR", "MSDETR", "DETA")  # public names that configs build
 

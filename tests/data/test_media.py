@@ -1,13 +1,14 @@
 """Which files are run, under which names, and videos there and back."""
 
 import logging
+from collections import Counter
 
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image, UnidentifiedImageError
 
-from querydet.data import DetrDatasetMapper, media
+from querydet.data import DetrDatasetMapper
 from querydet.data.media import (
     IMAGE_SUFFIXES,
     ImageReader,
@@ -83,7 +84,7 @@ def test_image_names_do_not_depend_on_the_content(tmp_path):
 
 
 def test_the_first_of_several_pages_is_read_and_said_once(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(media, "_pages_said", [])
+    monkeypatch.setattr("detectron2.utils.logger._LOG_COUNTER", Counter())
     pages = [Image.new("L", (4, 3), value) for value in (10, 200)]
     for name in ("a.gif", "b.tif"):
         pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])

@@ -2,12 +2,12 @@
 
 import io
 import logging
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from querydet.data import pixels
 from querydet.data.pixels import PixelFormatError, check_pixel_range, is_nearly_black, to_rgb
 
 RAMP = np.arange(12).reshape(3, 4)
@@ -93,7 +93,7 @@ def test_one_bit_and_cmyk():
 
 
 def test_12_bits_in_16_are_said_once(monkeypatch, caplog):
-    monkeypatch.setattr(pixels, "_warned", [])
+    monkeypatch.setattr("detectron2.utils.logger._LOG_COUNTER", Counter())
     image = Image.fromarray((RAMP * 300).astype(np.uint16))
     with caplog.at_level(logging.WARNING):
         assert is_nearly_black(to_rgb(image))

@@ -9,8 +9,8 @@ from detectron2.config import instantiate
 
 from querydet.checkpoint import Checkpointer
 from querydet.config import load_config, save_config
-from querydet.config.safe_yaml import VARIABLE
 from querydet.traits import TRAITS
+from querydet.utils.targets import VARIABLE
 from tests.models import assert_a_step_lowers_the_loss, make_inputs, make_small
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from querydet.checkpoint.folder import candidates
 from querydet.config import save_config
-from querydet.config.safe_yaml import CONFIG_FILE, TARGET, config_leaves, plain_config
-from querydet.utils.targets import full_name
+from querydet.config.safe_yaml import CONFIG_FILE, config_leaves, plain_config
+from querydet.utils.targets import TARGET, full_name
 
 # A run that goes on with another value of these is another run: other data in another order, or another loss.
 # The data set may be elsewhere: it is compared by its content (`querydet.engine.hooks.same_data`).
