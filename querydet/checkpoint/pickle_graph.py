@@ -14,8 +14,8 @@ from querydet.checkpoint.limits import check_limit
 from querydet.checkpoint.pickle_notes import Note, Refused, Rules
 from querydet.utils.texts import shown
 
-PLAIN_KEYS = ("none", "bool", "int", "float", "str", "bytes")
-KEPT = 1000  # characters of a text that a note keeps
+_PLAIN_KEYS = ("none", "bool", "int", "float", "str", "bytes")
+_KEPT = 1000  # characters of a text that a note keeps
 MAX_INTEGER = 255  # bytes
 _HASH_MODULUS = 2**61 - 1  # of Python: larger integers can be chosen to collide in a dict
 _SCALARS = {
@@ -55,11 +55,11 @@ def read_graph(stream: Any, rules: Rules) -> Note:
     return result
 
 
-def key_problem(key: Note) -> str | None:
+def _key_problem(key: Note) -> str | None:
     """Say what is wrong with a key of a dict or an item of a set; None: nothing."""
     if key.kind == "int":
         return None if abs(key.value) < _HASH_MODULUS else "an integer beyond 2^61"
-    return None if key.kind in PLAIN_KEYS else f"a {key.kind}"
+    return None if key.kind in _PLAIN_KEYS else f"a {key.kind}"
 
 
 def _operations(stream: Any) -> Iterator[tuple[str, Any]]:
@@ -201,8 +201,8 @@ class _Reader:
         if target.kind == "dict" and len(items) % 2:
             raise ValueError("a key without a value")
         for key in items[:: 2 if target.kind == "dict" else 1]:
-            problem = key_problem(key)
-            if key.kind == "tuple" and len(key.items) <= 8 and not any(map(key_problem, key.items)):
+            problem = _key_problem(key)
+            if key.kind == "tuple" and len(key.items) <= 8 and not any(map(_key_problem, key.items)):
                 self._tuple_keys += 1
                 check_limit(self._tuple_keys, "tuples as keys", "MAX_TUPLE_KEYS")
             elif problem is not None:
@@ -211,7 +211,7 @@ class _Reader:
 
 def _scalar(kind: str, value: Any) -> Note:
     if kind in ("str", "bytes", "bytearray"):
-        return Note(kind, value[:KEPT] if kind == "str" else None, length=len(value))
+        return Note(kind, value[:_KEPT] if kind == "str" else None, length=len(value))
     if kind == "bool":
         return Note(kind, value == "NEWTRUE")
     if kind == "int" and isinstance(value, int) and value.bit_length() > 8 * MAX_INTEGER:

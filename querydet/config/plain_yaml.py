@@ -33,12 +33,15 @@ class Name(str):
     """The name of a class or function that stands for itself, such as the block of a ResNet."""
 
 
+def _refusal(problem: str, where: yaml.Node | yaml.Event) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, where.start_mark)
+
+
 class _Loader(yaml.SafeLoader):
     """Plain values; a tuple of Python, which is harmless, becomes a list."""
 
-    yaml_constructors: ClassVar[
-        dict[Any, Any]
-    ] = {}  # none of SafeLoader's: binary data, dates, sets and pairs are among them
+    # none of SafeLoader's: binary data, dates, sets and pairs are among them
+    yaml_constructors: ClassVar[dict[Any, Any]] = {}
     yaml_multi_constructors: ClassVar[dict[Any, Any]] = {}
 
     composed = 0
@@ -47,8 +50,7 @@ class _Loader(yaml.SafeLoader):
         """Stop at the limit already here: what follows takes much longer to read."""
         self.composed += 1
         if self.composed > 2 * MAX_VALUES:  # keys count too
-            problem = f"it has more than {MAX_VALUES} values"
-            raise yaml.constructor.ConstructorError(None, None, problem, self.peek_event().start_mark)
+            raise _refusal(f"it has more than {MAX_VALUES} values", self.peek_event())
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 
@@ -56,13 +58,12 @@ class _Loader(yaml.SafeLoader):
         """Refuse merge keys, with which a short text makes a list without end."""
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, "merge keys (<<) are not supported", key.start_mark)
+                raise _refusal("merge keys (<<) are not supported", key)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         """Read a number of a reasonable length: Python reads a long one in quadratic time."""
         if len(node.value) > MAX_DIGITS:
-            problem = f"a number of {len(node.value)} characters, and at most {MAX_DIGITS} are read"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+            raise _refusal(f"a number of {len(node.value)} characters, and at most {MAX_DIGITS} are read", node)
         whole = node.tag.endswith(":int")
         number: int | float = (self.construct_yaml_int if whole else self.construct_yaml_float)(node)
         return number
@@ -73,19 +74,21 @@ class _Loader(yaml.SafeLoader):
 
     def refuse(self, suffix: str, node: yaml.Node) -> None:
         """Refuse every other tag."""
-        problem = f"the tag {node.tag} makes an object, which can run code; nothing was run"
-        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        raise _refusal(f"the tag {node.tag} makes an object, which can run code; nothing was run", node)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:null", yaml.SafeLoader.construct_yaml_null)
-_Loader.add_constructor("tag:yaml.org,2002:bool", yaml.SafeLoader.construct_yaml_bool)
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
-_Loader.add_constructor("tag:yaml.org,2002:str", yaml.SafeLoader.construct_yaml_str)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
-_Loader.add_constructor("tag:yaml.org,2002:seq", yaml.SafeLoader.construct_yaml_seq)
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", yaml.SafeLoader.construct_yaml_seq)
-_Loader.add_constructor("tag:yaml.org,2002:map", yaml.SafeLoader.construct_yaml_map)
+for _tag, _construct in {
+    "null": yaml.SafeLoader.construct_yaml_null,
+    "bool": yaml.SafeLoader.construct_yaml_bool,
+    "int": _Loader.construct_number,
+    "float": _Loader.construct_number,
+    "str": yaml.SafeLoader.construct_yaml_str,
+    "timestamp": yaml.SafeLoader.construct_yaml_str,
+    "seq": yaml.SafeLoader.construct_yaml_seq,
+    "python/tuple": yaml.SafeLoader.construct_yaml_seq,
+    "map": yaml.SafeLoader.construct_yaml_map,
+}.items():
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct)
 _Loader.add_multi_constructor("tag:yaml.org,2002:python/name:", _Loader.construct_name)
 _Loader.add_multi_constructor("", _Loader.refuse)
 

@@ -108,8 +108,8 @@ class ImageReader:
 
 def reader_of(mapper: Any) -> ImageReader:
     """Return the reader of a mapper, or of its node in a config; the default one for mappers of another kind."""
-    if isinstance(mapper, Mapping) or hasattr(mapper, "keys"):
-        given = {name: mapper.get(name) for name in ("exif", "pixel_range", "max_pixels") if name in mapper}
+    if isinstance(mapper, Mapping):
+        given: dict[str, Any] = {key: mapper[key] for key in ("exif", "pixel_range", "max_pixels") if key in mapper}
         return ImageReader(**given)
     found = getattr(mapper, "reader", None)
     return found if isinstance(found, ImageReader) else ImageReader()

@@ -39,11 +39,6 @@ class NamedSamples(Protocol):
         """Return the file of a sample."""
 
 
-def never() -> bool:
-    """Return that there is no request to stop."""
-    return False
-
-
 class WatchedLoader:
     """Loads batches as lists of samples in worker processes that are replaced when they fail.
 
@@ -79,7 +74,7 @@ class WatchedLoader:
         self.dataset = dataset
         self.multiprocessing_context: str | None = None
         self.num_restarts = 0
-        self._stop_requested: Callable[[], Any] = never
+        self._stop_requested: Callable[[], Any] = lambda: False
         self._batches = batches
         self._num_workers = num_workers
         self._timeout = timeout

@@ -26,8 +26,6 @@ from querydet.utils.system import network_timeout
 
 logger = logging.getLogger(__name__)
 
-EMPTY_LIST = "dataloader.evaluator is an empty list: name an evaluator, or set it to null to evaluate nothing"
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -58,9 +56,7 @@ def build_evaluation(cfg: DictConfig, classes: Sequence[str] = ()) -> Evaluation
         ValueError: the test data have annotations of classes that the model does not have, or the list of evaluators is
             empty.
     """
-    absent = why_no_test_data(cfg) or ("" if cfg.dataloader.get("evaluator") else "dataloader.evaluator")
-    if absent == "dataloader.evaluator" and isinstance(cfg.dataloader.get("evaluator"), ListConfig):
-        raise ValueError(EMPTY_LIST)
+    absent = why_no_test_data(cfg) or ("dataloader.evaluator" if cfg.dataloader.get("evaluator") is None else "")
     if absent:
         logger.warning("%s is null: nothing is evaluated", absent)
         return None
@@ -97,7 +93,9 @@ def combine(evaluators: DatasetEvaluator | Sequence[DatasetEvaluator]) -> Datase
     if isinstance(evaluators, DatasetEvaluator):
         return evaluators
     if not len(evaluators):
-        raise ValueError(EMPTY_LIST)
+        raise ValueError(
+            "dataloader.evaluator is an empty list: name an evaluator, or set it to null to evaluate nothing"
+        )
     return DatasetEvaluators(list(evaluators))
 
 

@@ -16,7 +16,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +44,6 @@ class Matching:
 
     identity: str  # how queries are identified: "query" (index) or "token"
     images: Mapping[Any, ImageMatching]  # by image id
-
-
-def matched_pairs(vector: Sequence[int]) -> dict[int, int]:
-    """Return the matched pairs of a vector V, which has -1 for unmatched queries."""
-    return {query: item for query, item in enumerate(vector) if item != -1}
 
 
 def count_changes(first: Mapping[int, int], second: Mapping[int, int]) -> int:

@@ -15,7 +15,6 @@ from querydet.evaluation.instability import (
     count_changes,
     instability,
     load_matching,
-    matched_pairs,
     save_matching,
 )
 from tests.evaluation.hand_made import in_two_processes, make_dataset, one_query_per
@@ -23,6 +22,11 @@ from tests.evaluation.hand_made import in_two_processes, make_dataset, one_query
 LEFT, RIGHT = [0.1, 0.2, 0.2, 0.4], [0.6, 0.2, 0.2, 0.4]
 OBJECTS = [[0, 0, 40, 40], [100, 0, 40, 40]]  # of an image of 200x100: LEFT and RIGHT
 NOTHING = [0.9, 0.9, 0.1, 0.1]
+
+
+def matched_pairs(vector):
+    """Matched pairs of a vector V of the paper, which has -1 for unmatched queries."""
+    return {query: item for query, item in enumerate(vector) if item != -1}
 
 
 @pytest.mark.parametrize(

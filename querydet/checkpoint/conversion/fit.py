@@ -91,23 +91,10 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
         _check_given(_constants(conversion, method, options, fit), given)
         return fit
     backbone = find_backbone(state, conversion.sizes.num_maps or 1)
-    swin = backbone is not None and "window_size" in backbone
-    variant = f"{method}_swin" if swin else f"{method}_{conversion.sizes.num_maps + 1}scale"
-    if options.get("dilation"):
-        variant = f"{method}_dc5"
-        if variant not in RECIPES or (not is_dense(state) and size_of(conversion, "neck.level_embed", 0) > 1):
-            raise ValueError(
-                f"the file was trained with dilation=True, which no part here does for {method} with these levels"
-            )
-    elif "dilation" not in options and f"{method}_dc5" in RECIPES:
-        conversion.notes.append(
-            "whether the last stage of the backbone is dilated (DC5) shows in no weight, and the file does not say: it "
-            f"was taken not to be. If it is, add --config-file {RECIPES[f'{method}_dc5']}"
-        )
-    recipe = RECIPES.get(variant, RECIPES[method])
+    recipe = _recipe(conversion, method, options, swin=backbone is not None and "window_size" in backbone)
     fit = Fit(recipe, get_config(recipe), backbone=backbone is not None)
     changes = {**_widths(conversion, options), **_queries(conversion, options, extra, fit.cfg)}
-    changes |= _backbone_changes(conversion, backbone, swin)
+    changes |= _backbone_changes(conversion, backbone)
     changes |= {**_constants(conversion, method, options, fit), **chosen_parts(state, method, options, fit.cfg)}
     for key, option in (("model.decoder.layer.num_heads", "num_heads"), (_num_queries_key(fit.cfg), "num_queries")):
         if option == "num_heads" or changes.get(key) is None or option in options:
@@ -117,6 +104,25 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
             OmegaConf.update(fit.cfg, key, value, merge=False)
             fit.changes[key] = value
     return fit
+
+
+def _recipe(conversion: Conversion, method: str, options: Mapping[str, Any], swin: bool) -> str:
+    """Choose the shipped config of a method that has the backbone and the levels of the weights."""
+    dilated = f"{method}_dc5"
+    if options.get("dilation"):
+        several = not is_dense(conversion.state) and size_of(conversion, "neck.level_embed", 0) > 1
+        if dilated not in RECIPES or several:
+            raise ValueError(
+                f"the file was trained with dilation=True, which no part here does for {method} with these levels"
+            )
+        return RECIPES[dilated]
+    if "dilation" not in options and dilated in RECIPES:
+        conversion.notes.append(
+            "whether the last stage of the backbone is dilated (DC5) shows in no weight, and the file does not say: it "
+            f"was taken not to be. If it is, add --config-file {RECIPES[dilated]}"
+        )
+    variant = f"{method}_swin" if swin else f"{method}_{conversion.sizes.num_maps + 1}scale"
+    return RECIPES.get(variant, RECIPES[method])
 
 
 def _check_given(constants: Mapping[str, Any], given: DictConfig) -> None:
@@ -221,7 +227,7 @@ def _queries(conversion: Conversion, options: Mapping[str, Any], extra: int, cfg
     )
 
 
-def _backbone_changes(conversion: Conversion, backbone: dict[str, Any] | None, swin: bool) -> dict[str, Any]:
+def _backbone_changes(conversion: Conversion, backbone: dict[str, Any] | None) -> dict[str, Any]:
     if is_dense(conversion.state):
         widths = [size_of(conversion, "neck.projection.weight", 1)]
     else:
