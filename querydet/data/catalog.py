@@ -24,7 +24,7 @@ class DetectionDataset(list[dict[str, Any]]):
     Args:
         dicts: one dict per image, as in Detectron2's "standard dataset dicts".
         name: the key in Detectron2's `MetadataCatalog`.
-        annotated: False for images that nobody has annotated for us, as COCO's test-dev; without objects is not that.
+        annotated: False for images without annotations, such as COCO's test-dev; an annotated image may have no object.
     """
 
     def __init__(self, dicts: Iterable[dict[str, Any]] = (), name: str = "", annotated: bool = True) -> None:

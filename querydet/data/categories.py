@@ -1,6 +1,6 @@
 """The categories of a COCO json as classes: which count, in which order, and under which ids.
 
-Without further notice the classes are the categories in the order of their ids. Two kinds of entries are left out:
+By default the classes are the categories in the order of their ids. Two kinds of entries are left out:
 a root that exporters put above the classes (Roboflow: id 0, supercategory "none"), and a category that has the name of
 another one; both only when no annotation uses them.
 """

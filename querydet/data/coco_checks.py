@@ -102,7 +102,7 @@ def check_coco(
     Args:
         content: the parsed file.
         source: its path, for messages.
-        images: folder of the images, in which files are looked for that a wrong name may mean; "": none is.
+        images: folder of the images, to suggest the file that a wrong name may mean; "": nothing is suggested.
         need_annotations: whether a file that lists images alone is refused, as COCO's test-dev.
         check_boxes: whether boxes are refused that are not x, y, width, height in pixels (`data.box_format`).
 

@@ -8,8 +8,9 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
-MOST_FILES = 2_000_000  # of a folder that is searched for the file that a name means
-MOST_SECONDS = 8.0  # that its files are listed for; a config or json of others may name any folder
+# Where the search for the file that a name means ends: a config or json of others may name any folder.
+MOST_FILES = 2_000_000
+MOST_SECONDS = 8.0
 
 
 def fault_of(file_name: Any, folder: str = "") -> str:

@@ -49,7 +49,7 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
 
 
 def content(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a fingerprint is compared: not where the data are."""
+    """Return the part of a fingerprint that is compared, which does not say where the data are."""
     return {key: value for key, value in found.items() if key in CONTENT or key == "hashed_files"}
 
 

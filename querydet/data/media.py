@@ -1,6 +1,6 @@
 """Image and video files as input of a detector.
 
-`ImageReader` is the one way from a file to pixels: for training, evaluation, prediction, pictures and the data doctor.
+`ImageReader` is the one way from a file to pixels: for training, evaluation, prediction, pictures and `check-data`.
 """
 
 import io

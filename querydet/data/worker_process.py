@@ -158,7 +158,7 @@ def _receive(connection: Connection, job: bytes, replies: "queue.SimpleQueue[byt
 
 
 def _work(connection: Connection, job: Job | None) -> None:
-    """Load batches until there are none, at most so many ahead of those that were asked for."""
+    """Load one batch for each request, until there are no more batches."""
     die_with_parent()
     for number in _SIGNALS_OF_RUN:
         signal.signal(number, signal.SIG_IGN)
@@ -167,7 +167,7 @@ def _work(connection: Connection, job: Job | None) -> None:
     for indices in itertools.islice(found.batches(found.start), found.first, None, found.step):
         connection.recv_bytes()
         connection.send_bytes(_load(found, indices))
-    with contextlib.suppress(EOFError, OSError):  # an end is a failure: wait for the one that uses the batches
+    with contextlib.suppress(EOFError, OSError):  # the end of a worker counts as a failure: wait to be killed
         while True:
             connection.recv_bytes()
 

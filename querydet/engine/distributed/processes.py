@@ -110,7 +110,7 @@ def _wait(processes: Sequence[SpawnProcess], sent: Mapping[int, float] | None = 
 
     Args:
         processes: the processes.
-        sent: when signals were passed on to them; it is read again and again.
+        sent: when signals were passed on to them; may change while this function waits.
     """
     failed: SpawnProcess | None = None
     first = float("inf")  # when the first one failed

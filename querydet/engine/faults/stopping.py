@@ -91,7 +91,9 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 def watch_requests(loader: Any, request: StopRequest) -> None:
-    """Let a loader know of requests to stop, so that it does not wait long for a late batch; one of a user's may not.
+    """Let a loader know of requests to stop, so that it does not wait long for a late batch.
+
+    A loader of a user's own that has no method `watch_stop` goes on waiting.
 
     Args:
         loader: yields batches.
