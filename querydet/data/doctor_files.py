@@ -1,7 +1,6 @@
 """Diagnosis of image files: missing, broken, of another size, turned, deep, transparent, of several pages, equal."""
 
 import collections
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from querydet.data.orientation import (
     stored_size,
 )
 from querydet.data.pixels import PIXEL_RANGE, is_deep, is_nearly_black
+from querydet.utils.digest import hash_file
 
 EXIF_EFFECTS = {
     "apply": "turned as it says (exif=apply)",
@@ -89,8 +89,7 @@ def _examine_file(
             _examine_head(name, file, treatment, diagnosis)
             if decode:
                 _examine_pixels(name, file, treatment, diagnosis)
-                with open(path, "rb") as whole:
-                    diagnosis.digests[name] = hashlib.sha256(whole.read()).hexdigest()
+                diagnosis.digests[name] = hash_file(path)
     except READ_ERRORS as error:
         diagnosis.add(gravity, "image file cannot be read", effect, f"{name} ({type(error).__name__}: {error})")
         return

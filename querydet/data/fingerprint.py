@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
 
+from querydet.utils.digest import hash_file
+
 MAX_FILES = 64  # evenly spread image files that are hashed: enough to notice another release or compression
 # What is compared, by key, and its name in messages. The place of the data is no part of it.
 CONTENT = {
@@ -40,8 +42,7 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
     path = metadata.get("json_file") if metadata else None
     if path and os.path.isfile(path):
         result["annotations"] = os.path.abspath(path)
-        with open(path, "rb") as file:
-            result["annotations_sha256"] = _digest(file)
+        result["annotations_sha256"] = hash_file(path)
     if hasattr(dataset, "record"):
         names = list(metadata.get("thing_classes") or []) if metadata else []
         result |= {"categories": len(names), **_records(dataset, names), **_files(dataset)}
@@ -126,15 +127,7 @@ def _files(dataset: Any) -> dict[str, Any]:
         digest.update(os.path.basename(name).encode(errors="surrogatepass"))
         if os.path.isfile(name):
             try:
-                with open(name, "rb") as file:
-                    digest.update(_digest(file).encode())
+                digest.update(hash_file(name).encode())
             except OSError:  # the mapper decides what an unreadable image means
                 digest.update(b"unreadable")
     return {"hashed_files": count, "files_sha256": digest.hexdigest()}
-
-
-def _digest(file: Any) -> str:
-    digest = hashlib.sha256()
-    for block in iter(lambda: file.read(1 << 20), b""):
-        digest.update(block)
-    return digest.hexdigest()

@@ -1,6 +1,5 @@
 """Downloads that are cached, resumed and verified, and never appear half-written under their name."""
 
-import hashlib
 import json
 import logging
 import os
@@ -11,6 +10,8 @@ from collections.abc import Callable
 from http.client import HTTPException
 
 from iopath.common.file_io import file_lock
+
+from querydet.utils.digest import hash_file
 
 PART = ".part"
 NOTES = ".json"  # beside a file: where it is from and its checksum; beside a part: which version it is a part of
@@ -90,15 +91,6 @@ def is_intact(path: str, sha256: str | None) -> bool:
         return True
     logger.warning("%s does not have its checksum any more and is downloaded again", path)
     return False
-
-
-def hash_file(path: str) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _fetch(url: str, part: str, retries: int, wait: float) -> None:

@@ -20,7 +20,8 @@ from querydet.checkpoint.conversion.coco_classes import COCO_NAMES
 from querydet.checkpoint.conversion.pipeline import convert_content, save_weights
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.config import load_config
-from querydet.model_zoo.download import download, hash_file, is_intact
+from querydet.model_zoo.download import download, is_intact
+from querydet.utils.digest import hash_file
 from querydet.utils.lazy import instantiate
 
 CACHE = "QUERYDET_CACHE"  # environment variable: the folder of downloads
