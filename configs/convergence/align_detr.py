@@ -1,0 +1,11 @@
+"""Align-DETR in miniature, as the baseline is trained."""
+
+from querydet.config import get_config
+from querydet.config.miniature import shrink
+
+from .deformable_detr_pp import dataloader, lr_multiplier, optimizer, train
+
+model = shrink(get_config("common/models/align_detr.py").model)
+model.num_classes = 6
+model.criterion.rules.decoder.assigner.copies.counts = [2, 2, 1]
+train.output_dir = "output/convergence/align_detr"
