@@ -147,7 +147,9 @@ def _write_fixed(args: argparse.Namespace) -> int:
 def _write(path: str, found: dict[str, Diagnosis]) -> None:
     content: dict[str, Any] = {}
     for split, diagnosis in found.items():
-        content[split] = {key: value for key, value in asdict(diagnosis).items() if key != "digests"}
+        content[split] = {
+            key: value for key, value in asdict(diagnosis).items() if key not in ("digests", "other_sizes")
+        }
         content[split]["stops"] = diagnosis.stops
     with open(path, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)

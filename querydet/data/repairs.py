@@ -6,21 +6,22 @@ The input is not changed. What a repair did is listed by kind, with the places.
 import collections
 import copy
 import json
-import math
 import os
 from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
-from pycocotools import mask
 
-from querydet.data.box_format import BoxFormat, find_box_format
-from querydet.data.coco_checks import as_id, find_problems, is_id
+from querydet.data.coco_checks import find_problems
+from querydet.data.entries import as_id, is_id
 from querydet.data.file_names import FolderIndex, fault_of
 from querydet.data.mapper import READ_ERRORS
 from querydet.data.media import ImageReader
-from querydet.data.orientation import size_as_read
+from querydet.data.orientation import SIDEWAYS, orientation_of, size_as_read
+from querydet.data.repair_boxes import box_numbers, number_of, repair_boxes
 from querydet.data.repair_ids import repair_ids
+from querydet.data.resized import scale_annotations, sizes_of_boxes
+from querydet.data.shifted_ids import category_shift, image_shift
 from querydet.utils.atomic import TEMPORARY, atomic_write
 
 LISTS = ("images", "annotations", "categories")
@@ -56,14 +57,13 @@ def repair(content: Any, images: str, reader: ImageReader | None = None) -> tupl
         if isinstance(category, dict) and isinstance(category.get("name"), int | float):
             category["name"] = str(category["name"])
             note("category name is a text now", f"category {category.get('id')} ({category['name']})")
+    _unshift(content, note)
     _drop_strays(content, note)
     for position, annotation in enumerate(content.get("annotations", [])):
         if isinstance(annotation, dict):
             _repair_annotation(annotation, f"annotation {annotation.get('id', f'at position {position}')}", note)
-    if _repair_layout(content, note):
-        for annotation in content.get("annotations", []):
-            if isinstance(annotation, dict):
-                _repair_box(annotation, note)
+    repair_boxes(content, note)
+    _repair_sizes(content, images, reader or ImageReader(), note)
     return content, done
 
 
@@ -138,14 +138,50 @@ def _repair_images(entries: list[Any], folder: str, reader: ImageReader, note: C
                 note(f"{key} is an integer now", f"{label} ({value!r} is {side})")
 
 
-def _size_of_file(folder: str, name: Any, reader: ImageReader) -> tuple[int, int] | None:
+def _repair_sizes(content: dict[str, Any], folder: str, reader: ImageReader, note: Callable[[str, str], None]) -> None:
+    """Write the sizes of the files, and scale boxes and outlines of images that were resized after their annotation."""
+    listed = [entry for entry in content.get("images", []) if isinstance(entry, dict) and is_id(entry.get("id"))]
+    found: dict[int, tuple[int, int]] = {}
+    for entry in listed:
+        size = _size_of_file(folder, entry.get("file_name"), reader, turned=False)
+        annotated = (entry.get("width"), entry.get("height"))
+        if size is not None and size != annotated and all(is_id(side) and side > 0 for side in annotated):
+            found[entry["id"]] = size
+    meant = sizes_of_boxes(content, found) if found else ""
+    if meant == "annotated":
+        scale_annotations(content, found)
+        note("boxes are scaled to the files, which have another size than annotated", f"{len(found)} images")
+    for entry in listed if meant else []:
+        if entry["id"] in found:
+            width, height = found[entry["id"]]
+            note("size is that of the file now", f"image {entry['id']} ({entry['width']}x{entry['height']})")
+            entry.update(width=width, height=height)
+
+
+def _size_of_file(folder: str, name: Any, reader: ImageReader, turned: bool = True) -> tuple[int, int] | None:
+    """Return (width, height) of an image as it is read; None where it cannot be, or is turned and `turned` is false."""
     if fault_of(name, folder):
         return None
     try:
         with open(os.path.join(folder, name), "rb") as file, reader.open(file) as image:
+            if not turned and orientation_of(image) in SIDEWAYS:
+                return None
             return size_as_read(image, reader.exif, None)
     except (*READ_ERRORS, Image.UnidentifiedImageError):
         return None
+
+
+def _unshift(content: dict[str, Any], note: Callable[[str, str], None]) -> None:
+    """Correct ids of annotations that count from another number than the list, where that is certain."""
+    annotations = content.get("annotations", [])
+    for key, shift in (
+        ("category_id", category_shift(content.get("categories"), annotations)),
+        ("image_id", image_shift(content.get("images"), annotations)),
+    ):
+        if shift and shift.is_certain:
+            for annotation in annotations:
+                annotation[key] = shift.ids[annotation[key]]
+            note(f"{key} was {shift.rule}: corrected", "all annotations")
 
 
 def _drop_strays(content: dict[str, Any], note: Callable[[str, str], None]) -> None:
@@ -153,6 +189,8 @@ def _drop_strays(content: dict[str, Any], note: Callable[[str, str], None]) -> N
     ids = [entry.get("id") if isinstance(entry, dict) else None for entry in content.get("images", [])]
     if not all(map(is_id, ids)) or len(set(ids)) < len(ids) or not ids:
         return
+    if image_shift(content.get("images"), content.get("annotations")):
+        return  # a shift that is not certain
     known, kept = set(ids), []
     known |= {as_id(entry["original_id"]) for entry in content["images"] if "original_id" in entry}
     for entry in content.get("annotations", []):
@@ -171,99 +209,11 @@ def _repair_annotation(entry: dict[str, Any], label: str, note: Callable[[str, s
         entry["iscrowd"] = FLAGS[text]
         note("iscrowd is 0 or 1 now", f"{label} ({flag!r})")
     area = entry.get("area")
-    if isinstance(area, str) and (number := _number(area)) is not None:
+    if isinstance(area, str) and (number := number_of(area)) is not None:
         entry["area"] = number
         note("area is a number now", f"{label} ({area!r})")
     box = entry.get("bbox")
-    numbers = _box_numbers(box)
+    numbers = box_numbers(box)
     if numbers is not None and numbers != box:
         entry["bbox"] = numbers
         note("bbox is four numbers now", f"{label} ({box!r})")
-
-
-def _repair_box(entry: dict[str, Any], note: Callable[[str, str], None]) -> None:
-    """Take a box that is missing or has no area from the segmentation."""
-    box, numbers = entry.get("bbox"), _box_numbers(entry.get("bbox"))
-    if numbers is None or not (all(map(math.isfinite, numbers)) and numbers[2] > 0 and numbers[3] > 0):
-        outline = _box_of_outline(entry.get("segmentation"))
-        if outline is not None:
-            entry["bbox"] = outline
-            note("bbox is that of the segmentation now", f"annotation {entry.get('id')} ({box!r})")
-
-
-def _repair_layout(content: dict[str, Any], note: Callable[[str, str], None]) -> bool:
-    """Convert all boxes of a file whose boxes are all of one other kind, where that is certain.
-
-    Returns:
-        Whether all boxes and outlines of the file are in pixels.
-    """
-    found: BoxFormat = find_box_format(content.get("images"), content.get("annotations"))
-    if found.is_coco or not found.layout:
-        return not found.fractions
-    entries = [entry for entry in content["images"] if isinstance(entry, dict)]
-    sizes = {entry["id"]: (entry.get("width"), entry.get("height")) for entry in entries if is_id(entry.get("id"))}
-    for entry in (entry for entry in content["annotations"] if isinstance(entry, dict)):
-        numbers, image = _box_numbers(entry.get("bbox")), entry.get("image_id")
-        size = sizes.get(image) if is_id(image) else None
-        if numbers is not None and all(map(math.isfinite, numbers)) and size:
-            (x, y, w, h), (width, height) = numbers, size
-            if isinstance(width, int) and isinstance(height, int):
-                entry["bbox"] = found.convert((x, y, w, h), width, height)
-                area = _number(entry.get("area"))
-                if found.fractions or (area is not None and math.isclose(area, w * h, rel_tol=0.01)):
-                    entry.pop("area", None)  # it is that of the numbers that were wrong
-    note(f"{found.fault()}: converted", "all boxes")
-    return not found.fractions
-
-
-def _box_numbers(box: Any) -> list[float] | None:
-    """Return the four numbers that a box means: also of texts, and of an object with x, y, width and height."""
-    if isinstance(box, dict):
-        names = ("x", "y", "width", "height") if "width" in box else ("x", "y", "w", "h")
-        box = [box.get(name) for name in names]
-    if not isinstance(box, list) or len(box) != 4:
-        return None
-    numbers = [_number(value) for value in box]
-    return None if any(number is None for number in numbers) else [number for number in numbers if number is not None]
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return None
-
-
-def _box_of_outline(outline: Any) -> list[float] | None:
-    """Return the box x, y, width, height around polygons or a mask of run lengths; None where it has no area."""
-    if isinstance(outline, dict):
-        return _box_of_mask(outline)
-    polygons = outline if isinstance(outline, list) and outline and isinstance(outline[0], list) else [outline]
-    points: list[float] = []
-    for polygon in polygons:
-        numbers = [_number(value) for value in polygon] if isinstance(polygon, list) else []
-        if (
-            len(numbers) < 6
-            or len(numbers) % 2
-            or any(number is None or not math.isfinite(number) for number in numbers)
-        ):
-            return None
-        points += [number for number in numbers if number is not None]
-    x, y = min(points[0::2]), min(points[1::2])
-    w, h = max(points[0::2]) - x, max(points[1::2]) - y
-    return [x, y, w, h] if w > 0 and h > 0 else None
-
-
-def _box_of_mask(outline: dict[str, Any]) -> list[float] | None:
-    size, counts = outline.get("size"), outline.get("counts")
-    if not isinstance(size, list) or len(size) != 2 or not all(map(is_id, size)):
-        return None
-    # pycocotools reads compressed counts, a text, without checking them
-    if not isinstance(counts, list) or not all(is_id(count) and count >= 0 for count in counts):
-        return None
-    if sum(counts) != size[0] * size[1]:
-        return None
-    box = [float(value) for value in mask.toBbox(mask.frPyObjects({"size": size, "counts": counts}, *size))]
-    return box if box[2] > 0 and box[3] > 0 else None
