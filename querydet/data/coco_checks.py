@@ -17,6 +17,7 @@ from querydet.data.box_format import find_box_format, mostly_outside
 from querydet.data.categories import left_out, used_ids
 from querydet.data.entries import as_id, is_id, is_number
 from querydet.data.file_names import FolderIndex, fault_of
+from querydet.data.foreign_formats import describe
 from querydet.data.outline_conflict import OUTLINES, find_conflict
 from querydet.data.shifted_ids import category_shift, image_shift
 
@@ -84,7 +85,9 @@ def read_json(path: str) -> Any:
         )
     try:
         with open(path, "rb") as file:
-            return json.loads(file.read())  # finds the encoding by the first bytes
+            text = file.read()
+        if text.strip():
+            return json.loads(text)  # finds the encoding by the first bytes
     except OSError as error:
         raise ValueError(f"annotation file {path} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
@@ -94,6 +97,7 @@ def read_json(path: str) -> Any:
         ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"annotation file {path} is not valid json: {error}") from error
+    raise ValueError(f"annotation file {path} is not valid json: it is empty")
 
 
 def check_coco(
@@ -125,10 +129,12 @@ def find_problems(
     """Collect the problems that `check_coco` raises, without raising them."""
     report = ProblemReport(source)
     if not isinstance(content, dict):
-        report.add("not a COCO json, the top level must be an object", f"found {type(content).__name__}")
+        report.add("not a COCO json, the top level must be an object", describe(content))
         return report
     _check_lists(content, need_annotations, report)
     if report.kinds:
+        if not content.keys() & {"images", "annotations", "categories"}:
+            report.add("not a COCO json", describe(content))
         return report
     for key in ("images", "categories"):
         if not content[key]:
@@ -204,8 +210,11 @@ def _entries(entries: list[Any], kind: str, report: ProblemReport) -> Iterator[t
     seen = set()
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict) or not is_id(entry.get("id")):
-            value = entry.get("id", "no id") if isinstance(entry, dict) else type(entry).__name__
-            report.add(f"{kind} id is not an integer", f"entry {position} ({reprlib.repr(value)})")
+            if isinstance(entry, dict):
+                value = entry.get("id", "no id")
+                report.add(f"{kind} id is not an integer", f"entry {position} ({reprlib.repr(value)})")
+            else:
+                report.add(f"{kind} is no object with an id", f"entry {position} ({reprlib.repr(entry)})")
             continue
         if entry["id"] in seen:
             report.add(f"{kind} id is used twice", str(entry["id"]))
@@ -277,6 +286,8 @@ def _check_annotations(
                 continue
             is_meant = isinstance(value, str | float) and (as_id(value) in known or value in written)
             kind = f"{key} is not an integer" if is_meant else f"unknown {key}"
+            if value is None:
+                kind = f"{key} is missing"
             report.add(kind, f"{label} ({reprlib.repr(value)})")
         if annotation.get("iscrowd", 0) not in (0, 1):
             report.add("iscrowd is neither 0 nor 1", f"{label} ({reprlib.repr(annotation['iscrowd'])})")

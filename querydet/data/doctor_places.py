@@ -5,7 +5,7 @@ from typing import Any
 from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
 from querydet.data.outline_conflict import BOXES, OUTLINES, find_conflict
 from querydet.data.outlines import have_fractions
-from querydet.data.resized import sizes_of_boxes, within_a_corner
+from querydet.data.resized import sizes_of_boxes, within_a_corner, within_a_frame
 
 
 def examine_places(content: dict[str, Any], treatment: Treatment, diagnosis: Diagnosis) -> None:
@@ -33,6 +33,9 @@ def examine_places(content: dict[str, Any], treatment: Treatment, diagnosis: Dia
         elif meant == "found":
             effect = "check-data --write-fixed writes the sizes of the files"
             diagnosis.add(STOPS, "width and height are wrong: boxes are of the sizes of the files", effect, place)
+    if frame := within_a_frame(images, annotations):
+        effect = f"learned as they are: look at some, they may be of a scale from 0 to {frame}"
+        diagnosis.add(NOTE, f"no box reaches beyond {frame}", effect, diagnosis.source)
     if within_a_corner(images, annotations):
         effect = "learned as they are: look at some, they may be of images half the size"
         diagnosis.add(NOTE, "all boxes lie in the upper left quarter of their images", effect, diagnosis.source)

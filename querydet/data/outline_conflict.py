@@ -2,8 +2,8 @@
 
 A box and its outline rarely agree to the pixel, and may differ for good reason: boxes of whole bodies around outlines
 of what is visible, boxes with a margin, outlines of parts. They are called wrong only where hardly any box is that of
-its outline, and one rule makes nearly all of them so: numbers in another order, another scale, a shift. Which of the two
-is wrong is then read from the images: what is right lies within them, and all over them.
+its outline, and one rule makes nearly all of them so: numbers in another order, another scale, a shift. Which of the
+two is wrong is then read from the images: what is right lies within them, and all over them.
 """
 
 import statistics
@@ -27,6 +27,7 @@ ORDERS = {
     "yxyx": "corners y0, x0, y1, x1",
     "upward": "x, y, width, height from the lower left corner of the image",
 }
+KNOWN_FRAMES = {100.0, 1000.0}  # percent, and thousandths, the unit of several models that draw boxes
 OUTLINES, BOXES, UNKNOWN = "outlines", "boxes", ""  # which of the two are right
 
 
@@ -114,7 +115,8 @@ def find_conflict(images: Any, annotations: Any) -> Conflict | None:
             rule = _fit(pairs, order, unit)
             if rule and sum(_agrees(pair, rule) for pair in pairs) >= LEAST_EXPLAINED * len(pairs):
                 found = {"scale": rule.scale, "shift": rule.shift, "first": apart[0].label}
-                return Conflict(order, unit, right=_right(pairs, order, unit), **found)  # type: ignore[arg-type]
+                right = OUTLINES if _is_known_frame(pairs, rule) else _right(pairs, order, unit)
+                return Conflict(order, unit, right=right, **found)  # type: ignore[arg-type]
     disjoint = [pair for pair in apart if _is_disjoint(_ordered(pair.box, "xywh", 0, 0), pair.outline)]
     if len({pair.box for pair in disjoint}) < MANY_BOXES or len(disjoint) < LEAST_EXPLAINED * len(pairs):
         return None
@@ -182,6 +184,21 @@ def _agrees(pair: Outlined, rule: Conflict) -> bool:
         if abs(box[axis] - outline[axis]) > tolerance or abs(box[axis + 2] - outline[axis + 2]) > tolerance:
             return False
     return True
+
+
+def _is_known_frame(pairs: Sequence[Outlined], rule: Conflict) -> bool:
+    """Return whether boxes are percent or thousandths of images that are not all squares."""
+    frames = set()
+    for pair in pairs:
+        x, y = rule.units(pair.width, pair.height)
+        frames |= {_snapped(x * pair.width), _snapped(y * pair.height)}
+    return (
+        rule.unit != "shifted"
+        and len(frames) == 1
+        and frames <= KNOWN_FRAMES
+        and any(pair.width != pair.height for pair in pairs)
+        and _fit_images([(pair.outline, pair) for pair in pairs])
+    )
 
 
 def _right(pairs: Sequence[Outlined], order: str, unit: str) -> str:

@@ -10,8 +10,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
-
 from querydet.data.coco_checks import find_problems
 from querydet.data.entries import as_id, is_id
 from querydet.data.file_names import FolderIndex, fault_of
@@ -104,8 +102,8 @@ def list_done(done: dict[str, list[str]], left: dict[str, list[str]], shown: int
     return "\n".join(lines or ["nothing to repair"])
 
 
-def problems_left(content: Any, source: str, images: str) -> dict[str, list[str]]:
-    """Return the problems of a content that stop training, by kind; files are looked for, not opened."""
+def problems_left(content: Any, source: str, images: str, reader: ImageReader | None = None) -> dict[str, list[str]]:
+    """Return the problems of a content that stop training, by kind; of files, only the heads are read."""
     found = find_problems(content, source, images).kinds
     entries = content.get("images", []) if isinstance(content, dict) else []
     index = FolderIndex(images)
@@ -113,7 +111,22 @@ def problems_left(content: Any, source: str, images: str) -> dict[str, list[str]
         name = entry.get("file_name") if isinstance(entry, dict) else None
         if not fault_of(name, images) and not os.path.isfile(os.path.join(images, str(name))):
             found.setdefault("image file does not exist", []).append(f"{name}{index.hint(name)}")
+        elif not fault_of(name, images) and (fault := _fault_of_file(images, entry, reader or ImageReader())):
+            found.setdefault(fault, []).append(str(name))
     return found
+
+
+def _fault_of_file(folder: str, entry: dict[str, Any], reader: ImageReader) -> str:
+    """Return what keeps an image file from being used, as far as its head says; "" for nothing."""
+    size = (as_id(entry.get("width")), as_id(entry.get("height")))
+    if size[0] is None or size[1] is None:
+        return ""  # reported already
+    try:
+        with open(os.path.join(folder, entry["file_name"]), "rb") as file, reader.open(file) as image:
+            found = size_as_read(image, reader.exif, (size[0], size[1]))
+    except READ_ERRORS:
+        return "image file cannot be read"
+    return "" if found == size else "image has another size than annotated"
 
 
 def _repair_images(entries: list[Any], folder: str, reader: ImageReader, note: Callable[[str, str], None]) -> None:
@@ -167,7 +180,7 @@ def _size_of_file(folder: str, name: Any, reader: ImageReader, turned: bool = Tr
             if not turned and orientation_of(image) in SIDEWAYS:
                 return None
             return size_as_read(image, reader.exif, None)
-    except (*READ_ERRORS, Image.UnidentifiedImageError):
+    except READ_ERRORS:
         return None
 
 

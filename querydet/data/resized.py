@@ -114,6 +114,19 @@ def within_a_corner(images: Any, annotations: Any) -> bool:
     return extent.count >= MANY_BOXES and count >= MANY_IMAGES and max(extent.reach) <= CORNER
 
 
+def within_a_frame(images: Any, annotations: Any) -> int:
+    """Return 100 or 1000 where all boxes of many end there, though their images are larger; else 0."""
+    boxes, far, side = set(), (0.0, 0.0), float("inf")
+    for _, (x, y, w, h), width, height, _ in annotated_boxes(images, annotations):
+        boxes.add((x, y, w, h))
+        far, side = (max(far[0], x + w), max(far[1], y + h)), min(side, width, height)
+    for frame in (100, 1000):
+        is_filled = min(far) > 0.9 * frame and max(far) <= frame
+        if is_filled and len(boxes) >= MANY_BOXES and side > 1.1 * frame:
+            return frame
+    return 0
+
+
 def _extent(images: Any, annotations: Any) -> Extent:
     boxes, reach, leaving = set(), (0.0, 0.0), 0
     for _, (x, y, w, h), width, height, _ in annotated_boxes(images, annotations):

@@ -71,7 +71,7 @@ def test_byte_order_mark_is_passed_over(tmp_path, coco_json):
 
 
 def test_top_level_must_be_an_object(tmp_path):
-    with pytest.raises(ValueError, match="top level must be an object: found list"):
+    with pytest.raises(ValueError, match="top level must be an object: found a list"):
         load_json(tmp_path, [])
 
 

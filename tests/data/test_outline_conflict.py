@@ -21,6 +21,14 @@ WRONG_BOXES = {
     "a third by a half": lambda x, y, w, h, W, H: (x / 3, y / 2, w / 3, h / 2),
     "corners at twice the scale": lambda x, y, w, h, W, H: (x * 2, y * 2, x * 2 + w * 2, y * 2 + h * 2),
     "images of 640 x 640": lambda x, y, w, h, W, H: (x * 640 / W, y * 640 / H, w * 640 / W, h * 640 / H),
+    "percent": lambda x, y, w, h, W, H: (x * 100 / W, y * 100 / H, w * 100 / W, h * 100 / H),
+    "thousandths": lambda x, y, w, h, W, H: (x * 1000 / W, y * 1000 / H, w * 1000 / W, h * 1000 / H),
+    "thousandths as corners, y first": lambda x, y, w, h, W, H: (
+        y * 1000 / H,
+        x * 1000 / W,
+        (y + h) * 1000 / H,
+        (x + w) * 1000 / W,
+    ),
     "shifted beyond the images": lambda x, y, w, h, W, H: (x + 35, y + 25, w, h),
     "shifted before the images": lambda x, y, w, h, W, H: (x - 35, y - 25, w, h),
 }

@@ -9,7 +9,7 @@ from PIL import Image
 
 from querydet.data.doctor import NOTE, STOPS, Treatment, examine
 from querydet.data.repairs import problems_left, repair
-from querydet.data.resized import sizes_of_boxes, within_a_corner
+from querydet.data.resized import sizes_of_boxes, within_a_corner, within_a_frame
 from tests.data.outlined import outlined, with_boxes
 
 
@@ -84,6 +84,15 @@ def test_the_doctor_says_which(tmp_path):
     path.write_text(json.dumps(content))
     found = examine(str(path), str(tmp_path), Treatment(), "header").findings
     assert found["boxes are of the annotated sizes, which are not those of the files"].gravity == STOPS
+
+
+def test_a_scale_that_is_not_the_images_is_a_hint():
+    content = outlined(60, sizes=((320, 240), (240, 180)))
+    percent = with_boxes(content, lambda x, y, w, h, W, H: (x / W * 100, y / H * 100, w / W * 100, h / H * 100))
+    assert within_a_frame(percent["images"], percent["annotations"]) == 100
+    assert within_a_frame(content["images"], content["annotations"]) == 0
+    small = outlined(60, sizes=((100, 100),))
+    assert within_a_frame(small["images"], small["annotations"]) == 0
 
 
 def test_boxes_in_the_upper_left_quarter_are_a_hint(tmp_path):
