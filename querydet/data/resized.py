@@ -13,8 +13,9 @@ from querydet.data.box_format import TOLERANCE_PX, annotated_boxes
 from querydet.data.entries import is_id, is_number
 from querydet.data.outlines import box_of_outline
 
-LEAST_BOXES = 8  # different ones, on images of another size
-FILLED = 0.8  # share of both sides that the boxes have to reach
+LEAST_BOXES = 5  # different ones, on images of another size
+FILLED = 0.7  # share of both sides that the boxes have to reach
+LEAST_LEAVING = 3  # boxes that leave a frame, which then is not theirs
 SAME_ASPECT = 0.02  # relative difference of the two scales, else the files are no resized copies
 CORNER = 0.52  # share of both sides beyond which no box reaches: they may be of images half the size
 MANY_BOXES, MANY_IMAGES = 20, 5
@@ -66,7 +67,8 @@ def sizes_of_boxes(content: Any, found: Mapping[int, tuple[int, int]]) -> str:
     files = _extent(
         [{**image, "width": found[image["id"]][0], "height": found[image["id"]][1]} for image in images], annotations
     )
-    if annotated.fills and not files.fills and all(_is_resized(image, found[image["id"]]) for image in images):
+    explained = annotated.fills or (annotated.fits and files.leaving >= LEAST_LEAVING)
+    if explained and not files.fills and all(_is_resized(image, found[image["id"]]) for image in images):
         return "annotated"
     return "found" if files.fills and not annotated.fills else ""
 

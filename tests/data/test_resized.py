@@ -47,7 +47,7 @@ def test_sizes_that_are_wrong(change):
 
 
 def test_few_boxes_say_nothing():
-    content = outlined(5)
+    content = outlined(4)
     assert sizes_of_boxes(content, found_sizes(content, lambda w, h: (w * 2, h * 2))) == ""
 
 
