@@ -8,7 +8,7 @@ import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from querydet.data.categories import left_out, used_ids
+from querydet.data.categories import ROOT_IN_USE, left_out, root_in_use, used_ids
 from querydet.data.coco_checks import find_problems, read_json, repair_box
 from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
 from querydet.data.doctor_files import examine_files, name_of
@@ -116,6 +116,8 @@ def _examine_categories(
     dropped = left_out(categories, used_ids(annotations))
     for identifier, reason in dropped.items():
         diagnosis.add(NOTE, "category that is no class", "left out", f"category {identifier} ({reason})")
+    if root_in_use(categories, used_ids(annotations)):
+        diagnosis.add(CHANGES, "annotations of category 0", ROOT_IN_USE, str(categories[0].get("name")))
     ids = sorted(category["id"] for category in categories if category["id"] not in dropped)
     names = {category["id"]: str(category.get("name")) for category in categories}
     diagnosis.classes = [names[identifier] for identifier in ids]

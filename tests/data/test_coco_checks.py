@@ -242,3 +242,13 @@ def test_most_boxes_outside_of_their_images_are_a_fault_of_the_file(count, outsi
     found = find_problems(content, "x.json").kinds
     assert ("most boxes lie outside of their images or reach beyond them" in found) is stops
     assert not find_problems(content, "x.json", check_boxes=False).kinds
+
+
+def test_what_is_missing_is_not_called_unknown(coco_json):
+    coco_json["annotations"][0]["category_id"] = None
+    del coco_json["annotations"][1]["image_id"]
+    coco_json["categories"].append("cat")
+    found = find_problems(coco_json, "x.json").kinds
+    assert found["category_id is missing"] == ["annotation 0 (None)"]
+    assert found["image_id is missing"] == ["annotation 5 (None)"]
+    assert found["category is no object with an id"] == ["entry 3 ('cat')"]
