@@ -28,6 +28,7 @@ ORDERS = {
     "upward": "x, y, width, height from the lower left corner of the image",
 }
 KNOWN_FRAMES = {100.0, 1000.0}  # percent, and thousandths, the unit of several models that draw boxes
+CORNERS = ("xyxy", "yxyx")
 OUTLINES, BOXES, UNKNOWN = "outlines", "boxes", ""  # which of the two are right
 
 
@@ -203,8 +204,8 @@ def _is_known_frame(pairs: Sequence[Outlined], rule: Conflict) -> bool:
 
 def _right(pairs: Sequence[Outlined], order: str, unit: str) -> str:
     """Return which are right, the boxes or the outlines."""
-    if unit == "pixels":
-        return OUTLINES  # the numbers of other orders are no boxes
+    if unit == "pixels" and order in CORNERS:
+        return OUTLINES  # right boxes have no smaller first than third number throughout
     boxes = [(_ordered(pair.box, "xywh", pair.width, pair.height), pair) for pair in pairs]
     outlines = [(pair.outline, pair) for pair in pairs]
     boxes_fit, outlines_fit = _fit_images(boxes), _fit_images(outlines)

@@ -15,7 +15,6 @@ WRONG_BOXES = {
     "centres": lambda x, y, w, h, W, H: (x + w / 2, y + h / 2, w, h),
     "y first": lambda x, y, w, h, W, H: (y, x, h, w),
     "corners, y first": lambda x, y, w, h, W, H: (y, x, y + h, x + w),
-    "from the lower left": lambda x, y, w, h, W, H: (x, H - y - h, w, h),
     "half the scale": lambda x, y, w, h, W, H: (x / 2, y / 2, w / 2, h / 2),
     "twice the scale": lambda x, y, w, h, W, H: (x * 2, y * 2, w * 2, h * 2),
     "a third by a half": lambda x, y, w, h, W, H: (x / 3, y / 2, w / 3, h / 2),
@@ -70,6 +69,30 @@ WRONG_OUTLINES = {
     "twice the scale": lambda x, y, W, H: (x * 2, y * 2),
     "shifted beyond the images": lambda x, y, W, H: (x + 50, y + 50),
 }
+
+
+@pytest.mark.parametrize("sizes", [((WIDTH, HEIGHT),), ((WIDTH, WIDTH),), MIXED])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, y, W, H: (y, x),  # rows and columns, as of arrays
+        lambda x, y, W, H: (x, H - y),
+        lambda x, y, W, H: (W - x, y),
+        lambda x, y, W, H: (x + 20, y + 15),
+    ],
+)
+def test_outlines_of_other_axes_do_not_make_right_boxes_wrong(change, sizes):
+    right = outlined(200, sizes=sizes)
+    found = conflict_of(with_outlines(right, change))
+    assert found is None or found.right != OUTLINES
+
+
+def test_boxes_from_the_lower_left_are_a_warning():
+    """They fit the images as well as the outlines do."""
+    wrong = with_boxes(outlined(100), lambda x, y, w, h, W, H: (x, H - y - h, w, h))
+    found = conflict_of(wrong)
+    assert found.right == ""
+    assert "lower left corner" in found.fault()
 
 
 @pytest.mark.parametrize("name", WRONG_OUTLINES)
