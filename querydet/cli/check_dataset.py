@@ -4,8 +4,9 @@ querydet check-data --config-file CONFIG [key=value ...]
 querydet check-data --annotations train.json --images images/
 
 Finds gaps in the category ids, classes without objects, degenerate boxes, files that are missing, broken, equal or of
-another size than annotated, images that are empty or have more objects than the model has queries, objects that are
-annotated twice, and test images that are trained on. The exit status is 1 when something would stop the run.
+another size than annotated, boxes that contradict their outlines, ids that count from another number than their list,
+ignored regions, images that are empty or have more objects than the model has queries, objects that are annotated
+twice, and test images that are trained on. The exit status is 1 when something would stop the run.
 
 querydet check-data --annotations train.json --images images/ --write-fixed train_fixed.json
 
@@ -147,7 +148,9 @@ def _write_fixed(args: argparse.Namespace) -> int:
 def _write(path: str, found: dict[str, Diagnosis]) -> None:
     content: dict[str, Any] = {}
     for split, diagnosis in found.items():
-        content[split] = {key: value for key, value in asdict(diagnosis).items() if key != "digests"}
+        content[split] = {
+            key: value for key, value in asdict(diagnosis).items() if key not in ("digests", "other_sizes")
+        }
         content[split]["stops"] = diagnosis.stops
     with open(path, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)

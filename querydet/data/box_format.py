@@ -107,15 +107,21 @@ def mostly_outside(images: Any, annotations: Any) -> str:
         annotations: of the json.
     """
     total, outside = 0, []
+    leaving, before = 0, 0  # boxes that leave their images to the right and below; those that begin before them
     for label, (x, y, w, h), width, height, _ in annotated_boxes(images, annotations):
         total += 1
+        before += x < -TOLERANCE_PX or y < -TOLERANCE_PX
+        leaving += x + w > width * (1 + FAR) + TOLERANCE_PX or y + h > height * (1 + FAR) + TOLERANCE_PX
         if w > 0 and h > 0 and (x >= width or y >= height or x + w <= 0 or y + h <= 0):
             outside.append(label)
-    if len(outside) < MANY_BOXES or 2 * len(outside) <= total:
+    # objects that are annotated beyond the image leave it on all sides, boxes of a larger image on two
+    is_larger = 2 * leaving > total and 10 * len(outside) > total and before <= total // EXCEPTIONS
+    if len(outside) < MANY_BOXES or not (is_larger or 2 * len(outside) > total):
         return ""
     return (
-        f"{len(outside)} of {total}, annotation {outside[0]} for one: their coordinates are of another scale (such as "
-        "0 to 1000), or the sizes of the images are wrong. dataset.check_boxes=False drops them"
+        f"{len(outside)} of {total} lie outside and {leaving} reach beyond, annotation {outside[0]} for one: their "
+        "coordinates are of another scale (such as 0 to 1000), or the sizes of the images are wrong. "
+        "dataset.check_boxes=False drops or clips them"
     )
 
 
@@ -196,14 +202,20 @@ def _fits(box: Box, layout: str, width: float, height: float, tolerance: float) 
     return x0 < x1 <= width + tolerance and y0 < y1 <= height + tolerance and min(x0, y0) >= -tolerance
 
 
-def annotated_boxes(images: Any, annotations: Any) -> Iterator[Annotated]:
-    """Yield the boxes of a json that `find_box_format` can use, however broken other entries are."""
+def image_sizes(images: Any) -> dict[Any, tuple[float, float]]:
+    """Return (width, height) by id of the images of a json, however broken other entries are."""
     sizes: dict[Any, tuple[float, float]] = {}
     for image in images if isinstance(images, list) else ():
         if isinstance(image, dict) and _can_be_id(image.get("id")):
             width, height = image.get("width"), image.get("height")
             if width is not None and height is not None and _is_number(width) and _is_number(height):
                 sizes[image["id"]] = (width, height)
+    return sizes
+
+
+def annotated_boxes(images: Any, annotations: Any) -> Iterator[Annotated]:
+    """Yield the boxes of a json that `find_box_format` can use, however broken other entries are."""
+    sizes = image_sizes(images)
     for position, entry in enumerate(annotations if isinstance(annotations, list) else ()):
         if isinstance(entry, dict) and _can_be_id(entry.get("image_id")) and entry["image_id"] in sizes:
             box, area = entry.get("bbox"), entry.get("area")

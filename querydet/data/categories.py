@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+ROOT_IN_USE = "the root above the classes: it becomes a class; if category_id is one too small, add 1 to it"
 ROOT_ID, ROOT_SUPERCATEGORY = 0, "none"
 
 
@@ -65,6 +66,20 @@ def left_out(categories: Sequence[dict[str, Any]], used: collections.Counter[Any
     return found
 
 
+def root_in_use(categories: Sequence[dict[str, Any]], used: collections.Counter[Any]) -> bool:
+    """Return whether annotations have the root that Roboflow puts above the classes: their ids may be one too small.
+
+    Args:
+        categories: entries with an id.
+        used: from `used_ids`.
+    """
+    root = next((category for category in categories if category["id"] == ROOT_ID), None)
+    others = [category for category in categories if category["id"] != ROOT_ID]
+    if root is None or root.get("supercategory") != ROOT_SUPERCATEGORY or not others or not used[ROOT_ID]:
+        return False
+    return all(category.get("supercategory") == root.get("name") for category in others)
+
+
 def find_classes(
     categories: Sequence[dict[str, Any]], annotations: Any, wanted: Sequence[str] | None, source: str
 ) -> Classes:
@@ -87,6 +102,8 @@ def find_classes(
         for category in categories
         if category["id"] in dropped
     ]
+    if root_in_use(categories, used):
+        notes.append(f"{used[ROOT_ID]} annotations have category 0, {ROOT_IN_USE}")
     kept = sorted((category for category in categories if category["id"] not in dropped), key=_by_id)
     own = [category["name"] for category in kept]
     if wanted is None or own == list(wanted):

@@ -17,8 +17,10 @@ from detectron2.structures import BoxMode
 
 from querydet.data.catalog import DetectionDataset, default_name, register
 from querydet.data.categories import Classes, find_classes
-from querydet.data.coco_checks import REPAIR_HINT, ProblemReport, as_number, check_coco, read_json, repair_box
+from querydet.data.coco_checks import REPAIR_HINT, ProblemReport, check_coco, read_json, repair_box
+from querydet.data.entries import as_number, is_crowd, is_ignored
 from querydet.data.file_names import FolderIndex
+from querydet.data.outline_conflict import OUTLINES, find_conflict
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +126,15 @@ def _parse(
         if box is not None:
             record["annotations"].append(_object(annotation, box, repair, classes.index_of))
     _log_repairs(annotations, repairs)
+    if ignored := sum(map(is_ignored, entries)):
+        logger.warning(
+            "%s: %d annotations have ignore=1 and count as crowd regions: they are not trained on, and detections in "
+            "them are not counted in the evaluation",
+            annotations,
+            ignored,
+        )
+    if (conflict := find_conflict(content["images"], entries)) and conflict.right != OUTLINES:
+        logger.warning("%s: %s. %s", annotations, conflict.fault(), conflict.remedy())
     if "annotations" in content:
         _warn_if_empty(annotations, list(records.values()))
     return list(records.values()), classes, "annotations" in content
@@ -135,8 +146,8 @@ def _warn_if_empty(source: str, records: list[dict[str, Any]]) -> None:
         logger.warning("%s: no image has any object", source)
     elif all(crowds):
         logger.warning(
-            "%s: all %d objects are crowd regions (iscrowd=1), which are neither trained on nor counted in the "
-            "evaluation: if they are single objects, set iscrowd to 0",
+            "%s: all %d objects are crowd regions (iscrowd=1 or ignore=1), which are neither trained on nor counted in "
+            "the evaluation: if they are single objects, set iscrowd and ignore to 0",
             source,
             len(crowds),
         )
@@ -151,7 +162,7 @@ def _object(annotation: dict[str, Any], box: list[float], repair: str, category_
         "bbox": box,
         "bbox_mode": BoxMode.XYWH_ABS,
         "category_id": category_ids[annotation["category_id"]],
-        "iscrowd": int(annotation.get("iscrowd", 0)),
+        "iscrowd": int(is_crowd(annotation)),
         "area": float(area),
         "id": annotation["id"],
     }

@@ -9,14 +9,17 @@ Format: https://cocodataset.org/#format-data (object detection).
 import json
 import math
 import os
-import re
 import reprlib
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeGuard
+from typing import Any
 
 from querydet.data.box_format import find_box_format, mostly_outside
 from querydet.data.categories import left_out, used_ids
+from querydet.data.entries import as_id, is_id, is_number
 from querydet.data.file_names import FolderIndex, fault_of
+from querydet.data.foreign_formats import describe
+from querydet.data.outline_conflict import OUTLINES, find_conflict
+from querydet.data.shifted_ids import category_shift, image_shift
 from querydet.utils.texts import listed
 
 REPAIR_HINT = (
@@ -82,7 +85,9 @@ def read_json(path: str) -> Any:
         )
     try:
         with open(path, "rb") as file:
-            return json.loads(file.read())  # finds the encoding by the first bytes
+            text = file.read()
+        if text.strip():
+            return json.loads(text)  # finds the encoding by the first bytes
     except OSError as error:
         raise ValueError(f"annotation file {path} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
@@ -92,6 +97,7 @@ def read_json(path: str) -> Any:
         ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"annotation file {path} is not valid json: {error}") from error
+    raise ValueError(f"annotation file {path} is not valid json: it is empty")
 
 
 def check_coco(
@@ -123,10 +129,12 @@ def find_problems(
     """Collect the problems that `check_coco` raises, without raising them."""
     report = ProblemReport(source)
     if not isinstance(content, dict):
-        report.add("not a COCO json, the top level must be an object", f"found {type(content).__name__}")
+        report.add("not a COCO json, the top level must be an object", describe(content))
         return report
     _check_lists(content, need_annotations, report)
     if report.kinds:
+        if not content.keys() & {"images", "annotations", "categories"}:
+            report.add("not a COCO json", describe(content))
         return report
     for key in ("images", "categories"):
         if not content[key]:
@@ -139,8 +147,12 @@ def find_problems(
         found = find_box_format(content["images"], annotations)
         if not found.is_coco:
             report.add(found.fault(), f"all boxes together, annotation {found.first} for one. {found.remedy()}")
+        elif (conflict := find_conflict(content["images"], annotations)) and conflict.right == OUTLINES:
+            report.add(
+                conflict.fault(), f"all boxes together, annotation {conflict.first} for one. {conflict.remedy()}"
+            )
         elif not report.kinds and (place := mostly_outside(content["images"], annotations)):
-            report.add("most boxes lie outside of their images", place)
+            report.add("most boxes lie outside of their images or reach beyond them", place)
     return report
 
 
@@ -187,34 +199,6 @@ def repair_box(box: Iterable[float], width: int, height: int) -> tuple[list[floa
     return [x, y, w, h], ""
 
 
-def is_id(value: Any) -> bool:
-    """Return whether a value can be an id: an integer (in a json, `true` is none)."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def as_id(value: Any) -> int | None:
-    """Return the integer that an id means: 3 for 3, 3.0, "3" and "3.0"; None where it means none."""
-    if is_id(value):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    text = value.strip() if isinstance(value, str) else ""
-    return int(text.partition(".")[0]) if re.fullmatch(r"[+-]?[0-9]{1,40}(\.0*)?", text) else None
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Return whether a value is a number (in a json, `true` is none)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def as_number(value: Any) -> Any:
-    """Return the number that a text holds; other values as they are."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
 def _texts_and_floats(entries: list[Any]) -> set[Any]:
     """Return the ids that are no integers."""
     ids = (entry.get("id") for entry in entries if isinstance(entry, dict))
@@ -226,8 +210,11 @@ def _entries(entries: list[Any], kind: str, report: ProblemReport) -> Iterator[t
     seen = set()
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict) or not is_id(entry.get("id")):
-            value = entry.get("id", "no id") if isinstance(entry, dict) else type(entry).__name__
-            report.add(f"{kind} id is not an integer", f"entry {position} ({reprlib.repr(value)})")
+            if isinstance(entry, dict):
+                value = entry.get("id", "no id")
+                report.add(f"{kind} id is not an integer", f"entry {position} ({reprlib.repr(value)})")
+            else:
+                report.add(f"{kind} is no object with an id", f"entry {position} ({reprlib.repr(entry)})")
             continue
         if entry["id"] in seen:
             report.add(f"{kind} id is used twice", str(entry["id"]))
@@ -273,21 +260,37 @@ def _check_categories(categories: list[Any], annotations: list[Any], report: Pro
     return ids
 
 
+def _check_shifts(content: dict[str, Any], report: ProblemReport) -> set[str]:
+    """Report ids that count from another number than the list that they refer to; return their keys."""
+    annotations = content.get("annotations", [])
+    shifts = {
+        "category_id": category_shift(content["categories"], annotations),
+        "image_id": image_shift(content["images"], annotations),
+    }
+    for key, shift in shifts.items():
+        if shift:
+            report.add(f"{key} is {shift.rule}", f"all annotations together. {shift.remedy()}")
+    return {key for key, shift in shifts.items() if shift}
+
+
 def _check_annotations(
     content: dict[str, Any], image_ids: set[int], category_ids: set[int], report: ProblemReport
 ) -> None:
     annotations = content.get("annotations", [])
     images, categories = (_texts_and_floats(content[key]) for key in ("images", "categories"))
+    shifted = _check_shifts(content, report)
     for label, annotation in _entries(annotations, "annotation", report):
         for key, known, written in (("image_id", image_ids, images), ("category_id", category_ids, categories)):
             value = annotation.get(key)
-            if is_id(value) and value in known:
+            if (is_id(value) and value in known) or key in shifted:
                 continue
             is_meant = isinstance(value, str | float) and (as_id(value) in known or value in written)
             kind = f"{key} is not an integer" if is_meant else f"unknown {key}"
+            if value is None:
+                kind = f"{key} is missing"
             report.add(kind, f"{label} ({reprlib.repr(value)})")
         if annotation.get("iscrowd", 0) not in (0, 1):
             report.add("iscrowd is neither 0 nor 1", f"{label} ({reprlib.repr(annotation['iscrowd'])})")
         box = annotation.get("bbox")
-        if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
+        if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
             report.add("bbox is not a list of four numbers", f"{label} ({reprlib.repr(box)})")

@@ -65,6 +65,7 @@ class Diagnosis:
     findings: dict[str, Finding] = field(default_factory=dict)
     objects_of: dict[str, int] = field(default_factory=dict)  # by class name, without crowd regions
     digests: dict[str, str] = field(default_factory=dict)  # of image files, to compare data sets
+    other_sizes: dict[int, tuple[int, int]] = field(default_factory=dict)  # of files, by id, where not annotated so
 
     def add(self, gravity: str, kind: str, effect: str, place: str) -> None:
         """Add one place to the finding of its kind."""

@@ -8,10 +8,12 @@ import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from querydet.data.categories import left_out, used_ids
-from querydet.data.coco_checks import as_id, as_number, find_problems, is_id, is_number, read_json, repair_box
+from querydet.data.categories import ROOT_IN_USE, left_out, root_in_use, used_ids
+from querydet.data.coco_checks import find_problems, read_json, repair_box
 from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
 from querydet.data.doctor_files import examine_files, name_of
+from querydet.data.doctor_places import examine_places
+from querydet.data.entries import as_id, as_number, is_crowd, is_id, is_ignored, is_number
 
 FILE_CHECKS = ("none", "exist", "header", "decode")
 NO_ANNOTATIONS = "the file lists images alone"
@@ -66,6 +68,7 @@ def examine(
     _examine_names(listed["images"], diagnosis)
     if files != "none":
         examine_files(listed["images"], images, treatment, files, diagnosis, progress)
+    examine_places(content, treatment, diagnosis)
     return diagnosis
 
 
@@ -113,6 +116,8 @@ def _examine_categories(
     dropped = left_out(categories, used_ids(annotations))
     for identifier, reason in dropped.items():
         diagnosis.add(NOTE, "category that is no class", "left out", f"category {identifier} ({reason})")
+    if root_in_use(categories, used_ids(annotations)):
+        diagnosis.add(CHANGES, "annotations of category 0", ROOT_IN_USE, str(categories[0].get("name")))
     ids = sorted(category["id"] for category in categories if category["id"] not in dropped)
     names = {category["id"]: str(category.get("name")) for category in categories}
     diagnosis.classes = [names[identifier] for identifier in ids]
@@ -125,7 +130,7 @@ def _examine_categories(
     if treatment.num_classes is not None and treatment.num_classes != len(ids):
         effect = f"stops before the first step: set model.num_classes={len(ids)}"
         diagnosis.add(STOPS, "wrong number of classes", effect, f"the model has {treatment.num_classes}")
-    counts = collections.Counter(as_id(item.get("category_id")) for item in annotations if item.get("iscrowd", 0) != 1)
+    counts = collections.Counter(as_id(item.get("category_id")) for item in annotations if not is_crowd(item))
     for identifier, name in zip(ids, diagnosis.classes, strict=True):
         diagnosis.objects_of[name] = count = counts[identifier]
         if not count:
@@ -151,14 +156,15 @@ def _examine_objects(
         if numbers and not _examine_box(label, box, sizes[image], diagnosis):
             continue  # it is dropped
         if numbers and isinstance(box, list):
-            key = (image, as_id(item.get("category_id")), *box, item.get("iscrowd", 0) == 1)
+            key = (image, as_id(item.get("category_id")), *box, is_crowd(item))
             if key in seen:
                 effect = "two queries learn to find one object"
                 diagnosis.add(NOTE, "object is annotated twice", effect, f"{label} in image {image}")
             seen.add(key)
-        if item.get("iscrowd", 0) == 1:
+        if is_crowd(item):
             effect = "not trained on; in the evaluation detections in it do not count"
-            diagnosis.add(NOTE, "crowd region", effect, label)
+            kind = "region with ignore: 1, as a crowd region" if is_ignored(item) else "crowd region"
+            diagnosis.add(NOTE, kind, effect, label)
             crowds[image] += 1
         else:
             objects[image] += 1
@@ -189,7 +195,7 @@ def _examine_counts(
 ) -> None:
     use = "trained on" if treatment.training else "evaluated"
     if crowds and not objects:
-        effect = f"nothing is {use}: if they are single objects, set iscrowd to 0"
+        effect = f"nothing is {use}: if they are single objects, set iscrowd and ignore to 0"
         diagnosis.add(CHANGES, "all objects are crowd regions", effect, f"{crowds.total()} objects")
     elif NO_ANNOTATIONS in diagnosis.findings:
         return

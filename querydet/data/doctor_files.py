@@ -99,6 +99,8 @@ def _examine_file(
         way = f", see {EXIF_SWITCH}" if found == size[::-1] and orientation in SIDEWAYS else ""
         place = f"{name} ({size[0]}x{size[1]} annotated, {found[0]}x{found[1]} found{way})"
         diagnosis.add(gravity, "image has another size than annotated", effect, place)
+        if orientation not in SIDEWAYS:
+            diagnosis.other_sizes[image["id"]] = found
     if orientation != UPRIGHT:
         as_stored[name] = annotated_as_stored(stored, orientation, size)
 

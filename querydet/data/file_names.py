@@ -88,8 +88,12 @@ class FolderIndex:
                 return found[0], reason
             if found:
                 return "", ""
-        found = self._by[1].get(suffixes[-1], [])
-        return (found[0], "in another folder") if len(found) == 1 else ("", "")
+        for text, reason in ((suffixes[-1], "in another folder"), *_shorter(suffixes[-1])):
+            found = self._by[1].get(text, [])
+            if found:
+                return (found[0], reason) if len(found) == 1 else ("", "")
+        found = self._by[2].get(suffixes[-1], [])
+        return (found[0], "with an extension") if len(found) == 1 else ("", "")
 
     def hint(self, name: Any) -> str:
         """Return " (there is 'x': reason)" for a message, or ""."""
@@ -98,7 +102,7 @@ class FolderIndex:
 
     def _read(self) -> None:
         self._names = {}
-        self._by = [{}, {}]
+        self._by = [{}, {}, {}]
         end = time.monotonic() + MOST_SECONDS
         for name in _walk(self._folder, end):
             if len(self._names) == MOST_FILES or time.monotonic() > end:
@@ -106,9 +110,11 @@ class FolderIndex:
             self._names[name] = name
             plain = _plain(name)
             self._by[0].setdefault(plain, []).append(name)
-            self._by[1].setdefault(plain.rpartition("/")[2], []).append(name)
+            last = plain.rpartition("/")[2]
+            self._by[1].setdefault(last, []).append(name)
+            self._by[2].setdefault(os.path.splitext(last)[0], []).append(name)
         if len(self._names) == MOST_FILES or time.monotonic() > end:
-            self._by = [{}, {}]  # nobody knows whether a name like another is the only one
+            self._by = [{}, {}, {}]  # nobody knows whether a name like another is the only one
 
 
 def _walk(folder: str, end: float) -> Iterator[str]:
@@ -118,6 +124,16 @@ def _walk(folder: str, end: float) -> Iterator[str]:
         folders.sort()
         for name in sorted(files):
             yield os.path.normpath(os.path.relpath(os.path.join(parent, name), folder))
+
+
+def _shorter(name: str) -> Iterator[tuple[str, str]]:
+    """Yield what is left of a name without what exporters put before it, with the reason."""
+    query = name.rpartition("?d=")[2]
+    if query != name:
+        yield query, "an address of Label Studio's local files"
+    upload = re.sub(r"^[0-9a-f]{8}-", "", query)
+    if upload != query:
+        yield upload, "without the number of an upload to Label Studio"
 
 
 def _slashes(name: str) -> str:

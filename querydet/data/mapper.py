@@ -164,8 +164,10 @@ def _check_size(record: dict[str, Any], image: np.ndarray) -> None:
         utils.check_image_size(record, image)
     except utils.SizeMismatchError as error:
         if image.shape[:2] != (record["width"], record["height"]):
-            raise
+            raise utils.SizeMismatchError(
+                f"{error} querydet check-data says which of the two sizes the boxes are of, where they tell."
+            ) from error
         raise utils.SizeMismatchError(
             f"{error} Width and height are swapped: if the file has an EXIF orientation, set {EXIF_SWITCH}=match, or "
-            "=ignore if all were annotated without it."
+            "=ignore if all were annotated without it; if not, querydet check-data --write-fixed may correct the json."
         ) from error

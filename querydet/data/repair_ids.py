@@ -8,7 +8,7 @@ import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from querydet.data.coco_checks import as_id, is_id
+from querydet.data.entries import as_id, is_id
 
 Note = Callable[[str, str], None]  # what was done, and where
 

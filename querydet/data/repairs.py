@@ -6,18 +6,18 @@ The input is not changed. What a repair did is listed by kind, with the places.
 import collections
 import copy
 import json
-import math
 import os
 from typing import Any
 
-from pycocotools import mask
-
-from querydet.data.box_format import find_box_format
-from querydet.data.coco_checks import as_id, as_number, find_problems, is_id, is_number
+from querydet.data.coco_checks import find_problems
+from querydet.data.entries import as_id, is_id
 from querydet.data.file_names import FolderIndex, fault_of
 from querydet.data.media import READ_ERRORS, ImageReader
-from querydet.data.orientation import size_as_read
+from querydet.data.orientation import SIDEWAYS, orientation_of, size_as_read
+from querydet.data.repair_boxes import box_numbers, number_of, repair_boxes
 from querydet.data.repair_ids import Note, repair_ids
+from querydet.data.resized import scale_annotations, sizes_of_boxes
+from querydet.data.shifted_ids import category_shift, image_shift
 from querydet.utils.atomic import TEMPORARY, atomic_write
 
 LISTS = ("images", "annotations", "categories")
@@ -53,14 +53,13 @@ def repair(content: Any, images: str, reader: ImageReader | None = None) -> tupl
         if isinstance(category, dict) and isinstance(category.get("name"), int | float):
             category["name"] = str(category["name"])
             note("category name is a text now", f"category {category.get('id')} ({category['name']})")
+    _unshift(content, note)
     _drop_strays(content, note)
     for position, annotation in enumerate(content.get("annotations", [])):
         if isinstance(annotation, dict):
             _repair_annotation(annotation, f"annotation {annotation.get('id', f'at position {position}')}", note)
-    if _repair_layout(content, note):
-        for annotation in content.get("annotations", []):
-            if isinstance(annotation, dict):
-                _repair_box(annotation, note)
+    repair_boxes(content, note)
+    _repair_sizes(content, images, reader or ImageReader(), note)
     return content, done
 
 
@@ -101,8 +100,8 @@ def list_done(done: dict[str, list[str]], left: dict[str, list[str]], shown: int
     return "\n".join(lines or ["nothing to repair"])
 
 
-def problems_left(content: Any, source: str, images: str) -> dict[str, list[str]]:
-    """Return the problems of a content that stop training, by kind; files are looked for, not opened."""
+def problems_left(content: Any, source: str, images: str, reader: ImageReader | None = None) -> dict[str, list[str]]:
+    """Return the problems of a content that stop training, by kind; of files, only the heads are read."""
     found = find_problems(content, source, images).kinds
     entries = content.get("images", []) if isinstance(content, dict) else []
     index = FolderIndex(images)
@@ -110,7 +109,22 @@ def problems_left(content: Any, source: str, images: str) -> dict[str, list[str]
         name = entry.get("file_name") if isinstance(entry, dict) else None
         if not fault_of(name, images) and not os.path.isfile(os.path.join(images, str(name))):
             found.setdefault("image file does not exist", []).append(f"{name}{index.hint(name)}")
+        elif not fault_of(name, images) and (fault := _fault_of_file(images, entry, reader or ImageReader())):
+            found.setdefault(fault, []).append(str(name))
     return found
+
+
+def _fault_of_file(folder: str, entry: dict[str, Any], reader: ImageReader) -> str:
+    """Return what keeps an image file from being used, as far as its head says; "" for nothing."""
+    size = (as_id(entry.get("width")), as_id(entry.get("height")))
+    if size[0] is None or size[1] is None:
+        return ""  # reported already
+    try:
+        with open(os.path.join(folder, entry["file_name"]), "rb") as file, reader.open(file) as image:
+            found = size_as_read(image, reader.exif, (size[0], size[1]))
+    except READ_ERRORS:
+        return "image file cannot be read"
+    return "" if found == size else "image has another size than annotated"
 
 
 def _repair_images(entries: list[Any], folder: str, reader: ImageReader, note: Note) -> None:
@@ -135,14 +149,50 @@ def _repair_images(entries: list[Any], folder: str, reader: ImageReader, note: N
                 note(f"{key} is an integer now", f"{label} ({value!r} is {side})")
 
 
-def _size_of_file(folder: str, name: Any, reader: ImageReader) -> tuple[int, int] | None:
+def _repair_sizes(content: dict[str, Any], folder: str, reader: ImageReader, note: Note) -> None:
+    """Write the sizes of the files, and scale boxes and outlines of images that were resized after their annotation."""
+    listed = [entry for entry in content.get("images", []) if isinstance(entry, dict) and is_id(entry.get("id"))]
+    found: dict[int, tuple[int, int]] = {}
+    for entry in listed:
+        size = _size_of_file(folder, entry.get("file_name"), reader, turned=False)
+        annotated = (entry.get("width"), entry.get("height"))
+        if size is not None and size != annotated and all(is_id(side) and side > 0 for side in annotated):
+            found[entry["id"]] = size
+    meant = sizes_of_boxes(content, found) if found else ""
+    if meant == "annotated":
+        scale_annotations(content, found)
+        note("boxes are scaled to the files, which have another size than annotated", f"{len(found)} images")
+    for entry in listed if meant else []:
+        if entry["id"] in found:
+            width, height = found[entry["id"]]
+            note("size is that of the file now", f"image {entry['id']} ({entry['width']}x{entry['height']})")
+            entry.update(width=width, height=height)
+
+
+def _size_of_file(folder: str, name: Any, reader: ImageReader, turned: bool = True) -> tuple[int, int] | None:
+    """Return (width, height) of an image as it is read; None where it cannot be, or is turned and `turned` is false."""
     if fault_of(name, folder):
         return None
     try:
         with open(os.path.join(folder, name), "rb") as file, reader.open(file) as image:
+            if not turned and orientation_of(image) in SIDEWAYS:
+                return None
             return size_as_read(image, reader.exif, None)
     except READ_ERRORS:
         return None
+
+
+def _unshift(content: dict[str, Any], note: Note) -> None:
+    """Correct ids of annotations that count from another number than the list, where that is certain."""
+    annotations = content.get("annotations", [])
+    for key, shift in (
+        ("category_id", category_shift(content.get("categories"), annotations)),
+        ("image_id", image_shift(content.get("images"), annotations)),
+    ):
+        if shift and shift.is_certain:
+            for annotation in annotations:
+                annotation[key] = shift.ids[annotation[key]]
+            note(f"{key} was {shift.rule}: corrected", "all annotations")
 
 
 def _drop_strays(content: dict[str, Any], note: Note) -> None:
@@ -150,6 +200,8 @@ def _drop_strays(content: dict[str, Any], note: Note) -> None:
     ids = [entry.get("id") if isinstance(entry, dict) else None for entry in content.get("images", [])]
     if not all(map(is_id, ids)) or len(set(ids)) < len(ids) or not ids:
         return
+    if image_shift(content.get("images"), content.get("annotations")):
+        return  # a shift that is not certain
     known, kept = set(ids), []
     known |= {as_id(entry["original_id"]) for entry in content["images"] if "original_id" in entry}
     for entry in content.get("annotations", []):
@@ -168,92 +220,11 @@ def _repair_annotation(entry: dict[str, Any], label: str, note: Note) -> None:
         entry["iscrowd"] = FLAGS[text]
         note("iscrowd is 0 or 1 now", f"{label} ({flag!r})")
     area = entry.get("area")
-    if isinstance(area, str) and (number := _number(area)) is not None:
+    if isinstance(area, str) and (number := number_of(area)) is not None:
         entry["area"] = number
         note("area is a number now", f"{label} ({area!r})")
     box = entry.get("bbox")
-    numbers = _box_numbers(box)
+    numbers = box_numbers(box)
     if numbers is not None and numbers != box:
         entry["bbox"] = numbers
         note("bbox is four numbers now", f"{label} ({box!r})")
-
-
-def _repair_box(entry: dict[str, Any], note: Note) -> None:
-    """Take a box that is missing or has no area from the segmentation."""
-    box, numbers = entry.get("bbox"), _box_numbers(entry.get("bbox"))
-    if numbers is None or not (all(map(math.isfinite, numbers)) and numbers[2] > 0 and numbers[3] > 0):
-        outline = _box_of_outline(entry.get("segmentation"))
-        if outline is not None:
-            entry["bbox"] = outline
-            note("bbox is that of the segmentation now", f"annotation {entry.get('id')} ({box!r})")
-
-
-def _repair_layout(content: dict[str, Any], note: Note) -> bool:
-    """Convert all boxes of a file whose boxes are all of one other kind, where that is certain.
-
-    Returns:
-        Whether all boxes and outlines of the file are in pixels.
-    """
-    found = find_box_format(content.get("images"), content.get("annotations"))
-    if found.is_coco or not found.layout:
-        return not found.fractions
-    entries = [entry for entry in content["images"] if isinstance(entry, dict)]
-    sizes = {entry["id"]: (entry.get("width"), entry.get("height")) for entry in entries if is_id(entry.get("id"))}
-    for entry in (entry for entry in content["annotations"] if isinstance(entry, dict)):
-        numbers, image = _box_numbers(entry.get("bbox")), entry.get("image_id")
-        size = sizes.get(image) if is_id(image) else None
-        if numbers is not None and all(map(math.isfinite, numbers)) and size:
-            (x, y, w, h), (width, height) = numbers, size
-            if isinstance(width, int) and isinstance(height, int):
-                entry["bbox"] = found.convert((x, y, w, h), width, height)
-                area = _number(entry.get("area"))
-                if found.fractions or (area is not None and math.isclose(area, w * h, rel_tol=0.01)):
-                    entry.pop("area", None)  # it is that of the numbers that were wrong
-    note(f"{found.fault()}: converted", "all boxes")
-    return not found.fractions
-
-
-def _box_numbers(box: Any) -> list[float] | None:
-    """Return the four numbers that a box means: also of texts, and of an object with x, y, width and height."""
-    if isinstance(box, dict):
-        names = ("x", "y", "width", "height") if "width" in box else ("x", "y", "w", "h")
-        box = [box.get(name) for name in names]
-    if not isinstance(box, list) or len(box) != 4:
-        return None
-    numbers = [_number(value) for value in box]
-    return None if any(number is None for number in numbers) else [number for number in numbers if number is not None]
-
-
-def _number(value: Any) -> float | None:
-    number = as_number(value)
-    return number if is_number(number) else None
-
-
-def _box_of_outline(outline: Any) -> list[float] | None:
-    """Return the box x, y, width, height around polygons or a mask of run lengths; None where it has no area."""
-    if isinstance(outline, dict):
-        return _box_of_mask(outline)
-    polygons = outline if isinstance(outline, list) and outline and isinstance(outline[0], list) else [outline]
-    points: list[float] = []
-    for polygon in polygons:
-        numbers = [_number(value) for value in polygon] if isinstance(polygon, list) else []
-        finite = [number for number in numbers if number is not None and math.isfinite(number)]
-        if len(finite) < max(6, len(numbers)) or len(finite) % 2:
-            return None
-        points += finite
-    x, y = min(points[0::2]), min(points[1::2])
-    w, h = max(points[0::2]) - x, max(points[1::2]) - y
-    return [x, y, w, h] if w > 0 and h > 0 else None
-
-
-def _box_of_mask(outline: dict[str, Any]) -> list[float] | None:
-    size, counts = outline.get("size"), outline.get("counts")
-    if not isinstance(size, list) or len(size) != 2 or not all(map(is_id, size)):
-        return None
-    # pycocotools reads compressed counts, a text, without checking them
-    if not isinstance(counts, list) or not all(is_id(count) and count >= 0 for count in counts):
-        return None
-    if sum(counts) != size[0] * size[1]:
-        return None
-    box = [float(value) for value in mask.toBbox(mask.frPyObjects({"size": size, "counts": counts}, *size))]
-    return box if box[2] > 0 and box[3] > 0 else None

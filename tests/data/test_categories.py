@@ -5,7 +5,7 @@ import collections
 import pytest
 
 from querydet.data import class_names, load_coco
-from querydet.data.categories import find_classes, left_out
+from querydet.data.categories import find_classes, left_out, root_in_use
 from querydet.evaluation import category_ids
 
 
@@ -29,6 +29,18 @@ def test_a_root_that_nothing_uses_is_left_out():
     assert list(left_out(categories, used(1, 2))) == [0]
     assert left_out(categories, used(0, 1)) == {}
     assert find_classes(categories, objects(1, 2), None, "x").names == ["red", "green"]
+
+
+def test_a_root_that_is_used_is_a_class_and_named():
+    """Ids that are one too small do that, and so do objects that nobody gave a class."""
+    categories = [ROOT, *entries("red", "green", supercategory="shapes")]
+    assert root_in_use(categories, used(0, 1))
+    assert not root_in_use(categories, used(1, 2))
+    assert not root_in_use(entries("cat", "dog", first=0, supercategory="none"), used(0, 1))
+    assert not root_in_use([ROOT], used(0))
+    found = find_classes(categories, objects(0, 0, 1), None, "x")
+    assert found.names == ["shapes", "red", "green"]
+    assert "2 annotations have category 0" in found.notes[0]
 
 
 @pytest.mark.parametrize(

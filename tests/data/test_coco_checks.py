@@ -71,7 +71,7 @@ def test_byte_order_mark_is_passed_over(tmp_path, coco_json):
 
 
 def test_top_level_must_be_an_object(tmp_path):
-    with pytest.raises(ValueError, match="top level must be an object: found list"):
+    with pytest.raises(ValueError, match="top level must be an object: found a list"):
         load_json(tmp_path, [])
 
 
@@ -240,5 +240,15 @@ def test_most_boxes_outside_of_their_images_are_a_fault_of_the_file(count, outsi
         "categories": [{"id": 1, "name": "a"}],
     }
     found = find_problems(content, "x.json").kinds
-    assert ("most boxes lie outside of their images" in found) is stops
+    assert ("most boxes lie outside of their images or reach beyond them" in found) is stops
     assert not find_problems(content, "x.json", check_boxes=False).kinds
+
+
+def test_what_is_missing_is_not_called_unknown(coco_json):
+    coco_json["annotations"][0]["category_id"] = None
+    del coco_json["annotations"][1]["image_id"]
+    coco_json["categories"].append("cat")
+    found = find_problems(coco_json, "x.json").kinds
+    assert found["category_id is missing"] == ["annotation 0 (None)"]
+    assert found["image_id is missing"] == ["annotation 5 (None)"]
+    assert found["category is no object with an id"] == ["entry 3 ('cat')"]

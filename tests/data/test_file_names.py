@@ -76,6 +76,33 @@ def test_a_name_that_nearly_exists_is_named_with_the_file(tmp_path, name, there)
     assert any(f"there is '{there}'" in place for each in found.findings.values() for place in each.places)
 
 
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("a", "a.jpg"),
+        ("images/a", "a.jpg"),
+        ("/data/local-files/?d=images/a.jpg", "a.jpg"),
+        ("data/local-files/?d=a.jpg", "a.jpg"),
+        ("images/cb0618f6-a.jpg", "a.jpg"),
+        ("..\\label-studio\\media\\upload\\4\\cb0618f6-a.jpg", "a.jpg"),
+    ],
+)
+def test_names_that_annotation_tools_write(tmp_path, name, there):
+    save(tmp_path / there)
+    save(tmp_path / "other.jpg")
+    index = FolderIndex(str(tmp_path))
+    assert index.candidate(name)[0] == there
+    save(tmp_path / "a.png")
+    index = FolderIndex(str(tmp_path))
+    assert (index.candidate(name)[0] == there) == name.endswith(".jpg")  # without an extension, it may be both
+
+
+@pytest.mark.parametrize("name", ["ab-a.jpg", "cb0618f-a.jpg", "cb0618fz-a.jpg", "b", "a.jpeg", "x_a.jpg"])
+def test_other_names_are_not_guessed(tmp_path, name):
+    save(tmp_path / "a.jpg")
+    assert FolderIndex(str(tmp_path)).candidate(name) == ("", "")
+
+
 def test_several_candidates_are_none(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

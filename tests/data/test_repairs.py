@@ -130,6 +130,16 @@ def test_a_right_file_stays_as_it_is(folder):
     assert list_done(done, {}) == "nothing to repair"
 
 
+def test_files_that_cannot_be_used_are_left_problems(folder):
+    images = str(folder / "images")
+    Image.fromarray(np.zeros((60, 90, 3), np.uint8)).save(folder / "images" / "a.png")
+    (folder / "images" / "b.png").write_text("<html>404</html>")
+    assert problems_left(right(), "x", images) == {
+        "image has another size than annotated": ["a.png"],
+        "image file cannot be read": ["b.png"],
+    }
+
+
 def test_a_file_within_a_list(folder):
     assert repair([right()], str(folder / "images"))[0] == right()
 

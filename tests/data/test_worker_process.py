@@ -176,4 +176,4 @@ def test_batches_that_are_kept_keep_no_files_open(start):
     before = len(os.listdir("/proc/self/fd"))
     kept = [worker.receive(20) for _ in range(50)]
     assert len(kept) == 50
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before

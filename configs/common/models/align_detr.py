@@ -1,8 +1,8 @@
 """Align-DETR (arXiv 2304.07527) on DINO, 4 scales: class targets that tell how good a box is, two queries per object.
 
 The constants are those of the released code, which is built on detrex's DINO: heads of their own in every layer, the
-sine embedding of Deformable DETR, and only the stem of the backbone is frozen. All layers but the last are matched with two copies of each object; the second
-one counts exp(-1 / 1.5).
+sine embedding of Deformable DETR, and only the stem of the backbone is frozen. All layers but the last are matched with
+two copies of each object; the second one counts exp(-1 / 1.5).
 """
 
 from detectron2.config import LazyCall as L
