@@ -125,7 +125,7 @@ class Checkpointer(DetectionCheckpointer):
         Returns:
             Its path, and what is wrong with the first file that was passed over; "" where there is none.
         """
-        problems = []
+        problems: list[str] = []
         for path in candidates(self.save_dir):
             problem = find_problem(path, self.model.state_dict(), self.allow_nonfinite, wanted)
             if problem is None:

@@ -41,10 +41,10 @@ def check_training_state(content: Mapping[str, Any], path: str, wanted: Sequence
 
 def _problems(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the entries that are of another form, with their values; later ones rely on earlier ones."""
-    iteration = content.get("iteration")
+    iteration: Any = content.get("iteration")
     if not is_count(iteration) or iteration > MAX_ITERATION:
         yield "iteration", iteration
-    averages = next((content[key] for key in AVERAGES if key in content), {})
+    averages: Any = next((content[key] for key in AVERAGES if key in content), {})
     if not isinstance(averages, Mapping) or (averages and not _is_counter(averages.get(COUNTER))):
         yield f"the moving average's {COUNTER}", averages
     trainer = content.get(TRAINER)
