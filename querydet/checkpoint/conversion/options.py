@@ -13,9 +13,8 @@ from typing import Any
 
 from querydet.checkpoint import limits
 from querydet.checkpoint.conversion.code_bases import HUGGINGFACE, CodeBase, code_base_of
-from querydet.checkpoint.pickle_notes import shown
 from querydet.checkpoint.regular import not_a_file
-from querydet.utils.texts import listed
+from querydet.utils.texts import listed, shown
 
 SHOWN = 8
 # Kinds of options, by our names; the others are switches.
