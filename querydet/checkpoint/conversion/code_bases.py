@@ -194,8 +194,8 @@ H_DETR = CodeBase(
     fixed={**_SINE, **_SCALE},
     unused=_TRAINING
     | _words("""
-        drop_path_rate eval_every_epoch eval_in_training_set nms_iou_threshold num_queries pretrained_backbone_path use_fp16
-        use_wandb wandb_dir wandb_name
+        drop_path_rate eval_every_epoch eval_in_training_set nms_iou_threshold num_queries pretrained_backbone_path
+        use_fp16 use_wandb wandb_dir wandb_name
     """),
 )
 DEFORMABLE = CodeBase(
