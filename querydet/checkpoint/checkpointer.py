@@ -19,9 +19,9 @@ from torch import nn
 
 from querydet.checkpoint.conversion.convert import recognise_or_none
 from querydet.checkpoint.folder import BEST, POINTER, candidates
-from querydet.checkpoint.mismatch import BACKBONE, check_backbone, check_compatible, check_settings
+from querydet.checkpoint.mismatch import BACKBONE, check_backbone, check_compatible, check_fit, check_settings, fitting
 from querydet.checkpoint.reading import read_checkpoint
-from querydet.checkpoint.regular import not_a_file
+from querydet.checkpoint.regular import check_exists
 from querydet.checkpoint.seal import seal
 from querydet.checkpoint.settings import KEY, stored
 from querydet.checkpoint.surgery import Surgery, adapt
@@ -113,17 +113,26 @@ class Checkpointer(DetectionCheckpointer):
         return os.path.exists(os.path.join(self.save_dir, BEST))
 
     def get_checkpoint_file(self) -> str:
-        """Return the newest usable checkpoint, first the one of ``last_checkpoint``; "" when there is none.
+        """Return the newest usable checkpoint, first the one of ``last_checkpoint``; "" when there is none."""
+        return self.find_usable()[0]
 
-        A file that is damaged, refused, or holds weights that no training could go on from is named in a warning and
-        left as it is.
+    def find_usable(self, wanted: Sequence[str] = ()) -> tuple[str, str]:
+        """Do the same; a file that is damaged or refused is named in a warning and left as it is.
+
+        Args:
+            wanted: keys that a training needs besides the weights; empty where it is not to be continued.
+
+        Returns:
+            Its path, and what is wrong with the first file that was passed over; "" where there is none.
         """
+        problems: list[str] = []
         for path in candidates(self.save_dir):
-            problem = find_problem(path, self.model.state_dict(), self.allow_nonfinite)
+            problem = find_problem(path, self.model.state_dict(), self.allow_nonfinite, wanted)
             if problem is None:
-                return path
+                return path, "".join(problems[:1])
             logger.warning("Checkpoint %s is damaged or refused, and is passed over: %s", path, problem)
-        return ""
+            problems.append(problem)
+        return "", "".join(problems[:1])
 
     def resume(self, path: str) -> None:
         """Load one of this run's checkpoints with everything in it.
@@ -234,17 +243,6 @@ def _write(data: dict[str, Any], file: BinaryIO) -> None:
     seal(file)
 
 
-def check_exists(path: str) -> None:
-    """Refuse a local checkpoint that does not exist; "" and addresses pass.
-
-    Raises:
-        FileNotFoundError: no such file.
-    """
-    problem = not_a_file(path.partition("?")[0]) if path and "://" not in path else None
-    if problem is not None:
-        raise FileNotFoundError(f"checkpoint {os.path.abspath(path)} {problem} (train.init_checkpoint, or --weights)")
-
-
 def load_weights(
     model: nn.Module, path: str, *, use_ema: bool = False, allow_mismatch: bool = False, allow_nonfinite: bool = False
 ) -> list[str]:
@@ -272,7 +270,9 @@ def load_weights(
     if use_ema and "ema" in extra:
         state = find_weights({"ema": extra["ema"]}, path, ema=True).state
         check_weights(state, model.state_dict(), path, allow_nonfinite)
-        model.load_state_dict(state, strict=not allow_mismatch)
+        if not allow_mismatch:
+            check_fit(state, model.state_dict(), f"the moving average in {path}")
+        model.load_state_dict(fitting(state, model.state_dict()), strict=False)
         logger.info("Using the moving average of the weights in %s", path)
     return list(stored(extra, "class_names", []))
 

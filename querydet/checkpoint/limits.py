@@ -15,6 +15,9 @@ MAX_EXPANSION = 8  # times the size of the file: tensors that share their conten
 FREE_EXPANSION = 256 * 2**20  # bytes that may come from a file of any size
 MAX_HEADER = 25_000_000  # bytes of the header of a safetensors file
 MAX_NOTES = 4 * 2**20  # bytes of a JSON file beside the weights
+MAX_WEIGHTS = (
+    10_000  # named weights of a file, as matching names takes longer the more there are; shipped models: 1,500
+)
 MAX_NAME = 500  # characters of the name of a weight
 MAX_TUPLE_KEYS = 1000  # tuples as keys of dicts
 

@@ -1,10 +1,10 @@
 """Differences between a checkpoint and a model: which are acceptable, and how the others are reported."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from querydet.checkpoint.settings import setting_differences
 
@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 MAX_SHOWN = 30
 BACKBONE = "backbone."
 INNER_NETWORKS = ("bottom_up", "net")  # of Detectron2's FPN and SimpleFeaturePyramid
+CONSTANTS = ("pixel_mean", "pixel_std")  # which Detectron2 does not ask a file for
 RELATIVE_POSITIONS = ("rel_pos_h", "rel_pos_w")  # of Detectron2's ViT
 
 
@@ -28,18 +29,11 @@ def check_compatible(model: nn.Module, incompatible: Any, allow_mismatch: bool) 
         ValueError: there are differences and they are not allowed.
     """
     differing = _shapes(incompatible)
-    shapes = [f"{key}: {tuple(saved)} in the file, {tuple(own)} in the model" for key, saved, own in differing]
     wrong = {key for key, _, _ in differing}
-    missing = sorted(set(incompatible.missing_keys) - wrong)
-    unexpected = sorted(incompatible.unexpected_keys)
-    if not (shapes or missing or unexpected):
+    missing = set(incompatible.missing_keys) - wrong
+    text = describe_differences(differing, sorted(missing), incompatible.unexpected_keys)
+    if not text:
         return
-    parts = [
-        _listing("of another shape", shapes),
-        _listing("missing in the file", missing),
-        _listing("in the file but not in the model", unexpected),
-    ]
-    text = "\n".join(part for part in parts if part)
     if not allow_mismatch:
         raise ValueError(
             f"the checkpoint does not fit the model\n{text}\n  To fine-tune from it with other classes, "
@@ -49,6 +43,53 @@ def check_compatible(model: nn.Module, incompatible: Any, allow_mismatch: bool) 
     if len(wrong) + len(missing) == len(model.state_dict()):
         raise ValueError(f"nothing in the checkpoint fits the model\n{text}")
     logger.warning("These weights are newly initialized, everything else was loaded from the checkpoint\n%s", text)
+
+
+def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: str) -> None:
+    """Refuse weights that are not exactly those of a model, without loading them.
+
+    Args:
+        state: weights of a file.
+        own: state dict of the model.
+        path: of the file, for messages.
+
+    Raises:
+        ValueError: names or shapes differ.
+    """
+    text = describe_differences(
+        [
+            (key, value.shape, own[key].shape)
+            for key, value in state.items()
+            if key in own and value.shape != own[key].shape
+        ],
+        [key for key in own if key not in state and not key.endswith(CONSTANTS)],
+        [key for key in state if key not in own],
+    )
+    if text:
+        raise ValueError(f"{path} does not fit the model\n{text}")
+
+
+def fitting(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights whose names and shapes are those of a model."""
+    return {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+
+
+def describe_differences(
+    shapes: Sequence[tuple[str, Any, Any]], missing: Sequence[str], unexpected: Sequence[str]
+) -> str:
+    """List what differs between a file and a model, by kind; "" when nothing does.
+
+    Args:
+        shapes: names, with the shape in the file and in the model.
+        missing: names that only the model has.
+        unexpected: names that only the file has.
+    """
+    parts = [
+        _listing("of another shape", [f"{n}: {tuple(a)} in the file, {tuple(b)} in the model" for n, a, b in shapes]),
+        _listing("missing in the file", sorted(missing)),
+        _listing("in the file but not in the model", sorted(unexpected)),
+    ]
+    return "\n".join(part for part in parts if part)
 
 
 def check_settings(model: nn.Module, settings: Mapping[str, Any], allow_mismatch: bool) -> None:

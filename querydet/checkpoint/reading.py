@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from querydet.checkpoint.limits import MAX_NAME, OPT_OUT, TooLarge, check_limit
+from querydet.checkpoint.limits import MAX_NAME, MAX_WEIGHTS, OPT_OUT, TooLarge, check_limit
 from querydet.checkpoint.pickle_notes import Refused
 from querydet.checkpoint.regular import not_a_file
 from querydet.checkpoint.seal import damage
@@ -37,6 +37,13 @@ OTHER_KINDS = {
     b"\x1f\x8b": "a gzip archive: unpack it first",
     b"ustar": "a tar archive: unpack it first",
 }
+
+
+# Of the other types torch has none of the arithmetic that comparing and loading take.
+_PLAIN = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool),
+)
 
 
 class _Damaged(Exception):
@@ -170,8 +177,13 @@ def as_tensors(state: Mapping[str, Any], path: str) -> dict[str, Tensor]:
 
     Raises:
         ValueError: a value is neither, or no plain tensor of real numbers, integers or booleans in memory; a name is
-            very long or does not print.
+            very long or does not print; there are very many.
     """
+    if len(state) > MAX_WEIGHTS:
+        raise ValueError(
+            f"{path} was refused: it holds {len(state):,} weights, more than MAX_WEIGHTS of querydet.checkpoint.limits "
+            f"allows ({MAX_WEIGHTS:,})"
+        )
     tensors: dict[str, Tensor] = {}
     for name, value in state.items():
         if not isinstance(name, str) or len(name) > MAX_NAME or not name.isprintable():
@@ -193,6 +205,4 @@ def _tensor_problem(value: Any) -> str | None:
         return "quantised" if value.is_quantized else f"sparse ({value.layout})"
     if value.device.type == "meta":
         return "on the meta device, which has no values,"
-    if value.is_complex() or (value.is_floating_point() and value.element_size() < 2):
-        return f"{value.dtype}"
-    return None
+    return None if value.dtype in _PLAIN else str(value.dtype)

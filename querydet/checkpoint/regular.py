@@ -19,3 +19,14 @@ def not_a_file(path: str) -> str | None:
     except (OSError, ValueError):
         return "does not exist"
     return None if stat.S_ISREG(mode) else f"is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, and no file"
+
+
+def check_exists(path: str) -> None:
+    """Refuse a local checkpoint that does not exist; "" and addresses pass.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    problem = not_a_file(path.partition("?")[0]) if path and "://" not in path else None
+    if problem is not None:
+        raise FileNotFoundError(f"checkpoint {os.path.abspath(path)} {problem} (train.init_checkpoint, or --weights)")

@@ -1,14 +1,14 @@
 """Whether a checkpoint can be used: what makes a run pass it over, and a model refuse it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from querydet.checkpoint.mismatch import check_fit
 from querydet.checkpoint.reading import read_checkpoint
+from querydet.checkpoint.training_state import TRAINER, check_training_state
 from querydet.checkpoint.weights import AVERAGES, check_finite, check_types, find_weights
-
-TRAINER = "trainer"  # key of the optimizer's state in a run's checkpoint
 
 
 def check_weights(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: str, allow_nonfinite: bool) -> None:
@@ -28,19 +28,28 @@ def check_weights(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: 
         check_finite(state, path, own)
 
 
-def find_problem(path: str, own: Mapping[str, Tensor], allow_nonfinite: bool = False) -> str | None:
+def find_problem(
+    path: str, own: Mapping[str, Tensor], allow_nonfinite: bool = False, wanted: Sequence[str] = ()
+) -> str | None:
     """Read a checkpoint of a run and say why the run cannot go on from it; None: it can.
 
     Args:
         path: of the file.
         own: state dict of the model; empty where it is not known.
         allow_nonfinite: accept NaN and infinity.
+        wanted: keys that a training needs besides the weights; empty where it is not to be continued.
     """
     try:
         content = read_checkpoint(path)
-        check_weights(find_weights(content, path).state, own, path, allow_nonfinite)
+        states = [find_weights(content, path).state]
         if any(key in content for key in AVERAGES):
-            check_weights(find_weights(content, path, ema=True).state, own, path, allow_nonfinite)
+            states.append(find_weights(content, path, ema=True).state)
+        for state in states:
+            check_weights(state, own, path, allow_nonfinite)
+            if wanted and own:
+                check_fit(state, own, path)
+        if wanted:
+            check_training_state(content, path, wanted)
         if not allow_nonfinite:
             check_finite(dict(_tensors(content.get(TRAINER), TRAINER)), path)
     except (ValueError, FileNotFoundError) as error:

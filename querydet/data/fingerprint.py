@@ -71,7 +71,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    return str(value)[:12]
+    return ascii(str(value)[:12])[1:-1]  # of a file, which may hold anything
 
 
 def _records(dataset: Any, categories: list[str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Images that somebody sends: few formats, a bounded size that the header says, and one frame."""
 
 import io
+import time
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -8,11 +9,25 @@ from querydet.utils.image_formats import UPLOAD_FORMATS
 
 MAX_PIXELS = 64_000_000  # decoded they are 192 MB
 MAX_SCANNED_PIXELS = 10 * MAX_PIXELS  # pixels times passes over them, of a progressive JPEG: cameras make about ten
+MAX_SECONDS = 20.0  # to read a file: the largest takes 4; parts of its header may be so many that it takes minutes
 SCAN = b"\xff\xda"  # begins each pass of a JPEG
 
 
 class BadImageError(ValueError):
     """An upload is no image that can be shown; the message is for whoever sent it."""
+
+
+class _TimedBytes(io.BytesIO):
+    """Bytes that are read for a limited time: decoders ask for each part of a file."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._deadline = time.monotonic() + MAX_SECONDS
+
+    def read(self, size: int | None = -1) -> bytes:
+        if time.monotonic() > self._deadline:
+            raise BadImageError(f"reading this image takes longer than {MAX_SECONDS:g} s: save it anew")
+        return super().read(size)
 
 
 def decode(data: bytes) -> Image.Image:
@@ -22,10 +37,10 @@ def decode(data: bytes) -> Image.Image:
         data: content of the file.
 
     Raises:
-        BadImageError: it is no image, of another format, damaged or too large.
+        BadImageError: it is no image, of another format, damaged, too large, or takes too long to read.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=UPLOAD_FORMATS)
+        image = Image.open(_TimedBytes(data), formats=UPLOAD_FORMATS)
         _check_size(image, data)
         return ImageOps.exif_transpose(image).convert("RGB")
     except BadImageError:

@@ -146,7 +146,12 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
     if resume:
         finder = Checkpointer(model, cfg.train.output_dir)
         finder.allow_nonfinite = allow_nonfinite
-        path = finder.get_checkpoint_file() or path
+        found, problem = finder.find_usable()
+        if problem and not found:
+            raise ValueError(
+                f"every checkpoint in {cfg.train.output_dir} is damaged or refused; of the newest: {problem}"
+            )
+        path = found or path
     if not path:
         raise ValueError("--eval-only needs weights: set train.init_checkpoint=path/model_final.pth, or add --resume")
     check_exists(path)

@@ -5,6 +5,7 @@ every parameter, norms and biases included; the backbone, in Deformable DETR als
 points, at a tenth of the learning rate; one drop by 10, no warm-up.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
@@ -108,7 +109,7 @@ class MultiStepEpochs:
         warmup_factor: factor at the first iteration of the warm-up.
 
     Raises:
-        ValueError: milestones that do not increase.
+        ValueError: milestones that do not increase, or numbers that are negative or not finite.
     """
 
     def __init__(
@@ -119,6 +120,11 @@ class MultiStepEpochs:
         warmup_factor: float = 0.001,
     ) -> None:
         self.milestones = [float(epoch) for epoch in milestones]
+        numbers = {"milestones": self.milestones, "gamma": [gamma]}
+        numbers |= {"warmup_epochs": [warmup_epochs], "warmup_factor": [warmup_factor]}
+        for name, values in numbers.items():
+            if not all(isinstance(value, int | float) and 0 <= value < math.inf for value in values):
+                raise ValueError(f"lr_multiplier.{name} has to be of finite numbers of at least 0, got {values}")
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError(f"lr_multiplier.milestones have to increase, got {self.milestones}")
         self.gamma = gamma

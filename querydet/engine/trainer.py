@@ -28,6 +28,7 @@ from querydet.engine.faults.out_of_memory import OutOfMemoryInStep, OutOfMemoryS
 from querydet.engine.faults.running_statistics import RunningStatistics
 from querydet.engine.faults.stopping import Stopped, StopRequest
 from querydet.engine.hooks.history import restore_history, saved_history
+from querydet.engine.optimizer_state import check_optimizer_state
 from querydet.engine.precision import amp_dtype
 from querydet.engine.run.setup import seed_everything
 from querydet.structures import ObjectCount
@@ -278,17 +279,17 @@ class Trainer(SimpleTrainer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; training then continues at ``iter + 1``.
-
-        The optimizer's options, such as its weight decay, stay those of the config.
+        """Restore what `state_dict` returned, without options of the optimizer; training continues at ``iter + 1``.
 
         Raises:
-            ValueError: the training data has another number of images, and ``train.allow_changed_config`` is not set.
+            ValueError: the state is of another model, or of another number of images without
+                ``train.allow_changed_config``.
         """
         if "bad_images" in state_dict:
             self.bad_images.load_state_dict(state_dict["bad_images"], self.allow_changed_config)
         options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         super().load_state_dict(state_dict)
+        check_optimizer_state(self.optimizer)
         for group, option in zip(self.optimizer.param_groups, options, strict=True):
             group.update(option)
         self.scaler.load_state_dict(state_dict["scaler"])

@@ -87,7 +87,9 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     started = time.time()
     check_seed(cfg.train.seed)
     check_writable(cfg.train.output_dir)
-    start_iter, checkpoint = _find_start(cfg, resume)
+    _check_folder(cfg, resume)
+    model = build_model(cfg)
+    start_iter, checkpoint = _find_start(cfg, resume, model)
     loader = build_train_data(cfg, start_iter)
     length = RunLength.from_config(cfg.train, len(loader.dataset), cfg.dataloader.train.total_batch_size)
     classes = _class_names(cfg, loader)
@@ -95,7 +97,6 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     if test:
         warn_of_differences(cfg, loader.dataset, test.loader.dataset)
     logger.info("Run: %d iterations, %d an epoch", length.max_iter, length.iterations_per_epoch)
-    model = build_model(cfg)
     logger.info("Model:\n%s", model)
     ema = build_ema(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
     apply_switches(model, cfg.train)
@@ -232,31 +233,40 @@ def _class_names(cfg: DictConfig, loader: Any) -> list[str]:
     return class_names(loader.dataset)
 
 
-def _find_start(cfg: DictConfig, resume: bool) -> tuple[int, str]:
-    """Find the first iteration and the checkpoint to resume from, 0 and "" for a new run; fail early otherwise."""
+def _check_folder(cfg: DictConfig, resume: bool) -> None:
+    """Refuse to start a new run in the folder of an earlier one."""
     finder = Checkpointer(nn.Identity(), cfg.train.output_dir)
-    finder.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)
-    found = (False, False, "")
-    if comm.is_main_process():  # decides for all: processes may see a shared folder at different times
-        has = finder.has_checkpoint()
-        found = (has, finder.has_best(), finder.get_checkpoint_file() if has and resume else "")
-    has_checkpoint, has_best, path = comm.all_gather(found)[0]
+    # the main process decides for all: they may see a shared folder at different times
+    has_checkpoint, has_best = comm.all_gather((finder.has_checkpoint(), finder.has_best()))[0]
     if not resume and (has_checkpoint or has_best):
         way = "continue it with --resume" if has_checkpoint else "it saved nothing to resume from"
         raise ValueError(
             f"train.output_dir {cfg.train.output_dir} holds checkpoints of an earlier run: {way}, "
             "choose another train.output_dir, or remove the folder"
         )
-    if has_checkpoint:
-        if not path:
-            raise ValueError(
-                f"every checkpoint in {cfg.train.output_dir} is damaged or refused: nothing to resume from"
-            )
-        return last_iteration(path) + 1, path
-    if resume:
-        logger.info("--resume: no checkpoint in %s, starting a new run", cfg.train.output_dir)
-    check_exists(cfg.train.init_checkpoint)
-    return 0, ""
+    if not has_checkpoint:
+        if resume:
+            logger.info("--resume: no checkpoint in %s, starting a new run", cfg.train.output_dir)
+        check_exists(cfg.train.init_checkpoint)
+
+
+def _find_start(cfg: DictConfig, resume: bool, model: nn.Module) -> tuple[int, str]:
+    """Find the first iteration and the checkpoint to resume from, 0 and "" for a new run."""
+    finder = Checkpointer(model, cfg.train.output_dir)
+    finder.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)
+    found = (False, "", "")
+    if resume and comm.is_main_process():
+        wanted = ("trainer", "ema") if cfg.train.ema.enabled else ("trainer",)
+        found = (finder.has_checkpoint(), *finder.find_usable(wanted))
+    has_checkpoint, path, problem = comm.all_gather(found)[0]
+    if not has_checkpoint:
+        return 0, ""
+    if not path:
+        raise ValueError(
+            f"every checkpoint in {cfg.train.output_dir} is damaged or refused, nothing to resume from; of the newest "
+            f"one: {problem}"
+        )
+    return last_iteration(path) + 1, path
 
 
 def _load_initial(checkpointer: Checkpointer, path: str) -> None:

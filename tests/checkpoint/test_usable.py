@@ -91,6 +91,48 @@ def test_averages_are_checked_as_well(tmp_path, average):
     assert "NaN" in find_problem(str(tmp_path / "x.pth"), {})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop(NAME), f"missing in the file:\n *{NAME}"),
+        (
+            lambda state: state.update({NAME: state[NAME][:1]}),
+            r"another shape:\n *class_head.weight: \(1, 4\) in the file",
+        ),
+        (lambda state: state.update(other=torch.ones(1)), "not in the model:\n *other"),
+    ],
+)
+def test_an_average_of_another_model_is_refused_or_loaded_as_far_as_it_fits(tmp_path, change, message):
+    model, path = Detector(), str(tmp_path / "x.pth")
+    state = model.state_dict()
+    average = {key: value + 1 for key, value in state.items()}
+    change(average)
+    torch.save({"model": state, "ema": average}, path)
+    with pytest.raises(ValueError, match=f"the moving average in .*x.pth does not fit the model\n *.*{message}"):
+        load_weights(Detector(), path, use_ema=True)
+    other = Detector()
+    load_weights(other, path, use_ema=True, allow_mismatch=True)
+    assert torch.equal(other.box_head.weight, model.box_head.weight + 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64, torch.bits8])
+def test_types_that_torch_cannot_compare_are_refused(tmp_path, dtype):
+    model = Counting()
+    index = torch.zeros(5, dtype=torch.uint8)
+    index = index.view(dtype) if dtype == torch.bits8 else index.to(dtype)
+    torch.save({"model": changed(model, "index", index)}, tmp_path / "x.pth")
+    for own in ({}, model.state_dict()):
+        assert f"'index': {dtype}" in find_problem(str(tmp_path / "x.pth"), own)
+    with pytest.raises(ValueError, match=f"'index': {dtype}"):
+        load_weights(model, str(tmp_path / "x.pth"))
+
+
+def test_very_many_weights_are_refused(tmp_path):
+    torch.save({"model": dict.fromkeys(map(str, range(10_001)), torch.ones(1))}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match="10,001 weights, more than MAX_WEIGHTS"):
+        load_weights(Detector(), str(tmp_path / "x.pth"))
+
+
 def contents(folder):
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()}
 

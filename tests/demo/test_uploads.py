@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -99,3 +100,16 @@ def test_text_bombs_in_a_png_are_refused():
     bomb = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000)))
     with pytest.raises(BadImageError, match="is damaged"):
         decode(png(10, 10, *[bomb] * 3))
+
+
+def test_headers_of_very_many_parts_end_soon(monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_SECONDS", 0.3)
+    picture = io.BytesIO()
+    Image.new("RGB", (10, 10)).save(picture, "JPEG")
+    exif = b"\xff\xe1\xff\xff" + b"Exif\0\0" + bytes(65535 - 8)
+    gif = b"GIF89a" + bytes([10, 0, 10, 0, 0x80, 0, 0]) + bytes(6) + b"!\xfe\x01a\0" * 2_000_000 + b","
+    for data in (b"\xff\xd8" + exif * 800 + picture.getvalue()[2:], gif):
+        start = time.monotonic()
+        with pytest.raises(uploads.BadImageError, match=r"takes longer than 0\.3 s"):
+            uploads.decode(data)
+        assert time.monotonic() - start < 5

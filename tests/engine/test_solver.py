@@ -107,3 +107,15 @@ def test_optimizer_state_holds_plain_values(tmp_path):
 def test_wrong_scaling_is_refused(rule, base, message):
     with pytest.raises(ValueError, match=message):
         lr_scale(rule, 8, base)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_numbers_of_a_schedule_are_finite_and_not_negative(value):
+    for name, argument in {
+        "milestones": [1, value],
+        "gamma": value,
+        "warmup_epochs": value,
+        "warmup_factor": value,
+    }.items():
+        with pytest.raises(ValueError, match=rf"lr_multiplier\.{name} has to be of finite numbers"):
+            MultiStepEpochs(**{name: argument})

@@ -5,6 +5,7 @@ Official files store their command line in `args`; Hugging Face's have a `config
 
 import argparse
 import json
+import math
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,9 +14,15 @@ from typing import Any
 from querydet.checkpoint import limits
 from querydet.checkpoint.conversion.code_bases import HUGGINGFACE, CodeBase, code_base_of
 from querydet.checkpoint.regular import not_a_file
-from querydet.utils.texts import listed
+from querydet.utils.texts import listed, shown
 
 SHOWN = 8
+# Kinds of options, by our names; the others are switches.
+MAYBE_NONE = ("extra_queries", "num_patterns")
+COUNTS = ("num_heads", "encoder_heads", "num_queries", "two_stage_num_proposals", "num_detections", *MAYBE_NONE)
+NUMBERS = ("temperature", "temperature_w", "nms_threshold")
+LISTS = ("order",)
+MAX_COUNT = 1_000_000
 
 
 def read_options(
@@ -60,7 +67,24 @@ def _read(base: CodeBase, found: Mapping[str, Any]) -> dict[str, Any]:
     refused = base.refusals(found)
     if refused:
         raise ValueError(f"the file was trained with {', '.join(refused)}, which no part here does ({base.name})")
-    return {ours: found[theirs] for theirs, ours in base.read.items() if found.get(theirs) is not None}
+    read = {theirs: found[theirs] for theirs in base.read if found.get(theirs) is not None}
+    wrong = [
+        f"{theirs}={shown(repr(value))}" for theirs, value in read.items() if not _possible(base.read[theirs], value)
+    ]
+    if wrong:
+        raise ValueError(f"the file was trained with {', '.join(wrong)}, which is not possible ({base.name})")
+    return {base.read[theirs]: value for theirs, value in read.items()}
+
+
+def _possible(name: str, value: Any) -> bool:
+    """Return whether an option, by our name, has a value of its kind."""
+    if name in LISTS:
+        return isinstance(value, list | tuple)
+    if name in NUMBERS:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if name in COUNTS:
+        return type(value) is int and (0 if name in MAYBE_NONE else 1) <= value <= MAX_COUNT
+    return isinstance(value, bool) or value in (0, 1)
 
 
 def _config_beside(path: str) -> Any:

@@ -58,3 +58,19 @@ def test_a_config_beside_the_weights_is_read_where_it_is_of_such_a_detector(tmp_
     path.write_text("{")
     with pytest.raises(ValueError, match=r"config\.json, which lies beside the weights, is no json"):
         read_options({}, weights)
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("nheads", ("x", 0, -1, 1.5, True, 10**9, [8], float("nan"))),
+        ("num_queries", ("${train.seed}", 0, 1.5, {"a": 1})),
+        ("topk_eval", (-1, "x")),
+        ("two_stage", ("no", 7, [1], float("nan"))),
+        ("nms_iou_threshold", ("x", float("inf"), True)),
+    ],
+)
+def test_options_of_another_kind_are_refused_by_name(option, values):
+    for value in values:
+        with pytest.raises(ValueError, match=rf"the file was trained with {option}=.*, which is not possible"):
+            read_options({"args": {"use_ms_detr": True, option: value}})

@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from querydet.checkpoint.seal import seal
 from querydet.engine import argument_parser, main
 from querydet.engine.run import lock
 from tests.engine.conftest import CONFIG, ROOT
@@ -154,6 +156,39 @@ def test_a_damaged_file_beside_the_checkpoints_does_not_block_a_resume(tmp_path,
     assert read_checkpoint(tmp_path / "run" / "model_final.pth")["iteration"] == 3
     assert read_metrics(tmp_path / "run")
     assert len(json.loads((tmp_path / "run" / "run.json").read_text())) == (1 if name == "run.json" else 2)
+
+
+UNUSABLE = {
+    "names of integers": lambda content: content["model"].update({"pixel_mean": torch.ones(3, dtype=torch.int64)}),
+    "shape": lambda content: content["model"].update({"class_head.weight": torch.ones(1)}),
+    "no trainer": lambda content: content.pop("trainer"),
+    "optimizer": lambda content: content["trainer"].update(optimizer="x"),
+    "iteration": lambda content: content.update(iteration=10**15),
+    "schedule": lambda content: content["trainer"]["hooks"]["LRScheduler"].update(last_epoch=10**12),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_checkpoint_that_cannot_be_resumed_is_passed_over(tmp_path, started, caplog, kind):
+    path = tmp_path / "run" / "model_final.pth"
+    content = read_checkpoint(path)
+    UNUSABLE[kind](content)
+    torch.save(content, path)
+    with open(path, "r+b") as file:
+        seal(file)
+    with caplog.at_level(logging.INFO):
+        run_main("--resume", *started)
+    assert "model_final.pth is damaged or refused, and is passed over" in caplog.text
+    assert "Starting training from iteration 1" in caplog.text
+    assert read_checkpoint(path)["iteration"] == 3
+
+
+def test_an_optimizer_of_another_model_is_refused(tmp_path, started):
+    for path in (tmp_path / "run").glob("model_*.pth"):
+        content = read_checkpoint(path)
+        content["trainer"]["optimizer"]["state"][0]["exp_avg"] = torch.zeros(())
+        torch.save(content, path)
+    refused(tmp_path, started, "state of the optimizer .* exp_avg is of the shape")
 
 
 def test_the_log_begins_with_what_was_logged_before_the_run_was_accepted(tmp_path, started):
