@@ -1,7 +1,7 @@
 """Files of tools/ that start a command: the same function, arguments and help as ``querydet``."""
 
 import importlib
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -26,13 +26,21 @@ def test_a_tool_is_its_command(tool, name):
     assert f"``querydet {ENTRIES[name]}``" in (ROOT / "tools" / f"{name}.py").read_text()
 
 
-def test_run_as_a_script_it_has_the_arguments_help_and_exit_status_of_the_command(tmp_path, capsys):
+def run_script(name, *arguments):
+    """Runs a file of tools/ as the program, in this process; returns its exit status."""
+    path = ROOT / "tools" / f"{name}.py"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(path), *arguments])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(path), run_name="__main__")
+    return end.value.code
+
+
+def test_run_as_a_script_it_has_the_arguments_help_and_exit_status_of_the_command(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["plot", "curves", "--help"])
-    environment = {"PYTHONPATH": str(ROOT)}
-    script = [sys.executable, "-W", "ignore", str(ROOT / "tools" / "plot_curves.py")]
-    done = subprocess.run([*script, "--help"], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout == capsys.readouterr().out
-    done = subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 2
-    assert "RUN" in done.stderr
+    wanted = capsys.readouterr().out
+    assert run_script("plot_curves", "--help") == 0
+    assert capsys.readouterr().out == wanted
+    assert run_script("plot_curves") == 2
+    assert "RUN" in capsys.readouterr().err
