@@ -34,6 +34,14 @@ def test_without_objects_nothing_is_divided_by_zero() -> None:
     assert [kind()(predictions, targets) for kind in (MeanObjects, MeanRepeatedObjects, LocalObjects)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("objects", "wanted"), [([3, 2], 15.0), ([0, 0], 1.0), ([1, 0], 3.0)])
+def test_every_object_may_count_several_times(objects: list[int], wanted: float) -> None:
+    """The least divisor is one object, and not one object counted several times (DAC-DETR's released code)."""
+    assert MeanObjects(times=3.0)(make_predictions(2, 8), make_targets(objects)) == wanted
+    with pytest.raises(ValueError, match="positive, found 0"):
+        MeanObjects(times=0)
+
+
 def softmax_predictions(images: int, queries: int) -> PredictionSet:
     return replace(make_predictions(images, queries), logits=torch.zeros(images, queries, 5))
 

@@ -175,3 +175,34 @@ def test_numbers_out_of_range() -> None:
         OneToManyAssigner(max_queries=0)
     with pytest.raises(ValueError, match="positive_fraction must lie in"):
         OneToManyAssigner(positive_fraction=25)
+
+
+def test_the_iou_may_be_that_of_the_one_to_one_predictions() -> None:
+    predictions, targets = recorded()
+    moved = replace(one_to_many(predictions), boxes=predictions.boxes.roll(1, 1))
+    assert pairs(OneToManyAssigner(iou_of="one_to_one")(moved, targets)[0]) == PAIRS
+    assert pairs(OneToManyAssigner()(moved, targets)[0]) != PAIRS
+    with pytest.raises(ValueError, match="have no one-to-one predictions beside them"):
+        OneToManyAssigner(iou_of="one_to_one")(predictions, targets)
+
+
+def test_pairs_in_the_order_of_objects() -> None:
+    """As DAC-DETR's released code lists them, for the same predictions in both streams."""
+    (found,) = OneToManyAssigner(iou_of="one_to_one", order="object")(one_to_many(recorded()[0]), recorded()[1])
+    assert pairs(found) == [(0, 0), (1, 0), (2, 0), (4, 1), (2, 1), (3, 1), (5, 1), (8, 2)]
+
+
+@pytest.mark.parametrize(("fraction", "limit", "wanted"), [(None, 7, 7), (0.25, 7, 7), (0.1, 7, 4), (None, None, 32)])
+def test_a_limit_of_positives_counts_beside_their_fraction(
+    fraction: float | None, limit: int | None, wanted: int
+) -> None:
+    predictions, targets = crowded()
+    assigner = OneToManyAssigner(positive_fraction=fraction, positive_limit=limit, max_queries=40)
+    (found,) = assigner(predictions, targets)
+    assert abs(len(found.queries) - wanted) <= 1, "the best query of an object without overlap is forced"
+
+
+@pytest.mark.parametrize("options", [{"positive_limit": 0}, {"iou_of": "other"}, {"order": "query"}])
+def test_options_that_do_not_exist(options) -> None:
+    with pytest.raises(ValueError, match=f"found .*{next(iter(options.values()))}"):
+        OneToManyAssigner(**options)
