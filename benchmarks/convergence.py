@@ -14,7 +14,7 @@ that of the folder of configs, of the folder of runs in `output`, of the data fi
 `cost` times a training step of every method in turns, on the same batches, so that other work of the machine affects
 all of them. `report` writes AP over the iterations (mean and standard deviation over the seeds that are there),
 seconds of an iteration and peak memory to a data file, and draws the curves (like figure 1 of Group DETR, arXiv
-2207.13085, and figure 7 of DINO, arXiv 2203.03605).
+2207.13085, and figure 7 of DINO, arXiv 2203.03605). Methods without a run in the folder keep their results.
 """
 
 import argparse
@@ -138,11 +138,16 @@ def summarize(config: Path, folders: Sequence[Path], seconds: float | None) -> d
     }
 
 
-def report(comparison: str, output: Path) -> dict[str, Any]:
+def report(comparison: str, output: Path, known: dict[str, Any]) -> dict[str, Any]:
     """Summarize all finished runs of a comparison, which are in a folder.
 
+    Args:
+        comparison: its name.
+        output: folder of the runs.
+        known: results of methods by name, which stay where the folder holds no run of a method.
+
     Raises:
-        FileNotFoundError: when there is none.
+        FileNotFoundError: when there is no run.
     """
     cost_file = output / "cost.json"
     cost = json.loads(cost_file.read_text()) if cost_file.exists() else {}
@@ -158,7 +163,9 @@ def report(comparison: str, output: Path) -> dict[str, Any]:
         for name in ("seconds_per_iteration", "peak_memory_mib"):
             known = base is not None and base[name] and result[name]
             result[f"{name}_to_baseline"] = round(result[name] / base[name], 2) if known else None
-    return {**provenance(sys.argv), "baseline": BASELINES[comparison], "methods": results}
+    together = {method: results.get(method, known.get(method)) for method in methods(comparison)}
+    shown = {method: result for method, result in together.items() if result is not None}
+    return {**provenance(sys.argv), "baseline": BASELINES[comparison], "methods": shown}
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
@@ -202,8 +209,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     comparison = arguments.comparison
     output = arguments.output or Path("output") / comparison
     if arguments.command == "report":
-        results = report(comparison, output)
         data = ROOT / "benchmarks" / "results" / f"{comparison}.json"
+        known = json.loads(data.read_text())["methods"] if data.exists() else {}
+        results = report(comparison, output, known)
         picture = ROOT / "docs" / "images" / f"{comparison}.png"
         data.write_text(json.dumps(results, indent=2) + "\n")
         plot(results, picture)
