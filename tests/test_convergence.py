@@ -52,7 +52,7 @@ def test_a_report_has_means_and_spreads_and_multiples_of_the_baseline(convergenc
                 tmp_path / f"{method}_seed{seed}", convergence.config_of("convergence_dense", method), values, memory
             )
     (tmp_path / "cost.json").write_text(json.dumps({"conditional_detr": 0.2, "detr": 0.1}))
-    found = convergence.report("convergence_dense", tmp_path)["methods"]
+    found = convergence.report("convergence_dense", tmp_path, {})["methods"]
     base, detr = found["conditional_detr"], found["detr"]
     assert (base["final_AP_mean"], base["final_AP_std"], base["seeds"]) == (5.0, 1.41, [0, 1])
     assert base["curves"]["AP"] == {"100": [1.0, 3.0], "200": [4.0, 6.0]}
@@ -60,4 +60,15 @@ def test_a_report_has_means_and_spreads_and_multiples_of_the_baseline(convergenc
     assert (detr["seconds_per_iteration_to_baseline"], detr["peak_memory_mib_to_baseline"]) == (0.5, 1.5)
     assert detr["config"] == "configs/convergence_dense/detr.py"
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
-        convergence.report("convergence", tmp_path)
+        convergence.report("convergence", tmp_path, {})
+
+
+def test_methods_without_runs_keep_their_results_as_long_as_they_are_compared(convergence, tmp_path: Path) -> None:
+    config = convergence.config_of("convergence_dense", "detr")
+    write_run(tmp_path / "detr_seed0", config, [0.0, 2.0], 150)
+    kept, old = {"final_AP_mean": 7.0}, {"final_AP_mean": 1.0}
+    known = {"dab_detr": kept, "detr": old, "a_method_that_was_removed": old}
+    found = convergence.report("convergence_dense", tmp_path, known)["methods"]
+    assert found["dab_detr"] == kept
+    assert found["detr"]["final_AP_mean"] == 2.0
+    assert set(found) == {"dab_detr", "detr"}
