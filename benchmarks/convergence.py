@@ -161,8 +161,8 @@ def report(comparison: str, output: Path, known: dict[str, Any]) -> dict[str, An
     base = results.get(BASELINES[comparison])
     for result in results.values():
         for name in ("seconds_per_iteration", "peak_memory_mib"):
-            known = base is not None and base[name] and result[name]
-            result[f"{name}_to_baseline"] = round(result[name] / base[name], 2) if known else None
+            measured = base is not None and base[name] and result[name]
+            result[f"{name}_to_baseline"] = round(result[name] / base[name], 2) if measured else None
     together = {method: results.get(method, known.get(method)) for method in methods(comparison)}
     shown = {method: result for method, result in together.items() if result is not None}
     return {**provenance(sys.argv), "baseline": BASELINES[comparison], "methods": shown}
