@@ -142,3 +142,17 @@ def test_it_combines_with_any_decoder_and_any_groups(name: str) -> None:
 def test_both_branches_together_take_their_own_rules() -> None:
     losses = tiny_detector("ms_dac_detr").train()(make_inputs([(96, 128)], [3]))
     assert {"loss_class", "loss_class_o2m", "loss_class_stream2"} <= set(losses)
+
+
+@pytest.mark.parametrize("changes", [{}, CROSS_FIRST])
+def test_its_losses_train_no_self_attention_behind_the_first_layer(changes: dict[str, Any]) -> None:
+    detector = tiny_detector("dac_detr_plain", decoder__num_layers=3, heads__num_layers=3, **changes).train()
+    losses = detector(make_inputs([(96, 128), (80, 64)], [3, 1]))
+    sum(value for name, value in losses.items() if "stream2" in name).backward()
+    trained = [
+        any(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.self_attention.parameters())
+        for layer in detector.decoder.layers
+    ]
+    assert trained == [not changes, False, False]
+    for layer in detector.decoder.layers:
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.ffn.parameters())
