@@ -20,13 +20,14 @@ def build_adamw(
     weight_decay: float = 1e-4,
     betas: Sequence[float] = (0.9, 0.999),
     lr_factors: Mapping[str, float] | None = None,
+    norm_weight_decay: float | None = None,
 ) -> torch.optim.AdamW:
     """Build AdamW over the trainable parameters of a model; see `parameter_groups` for the arguments.
 
     Raises:
         ValueError: from `parameter_groups`.
     """
-    groups = parameter_groups(model, lr, weight_decay, lr_factors)
+    groups = parameter_groups(model, lr, weight_decay, lr_factors, norm_weight_decay)
     # Plain Python numbers: they end in the checkpoint, which is loaded without unpickling foreign classes.
     return torch.optim.AdamW(
         groups,
@@ -42,6 +43,7 @@ def parameter_groups(
     lr: float,
     weight_decay: float,
     lr_factors: Mapping[str, float] | None = None,
+    norm_weight_decay: float | None = None,
 ) -> list[dict]:
     """Sort the trainable parameters into groups of equal learning rate.
 
@@ -52,15 +54,17 @@ def parameter_groups(
         lr: learning rate of parameters that no rule matches.
         weight_decay: weight decay.
         lr_factors: rules, part of a parameter's name -> factor on ``lr``. The first rule that matches counts.
+        norm_weight_decay: weight decay of the parameters of norms, as detrex has it; None: that of the others.
 
     Returns:
         Groups in the order of their first parameter: ``params, lr, weight_decay`` and, for logs, ``name`` (the rule,
-        or "other").
+        or "other", and " norms" for those with a decay of their own).
 
     Raises:
         ValueError: a rule matches no parameter, or the model has no trainable parameter.
     """
     factors = {str(part): float(factor) for part, factor in (lr_factors or {}).items()}
+    norms = set() if norm_weight_decay is None else parameters_of_norms(model)
     matched = set()
     groups: dict[str, dict] = {}
     for name, parameter in model.named_parameters():
@@ -68,8 +72,14 @@ def parameter_groups(
         matched.add(rule)
         if not parameter.requires_grad:
             continue
-        group = {"params": [], "lr": lr * factors.get(rule or "", 1.0), "weight_decay": weight_decay}
-        groups.setdefault(rule or "other", group | {"name": rule or "other"})["params"].append(parameter)
+        is_norm = name in norms
+        group = {
+            "params": [],
+            "lr": lr * factors.get(rule or "", 1.0),
+            "weight_decay": norm_weight_decay if is_norm else weight_decay,
+            "name": (rule or "other") + (" norms" if is_norm else ""),
+        }
+        groups.setdefault(str(group["name"]), group)["params"].append(parameter)
     idle = [part for part in factors if part not in matched]
     if idle:
         parts = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
@@ -77,6 +87,16 @@ def parameter_groups(
     if not groups:
         raise ValueError("the model has no trainable parameter")
     return list(groups.values())
+
+
+def parameters_of_norms(model: nn.Module) -> set[str]:
+    """Return the names of the parameters of norms: of all modules whose class says so in its name."""
+    return {
+        f"{name}.{parameter}"
+        for name, module in model.named_modules()
+        if "Norm" in type(module).__name__
+        for parameter, _ in module.named_parameters(recurse=False)
+    }
 
 
 def lr_scale(rule: str | None, total_batch_size: int, base_batch_size: int) -> float:

@@ -119,3 +119,11 @@ def test_numbers_of_a_schedule_are_finite_and_not_negative(value):
     }.items():
         with pytest.raises(ValueError, match=rf"lr_multiplier\.{name} has to be of finite numbers"):
             MultiStepEpochs(**{name: argument})
+
+
+def test_norms_may_have_a_weight_decay_of_their_own():
+    model = nn.ModuleDict({"backbone": nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), "norm": nn.GroupNorm(1, 2)})
+    groups = parameter_groups(model, 1.0, 0.5, {"backbone": 0.1}, norm_weight_decay=0.0)
+    found = {group["name"]: (group["lr"], group["weight_decay"], len(group["params"])) for group in groups}
+    assert found == {"backbone": (0.1, 0.5, 2), "backbone norms": (0.1, 0.0, 2), "other norms": (1.0, 0.0, 2)}
+    assert len(parameter_groups(model, 1.0, 0.5, {"backbone": 0.1})) == 2

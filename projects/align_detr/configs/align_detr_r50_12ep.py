@@ -6,4 +6,5 @@ from ...dino.configs.dino_r50_4scale_12ep import dataloader, lr_multiplier, opti
 
 model = get_config("common/models/align_detr.py").model
 
+optimizer.norm_weight_decay = 0.0
 train.output_dir = "output/align_detr_r50_12ep"
