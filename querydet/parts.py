@@ -150,8 +150,8 @@ class Heads(Protocol):
 class Decoder(Protocol):
     """Slot `decoder`: queries attend to each other and to the tokens, layer by layer.
 
-    Traits: `embed_dim`, `num_levels`, `embeds_boxes`, `has_one_to_many`, `has_second_stream`, `look_forward_twice`,
-    `attention_rows`.
+    Traits: `embed_dim`, `num_levels`, `embeds_boxes`, `has_one_to_many`, `has_second_stream`, `reads_tokens`,
+    `look_forward_twice`, `attention_rows`.
     """
 
     @property

@@ -45,6 +45,7 @@ TRAITS: Mapping[str, Trait] = {
     "embeds_boxes": Trait(False, "makes positional queries from the current boxes before every layer"),
     "has_one_to_many": Trait(False, "returns the input of a one-to-many branch in training"),
     "has_second_stream": Trait(False, "returns the output of a second stream without self-attention in training"),
+    "reads_tokens": Trait(True, "it, or the cross-attention of its layers, updates queries by tokens"),
     "look_forward_twice": Trait(False, "the loss of a layer also trains the box refinement of the layer before it"),
     # of the heads
     "separate_one_to_many": Trait((), "kinds of heads that the one-to-many branch has of its own"),

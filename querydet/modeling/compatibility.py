@@ -63,6 +63,7 @@ def check_parts(parts: Parts) -> None:
     check_levels(parts)
     check_widths(parts)
     check_heads(parts)
+    check_image_is_read(parts)
     check_positions(parts)
     check_indicator(parts)
     check_groups(parts)
@@ -138,6 +139,16 @@ def check_heads(parts: Parts) -> None:
         count = trait(getattr(parts, name), "num_classes")
         if count not in (None, parts.num_classes):
             raise ValueError(f"model.num_classes is {parts.num_classes}, but model.{name} is made for {count} classes")
+
+
+def check_image_is_read(parts: Parts) -> None:
+    """Check that queries depend on the image, through the cross-attention or the proposals that they start from."""
+    if not trait(parts.decoder, "reads_tokens") and not trait(parts.selection, "has_encoder_predictions"):
+        raise ValueError(
+            "no image would reach the queries: the layers of model.decoder have no cross-attention, and "
+            f"model.selection={_kind(parts.selection)} does not select proposals. Set "
+            "model.decoder.layer.cross_attention=null, or take querydet.modeling.selection.TopKSelection"
+        )
 
 
 def check_positions(parts: Parts) -> None:

@@ -20,12 +20,14 @@ MODEL: Names = {
     "querydet.modeling.backbones.dilated": "make_dilated_stages",
     "querydet.modeling.backbones.transformers": "make_mvit make_vit",
     "querydet.modeling.criterion": "Criterion SupervisionRule",
+    "querydet.modeling.decoder.attention": "ClippedCrossAttention",
     "querydet.modeling.decoder.box_position": "BoxPosition ScaledBoxPosition",
     "querydet.modeling.decoder.deformable": "DeformableDecoder deformable_decoder_layer",
     "querydet.modeling.decoder.dense": (
         "ConditionalDecoder DabDecoder DetrDecoder conditional_decoder_layer detr_decoder_layer"
     ),
     "querydet.modeling.decoder.one_to_many": "OneToManyBranch",
+    "querydet.modeling.decoder.query_mlp": "QueryMLP",
     "querydet.modeling.decoder.second_stream": "SecondStream",
     "querydet.modeling.detector": "QueryDetector",
     "querydet.modeling.encoder.deformable": "DeformableEncoder deformable_encoder_layer",

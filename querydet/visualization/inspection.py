@@ -79,8 +79,8 @@ class Inspection:
         """
         if not self.sampling:
             raise ValueError(
-                "this model has no sampling points: its decoder attends to all tokens, as DETR's and Conditional "
-                "DETR's do; deformable models have them"
+                "this model has no sampling points: its decoder has no deformable attention. DETR's and Conditional "
+                "DETR's attend to all tokens; deformable models have sampling points"
             )
         return self.sampling[layer]
 

@@ -16,7 +16,7 @@ from querydet.checkpoint.conversion.convert import Conversion
 from querydet.checkpoint.conversion.families import DETREX_DENSE
 from querydet.checkpoint.conversion.methods import RECIPES, find_method, is_dense, is_detr, split_table
 from querydet.checkpoint.conversion.names import DETREX
-from querydet.checkpoint.conversion.parts import chosen_parts
+from querydet.checkpoint.conversion.parts import check_given_attentions, chosen_parts
 from querydet.checkpoint.settings import SETTINGS
 from querydet.config import get_config
 
@@ -87,6 +87,7 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
     extra = split_table(conversion, options)
     method = find_method(state, options, extra)
     if given is not None:
+        check_given_attentions(given)
         fit = Fit("the given one", given, backbone=any(name.startswith(PREFIX) for name in state))
         _check_given(_constants(conversion, method, options, fit), given)
         return fit

@@ -1,10 +1,11 @@
 """Parts of a config that follow from the options of a published file, and not from the shapes of its weights."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from detectron2.config import LazyCall as L
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from querydet.modeling.detector import QueryDetector
@@ -12,6 +13,10 @@ from querydet.modeling.postprocess import NMSPostprocess
 from querydet.modeling.selection import SelectedFeatures
 
 STEPS = {"sa": "self_attention", "ca": "cross_attention", "ffn": "ffn"}
+_REPLACED = re.compile(
+    r"decoder\.layers\.\d+\.(self|cross)_attention\."
+    r"(?!(in_proj_|out_proj\.|sampling_offsets\.|attention_weights\.|value_proj\.|output_proj\.))"
+)
 NMS_CANDIDATES = 10000  # pairs of query and class that enter the suppression, in the released code of MS-DETR
 
 
@@ -44,6 +49,35 @@ def chosen_parts(
             clip=True,
         )
     return changes
+
+
+def check_given_attentions(cfg: DictConfig) -> None:
+    """Refuse a given config whose decoder layers have another part in the place of an attention.
+
+    Raises:
+        ValueError: they have; the message names the key.
+    """
+    for step in ("self_attention", "cross_attention"):
+        key = f"model.decoder.layer.{step}"
+        if OmegaConf.select(cfg, key) is not None:
+            raise ValueError(
+                f"the given config replaces the usual attention ({key}), and no published weights were trained so: set "
+                f"{key}=null, or leave --config-file out to get a config that fits"
+            )
+
+
+def check_own_attentions(state: Mapping[str, Tensor]) -> None:
+    """Refuse weights under our names whose decoder layers have another part in the place of an attention.
+
+    Raises:
+        ValueError: they have; the message names the weight.
+    """
+    replaced = next((name for name in state if _REPLACED.match(name)), None)
+    if replaced is not None:
+        raise ValueError(
+            f"{replaced} is of a part in the place of an attention (model.decoder.layer), which the official code has "
+            "not: these weights have no official names"
+        )
 
 
 def _order(steps: Any) -> list[str]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from querydet.checkpoint.conversion.convert import find_counts
 from querydet.checkpoint.conversion.methods import find_method
 from querydet.checkpoint.conversion.names import OFFICIAL, Sizes
+from querydet.checkpoint.conversion.parts import check_own_attentions
 
 METHODS = ("dino", "deformable_detr", "deformable_detr_plain", "deformable_detr_refine")
 
@@ -22,11 +23,13 @@ def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         Weights under official names; those of shared heads are the same tensor.
 
     Raises:
-        ValueError: the weights belong to another method, or one of them has no official name.
+        ValueError: the weights belong to another method, or one of them has no official name, such as those of an MLP
+            in the place of an attention.
     """
     method = find_method(state, {})
     if method not in METHODS:
         raise ValueError(f"these weights are of {method}; the way back exists for {', '.join(METHODS)}")
+    check_own_attentions(state)
     sizes = find_counts(state, dino=method == "dino")
     official: dict[str, Tensor] = {}
     for name, value in state.items():

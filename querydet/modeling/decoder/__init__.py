@@ -11,6 +11,7 @@ from querydet.modeling.decoder.dense import (
 )
 from querydet.modeling.decoder.layer import DecoderLayer
 from querydet.modeling.decoder.one_to_many import OneToManyBranch
+from querydet.modeling.decoder.query_mlp import QueryMLP
 from querydet.modeling.decoder.second_stream import SecondStream
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DeformableDecoder",
     "DetrDecoder",
     "OneToManyBranch",
+    "QueryMLP",
     "ScaledBoxPosition",
     "SecondStream",
     "conditional_decoder_layer",

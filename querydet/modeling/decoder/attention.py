@@ -54,6 +54,33 @@ class DeformableCrossAttention(MultiScaleDeformableAttention):
         return self(content + position, reference, memory.tokens, memory.shapes, memory.padding)
 
 
+class ClippedCrossAttention(DeformableCrossAttention):
+    """Attention of queries to a few points of every level, none of which lies outside of the query's box.
+
+    Without self-attention, queries still meet where they sample the same pixels; DETA (arXiv 2212.06137, footnote 3)
+    rules that out so.
+    """
+
+    def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
+        """Return the update (B, Q, C) of the contents; the arguments are those of `DeformableCrossAttention.attend`.
+
+        Raises:
+            ValueError: the queries have reference points and no boxes.
+        """
+        if reference is not None and reference.shape[-1] != 4:
+            raise ValueError(
+                "ClippedCrossAttention keeps sampling points inside of boxes, but the queries have reference points: "
+                "select boxes, or use DeformableCrossAttention"
+            )
+        return super().attend(content, position, reference, memory)
+
+    def predict_points(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Return offsets (B, Q, M, L, P, 2) within the box and logits (B, Q, M, L, P) of queries (B, Q, C)."""
+        offsets, logits = super().predict_points(query)
+        # an offset of P is half of the box's width or height
+        return offsets.clamp(-self.num_points, self.num_points), logits
+
+
 class ConditionalQueryAttention(ConditionalSelfAttention):
     """Attention among queries whose contents and positions have projections of their own (Conditional DETR)."""
 

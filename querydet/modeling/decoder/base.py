@@ -14,6 +14,7 @@ from querydet.modeling.decoder.second_stream import SecondStream
 from querydet.modeling.layers.stack import run_layer, stack_layers
 from querydet.parts import Heads
 from querydet.structures import BranchInput, DecoderLayerOutput, QueryBatch, QueryGroup, TokenPyramid
+from querydet.traits import trait
 
 
 class QueryDecoder(nn.Module):
@@ -96,6 +97,11 @@ class QueryDecoder(nn.Module):
     def has_second_stream(self) -> bool:
         """True where queries also run without self-attention in training."""
         return self.second_stream is not None
+
+    @property
+    def reads_tokens(self) -> bool:
+        """True where the layers have a cross-attention that reads tokens."""
+        return bool(trait(self.first_layer.cross_attention, "reads_tokens"))
 
     def forward(
         self, queries: QueryBatch, memory: TokenPyramid, heads: Heads, one_to_many: bool = False

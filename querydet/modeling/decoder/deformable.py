@@ -9,7 +9,7 @@ from torch import Tensor
 
 from querydet.modeling.decoder.attention import DeformableCrossAttention, SelfAttention
 from querydet.modeling.decoder.base import QueryDecoder
-from querydet.modeling.decoder.layer import DecoderLayer
+from querydet.modeling.decoder.layer import DecoderLayer, QueryAttention, TokenAttention
 from querydet.modeling.decoder.one_to_many import STEPS, OneToManyBranch
 from querydet.modeling.layers import FeedForward
 from querydet.structures import QueryBatch, TokenPyramid
@@ -25,6 +25,8 @@ def deformable_decoder_layer(
     num_points: int = 4,
     order: Sequence[str] = STEPS,
     one_to_many: OneToManyBranch | None = None,
+    self_attention: QueryAttention | None = None,
+    cross_attention: TokenAttention | None = None,
 ) -> DecoderLayer:
     """Make a layer with deformable cross-attention.
 
@@ -37,14 +39,21 @@ def deformable_decoder_layer(
         num_points: P, the number of sampling points of a head on each level.
         order: the three steps in the order in which they run.
         one_to_many: branch for one-to-many predictions, in training; None: none.
+        self_attention: what updates queries by each other, such as `querydet.modeling.decoder.query_mlp.QueryMLP`,
+            which does not; None: the usual attention.
+        cross_attention: what updates queries by tokens; None: deformable attention.
 
     Raises:
         ValueError: C is not a multiple of M, or `order` is not an order of the three steps.
     """
     return DecoderLayer(
         embed_dim=embed_dim,
-        self_attention=SelfAttention(embed_dim, num_heads, dropout),
-        cross_attention=DeformableCrossAttention(embed_dim, num_heads, num_levels, num_points),
+        self_attention=SelfAttention(embed_dim, num_heads, dropout) if self_attention is None else self_attention,
+        cross_attention=(
+            DeformableCrossAttention(embed_dim, num_heads, num_levels, num_points)
+            if cross_attention is None
+            else cross_attention
+        ),
         ffn=FeedForward(embed_dim, ffn_dim, dropout),
         dropout=dropout,
         order=order,

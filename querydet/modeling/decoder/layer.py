@@ -13,12 +13,13 @@ from querydet.modeling.decoder.group_attention import AttentionPlan
 from querydet.modeling.decoder.one_to_many import STEPS, OneToManyBranch
 from querydet.modeling.layers import Dropout, FeedForward
 from querydet.structures import TokenPyramid
+from querydet.traits import trait
 
 
 class QueryAttention(Protocol):
     """Attention among queries."""
 
-    def attend(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
+    def attend(self, content: Tensor, position: Tensor, plan: AttentionPlan, /) -> Tensor:
         """Return the update (B, Q, C) of the contents.
 
         Args:
@@ -31,7 +32,7 @@ class QueryAttention(Protocol):
 class TokenAttention(Protocol):
     """Attention of queries to tokens."""
 
-    def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
+    def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid, /) -> Tensor:
         """Return the update (B, Q, C) of the contents.
 
         Args:
@@ -48,15 +49,15 @@ class DecoderLayer(nn.Module):
 
     Args:
         embed_dim: width C.
-        self_attention: attention among queries.
-        cross_attention: attention of queries to tokens.
+        self_attention: attention among queries, or `querydet.modeling.decoder.query_mlp.QueryMLP`.
+        cross_attention: attention of queries to tokens, or `QueryMLP`.
         ffn: the feed-forward block.
         dropout: probability after each attention.
         order: the three steps in the order in which they run; MS-DETR puts the cross-attention first.
         one_to_many: branch for one-to-many predictions, in training; None: none.
 
     Raises:
-        ValueError: when `order` is not an order of the three steps.
+        ValueError: when `order` is not an order of the three steps, or a step has another width.
     """
 
     training_only = ("read_out",)
@@ -75,6 +76,12 @@ class DecoderLayer(nn.Module):
         super().__init__()
         if sorted(order) != sorted(STEPS):
             raise ValueError(f"order must hold each of {STEPS} once, found {tuple(order)}")
+        for name, step in (("self_attention", self_attention), ("cross_attention", cross_attention)):
+            if trait(step, "embed_dim") not in (None, embed_dim):
+                raise ValueError(
+                    f"the {name} of a decoder layer of width {embed_dim} is made for width {trait(step, 'embed_dim')}: "
+                    f"set its embed_dim to {embed_dim}"
+                )
         self.order = tuple(order)
         self.self_attention = self_attention
         self.self_attention_norm = nn.LayerNorm(embed_dim)

@@ -1,8 +1,10 @@
 """The config that fits converted weights, and constants that no shape shows."""
 
 import pytest
+from detectron2.config import LazyCall as L
 
 from querydet.checkpoint.conversion.pipeline import convert_content
+from querydet.modeling.decoder import QueryMLP
 from tests.checkpoint.conversion.layouts import tiny
 from tests.checkpoint.published import published
 
@@ -42,6 +44,15 @@ def test_constants_are_those_of_the_code_base(name, temperature, offset, eps, sh
     assert (position.temperature, position.offset) == (temperature, offset)
     assert converted.fit.cfg.model.heads.inverse_sigmoid_eps == eps
     assert converted.fit.cfg.model.heads.share_layers == shared
+
+
+@pytest.mark.parametrize("step", ["self_attention", "cross_attention"])
+def test_given_config_with_an_mlp_in_the_place_of_an_attention_is_refused(step):
+    content = tiny("deformable_two_stage")
+    config = convert_content(content).fit.cfg
+    config.model.decoder.layer[step] = L(QueryMLP)(embed_dim=16, hidden_dim=16)
+    with pytest.raises(ValueError, match=rf"replaces the usual attention \(model.decoder.layer.{step}\), and no publ"):
+        convert_content(content, config=config)
 
 
 def test_given_config_with_other_constants_is_refused():

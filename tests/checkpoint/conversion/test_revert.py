@@ -33,3 +33,12 @@ def test_way_back_at_full_size_with_a_backbone():
 def test_way_back_of_other_methods_is_refused():
     with pytest.raises(ValueError, match="weights are of deta; the way back exists for dino"):
         revert_state_dict(convert_content(tiny("deta")).state)
+
+
+@pytest.mark.parametrize("step", ["self_attention", "cross_attention"])
+def test_way_back_of_an_mlp_in_the_place_of_an_attention_is_refused(step):
+    state = convert_content(tiny("deformable_two_stage")).state
+    kept = {key: value for key, value in state.items() if f"decoder.layers.0.{step}." not in key}
+    kept[f"decoder.layers.0.{step}.linear1.weight"] = torch.zeros(3, 3)
+    with pytest.raises(ValueError, match=rf"decoder.layers.0.{step}.linear1.weight is of a part in the place"):
+        revert_state_dict(kept)

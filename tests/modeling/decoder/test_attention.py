@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from querydet.modeling.decoder.attention import (
+    ClippedCrossAttention,
     ConditionalQueryAttention,
     ConditionalTokenAttention,
     CrossAttention,
@@ -108,3 +109,34 @@ def test_only_keys_have_the_positions_of_tokens() -> None:
         content, position = torch.randn(2, 1, 6, 32)
         found = attention.attend(content, position, reference, image)
         torch.testing.assert_close(found, found[:, :1].expand_as(found))
+
+
+def clipped(offset: float) -> ClippedCrossAttention:
+    """All heads sample two points, this offset right of and below the centre."""
+    attention = ClippedCrossAttention(32, 4, 1, 2)
+    nn.init.constant_(attention.sampling_offsets.bias, offset)
+    return attention
+
+
+def test_sampling_points_beyond_the_box_are_moved_to_its_edge() -> None:
+    offsets, _ = clipped(50.0).predict_points(torch.randn(1, 6, 32))
+    assert torch.equal(offsets, torch.full((1, 6, 4, 1, 2, 2), 2.0))  # of two points: half of the box
+    inside, _ = clipped(-1.5).predict_points(torch.randn(1, 6, 32))
+    assert torch.equal(inside, torch.full((1, 6, 4, 1, 2, 2), -1.5))
+
+
+def test_what_lies_outside_of_the_box_does_not_matter() -> None:
+    """The right edge of the box is the centre of the third of four columns: beyond it only the fourth."""
+    image, box = memory(), torch.tensor([0.375, 0.5, 0.5, 0.25]).expand(1, 6, 1, 4)
+    queries = torch.randn(2, 1, 6, 32)
+    attention, usual = clipped(4.0), DeformableCrossAttention(32, 4, 1, 2)
+    usual.load_state_dict(attention.state_dict())
+    before, unclipped = attention.attend(*queries, box, image), usual.attend(*queries, box, image)
+    image.tokens[:, 3::4] = 100.0
+    assert torch.equal(attention.attend(*queries, box, image), before)
+    assert not torch.equal(usual.attend(*queries, box, image), unclipped)
+
+
+def test_points_have_no_box_to_stay_in() -> None:
+    with pytest.raises(ValueError, match="ClippedCrossAttention keeps sampling points inside of boxes"):
+        clipped(1.0).attend(*torch.randn(2, 1, 6, 32), torch.rand(1, 6, 1, 2), memory())

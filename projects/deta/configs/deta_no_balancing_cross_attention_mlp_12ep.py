@@ -1,0 +1,12 @@
+"""DETA without object balancing, with an MLP in place of the cross-attention (table 7: 9.3 AP, 46.5 with it)."""
+
+from detectron2.config import LazyCall as L
+
+from querydet.modeling.decoder import QueryMLP
+
+from .deta_r50_no_balancing_12ep import dataloader, lr_multiplier, model, optimizer, train
+
+model.decoder.layer.cross_attention = L(QueryMLP)(
+    embed_dim="${..embed_dim}", hidden_dim=448, dropout="${..dropout}", add_position=True
+)
+train.output_dir = "output/deta_no_balancing_cross_attention_mlp_12ep"
