@@ -96,7 +96,7 @@ class OneToManyAssigner(HostAssigner):
             ValueError: the predictions do not carry the one-to-one predictions that are needed.
         """
         computed: list[Tensor] = []
-        compared = predictions if self.iou_of == "own" else _one_to_one(predictions)
+        compared = predictions if self.iou_of == "own" else one_to_one_predictions(predictions)
         for indices in group_by_size(predictions):
             sets = [predictions[index] for index in indices]
             for image, (labels, gt_boxes) in enumerate(zip(targets.labels, targets.boxes, strict=True)):
@@ -105,7 +105,7 @@ class OneToManyAssigner(HostAssigner):
                 scores = self.scores(logits, boxes, labels, gt_boxes)
                 computed += Ranking.of(scores, self.matcher, self.max_queries).tensors()
         if self.merge_with is not None:
-            computed += self.merge_with.compute(_one_to_one(predictions), targets)
+            computed += self.merge_with.compute(one_to_one_predictions(predictions), targets)
         return tuple(computed)
 
     def assign(
@@ -123,7 +123,7 @@ class OneToManyAssigner(HostAssigner):
         one_to_many = [by_index[index] for index in range(len(predictions))]
         if self.merge_with is None:
             return one_to_many
-        one_to_one = self.merge_with.assign(list(remaining), _one_to_one(predictions), targets)
+        one_to_one = self.merge_with.assign(list(remaining), one_to_one_predictions(predictions), targets)
         num_queries = [prediction_set.logits.shape[1] for prediction_set in predictions]
         return [
             tuple(merge(first, last, count) for first, last in zip(firsts, lasts, strict=True))
@@ -166,7 +166,12 @@ class OneToManyAssigner(HostAssigner):
         return Assignment(queries=queries[order], objects=objects[order])
 
 
-def _one_to_one(predictions: Sequence[PredictionSet]) -> list[PredictionSet]:
+def one_to_one_predictions(predictions: Sequence[PredictionSet]) -> list[PredictionSet]:
+    """Return the one-to-one predictions of the same queries and layers.
+
+    Raises:
+        ValueError: a set does not carry them.
+    """
     one_to_one = []
     for prediction_set in predictions:
         if prediction_set.one_to_one is None:

@@ -8,13 +8,18 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from querydet.modeling.assigners import HungarianAssigner, OneToManyAssigner
+from querydet.modeling.assigners import HungarianAssigner, OneToManyAssigner, UnionAssigner
 from querydet.modeling.assigners.host import HostAssigner, Request, assign_all
 from querydet.modeling.criterion import finite
 from querydet.structures import Branch, PredictionSet
 from tests.models import make_predictions, make_targets
 
-ASSIGNERS = [HungarianAssigner(), OneToManyAssigner(), OneToManyAssigner(merge_with=HungarianAssigner())]
+ASSIGNERS = [
+    HungarianAssigner(),
+    OneToManyAssigner(),
+    OneToManyAssigner(merge_with=HungarianAssigner()),
+    UnionAssigner(merge_with=HungarianAssigner()),
+]
 
 
 class Operators(TorchDispatchMode):
