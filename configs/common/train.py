@@ -9,6 +9,11 @@ train = {
     # Weights to start from: a checkpoint of this project, or a backbone's weights such as
     # "detectron2://ImageNetPretrained/torchvision/R-50.pkl". Empty: random weights.
     "init_checkpoint": "",
+    # Load these parts of the checkpoint alone, such as [backbone, neck, encoder]; all others keep their initial weights,
+    # and may be of another kind in the file. []: all of it.
+    "init_parts": [],
+    # Parts that are not trained, such as [backbone, neck, encoder]: no gradients, no optimizer, no dropout.
+    "freeze": [],
     # Load a checkpoint of another class count or query count as far as the shapes fit (fine-tuning).
     "init_allow_mismatch": False,
     # Load NaN and infinite weights too, to look into a training that failed; also with --resume and --eval-only.

@@ -9,20 +9,20 @@ are an error instead of a warning.
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import parse_qs
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
-from torch import nn
+from torch import Tensor, nn
 
 from querydet.checkpoint.conversion.convert import recognise_or_none
 from querydet.checkpoint.folder import BEST, POINTER, candidates
 from querydet.checkpoint.mismatch import BACKBONE, check_backbone, check_compatible, check_fit, check_settings, fitting
+from querydet.checkpoint.part_loading import of_parts, settings_of_parts, weights_of_parts
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.regular import check_exists
-from querydet.checkpoint.seal import seal
+from querydet.checkpoint.seal import save_sealed
 from querydet.checkpoint.settings import KEY, stored
 from querydet.checkpoint.surgery import Surgery, adapt
 from querydet.checkpoint.training_only import INFERENCE_ONLY, training_only_keys
@@ -64,6 +64,7 @@ class Checkpointer(DetectionCheckpointer):
         self.allow_backbone_only = allow_backbone_only
         self.class_names = list(class_names)
         self.adapt = False  # also load files of other classes, queries, groups or levels
+        self.parts: tuple[str, ...] = ()  # load these parts of the model alone; none: all of it
         self.allow_inference_only = False  # accept files without the weights that only training uses
         self.surgery: Surgery | None = None  # what the last file needed for that
         self._keys: set[str] = set()
@@ -87,7 +88,7 @@ class Checkpointer(DetectionCheckpointer):
         file_name = f"{name}.pth"
         logger.info("Saving checkpoint to %s", os.path.join(self.save_dir, file_name))
         with atomic_write(os.path.join(self.save_dir, file_name)) as file:
-            _write(data, file)
+            save_sealed(data, file)
         if tag:
             self.tag_last_checkpoint(file_name)
 
@@ -143,12 +144,13 @@ class Checkpointer(DetectionCheckpointer):
         Raises:
             ValueError: something that this run needs is not in the file, or it belongs to another model.
         """
-        allowed = self.allow_mismatch, self.allow_backbone_only, self.adapt
+        allowed = self.allow_mismatch, self.allow_backbone_only, self.adapt, self.parts
         self.allow_mismatch = self.allow_backbone_only = self.adapt = False
+        self.parts = ()
         try:
             self.load(path)
         finally:
-            self.allow_mismatch, self.allow_backbone_only, self.adapt = allowed
+            self.allow_mismatch, self.allow_backbone_only, self.adapt, self.parts = allowed
         missing = [key for key in self.checkpointables if key not in self._keys]
         if missing:
             raise ValueError(f"checkpoint {path} holds no {', '.join(missing)}: it cannot be resumed with this config")
@@ -174,16 +176,20 @@ class Checkpointer(DetectionCheckpointer):
             self._parsed_url_during_load = None  # else one failed load makes the next one fail
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
-        check_settings(self.model, stored(checkpoint, KEY, {}), self.allow_mismatch)
+        check_settings(self.model, settings_of_parts(stored(checkpoint, KEY, {}), self.parts), self.allow_mismatch)
         checkpoint = self._aligned(checkpoint)
-        check_weights(checkpoint["model"], self.model.state_dict(), "the checkpoint", self.allow_nonfinite)
-        checkpoint = self._adapted(checkpoint) if self.adapt else checkpoint
         backbone = self._was_aligned or all(key.startswith(BACKBONE) for key in checkpoint["model"])
+        chosen = weights_of_parts(self.model, checkpoint["model"], self.parts)
+        check_weights(chosen, self.model.state_dict(), "the checkpoint", self.allow_nonfinite)
+        if self.adapt and not backbone and self.parts != ("backbone",):
+            chosen = self._adapted(checkpoint)
+        checkpoint["model"] = chosen
         incompatible = super()._load_model(checkpoint)
         if checkpoint.get(INFERENCE_ONLY) and self.allow_inference_only:
             missing = set(incompatible.missing_keys) - training_only_keys(self.model)
             incompatible = incompatible._replace(missing_keys=sorted(missing))
         if not (backbone and self.allow_backbone_only and check_backbone(self.model, incompatible)):
+            incompatible = incompatible._replace(missing_keys=of_parts(incompatible.missing_keys, self.parts))
             check_compatible(self.model, incompatible, self.allow_mismatch)
 
     def _aligned(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -195,17 +201,16 @@ class Checkpointer(DetectionCheckpointer):
         state = align_and_update_state_dicts(self.model.state_dict(), checkpoint["model"], c2_conversion=caffe2)
         return {**checkpoint, "model": state}
 
-    def _adapted(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
-        if self._was_aligned or all(key.startswith(BACKBONE) for key in checkpoint["model"]):
-            return checkpoint  # a backbone alone
+    def _adapted(self, checkpoint: dict[str, Any]) -> dict[str, Tensor]:
         self.surgery = adapt(
             self.model,
             checkpoint["model"],
+            parts=self.parts,
             source_classes=stored(checkpoint, "class_names", ()),
             target_classes=self.class_names,
         )
         logger.info("The checkpoint was adapted to the model:\n  %s", self.surgery.describe())
-        return {**checkpoint, "model": self.surgery.state}
+        return self.surgery.state
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_checkpoint(filename)
@@ -230,17 +235,6 @@ class Checkpointer(DetectionCheckpointer):
             )
         rest = {key: value for key, value in content.items() if key != weights.source} if weights.source else {}
         return {**rest, "model": weights.state} | ({"matching_heuristics": True} if heuristics else {})
-
-
-def _write(data: dict[str, Any], file: BinaryIO) -> None:
-    """Write and seal a checkpoint; torch hides a full disk behind an error about a position in the file."""
-    try:
-        torch.save(data, file)
-    except RuntimeError as error:
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from None
-        raise
-    seal(file)
 
 
 def load_weights(

@@ -10,8 +10,10 @@ import io
 import os
 import struct
 import zipfile
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+import torch
 
 from querydet.checkpoint.limits import TooLarge, check_limit
 from querydet.checkpoint.regular import not_a_file
@@ -22,6 +24,25 @@ _NO_COMMENT = b"\0\0"  # its length is what an archive ends with
 _CHUNK = 1 << 20
 # What `zipfile` raises for an archive in which any byte may be wrong.
 _ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
+
+
+def save_sealed(data: Mapping[str, Any], file: BinaryIO) -> None:
+    """Write a checkpoint with its checksum.
+
+    Args:
+        data: tensors and plain values.
+        file: empty, open for reading and writing.
+
+    Raises:
+        OSError: the disk is full, which torch hides behind an error about a position in the file.
+    """
+    try:
+        torch.save(data, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+    seal(file)
 
 
 def seal(file: BinaryIO) -> None:

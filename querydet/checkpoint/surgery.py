@@ -5,11 +5,12 @@ are made from. Any other difference is an error, so that a wrong file is noticed
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from querydet.checkpoint.part_loading import of_parts
 from querydet.checkpoint.surgery_rules import ClassMap, LevelMap, adapt_rows
 from querydet.checkpoint.training_only import training_only_keys
 
@@ -62,6 +63,7 @@ def adapt(
     *,
     source_classes: Sequence[str] = (),
     target_classes: Sequence[str] = (),
+    parts: Collection[str] = (),
 ) -> Surgery:
     """Make weights of a similar detector fit a model.
 
@@ -75,15 +77,18 @@ def adapt(
         state: weights of a detector of this project.
         source_classes: names of the classes of these weights, in order.
         target_classes: names of the model's classes, in order.
+        parts: names of the parts of the model to take from the weights, such as "encoder"; none: all.
 
     Returns:
-        A complete state dict of the model's shapes, and the changes; tensors are shared with neither side.
+        A complete state dict of the model's shapes, or that of the parts, and the changes; tensors are shared with
+        neither side.
 
     Raises:
         ValueError: the weights are of another kind of model, or names and class counts contradict each other.
     """
     done = Surgery()
-    own = model.state_dict()
+    weights = model.state_dict()
+    own = {key: weights[key] for key in of_parts(weights, parts)}
     levels = LevelMap.between(model, state)
     classes = ClassMap.between(model, state, source_classes, target_classes)
     done.summary += [*classes.summary, *levels.summary]
@@ -103,7 +108,7 @@ def adapt(
     for key, initial in own.items():
         if key not in source:
             _fill(key, initial, done, optional)
-    unused = [key for key in source if key not in own]
+    unused = [key for key in of_parts(source, parts) if key not in own]
     done.dropped += [key for key in unused if _OPTIONAL.match(key)]
     done.problems += [f"{key}: in the file but not in the model" for key in unused if not _OPTIONAL.match(key)]
     if done.problems:

@@ -10,6 +10,7 @@ from querydet.cli.options import command_parser
 from querydet.config import load_config
 from querydet.engine import build_model
 from querydet.engine.faults.replay import load_dump, replay
+from querydet.engine.freezing import freeze_parts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     dump = load_dump(args.dump)
     path = args.config_file or os.path.join(os.path.dirname(os.path.abspath(args.dump)), "config.yaml")
-    lines = replay(build_model(load_config(path, args.opts)), dump)
+    cfg = load_config(path, args.opts)
+    model = build_model(cfg)
+    freeze_parts(model, cfg.train.get("freeze"))
+    lines = replay(model, dump)
     print(f"What the run reported:\n{dump['report']}\n\nThe step again:")
     print("\n".join(lines))
     again = any(line.startswith("NaN or infinite") for line in lines)

@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from querydet.utils.model_parts import named_parts
+
 logger = logging.getLogger(__name__)
 
 
@@ -22,8 +24,8 @@ def apply_switches(model: nn.Module, train: DictConfig) -> None:
     Raises:
         ValueError: a part that the model does not have, or a backend that torch does not know.
     """
-    checkpoint_activations(model, list(train.activation_checkpointing))
-    compile_parts(model, list(train.compile.parts), train.compile.backend, train.compile.dynamic)
+    checkpoint_activations(model, train.activation_checkpointing)
+    compile_parts(model, train.compile.parts, train.compile.backend, train.compile.dynamic)
 
 
 def checkpoint_activations(model: nn.Module, parts: Sequence[str]) -> None:
@@ -39,8 +41,7 @@ def checkpoint_activations(model: nn.Module, parts: Sequence[str]) -> None:
     Raises:
         ValueError: a part that the model does not have.
     """
-    for name in parts:
-        part = find_part(model, name, "train.activation_checkpointing")
+    for name, part in named_parts(model, parts, "train.activation_checkpointing").items():
         if hasattr(part, "activation_checkpointing"):
             part.activation_checkpointing = True  # type: ignore[assignment]
             continue
@@ -65,23 +66,11 @@ def compile_parts(
         ValueError: a part that the model does not have, or an unknown backend.
     """
     known = torch.compiler.list_backends(exclude_tags=())
-    if parts and backend not in known:
+    found = named_parts(model, parts, "train.compile.parts")
+    if found and backend not in known:
         raise ValueError(f"train.compile.backend has to be one of {', '.join(known)}, got {backend!r}")
-    for name in parts:
-        find_part(model, name, "train.compile.parts").compile(backend=backend, dynamic=dynamic)
-
-
-def find_part(model: nn.Module, name: str, option: str) -> nn.Module:
-    """Find a part of a model by its name.
-
-    Raises:
-        ValueError: there is no such part; ``option`` named it.
-    """
-    part = dict(model.named_children()).get(name)
-    if part is None:
-        parts = ", ".join(name for name, _ in model.named_children())
-        raise ValueError(f"{option} names {name!r}, but the model's parts are {parts}")
-    return part
+    for part in found.values():
+        part.compile(backend=backend, dynamic=dynamic)
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:

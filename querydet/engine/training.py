@@ -26,6 +26,7 @@ from querydet.engine.distributed.sharding import (
 )
 from querydet.engine.evaluation import build_evaluation
 from querydet.engine.faults.stopping import StopRequest, stop_requests, watch_requests
+from querydet.engine.freezing import freeze_parts
 from querydet.engine.hooks.averaging import build_ema
 from querydet.engine.hooks.build import RunHooks, build_hooks
 from querydet.engine.memory_report import report_attention_memory
@@ -37,6 +38,7 @@ from querydet.engine.solver import lr_scale
 from querydet.engine.switches import apply_switches
 from querydet.engine.trainer import Trainer
 from querydet.utils.lazy import instantiate
+from querydet.utils.model_parts import named_parts
 from querydet.utils.provenance import recorded
 from querydet.utils.system import network_timeout
 
@@ -99,6 +101,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     logger.info("Run: %d iterations, %d an epoch", length.max_iter, length.iterations_per_epoch)
     logger.info("Model:\n%s", model)
     ema = build_ema(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
+    freeze_parts(model, cfg.train.get("freeze"))  # runs of earlier versions lack it
     apply_switches(model, cfg.train)
     report_attention_memory(model, loader.dataset, *_image_sizes(cfg))
     sharded = is_sharded(cfg.train)
@@ -114,6 +117,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
         model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **saved
     )
     checkpointer.adapt = cfg.train.init_surgery
+    checkpointer.parts = _init_parts(cfg.train, model)
     checkpointer.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)  # runs of earlier versions lack it
     return RunParts(
         cfg=cfg,
@@ -267,6 +271,17 @@ def _find_start(cfg: DictConfig, resume: bool, model: nn.Module) -> tuple[int, s
             f"one: {problem}"
         )
     return last_iteration(path) + 1, path
+
+
+def _init_parts(train: DictConfig, model: nn.Module) -> tuple[str, ...]:
+    """Return the parts that ``train.init_parts`` names; none: all of the model."""
+    parts = tuple(named_parts(model, train.get("init_parts"), "train.init_parts"))
+    if parts and not train.init_checkpoint:
+        raise ValueError(
+            f"train.init_parts names {', '.join(parts)}, but there is no file to load them from: set "
+            "train.init_checkpoint, or train.init_parts=[]"
+        )
+    return parts
 
 
 def _load_initial(checkpointer: Checkpointer, path: str) -> None:

@@ -58,3 +58,26 @@ def test_fine_tuning_from_other_classes(toy_config, tmp_path):
     with pytest.raises(ValueError, match=r"train.init_allow_mismatch=True"):
         train(toy_config(*options, folder="second"))
     train(toy_config(*options, "train.init_allow_mismatch=True", folder="second"))
+
+
+def test_a_run_with_a_loaded_and_frozen_encoder(toy_config, tmp_path):
+    source = tiny_detector("dino", seed=5)
+    Checkpointer(source, str(tmp_path), class_names=["a", "b", "c", "d", "e"]).save("source")
+    options = ["train.max_iter=2", f"train.init_checkpoint={tmp_path / 'source.pth'}"]
+    options += [f"train.{key}=[backbone,neck,encoder]" for key in ("init_parts", "freeze")]
+    train(toy_config(*options, config=DINO_CONFIG))
+    content = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)
+    assert content["class_names"] == list(CLASS_NAMES[:6])
+    average = {name.removeprefix("module."): value for name, value in content["ema"].items()}
+    for name, value in content["model"].items():
+        loaded = name.startswith(("backbone.", "neck.", "encoder."))
+        assert not loaded or torch.equal(value, source.state_dict()[name]), name
+        assert not loaded or torch.equal(average[name], value), name
+    assert not torch.equal(content["model"]["decoder.norm.weight"], source.state_dict()["decoder.norm.weight"])
+
+
+def test_parts_without_a_file_are_refused(toy_config):
+    with pytest.raises(ValueError, match=r"init_parts names backbone, but there is no file to load them from"):
+        train(toy_config("train.init_parts=[backbone]"))
+    with pytest.raises(ValueError, match=r"init_parts names 'encoder', but the model's parts are backbone"):
+        train(toy_config("train.init_parts=[encoder]"))

@@ -20,6 +20,7 @@ FIXED = (
     "dataloader.train.mapper.",
     f"dataloader.train.{TARGET}",
 )
+FROZEN = "train.freeze"  # parts that the optimizer has no state for
 # What only says how to go on: where there are faults, or how memory is used.
 FREE = ("on_bad_image", "read_retries", "checkpointing")
 
@@ -34,7 +35,8 @@ def changes(cfg: DictConfig) -> list[str]:
         Lines ``key: old -> new``; none when there is nothing to resume.
 
     Raises:
-        ValueError: something has changed that must not, and ``train.allow_changed_config`` is not set.
+        ValueError: something has changed that must not, and ``train.allow_changed_config`` is not set; or the frozen
+            parts have, which nothing allows.
     """
     folder = cfg.train.output_dir
     path = os.path.join(folder, CONFIG_FILE)
@@ -54,6 +56,12 @@ def changes(cfg: DictConfig) -> list[str]:
         for key in [*old, *(key for key in new if key not in old)]
         if old.get(key) != new.get(key)
     }
+    if any(key.startswith(FROZEN) for key in found) and (old_parts := _frozen(old)) != (new_parts := _frozen(new)):
+        raise ValueError(
+            f"the run in {folder} freezes {old_parts or 'nothing'}, and train.freeze is {new_parts or 'nothing'} now: "
+            "its optimizer has a state for the parts that it trains alone. Resume with what it had, or start a new run "
+            "in another train.output_dir from its weights (train.init_checkpoint)"
+        )
     refused = [line for key, line in found.items() if key.startswith(FIXED) and not key.endswith(FREE)]
     if refused and not cfg.train.allow_changed_config:
         raise ValueError(
@@ -63,6 +71,11 @@ def changes(cfg: DictConfig) -> list[str]:
             "train.allow_changed_config=True to go on all the same"
         )
     return list(found.values())
+
+
+def _frozen(leaves: dict[str, str]) -> str:
+    """Return the frozen parts of a run; "" without any, also where an earlier version had no such key."""
+    return ", ".join(sorted({value for key, value in leaves.items() if key.startswith(f"{FROZEN}.")}))
 
 
 def _leaves(path: str) -> dict[str, str]:
