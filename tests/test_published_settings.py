@@ -411,6 +411,61 @@ PUBLISHED |= {
     for variant in ("", "_dc5")
     for number, drop in ((12, 11), (50, 40))
 }
+# DETA, table 7, on the default setting of Deformable DETR (section 5.1); hidden values by the parity of parameters
+SECTION_5_1 = {
+    "model.neck.num_levels": 4,
+    "model.selection.num_queries": 300,
+    "model.decoder.layer.ffn_dim": 1024,
+    "model.decoder.layer.dropout": 0.1,
+    "model.criterion.rules.decoder.losses.class.weight": 2.0,
+    **epochs(12, 10),
+}
+PUBLISHED |= {
+    f"deta/configs/deta_{base}_{step}_attention_mlp_12ep.py": {
+        **SECTION_5_1,
+        f"model.decoder.layer.{step}_attention.hidden_dim": hidden,
+        f"model.decoder.layer.{step}_attention.dropout": 0.1,
+        "model.criterion.rules.decoder.assigner.max_queries": 1000 if base == "no_balancing" else None,
+    }
+    for base in ("no_balancing", "base")
+    for step, hidden in (("self", 512), ("cross", 448))
+}
+PUBLISHED |= {
+    "deta/configs/deta_equation4_12ep.py": {  # section 5.1
+        "model.criterion.rules.encoder.assigner.threshold": 0.7,
+        "model.criterion.rules.encoder.assigner.max_queries": None,
+        "model.criterion.rules.encoder.assigner.positive_fraction": 0.5,
+        "model.criterion.rules.decoder.assigner.threshold": 0.6,
+        "model.criterion.rules.decoder.assigner.max_queries": 4,
+        "model.criterion.rules.decoder.assigner.positive_fraction": 0.25,
+        "model.criterion.rules.decoder.assign_once": True,
+        **epochs(12, 10),
+    },
+    **{
+        f"ms_detr/configs/ms_detr_r50_{name}_12ep.py": {  # figure 5
+            "model.criterion.rules.one_to_many.assigner.alpha": 0.4,
+            "model.criterion.rules.one_to_many.assigner.threshold": 0.4,
+            "model.criterion.rules.one_to_many.assigner.max_queries": 6,
+            "model.criterion.rules.one_to_many.losses.l1.weight": 5.0,
+            "model.criterion.rules.decoder.losses.l1.weight": weight,
+            **epochs(12, 11),
+        }
+        for name, weight in (("section3", 5.0), ("placement_a_merged", None))
+    },
+    **{
+        f"group_detr/configs/group_conditional_detr_r50_table1_{row}_50ep.py": {
+            "model.selection.num_groups": groups,
+            "train.init_parts": ["backbone", "neck", "encoder"],
+            "train.freeze": frozen,
+            **epochs(50, 40),
+        }
+        for row, groups, frozen in (
+            ("a", None, ["backbone", "neck", "encoder"]),
+            ("b", 11, ["backbone", "neck", "encoder"]),
+            ("c", 11, []),
+        )
+    },
+}
 
 
 @pytest.mark.parametrize("recipe", PUBLISHED)

@@ -111,13 +111,17 @@ def adapt(
     unused = [key for key in of_parts(source, parts) if key not in own]
     done.dropped += [key for key in unused if _OPTIONAL.match(key)]
     done.problems += [f"{key}: in the file but not in the model" for key in unused if not _OPTIONAL.match(key)]
+    _refuse_problems(done)
+    return done
+
+
+def _refuse_problems(done: Surgery) -> None:
     if done.problems:
         raise ValueError(
             f"the checkpoint is not one of a similar detector\n  {done.describe()}\n  Start from a config that differs "
             "in classes, queries, groups and levels alone (train.init_surgery), or load what fits by name and shape "
             "with train.init_allow_mismatch=True"
         )
-    return done
 
 
 def _fill(key: str, initial: Tensor, done: Surgery, optional: set[str]) -> None:

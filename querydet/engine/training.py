@@ -117,7 +117,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
         model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **saved
     )
     checkpointer.adapt = cfg.train.init_surgery
-    checkpointer.parts = _init_parts(cfg.train, model)
+    checkpointer.parts = _init_parts(cfg.train, model, bool(checkpoint))
     checkpointer.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)  # runs of earlier versions lack it
     return RunParts(
         cfg=cfg,
@@ -273,10 +273,10 @@ def _find_start(cfg: DictConfig, resume: bool, model: nn.Module) -> tuple[int, s
     return last_iteration(path) + 1, path
 
 
-def _init_parts(train: DictConfig, model: nn.Module) -> tuple[str, ...]:
+def _init_parts(train: DictConfig, model: nn.Module, resumed: bool) -> tuple[str, ...]:
     """Return the parts that ``train.init_parts`` names; none: all of the model."""
     parts = tuple(named_parts(model, train.get("init_parts"), "train.init_parts"))
-    if parts and not train.init_checkpoint:
+    if parts and not train.init_checkpoint and not resumed:
         raise ValueError(
             f"train.init_parts names {', '.join(parts)}, but there is no file to load them from: set "
             "train.init_checkpoint, or train.init_parts=[]"

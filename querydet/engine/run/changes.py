@@ -56,7 +56,8 @@ def changes(cfg: DictConfig) -> list[str]:
         for key in [*old, *(key for key in new if key not in old)]
         if old.get(key) != new.get(key)
     }
-    if any(key.startswith(FROZEN) for key in found) and (old_parts := _frozen(old)) != (new_parts := _frozen(new)):
+    old_parts, new_parts = _frozen(old), _frozen(new)
+    if old_parts != new_parts:
         raise ValueError(
             f"the run in {folder} freezes {old_parts or 'nothing'}, and train.freeze is {new_parts or 'nothing'} now: "
             "its optimizer has a state for the parts that it trains alone. Resume with what it had, or start a new run "
