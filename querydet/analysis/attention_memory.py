@@ -43,7 +43,7 @@ def attention_memory(model: QueryDetector, height: int, width: int, batch_size: 
     """Estimate the bytes of the attention maps of a training step.
 
     Args:
-        model: a detector; deformable attention counts as zero.
+        model: a detector; deformable attention counts as zero, and so does an encoder up to which nothing is trained.
         height: largest of the images, in pixels; the size that the backbone pads them to is counted.
         width: largest of the images, in pixels.
         batch_size: images per process.
@@ -60,11 +60,17 @@ def attention_memory(model: QueryDetector, height: int, width: int, batch_size: 
         stride = shapes[name].stride
         tokens += -(-height // stride) * -(-width // stride)
     queries = int(model.selection.num_queries) * int(trait(model.selection, "num_groups"))
-    maps = {}
-    for name in ("encoder", "decoder"):
+    maps = {"encoder": 0, "decoder": 0}
+    for name in ("encoder", "decoder") if _encoder_is_trained(model) else ("decoder",):
         rows = trait(getattr(model, name), "attention_rows")
         maps[name] = 0 if rows is None else batch_size * rows(tokens, queries) * tokens * BYTES
-    return AttentionMemory(tokens, queries, maps["encoder"], maps["decoder"])
+    return AttentionMemory(tokens, queries, **maps)
+
+
+def _encoder_is_trained(model: QueryDetector) -> bool:
+    """Return whether the encoder has a backward pass: it is trained, or something in front of it."""
+    parts = (part for part in (model.backbone, model.neck, model.encoder) if isinstance(part, nn.Module))
+    return any(parameter.requires_grad for part in parts for parameter in part.parameters())
 
 
 def describe_memory(found: AttentionMemory, height: int, width: int, batch_size: int) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from querydet.analysis.attention_memory import attention_memory, describe_memory, is_dense
+from querydet.engine.freezing import freeze_parts
 from tests.models import tiny_detector
 
 NUMBER = 4  # bytes
@@ -28,6 +29,15 @@ def test_only_one_layer_is_kept_where_it_is_computed_again():
     kept = attention_memory(tiny_detector("detr"), 160, 200, 1)
     again = attention_memory(tiny_detector("detr", decoder__activation_checkpointing=True), 160, 200, 1)
     assert (again.encoder, again.decoder) == (kept.encoder, kept.decoder / 2)
+
+
+@pytest.mark.parametrize(("parts", "kept"), [(["backbone", "neck", "encoder"], False), (["neck", "encoder"], True)])
+def test_an_encoder_up_to_which_nothing_is_trained_keeps_no_maps(parts, kept):
+    detector = tiny_detector("detr")
+    whole = attention_memory(detector, 160, 200, 1)
+    freeze_parts(detector, parts)
+    found = attention_memory(detector, 160, 200, 1)
+    assert (found.encoder, found.decoder) == (whole.encoder * kept, whole.decoder)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("detr", True), ("dab_detr", True), ("dino", False)])

@@ -29,3 +29,14 @@ def test_the_config_beside_the_dump_is_used_and_the_verdict_is_the_exit_status(
     printed = capsys.readouterr().out
     assert "What the run reported:\niteration 1" in printed
     assert verdict in printed.splitlines()[-1]
+
+
+def test_frozen_parts_are_frozen_as_in_the_run(toy_config, tmp_path, capsys):
+    cfg = toy_config("train.max_iter=3", "model.nan_at=2", "train.freeze=[backbone]")
+    with pytest.raises(NonFiniteError):
+        train(cfg)
+    (dump,) = (tmp_path / "run").glob("nonfinite_*.pt")
+    replay_step.main([str(dump), "train.freeze=[backbone]", "--config-file", "tests/engine/toy_config.py"])
+    (norms,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("gradient norms"))
+    assert "box_head" in norms
+    assert "backbone" not in norms
