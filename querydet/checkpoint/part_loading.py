@@ -13,6 +13,26 @@ logger = logging.getLogger(__name__)
 OPTION = "train.init_parts"
 
 
+def parts_to_load(model: nn.Module, names: Iterable[str] | None, path: str) -> tuple[str, ...]:
+    """Return the names of the parts to load, checked before anything is read.
+
+    Args:
+        model: its attributes are the parts.
+        names: a list of names; None: none.
+        path: of the file to load them from.
+
+    Raises:
+        ValueError: the model has no such part, or there is no file.
+    """
+    parts = tuple(named_parts(model, names, OPTION))
+    if parts and not path:
+        raise ValueError(
+            f"{OPTION} names {', '.join(parts)}, but there is no file to load them from: set train.init_checkpoint, or "
+            f"{OPTION}=[]"
+        )
+    return parts
+
+
 def of_parts(names: Iterable[str], parts: Collection[str]) -> list[str]:
     """Return the names of weights or settings that belong to some parts; without parts, all of them."""
     return [name for name in names if not parts or name.partition(".")[0] in parts]

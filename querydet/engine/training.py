@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
+from querydet.checkpoint.part_loading import parts_to_load
 from querydet.data.catalog import check_num_classes, class_names
 from querydet.data.fingerprint import fingerprint
 from querydet.data.validation_set import warn_of_differences
@@ -38,7 +39,6 @@ from querydet.engine.solver import lr_scale
 from querydet.engine.switches import apply_switches
 from querydet.engine.trainer import Trainer
 from querydet.utils.lazy import instantiate
-from querydet.utils.model_parts import named_parts
 from querydet.utils.provenance import recorded
 from querydet.utils.system import network_timeout
 
@@ -117,7 +117,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
         model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **saved
     )
     checkpointer.adapt = cfg.train.init_surgery
-    checkpointer.parts = _init_parts(cfg.train, model, bool(checkpoint))
+    checkpointer.parts = parts_to_load(model, cfg.train.get("init_parts"), checkpoint or cfg.train.init_checkpoint)
     checkpointer.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)  # runs of earlier versions lack it
     return RunParts(
         cfg=cfg,
@@ -271,17 +271,6 @@ def _find_start(cfg: DictConfig, resume: bool, model: nn.Module) -> tuple[int, s
             f"one: {problem}"
         )
     return last_iteration(path) + 1, path
-
-
-def _init_parts(train: DictConfig, model: nn.Module, resumed: bool) -> tuple[str, ...]:
-    """Return the parts that ``train.init_parts`` names; none: all of the model."""
-    parts = tuple(named_parts(model, train.get("init_parts"), "train.init_parts"))
-    if parts and not train.init_checkpoint and not resumed:
-        raise ValueError(
-            f"train.init_parts names {', '.join(parts)}, but there is no file to load them from: set "
-            "train.init_checkpoint, or train.init_parts=[]"
-        )
-    return parts
 
 
 def _load_initial(checkpointer: Checkpointer, path: str) -> None:
