@@ -3,7 +3,14 @@
 `tests.test_parts` makes sure that no part of a shipped composition is missing here.
 """
 
-from querydet.modeling.assigners import HungarianAssigner, IoUAssigner, KnownAssigner, OneToManyAssigner
+from querydet.modeling.assigners import (
+    HungarianAssigner,
+    IoUAssigner,
+    KnownAssigner,
+    OneToManyAssigner,
+    RaisedThresholdAssigner,
+    UnionAssigner,
+)
 from querydet.modeling.criterion import Criterion
 from querydet.modeling.decoder import ConditionalDecoder, DabDecoder, DeformableDecoder, DetrDecoder
 from querydet.modeling.encoder import DeformableEncoder, DenseEncoder, ScaledDenseEncoder
@@ -71,13 +78,17 @@ ASSIGNERS: tuple[type[Assigner], ...] = (
     IoUAssigner,
     KnownAssigner,
     OneToManyAssigner,
+    RaisedThresholdAssigner,
     SoftmaxHungarianAssigner,
+    UnionAssigner,
 )
 BATCHED_ASSIGNERS: tuple[type[BatchedAssigner], ...] = (
     HungarianAssigner,
     IoUAssigner,
     OneToManyAssigner,
+    RaisedThresholdAssigner,
     SoftmaxHungarianAssigner,
+    UnionAssigner,
 )
 LOSSES: tuple[type[LossTerm], ...] = (FocalLoss, GIoULoss, L1Loss, SoftmaxLoss)
 NORMALIZERS: tuple[type[Normalizer], ...] = (LocalObjects, MeanObjects, MeanRepeatedObjects, WeightedQueries)
