@@ -3,6 +3,7 @@
 `tests.test_parts` makes sure that no part of a shipped composition is missing here.
 """
 
+from querydet.modeling.align import IoUAwareClassLoss, RankWeights
 from querydet.modeling.assigners import (
     HungarianAssigner,
     IoUAssigner,
@@ -42,6 +43,7 @@ from querydet.parts import (
     LossTerm,
     Neck,
     Normalizer,
+    PairWeights,
     Postprocess,
     ProposalSelection,
     Selection,
@@ -90,6 +92,7 @@ BATCHED_ASSIGNERS: tuple[type[BatchedAssigner], ...] = (
     SoftmaxHungarianAssigner,
     UnionAssigner,
 )
-LOSSES: tuple[type[LossTerm], ...] = (FocalLoss, GIoULoss, L1Loss, SoftmaxLoss)
+LOSSES: tuple[type[LossTerm], ...] = (FocalLoss, GIoULoss, IoUAwareClassLoss, L1Loss, SoftmaxLoss)
+PAIR_WEIGHTS: tuple[type[PairWeights], ...] = (RankWeights,)
 NORMALIZERS: tuple[type[Normalizer], ...] = (LocalObjects, MeanObjects, MeanRepeatedObjects, WeightedQueries)
 POSTPROCESSES: tuple[type[Postprocess], ...] = (NMSPostprocess, SoftmaxPostprocess, TopKPostprocess)

@@ -32,6 +32,7 @@ SLOTS = {
     "assigner": conforming_parts.ASSIGNERS,
     "losses": conforming_parts.LOSSES,
     "normalizer": conforming_parts.NORMALIZERS,
+    "pair_weights": conforming_parts.PAIR_WEIGHTS,
 }
 
 
@@ -51,8 +52,7 @@ def filled_slots(name: str) -> Iterator[tuple[str, Any]]:
     for rule in model.criterion.rules.values():
         yield "assigner", target_of(rule.assigner)
         yield from (("losses", target_of(term)) for term in rule.losses.values())
-        if rule.get("normalizer") is not None:
-            yield "normalizer", target_of(rule.normalizer)
+        yield from ((key, target_of(rule[key])) for key in ("normalizer", "pair_weights") if rule.get(key) is not None)
 
 
 @pytest.mark.parametrize("name", COMPOSITIONS)

@@ -22,6 +22,7 @@ PLACEMENTS = {  # figure 4
     "c": {"decoder__layer__order": CROSS_FIRST, "decoder__layer__one_to_many__after": "cross_attention"},
     "d": {"decoder__layer__order": SELF_FIRST, "decoder__layer__one_to_many__after": "self_attention"},
 }
+BRANCHES = (Branch.ONE_TO_ONE, Branch.ONE_TO_MANY)
 NO_FFN: dict[str, Any] = {"decoder__layer__one_to_many__ffn": None}
 
 
@@ -64,7 +65,7 @@ def test_the_placements_predict_differently() -> None:
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_after_the_last_step_shared_heads_predict_the_same_in_both_branches(name: str) -> None:
     detector = tiny_detector("ms_detr", **PLACEMENTS[name], **NO_FFN)
-    main, extra = (decoder_sets(detector, branch) for branch in Branch)
+    main, extra = (decoder_sets(detector, branch) for branch in BRANCHES)
     assert len(main) == len(extra) == 2
     for one, many in zip(main, extra, strict=True):
         assert torch.equal(one.logits, many.logits)
@@ -81,7 +82,7 @@ def test_separate_heads_start_equal_and_learn_apart(separate: list[str]) -> None
     for kind, own in detector.heads.one_to_many_heads.items():
         for layer, head in enumerate(own):  # undo the noise that the test model's weights have
             getattr(detector.heads, f"{kind}_heads")[layer].load_state_dict(head.state_dict())
-    main, extra = (decoder_sets(detector, branch) for branch in Branch)
+    main, extra = (decoder_sets(detector, branch) for branch in BRANCHES)
     torch.testing.assert_close(extra[0].logits, main[0].logits)
     torch.testing.assert_close(extra[0].boxes, main[0].boxes)
     extra[0].logits.sum().backward()
@@ -129,7 +130,7 @@ def test_without_weight_it_is_the_baseline() -> None:
 
 def test_the_auxiliary_ffn_feeds_the_one_to_many_predictions_alone() -> None:
     detector = tiny_detector("ms_detr")
-    main, extra = (decoder_sets(detector, branch) for branch in Branch)
+    main, extra = (decoder_sets(detector, branch) for branch in BRANCHES)
     ffns = [layer.read_out.ffn for layer in detector.decoder.layers]
     sum(each.logits.sum() + each.boxes.sum() for each in main).backward(retain_graph=True)
     assert all(parameter.grad is None for ffn in ffns for parameter in ffn.parameters())
