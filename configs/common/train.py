@@ -9,8 +9,8 @@ train = {
     # Weights to start from: a checkpoint of this project, or a backbone's weights such as
     # "detectron2://ImageNetPretrained/torchvision/R-50.pkl". Empty: random weights.
     "init_checkpoint": "",
-    # Load these parts of the checkpoint alone, such as [backbone, neck, encoder]; all others keep their initial weights,
-    # and may be of another kind in the file. []: all of it.
+    # Load these parts of the checkpoint alone, such as [backbone, neck, encoder]; all others keep their initial
+    # weights, and may be of another kind in the file. []: all of it.
     "init_parts": [],
     # Parts that are not trained, such as [backbone, neck, encoder]: no gradients, no optimizer, no dropout.
     "freeze": [],
