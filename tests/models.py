@@ -24,6 +24,7 @@ COMPOSITIONS = (
     "conditional_detr",
     "dab_detr",
     "dn_dab_detr",
+    "dn_deformable_encoder",
     "group_detr",
     "group_conditional_detr",
     "group_dab_detr",

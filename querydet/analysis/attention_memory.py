@@ -53,12 +53,7 @@ def attention_memory(model: QueryDetector, height: int, width: int, batch_size: 
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be positive, found {batch_size}")
-    height, width = padded_size(model.backbone, height, width)
-    shapes = model.backbone.output_shape()
-    tokens = 0
-    for name in model.neck.in_channels:
-        stride = shapes[name].stride
-        tokens += -(-height // stride) * -(-width // stride)
+    tokens = sum(_level_sizes(model, *padded_size(model.backbone, height, width)))
     queries = int(model.selection.num_queries) * int(trait(model.selection, "num_groups"))
     maps = {"encoder": 0, "decoder": 0}
     for name in ("encoder", "decoder") if _encoder_is_trained(model) else ("decoder",):
@@ -71,6 +66,17 @@ def _encoder_is_trained(model: QueryDetector) -> bool:
     """Return whether the encoder has a backward pass: it is trained, or something in front of it."""
     parts = (part for part in (model.backbone, model.neck, model.encoder) if isinstance(part, nn.Module))
     return any(parameter.requires_grad for part in parts for parameter in part.parameters())
+
+
+def _level_sizes(model: QueryDetector, height: int, width: int) -> list[int]:
+    """Return the number of tokens of each level, for a padded image; levels beyond the backbone's maps halve sides."""
+    shapes = model.backbone.output_shape()
+    strides = [shapes[name].stride for name in model.neck.in_channels]
+    sides = [(-(-height // stride), -(-width // stride)) for stride in strides]
+    for _ in range(model.neck.num_levels - len(sides)):
+        rows, columns = sides[-1]
+        sides.append(((rows + 1) // 2, (columns + 1) // 2))
+    return [rows * columns for rows, columns in sides]
 
 
 def describe_memory(found: AttentionMemory, height: int, width: int, batch_size: int) -> str:

@@ -1,7 +1,7 @@
 """Differences between a checkpoint and a model: which are acceptable, and how the others are reported."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ logger = logging.getLogger(__name__)
 
 MAX_SHOWN = 30
 BACKBONE = "backbone."
+PATTERNS = "patterns.weight"  # end of the names of tables of patterns
 INNER_NETWORKS = ("bottom_up", "net")  # of Detectron2's FPN and SimpleFeaturePyramid
 CONSTANTS = ("pixel_mean", "pixel_std")  # which Detectron2 does not ask a file for
 RELATIVE_POSITIONS = ("rel_pos_h", "rel_pos_w")  # of Detectron2's ViT
@@ -88,8 +89,19 @@ def describe_differences(
         _listing("of another shape", [f"{n}: {tuple(a)} in the file, {tuple(b)} in the model" for n, a, b in shapes]),
         _listing("missing in the file", sorted(missing)),
         _listing("in the file but not in the model", sorted(unexpected)),
+        _remedy({name for name, _, _ in shapes}, missing, unexpected),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _remedy(wrong: set[str], missing: Iterable[str], unexpected: Iterable[str]) -> str:
+    """Return the setting that makes the model read the contents of the file's queries, if patterns are the reason."""
+    for names, shared in ((missing, False), (unexpected, True)):
+        tables = {name.replace("patterns.weight", "content.weight") for name in names if name.endswith(PATTERNS)}
+        if tables & wrong:
+            kind = "patterns and a shared content" if shared else "patterns alone"
+            return f"  The file's queries start from {kind}: model.selection.shared_content={shared} reads them."
+    return ""
 
 
 def check_settings(model: nn.Module, settings: Mapping[str, Any], allow_mismatch: bool) -> None:

@@ -14,6 +14,7 @@ from querydet.utils.texts import shown
 KEY = "settings"  # in a checkpoint file
 SETTINGS = {  # attribute of the detector: key of the config
     "neck.position_embedding.temperature": "model.neck.position_embedding.temperature",
+    "neck.position_embedding.temperature_x": "model.neck.position_embedding.temperature_x",
     "neck.position_embedding.offset": "model.neck.position_embedding.offset",
     "heads.inverse_sigmoid_eps": "model.heads.inverse_sigmoid_eps",
     "decoder.refine_boxes": "model.decoder.refine_boxes",

@@ -15,10 +15,11 @@ _CLASS_ROWS = re.compile(
 )
 _LABEL_ROWS = re.compile(r"denoising\.(members\.\d+\.)?label_embed\.weight")
 _QUERY_ROWS = re.compile(
-    r"selection\.(extra_groups\.\d+\.)?(content|anchors|embedding|extra_content|extra_contents\.\d+)\.weight"
+    r"selection\.(extra_groups\.\d+\.)?(content|patterns|anchors|embedding|extra_content|extra_contents\.\d+)\.weight"
 )
 _LEVEL_ROWS = re.compile(r"(.*)\.(sampling_offsets|attention_weights)\.(weight|bias)")
 _LEVEL_EMBED = "neck.level_embed"
+_LEVEL_GATE = re.compile(r"decoder\.layers\.\d+\.level_gate\.(weight|bias)")  # a row for each level
 _ONE_MAP = "neck.projection.weight"  # of models with dense attention, which have one level
 
 
@@ -211,7 +212,7 @@ def adapt_rows(
         return Adapted(value, classes.describe_fresh())
     if _QUERY_ROWS.fullmatch(key) and initial.shape[1:] == source.shape[1:]:
         return _first_rows(initial, source, "queries")
-    if key == _LEVEL_EMBED and initial.shape[1:] == source.shape[1:]:
+    if (key == _LEVEL_EMBED or _LEVEL_GATE.fullmatch(key)) and initial.shape[1:] == source.shape[1:]:
         return Adapted(levels.move(initial, source, 0), levels.describe_fresh())
     if _LEVEL_ROWS.fullmatch(key):
         return _move_points(key, initial, source, model, levels)

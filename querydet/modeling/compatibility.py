@@ -13,6 +13,9 @@ from querydet.parts import CriterionPart, Decoder, Denoising, Encoder, Heads, Ne
 from querydet.traits import trait
 
 
+LEVELWISE = "querydet.modeling.decoder.levelwise_decoder_layer"
+
+
 class Parts(Protocol):
     """The parts of a detector."""
 
@@ -96,11 +99,12 @@ def check_levels(parts: Parts) -> None:
             f"model.{unfit[0]}.layer.num_levels={levels}"
         )
     kinds = ", ".join(f"model.{name}={_kind(getattr(parts, name))}" for name in of_one_map)
-    if attended["encoder"] == levels:
+    if attended["encoder"] in (None, levels):
         raise ValueError(
             f"{kinds} attends to every token of one map, but model.encoder={_kind(parts.encoder)} works on {levels} "
-            "levels, for which it has no use: take querydet.modeling.neck.SingleMapNeck and DenseEncoder, or "
-            "querydet.modeling.decoder.DeformableDecoder"
+            "levels, of which it sees no more: take querydet.modeling.neck.SingleMapNeck and DenseEncoder, "
+            "querydet.modeling.decoder.DeformableDecoder, or layers that attend to each level "
+            f"(model.decoder.layer._target_={LEVELWISE}, with its num_levels={levels})"
         )
     raise ValueError(
         f"{kinds} attends to every token of one map, but model.neck={_kind(parts.neck)} makes {levels} levels: take "

@@ -21,15 +21,18 @@ def make_class_head(embed_dim: int, num_classes: int) -> nn.Linear:
     return head
 
 
-def make_box_head(embed_dim: int, initial_size_logit: float = 0.0) -> MLP:
-    """Make a three-layer box regressor whose initial offsets are zero.
+def make_box_head(embed_dim: int, initial_size_logit: float = 0.0, zero: bool = True) -> MLP:
+    """Make a three-layer box regressor.
 
     Args:
         embed_dim: width C.
         initial_size_logit: initial output for width and height; -2 where references have no size (Deformable DETR
             without two stages), so that boxes start small.
+        zero: whether the initial offsets are zero, but for `initial_size_logit`; False: those of torch's layers.
     """
     head = MLP(embed_dim, embed_dim, 4, num_layers=3)
+    if not zero:
+        return head
     last = head.layers[-1]
     assert isinstance(last, nn.Linear)
     assert last.bias is not None
@@ -51,9 +54,11 @@ class PredictionHeads(nn.Module):
         initial_size_logit: initial output of the first layer's box head for width and height, see `make_box_head`.
         separate_one_to_many: kinds of heads that the one-to-many branch has of its own, any of "class" and "box"; they
             start as copies (MS-DETR, table 6; sharing both is best).
+        zero_box_head: whether the first predictions are the references; False: box heads start from torch's weights
+            (released code of DN-DETR with a deformable encoder and a dense decoder).
 
     Raises:
-        ValueError: for an unknown kind of head.
+        ValueError: for an unknown kind of head, or an initial size beside box heads that do not start at zero.
     """
 
     score_function = "sigmoid"
@@ -68,30 +73,43 @@ class PredictionHeads(nn.Module):
         embed_dim: int = 256,
         initial_size_logit: float = 0.0,
         separate_one_to_many: Sequence[str] = (),
+        zero_box_head: bool = True,
     ) -> None:
         super().__init__()
         if set(separate_one_to_many) - {"class", "box"}:
             raise ValueError(f"separate_one_to_many may hold 'class' and 'box', found {list(separate_one_to_many)}")
+        if initial_size_logit and not zero_box_head:
+            raise ValueError(
+                f"initial_size_logit={initial_size_logit} is for box heads that start at zero: set it to 0, or "
+                "zero_box_head=True"
+            )
         copies = 1 if share_layers else num_layers
         self.num_layers, self.embed_dim = num_layers, embed_dim
         self.inverse_sigmoid_eps = inverse_sigmoid_eps
         self.separate_one_to_many = tuple(separate_one_to_many)
         self.class_heads = nn.ModuleList(make_class_head(embed_dim, num_classes) for _ in range(copies))
         self.box_heads = nn.ModuleList(
-            make_box_head(embed_dim, initial_size_logit if layer == 0 else 0.0) for layer in range(copies)
+            make_box_head(embed_dim, initial_size_logit if layer == 0 else 0.0, zero_box_head)
+            for layer in range(copies)
         )
-        self._start_equal()
+        self._start_equal(keep_last=zero_box_head)
         separate = {kind: getattr(self, f"{kind}_heads") for kind in separate_one_to_many}
         self.one_to_many_heads = nn.ModuleDict({kind: copy.deepcopy(heads) for kind, heads in separate.items()})
 
-    def _start_equal(self) -> None:
-        """Copy the first head's weights to the heads of all layers, as the released code does by deep copies."""
+    def _start_equal(self, keep_last: bool) -> None:
+        """Copy the first head's weights to the heads of all layers, as the released code does by deep copies.
+
+        Args:
+            keep_last: whether the last layers of box heads stay: they start at zero, or at a size that only the first
+                head has.
+        """
         for head in self.class_heads[1:]:
             head.load_state_dict(self.class_heads[0].state_dict())
         first = self.box_heads[0].state_dict()
         for head in self.box_heads[1:]:
-            last = head.state_dict()  # starts at zero, or at a size that only the first layer has
-            head.load_state_dict({name: last[name] if name.startswith("layers.2") else first[name] for name in first})
+            own = head.state_dict()
+            kept = [name for name in own if keep_last and name.startswith("layers.2")]
+            head.load_state_dict(first | {name: own[name] for name in kept})
 
     @property
     def training_only(self) -> tuple[str, ...]:

@@ -22,13 +22,16 @@ NUM_GROUPS = 32  # of the group norm, in all released code
 class Projection(nn.Module):
     """A convolution to the width of the transformer, and a group norm."""
 
-    def __init__(self, in_channels: int, embed_dim: int, kernel_size: int, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, embed_dim: int, kernel_size: int, stride: int = 1, conv_init: str = "xavier"
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, embed_dim, kernel_size, stride, padding=kernel_size // 2)
         self.norm = nn.GroupNorm(NUM_GROUPS, embed_dim)
-        nn.init.xavier_uniform_(self.conv.weight)
-        assert self.conv.bias is not None
-        nn.init.zeros_(self.conv.bias)
+        if conv_init == "xavier":
+            nn.init.xavier_uniform_(self.conv.weight)
+            assert self.conv.bias is not None
+            nn.init.zeros_(self.conv.bias)
 
     def forward(self, features: Tensor, padding: Tensor | None = None) -> Tensor:
         """Map (B, in_channels, H, W) to (B, C, H / stride, W / stride).
@@ -70,9 +73,12 @@ class MultiScaleNeck(nn.Module):
         position_embedding: maps padding (B, H, W) to (B, C, H, W).
         embed_dim: width C.
         ignore_padding: whether padding is left out of convolutions and norms; the released codes do not.
+        conv_init: initial weights of the convolutions, "xavier" with zero biases (most released codes) or "torch" for
+            PyTorch's own (released code of DN-DETR with dense decoders).
 
     Raises:
-        ValueError: when there are fewer levels than backbone maps, or C does not divide into the norm's groups.
+        ValueError: when there are fewer levels than backbone maps, C does not divide into the norm's groups, or for an
+            unknown initialisation.
     """
 
     def __init__(
@@ -83,8 +89,11 @@ class MultiScaleNeck(nn.Module):
         position_embedding: nn.Module,
         embed_dim: int = 256,
         ignore_padding: bool = True,
+        conv_init: str = "xavier",
     ) -> None:
         super().__init__()
+        if conv_init not in ("xavier", "torch"):
+            raise ValueError(f"conv_init must be 'xavier' or 'torch', found {conv_init!r}")
         if num_levels < len(in_channels):
             raise ValueError(f"num_levels is {num_levels}, fewer than the {len(in_channels)} maps in in_channels")
         if embed_dim % NUM_GROUPS:
@@ -93,9 +102,11 @@ class MultiScaleNeck(nn.Module):
         widths = list(self.in_channels.values())
         extra_widths = [widths[-1]] + [embed_dim] * (num_levels - len(widths) - 1)
         extra_widths = extra_widths[: num_levels - len(widths)]
-        self.projections = nn.ModuleList(Projection(width, embed_dim, kernel_size=1) for width in widths)
+        self.projections = nn.ModuleList(
+            Projection(width, embed_dim, kernel_size=1, conv_init=conv_init) for width in widths
+        )
         self.extra_projections = nn.ModuleList(
-            Projection(width, embed_dim, kernel_size=3, stride=2) for width in extra_widths
+            Projection(width, embed_dim, kernel_size=3, stride=2, conv_init=conv_init) for width in extra_widths
         )
         self.position_embedding = position_embedding
         self.ignore_padding = ignore_padding

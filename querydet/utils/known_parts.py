@@ -28,6 +28,7 @@ MODEL: Names = {
     "querydet.modeling.decoder.dense": (
         "ConditionalDecoder DabDecoder DetrDecoder conditional_decoder_layer detr_decoder_layer"
     ),
+    "querydet.modeling.decoder.levelwise": "levelwise_decoder_layer",
     "querydet.modeling.decoder.one_to_many": "OneToManyBranch",
     "querydet.modeling.decoder.query_mlp": "QueryMLP",
     "querydet.modeling.decoder.second_stream": "SecondStream",

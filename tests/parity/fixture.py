@@ -24,8 +24,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from querydet.checkpoint.conversion.convert import convert_state_dict, find_sizes, recognise
-from querydet.checkpoint.conversion.methods import split_hybrid
+from querydet.checkpoint.conversion.methods import split_table
 from querydet.checkpoint.conversion.verify import GivenMaps
+from querydet.modeling.decoder.dense import DenseDecoder
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.queries.noised_objects import NoiseDraws
 from querydet.structures import ObjectCount, Targets
@@ -161,7 +162,7 @@ class Fixture:
         let_padding_in(model)
         detector = instantiate(model)
         conversion = convert_state_dict(self.group("state/"))
-        split_hybrid(conversion, {"num_queries": self.num_queries})
+        split_table(conversion, {"num_queries": self.num_queries})
         detector.load_state_dict(conversion.state, strict=True)
         return detector
 
@@ -186,13 +187,16 @@ class Fixture:
 
 
 def let_padding_in(model: DictConfig) -> None:
-    """The released codes let the padding of a batch into the neck, the selection and the positional queries."""
+    """The released codes let the padding of a batch into the neck, the selection and the positional queries.
+
+    Those with standard attention embed boxes of the image, without its padding.
+    """
     if "ignore_padding" in model.neck:
         model.neck.ignore_padding = False
     selection = model.selection.get("selection", model.selection)
     if "usable_only" in selection:
         selection.usable_only = False
-    if model.decoder.get("query_position") is not None:
+    if model.decoder.get("query_position") is not None and not issubclass(model.decoder._target_, DenseDecoder):
         model.decoder.query_position.frame = "padded"
 
 

@@ -82,6 +82,12 @@ def set_official(model: DictConfig, fixture: "Fixture", weights: dict[str, float
     set_costs(model, config)
 
 
+def set_temperatures(model: DictConfig, config: dict[str, Any]) -> None:
+    """Set the temperatures of the position embedding, of y and of x, from the released options."""
+    embedding = model.neck.position_embedding
+    embedding.temperature, embedding.temperature_x = (float(config[f"pe_temperature{axis}"]) for axis in "HW")
+
+
 def set_costs(model: DictConfig, config: dict[str, Any]) -> None:
     """Set the costs of every matching from the released options."""
     names = {"class_weight": "set_cost_class", "l1_weight": "set_cost_bbox", "giou_weight": "set_cost_giou"}
@@ -156,16 +162,13 @@ STEPS = {"sa": "self_attention", "ca": "cross_attention", "ffn": "ffn"}
 def _dino(fixture: "Fixture") -> DictConfig:
     config = fixture.config
     check_fixed(config, DINO_FIXED)
-    if config["pe_temperatureH"] != config["pe_temperatureW"]:
-        raise KeyError("cannot express different pe_temperatureH and pe_temperatureW")
     model = get_config("common/models/dino.py").model
     model.decoder.layer.order = [STEPS[step] for step in config["decoder_module_seq"]]
     if not config["embed_init_tgt"]:
         model.selection.content = L(SelectedFeatures)()
     set_official(model, fixture)
     set_focal_cost(model, config["focal_alpha"])  # this matcher has that of the loss
-    embedding = model.neck.position_embedding
-    embedding.temperature = float(config["pe_temperatureH"])
+    set_temperatures(model, config)
     model.decoder.look_forward_twice = not config["use_detached_boxes_dec_out"]
     if config["dec_pred_class_embed_share"] != config["dec_pred_bbox_embed_share"]:
         raise ValueError("dec_pred_{class,bbox}_embed_share differ: our heads are shared by all layers or not")

@@ -127,15 +127,4 @@ def _set_criterion(model: DictConfig, options: Options, weights: dict[str, float
         rule.assigner.giou_eps = rule.losses.giou.eps = 1e-6
 
 
-def gradient(parameters: dict[str, torch.nn.Parameter], name: str) -> Tensor:
-    """The gradient of a parameter, that of both groups' contents together."""
-    grad = parameters[name].grad
-    assert grad is not None
-    extra = parameters.get("selection.extra_content.weight")
-    if name != "selection.content.weight" or extra is None:
-        return grad
-    assert extra.grad is not None
-    return torch.cat([grad, extra.grad])
-
-
 MODELS = {"detrex_h_deformable": _h_detr}

@@ -9,8 +9,8 @@ TRAINING = """
     coco_panoptic_path coco_path dataset_file debug device dilation dist_url drop_lr_now ema_decay ema_epoch epochs eval
     find_unused_params finetune finetune_ignore fix_size frozen_weights local_rank lr lr_backbone lr_backbone_names
     lr_drop lr_drop_epochs lr_drop_list lr_linear_proj_mult lr_linear_proj_names match_unstable_error matcher_type
-    modelname multi_step_lr note num_workers onecyclelr override_resumed_lr_drop param_dict_type pretrain_model_path
-    rank remove_difficult resume return_interm_indices return_interm_layers save_checkpoint_interval save_log
+    modelname multi_step_lr note num_workers onecyclelr output_dir override_resumed_lr_drop param_dict_type
+    pretrain_model_path rank remove_difficult resume return_interm_indices return_interm_layers save_checkpoint_interval save_log
     save_results seed sgd start_epoch use_checkpoint use_ema weight_decay world_size ddetr_lr_param
 """
 # Weights of losses: those that are applied are recorded beside the configuration, and read from there.

@@ -17,7 +17,7 @@ from querydet.modeling.selection import anchor_tokens
 from querydet.structures import Assignment, Branch, PredictionSet, QueryBatch, Role, Stage
 from tests.parity import models_dac_detr, models_ms_detr
 from tests.parity.fixture import Fixture, available, own, parameters, unsupported
-from tests.parity.models_h_detr import gradient
+from tests.parity.gradients import gradient
 from tests.parity.own_configurations import configurations
 
 FORWARD, GRADIENT = 1e-4, 1e-3  # of the largest entry; other CPU kernels move the recorded numbers by 5e-6 at most
@@ -172,6 +172,12 @@ def _train(name: str, which: str) -> tuple[QueryDetector, dict[str, Tensor], tup
     return detector, features, predictions, detector.criterion(predictions, targets)
 
 
+def without_patterns(selection: torch.nn.Module, content: Tensor) -> Tensor:
+    """The contents (B, Q, C) of a selection before patterns are added to them, as they are recorded."""
+    patterns = getattr(selection, "patterns", None)
+    return content if patterns is None else content - patterns.weight.repeat_interleave(len(selection.anchors.weight), 0)
+
+
 def test_denoising_queries(fixture: Fixture, which: str) -> None:
     if f"train{which}/dn/query_label" not in fixture:
         pytest.skip("no denoising recorded")
@@ -182,7 +188,8 @@ def test_denoising_queries(fixture: Fixture, which: str) -> None:
     if "eval/mid/topk_indices" not in fixture:  # matching queries of a table are recorded behind the denoising ones
         memory = detector.encoder(detector.neck(fixture.features(), fixture["in/pad_mask"]))
         (matching,) = detector.selection(memory, training=True)
-        content, boxes = (torch.cat(both, 1) for both in ((content, matching.content), (boxes, matching.boxes)))
+        found = without_patterns(detector.selection, matching.content)
+        content, boxes = (torch.cat(both, 1) for both in ((content, found), (boxes, matching.boxes)))
     assert_close(content, fixture[f"train{which}/dn/query_label"], 1e-6, "content")
     assert_close(boxes, fixture[f"train{which}/dn/query_bbox_unsig"].sigmoid(), 1e-5, "boxes")
     recorded = fixture[f"train{which}/dn/attn_mask"]

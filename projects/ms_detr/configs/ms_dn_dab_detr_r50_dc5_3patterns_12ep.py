@@ -9,4 +9,5 @@ from .ms_dn_dab_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer
 
 model.backbone = get_config("common/backbones/resnet_dc5.py").backbone
 model.selection.num_patterns = 3
+model.selection.shared_content = True
 train.output_dir = "output/ms_dn_dab_detr_r50_dc5_3patterns_12ep"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from querydet.checkpoint.conversion.methods import is_dense
+from querydet.checkpoint.conversion.methods import is_dense, is_levelwise
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ _DEFORMABLE = {
     "dilation": "dilation",
 }
 _PLUS = {"mixed_selection": "mixed_selection", "look_forward_twice": "look_forward_twice"}
-_TEMPERATURES = {"pe_temperatureH": "temperature", "pe_temperatureW": "temperature_w"}
+_TEMPERATURES = {"pe_temperatureH": "temperature", "pe_temperatureW": "temperature_x"}
 
 DINO = CodeBase(
     name="DINO",
@@ -157,6 +157,13 @@ DN_DENSE = CodeBase(
     fixed={**_DN_FIXED, "transformer_activation": ("prelu", "relu")},  # the slopes are weights
     unused=_TRAINING | _DN_TRAINING | {"num_results"},
 )
+DN_LEVELWISE = CodeBase(  # the model of DN-DETR with a deformable encoder and a decoder with standard attention
+    name="DN-DETR with a deformable encoder",
+    marks=(),
+    read={key: ours for key, ours in DN_DENSE.read.items() if key != "dilation"},
+    fixed={**DN_DENSE.fixed, "dilation": (False,)},
+    unused=DN_DENSE.unused,
+)
 DETA = CodeBase(
     name="DETA",
     marks=("assign_first_stage",),
@@ -212,7 +219,7 @@ DETR = CodeBase(
     fixed={**_SINE, "pre_norm": (False,)},
     unused=_TRAINING,
 )
-OFFICIAL = (DINO, DN_DEFORMABLE, DN_DENSE, DETA, MS_DETR, H_DETR, DEFORMABLE, DETR)
+OFFICIAL = (DINO, DN_DEFORMABLE, DN_DENSE, DN_LEVELWISE, DETA, MS_DETR, H_DETR, DEFORMABLE, DETR)
 
 HUGGINGFACE = CodeBase(
     name="transformers",
@@ -239,6 +246,8 @@ def code_base_of(options: Mapping[str, Any], state: Mapping[str, Any]) -> CodeBa
         options: the command line of an official file.
         state: its weights under our names.
     """
+    if is_levelwise(state):
+        return DN_LEVELWISE
     boxes = "selection.anchors.weight" in state
     if is_dense(state):
         return DN_DENSE if boxes else DETR

@@ -46,6 +46,13 @@ _CONDITIONAL = under(
     ),
 )
 
+_BOXES = (
+    ("transformer.decoder.ref_point_head.", "decoder.query_position.mlp."),
+    ("transformer.decoder.ref_anchor_head.", "decoder.size_head."),
+    ("refpoint_embed.", "selection.anchors."),
+    ("label_enc.", "denoising.label_embed."),
+)
+
 # Atten4Vis/ConditionalDETR and its branch GroupDETR; norms are numbered in the order of execution
 OFFICIAL_DENSE = Family(
     name="official, dense",
@@ -70,16 +77,37 @@ OFFICIAL_DAB = Family(
         *_CONDITIONAL,
         _NORM,
         ("transformer.encoder.query_scale.", "encoder.query_scale."),
-        ("transformer.decoder.ref_point_head.", "decoder.query_position.mlp."),
-        ("transformer.decoder.ref_anchor_head.", "decoder.size_head."),
-        ("refpoint_embed.", "selection.anchors."),
-        ("label_enc.", "denoising.label_embed."),
+        *_BOXES,
         ("transformer.patterns.", "selection.content."),
         *_SHARED,
         ("transformer.decoder.bbox_embed.", "heads.box_heads.0."),  # a second copy
         *_BACKBONE,
     ),
     levels=None,
+    heads=(),
+)
+
+# IDEA-Research/DN-DETR, its model with a deformable encoder and standard attention to several levels in the decoder
+OFFICIAL_LEVELWISE = Family(
+    name="official, DN-DETR with a deformable encoder",
+    marks=("transformer.decoder.layers.{}.lvl_attn.", "transformer.decoder.ref_anchor_head.", "input_proj.{}.0."),
+    rules=(
+        *_ENCODER,
+        *under(
+            "transformer.decoder.layers.{}.",
+            "decoder.layers.{}.",
+            (("lvl_attn.", "level_gate."), ("ca_out_v_proj.", "cross_attention.output.")),
+        ),
+        *_CONDITIONAL,
+        _NORM,
+        ("transformer.level_embed", "neck.level_embed"),
+        *_BOXES,
+        ("transformer.patterns.", "selection.patterns."),
+        *(rule for rule in _SHARED if rule[0] != "input_proj."),
+        ("transformer.decoder.bbox_embed.", "heads.box_heads.0."),  # a second copy
+        *_BACKBONE,
+    ),
+    levels="input_proj.",
     heads=(),
 )
 
@@ -151,4 +179,13 @@ DETREX_DENSE = Family(
     tables=("query_embed.weight",),
 )
 
-FAMILIES = (OFFICIAL, DETREX, HUGGINGFACE, OFFICIAL_DAB, OFFICIAL_DENSE, DETREX_DENSE, OFFICIAL_DETR)
+FAMILIES = (
+    OFFICIAL,
+    DETREX,
+    HUGGINGFACE,
+    OFFICIAL_LEVELWISE,
+    OFFICIAL_DAB,
+    OFFICIAL_DENSE,
+    DETREX_DENSE,
+    OFFICIAL_DETR,
+)

@@ -10,11 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from querydet.checkpoint.conversion.backbones import PREFIX, find_backbone
 from querydet.checkpoint.conversion.convert import Conversion
 from querydet.checkpoint.conversion.families import DETREX_DENSE
-from querydet.checkpoint.conversion.methods import RECIPES, find_method, is_dense, is_detr, split_table
+from querydet.checkpoint.conversion.methods import (
+    RECIPES,
+    find_method,
+    is_dense,
+    is_detr,
+    is_levelwise,
+    split_table,
+)
 from querydet.checkpoint.conversion.names import DETREX
 from querydet.checkpoint.conversion.parts import check_given_attentions, chosen_parts
 from querydet.checkpoint.settings import SETTINGS
@@ -80,8 +88,6 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
             given config has other constants.
     """
     state = conversion.state
-    if options.get("temperature_w", options.get("temperature")) != options.get("temperature"):
-        raise ValueError("the file was trained with two temperatures, for height and width, which no part here has")
     if given is not None:
         options = {"num_queries": OmegaConf.select(given, _num_queries_key(given)), **options}
     extra = split_table(conversion, options)
@@ -176,27 +182,32 @@ def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any
     if labels is not None:
         changes["model.denoising.num_embeddings"] = None if len(labels) == classes + 1 else len(labels)
     if is_dense(state):
-        return changes | _dense_widths(conversion)
-    return changes | _levels(conversion, heads)
+        changes["model.neck.embed_dim"] = size_of(conversion, "neck.projection.weight", 0)
+    else:
+        changes |= _levels(conversion, heads)
+    return changes | (_dab_widths(state) if is_dense(state) or is_levelwise(state) else {})
 
 
-def _dense_widths(conversion: Conversion) -> dict[str, Any]:
-    """Infer the changes that only models with standard attention need."""
-    state = conversion.state
-    changes: dict[str, Any] = {"model.neck.embed_dim": size_of(conversion, "neck.projection.weight", 0)}
+def _dab_widths(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Infer the changes that only DAB-DETR's decoder with standard attention needs."""
     if "selection.anchors.weight" not in state:
-        return changes
+        return {}
     slopes = "encoder.layers.0.ffn.activation.weight" in state
-    changes |= {f"model.{part}.layer.activation": "prelu" if slopes else "relu" for part in ("encoder", "decoder")}
-    patterns = state.get("selection.content.weight")
-    return changes | {"model.selection.num_patterns": 0 if patterns is None else len(patterns)}
+    changes: dict[str, Any] = {
+        f"model.{part}.layer.activation": "prelu" if slopes else "relu" for part in ("encoder", "decoder")
+    }
+    shared = "selection.patterns.weight" in state or is_levelwise(state)
+    patterns = state.get(f"selection.{'patterns' if shared else 'content'}.weight")
+    changes["model.selection.num_patterns"] = 0 if patterns is None else len(patterns)
+    return changes | ({"model.selection.shared_content": True} if shared else {})
 
 
 def _levels(conversion: Conversion, heads: int) -> dict[str, Any]:
     """Infer the changes that only models with several levels need."""
     levels = size_of(conversion, "neck.level_embed", 0)
     changes = {"model.neck.num_levels": levels, "model.neck.embed_dim": size_of(conversion, "neck.level_embed", 1)}
-    for part, attention in (("encoder", "attention"), ("decoder", "cross_attention")):
+    attentions = {"encoder": "attention"} | ({} if is_levelwise(conversion.state) else {"decoder": "cross_attention"})
+    for part, attention in attentions.items():
         rows = size_of(conversion, f"{part}.layers.0.{attention}.attention_weights.weight", 0)
         points, rest = divmod(rows, levels * heads)
         if rest or not points:
@@ -213,9 +224,8 @@ def _num_queries_key(cfg: DictConfig) -> str:
 
 def _queries(conversion: Conversion, options: Mapping[str, Any], extra: int, cfg: DictConfig) -> dict[str, Any]:
     state = conversion.state
-    tables = ("selection.content.weight", "selection.embedding.weight")
-    if is_dense(state):
-        tables = ("selection.anchors.weight", "selection.embedding.weight")  # the content may have a single row
+    # where there are boxes, the content may have a single row
+    tables = ("selection.anchors.weight", "selection.content.weight", "selection.embedding.weight")
     rows = next((len(state[name]) for name in tables if name in state), None)
     asked = options.get("num_queries")
     if rows is not None and asked is not None and rows != asked:
@@ -251,12 +261,12 @@ def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], 
         "model.heads.inverse_sigmoid_eps": 1e-5,
     }
     fit.sources = dict.fromkeys(constants, CODE)
-    if is_dense(conversion.state):
+    if is_dense(conversion.state) or method == "dn_deformable_encoder":
         constants[f"{embedding}.offset"] = 0.0
-    boxes = ("dino", "dn_detr", "dab_deformable_detr", "dab_detr", "dn_dab_detr")
+    boxes = ("dino", "dn_detr", "dab_deformable_detr", "dab_detr", "dn_dab_detr", "dn_deformable_encoder")
     if conversion.family in (DETREX, DETREX_DENSE) or method in boxes:
         constants["model.heads.inverse_sigmoid_eps"] = 1e-3
-    if method in ("dab_detr", "dn_dab_detr"):
+    if method in ("dab_detr", "dn_dab_detr", "dn_deformable_encoder"):
         constants[f"{embedding}.temperature"] = 20.0
     if method == "dino" and conversion.family is not DETREX:
         constants |= {f"{embedding}.temperature": 20.0, f"{embedding}.offset": 0.0}
@@ -269,6 +279,9 @@ def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], 
         if name in options:
             constants[f"{embedding}.{name}"] = float(options[name])
             fit.sources[f"{embedding}.{name}"] = OPTIONS
+    if options.get("temperature_x", options.get("temperature")) != options.get("temperature"):
+        constants[f"{embedding}.temperature_x"] = float(options["temperature_x"])
+        fit.sources[f"{embedding}.temperature_x"] = OPTIONS
     if "num_detections" in options:
         constants["model.postprocess.num_detections"] = options["num_detections"]
     if "look_forward_twice" in options and method not in boxes:

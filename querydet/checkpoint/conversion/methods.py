@@ -30,6 +30,7 @@ RECIPES = {
     "dino_5scale": "projects/dino/configs/dino_r50_5scale_12ep.py",
     "dino_swin": "projects/dino/configs/dino_swin_l_4scale_12ep.py",
     "dn_detr": "projects/dn_detr/configs/dn_detr_r50_50ep.py",
+    "dn_deformable_encoder": "projects/dn_detr/configs/dn_deformable_encoder_r50_50ep.py",
     "dab_deformable_detr": "projects/dn_detr/configs/dab_deformable_detr_r50_50ep.py",
     "deta": "projects/deta/configs/deta_r50_12ep.py",
     "deta_swin": "projects/deta/configs/deta_swin_l_24ep.py",
@@ -60,6 +61,11 @@ def is_dense(state: Mapping[str, Tensor]) -> bool:
     return any(name.startswith("neck.projection.") for name in state)
 
 
+def is_levelwise(state: Mapping[str, Tensor]) -> bool:
+    """Return whether weights under our names belong to a decoder with standard attention to several levels."""
+    return "decoder.layers.0.level_gate.weight" in state
+
+
 def is_detr(state: Mapping[str, Tensor]) -> bool:
     """Return whether weights under our names are DETR's, whose class heads have an additional output for no object."""
     return "decoder.layers.0.cross_attention.in_proj_weight" in state
@@ -80,6 +86,8 @@ def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_q
             return "dn_dab_detr" if "denoising.label_embed.weight" in state else "dab_detr"
         grouped = any(name.startswith("selection.extra_groups.") for name in state)
         return "group_conditional_detr" if grouped else "conditional_detr"
+    if is_levelwise(state):
+        return "dn_deformable_encoder"
     has = {
         part: any(name.startswith(part) for name in state)
         for part in (
@@ -120,27 +128,27 @@ def split_table(conversion: Conversion, options: Mapping[str, Any]) -> int:
     Raises:
         ValueError: the boundary of the groups is unknown.
     """
+    if is_levelwise(conversion.state):
+        split_labels(conversion)
+        return 0
     if is_dense(conversion.state):
-        _split_labels(conversion)
+        split_labels(conversion)
         return 0 if is_detr(conversion.state) else _split_groups(conversion, options)
     return split_hybrid(conversion, options)
 
 
-def _split_labels(conversion: Conversion) -> None:
+def split_labels(conversion: Conversion) -> None:
     """Move the last row of the label table to the content of the matching queries, which the released code uses it for.
 
-    Raises:
-        ValueError: the queries also have patterns, which no part here adds to the label.
+    Patterns, which DAB-DETR has as contents, are then added to it.
     """
-    name, content = "denoising.label_embed.weight", "selection.content.weight"
+    name, content, patterns = "denoising.label_embed.weight", "selection.content.weight", "selection.patterns.weight"
     labels = conversion.state.get(name)
     if labels is None:
         return
     if content in conversion.state:
-        raise ValueError(
-            "the file has transformer.patterns and label_enc: content of queries that is the sum of both is what no "
-            "part here makes"
-        )
+        conversion.state[patterns] = conversion.state[content]
+        conversion.mapped = {key: patterns if ours == content else ours for key, ours in conversion.mapped.items()}
     conversion.state[name], conversion.state[content] = labels[:-1], labels[-1:]
     conversion.notes.append("the last row of label_enc is the content of the matching queries")
 

@@ -102,7 +102,10 @@ def convert_content(
         check_finite(weights.state, path)
     conversion = convert_state_dict(weights.state)
     stored = read_options(content, path, conversion.state, notes)
-    known = stored | {key: value for key, value in (options or {}).items() if value is not None}
+    asked = {key: value for key, value in (options or {}).items() if value is not None}
+    known = stored | asked
+    if "temperature" in asked:  # of height and width
+        known.pop("temperature_x", None)
     if coco_classes:
         objectness = find_method(conversion.state, known) != "dino"
         conversion.state = select_coco_classes(conversion.state, objectness, is_detr(conversion.state))

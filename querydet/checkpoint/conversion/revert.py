@@ -1,23 +1,27 @@
-"""Conversion of our names back to the official ones, for DINO and Deformable DETR."""
+"""Conversion of our names back to the official ones, for some methods."""
 
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from querydet.checkpoint.conversion.convert import find_counts
+from querydet.checkpoint.conversion.families import OFFICIAL_LEVELWISE
 from querydet.checkpoint.conversion.methods import find_method
 from querydet.checkpoint.conversion.names import OFFICIAL, Sizes
 from querydet.checkpoint.conversion.parts import check_own_attentions
 
-METHODS = ("dino", "deformable_detr", "deformable_detr_plain", "deformable_detr_refine")
+LEVELWISE = "dn_deformable_encoder"
+METHODS = ("dino", "deformable_detr", "deformable_detr_plain", "deformable_detr_refine", LEVELWISE)
 
 
 def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename our weights to the official names, with every copy that the official code stores.
 
     Args:
-        state: weights under our names, of DINO or of Deformable DETR with or without refinement and first stage.
+        state: weights under our names, of DINO, of Deformable DETR with or without refinement and first stage, or of
+            DN-DETR with a deformable encoder and a decoder with standard attention.
 
     Returns:
         Weights under official names; those of shared heads are the same tensor.
@@ -30,6 +34,8 @@ def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if method not in METHODS:
         raise ValueError(f"these weights are of {method}; the way back exists for {', '.join(METHODS)}")
     check_own_attentions(state)
+    if method == LEVELWISE:
+        return _revert_levelwise(state)
     sizes = find_counts(state, dino=method == "dino")
     official: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -42,6 +48,28 @@ def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if method == "dino" or _in_decoder(name, method):
             alias = re.sub(r"^(class|bbox)_embed\.", r"transformer.decoder.\1_embed.", name)
             official[alias] = official[name]
+    return official
+
+
+def _revert_levelwise(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights of DN-DETR, whose label table has the shared content of the matching queries as its last row.
+
+    Raises:
+        ValueError: a weight has no official name.
+    """
+    labels, content = "denoising.label_embed.weight", "selection.content.weight"
+    known = state[labels][: len(state["heads.class_heads.0.weight"])]  # without rows that no label has
+    joined = {**state, labels: torch.cat([known, state[content]])}
+    del joined[content]
+    sizes = find_counts(state, dino=False)
+    official: dict[str, Tensor] = {}
+    for name, value in joined.items():
+        theirs = OFFICIAL_LEVELWISE.their_name(name, sizes)
+        if theirs is None:
+            raise ValueError(f"{name} has no place in the official layout")
+        official[theirs] = value
+        if theirs.startswith("bbox_embed."):
+            official[f"transformer.decoder.{theirs}"] = value
     return official
 
 

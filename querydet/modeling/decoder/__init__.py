@@ -10,6 +10,7 @@ from querydet.modeling.decoder.dense import (
     detr_decoder_layer,
 )
 from querydet.modeling.decoder.layer import DecoderLayer
+from querydet.modeling.decoder.levelwise import LevelwiseDecoderLayer, levelwise_decoder_layer
 from querydet.modeling.decoder.one_to_many import OneToManyBranch
 from querydet.modeling.decoder.query_mlp import QueryMLP
 from querydet.modeling.decoder.second_stream import SecondStream
@@ -21,6 +22,7 @@ __all__ = [
     "DecoderLayer",
     "DeformableDecoder",
     "DetrDecoder",
+    "LevelwiseDecoderLayer",
     "OneToManyBranch",
     "QueryMLP",
     "ScaledBoxPosition",
@@ -28,4 +30,5 @@ __all__ = [
     "conditional_decoder_layer",
     "deformable_decoder_layer",
     "detr_decoder_layer",
+    "levelwise_decoder_layer",
 ]

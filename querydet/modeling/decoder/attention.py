@@ -10,6 +10,7 @@ from torch import Tensor
 from querydet.modeling.decoder.group_attention import AttentionPlan
 from querydet.modeling.layers import MultiHeadAttention, MultiScaleDeformableAttention
 from querydet.modeling.layers.conditional_attention import ConditionalCrossAttention, ConditionalSelfAttention
+from querydet.modeling.layers.levelwise_attention import LevelwiseCrossAttention
 from querydet.structures import TokenPyramid
 
 
@@ -32,6 +33,8 @@ class SelfAttention(MultiHeadAttention):
 class CrossAttention(MultiHeadAttention):
     """Attention of queries to all tokens of one map that adds positions on both sides (DETR)."""
 
+    references = "none"
+
     def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
         """Return the update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C); the reference is not used."""
         query, key = content + position, memory.tokens + memory.position
@@ -40,6 +43,8 @@ class CrossAttention(MultiHeadAttention):
 
 class DeformableCrossAttention(MultiScaleDeformableAttention):
     """Attention of queries to a few points of every level (Deformable DETR)."""
+
+    references = "places"
 
     def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
         """Return the update (B, Q, C) of the contents.
@@ -93,6 +98,8 @@ class ConditionalQueryAttention(ConditionalSelfAttention):
 class ConditionalTokenAttention(ConditionalCrossAttention):
     """Attention of queries to all tokens of one map that compares contents and positions side by side."""
 
+    references = "embedded"
+
     def attend(self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid) -> Tensor:
         """Return the update (B, Q, C) of the contents.
 
@@ -104,3 +111,29 @@ class ConditionalTokenAttention(ConditionalCrossAttention):
         """
         assert reference is not None
         return self(content, position, reference, memory)
+
+
+class LevelwiseTokenAttention(LevelwiseCrossAttention):
+    """Attention of queries to all tokens of several levels, each with a softmax of its own."""
+
+    references = "embedded"
+
+    def attend(
+        self,
+        content: Tensor,
+        position: Tensor,
+        reference: Tensor | None,
+        memory: TokenPyramid,
+        level_scores: Tensor | None = None,
+    ) -> Tensor:
+        """Return the update (B, Q, C) of the contents.
+
+        Args:
+            content: (B, Q, C).
+            position: (B, Q, C).
+            reference: (B, Q, C), the embedded reference point, or centre of the box, of each query.
+            memory: encoded image features.
+            level_scores: (B, Q, L), whose softmax weighs the levels for each query; None: levels count alike.
+        """
+        assert reference is not None
+        return self(content, position, reference, memory, level_scores)

@@ -17,6 +17,13 @@ from querydet.structures import BranchInput, DecoderLayerOutput, QueryBatch, Que
 from querydet.traits import trait
 
 
+LAYERS = {  # functions of `querydet.modeling.decoder` whose layers read references of a kind
+    "none": ("detr_decoder_layer",),
+    "embedded": ("conditional_decoder_layer", "levelwise_decoder_layer"),
+    "places": ("deformable_decoder_layer",),
+}
+
+
 class QueryDecoder(nn.Module):
     """A stack of decoder layers, with iterative box refinement or without.
 
@@ -40,8 +47,11 @@ class QueryDecoder(nn.Module):
         second_stream: runs the queries a second time without self-attention, in training; None: no second stream.
 
     Raises:
-        ValueError: for look_forward_twice without refine_boxes.
+        ValueError: for look_forward_twice without refine_boxes, or a cross-attention that reads other references than
+            this decoder makes.
     """
+
+    references: str  # that `positional_inputs` makes for the cross-attention: "none", "embedded" or "places"
 
     def __init__(
         self,
@@ -58,6 +68,7 @@ class QueryDecoder(nn.Module):
         super().__init__()
         if look_forward_twice and not refine_boxes:
             raise ValueError("look_forward_twice needs refine_boxes: without it there is no step to look back to")
+        self._check_references(layer)
         self.layers = stack_layers(layer, num_layers)
         self.query_position = query_position
         self.norm = nn.LayerNorm(layer.embed_dim) if output_norm else nn.Identity()
@@ -65,6 +76,15 @@ class QueryDecoder(nn.Module):
         self.look_forward_twice = look_forward_twice
         self.activation_checkpointing = activation_checkpointing
         self.second_stream = second_stream
+
+    def _check_references(self, layer: DecoderLayer) -> None:
+        read = getattr(layer.cross_attention, "references", self.references)
+        if read != self.references:
+            makers = ", ".join(LAYERS[self.references])
+            raise ValueError(
+                f"{type(self).__name__} gives its cross-attention {self.references} references, but "
+                f"{type(layer.cross_attention).__name__} reads {read} ones: set model.decoder.layer._target_ to {makers}"
+            )
 
     @property
     def first_layer(self) -> DecoderLayer:

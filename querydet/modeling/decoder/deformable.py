@@ -64,6 +64,8 @@ def deformable_decoder_layer(
 class DeformableDecoder(QueryDecoder):
     """A decoder whose queries sample the image around their references."""
 
+    references = "places"
+
     @property
     def num_levels(self) -> int | None:
         """L, the number of levels that the queries sample."""

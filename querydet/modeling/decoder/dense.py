@@ -1,4 +1,6 @@
-"""The decoders with standard attention over one map: DETR's, Conditional DETR's and DAB-DETR's.
+"""The decoders with standard attention: DETR's, Conditional DETR's and DAB-DETR's.
+
+They attend to one map, or with the layer of `querydet.modeling.decoder.levelwise` to several, one by one.
 
 They share the stack of layers (`querydet.modeling.decoder.base`) and differ in how the position of a query enters the
 cross-attention. DETR (arXiv 2005.12872, section 3.2) adds a learned position to the content. Conditional DETR (arXiv
@@ -101,14 +103,12 @@ def conditional_decoder_layer(
 
 
 class DenseDecoder(QueryDecoder):
-    """A decoder whose queries attend to every token of one map; without box refinement by default.
+    """A decoder whose queries attend to every token; without box refinement by default.
 
     Args:
         layer, num_layers, query_position, output_norm, refine_boxes, look_forward_twice, activation_checkpointing,
             second_stream: see `querydet.modeling.decoder.base.QueryDecoder`.
     """
-
-    num_levels = 1
 
     def __init__(
         self,
@@ -134,6 +134,11 @@ class DenseDecoder(QueryDecoder):
         )
         self.add_parts(layer.embed_dim)
 
+    @property
+    def num_levels(self) -> int:
+        """L, the number of levels that the queries attend to: one, unless the attention takes them level by level."""
+        return getattr(self.first_layer.cross_attention, "num_levels", 1)
+
     def add_parts(self, embed_dim: int) -> None:
         """Add the parts that a kind of decoder has beside its layers."""
 
@@ -153,6 +158,8 @@ class DenseDecoder(QueryDecoder):
 class DetrDecoder(DenseDecoder):
     """DETR's decoder: queries have fixed positional parts and no references."""
 
+    references = "none"
+
     def positional_inputs(
         self, queries: QueryBatch, boxes: Tensor, memory: TokenPyramid, content: Tensor, layer: int
     ) -> tuple[Tensor, Tensor | None]:
@@ -165,6 +172,8 @@ class ConditionalDecoder(DenseDecoder):
 
     As in the released code, the cross-attention adds positional queries to contents in the first layer only.
     """
+
+    references = "embedded"
 
     def add_parts(self, embed_dim: int) -> None:
         """Add the scale of the embedded references."""

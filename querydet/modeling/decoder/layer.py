@@ -122,9 +122,9 @@ class DecoderLayer(nn.Module):
             The new content (B, Q, C), and the input (B, n, C) of the one-to-many heads; None where the branch does not
             run.
         """
-        hidden = None
+        hidden, start = None, content
         for step in self.order:
-            content = self.run(step, content, position, reference, memory, plan)
+            content = self.run(step, content, position, reference, memory, plan, start)
             hidden = self.branch_off(step, content, branch_rows, hidden)
         return content, hidden
 
@@ -136,13 +136,24 @@ class DecoderLayer(nn.Module):
         reference: Tensor | None,
         memory: TokenPyramid,
         plan: AttentionPlan,
+        start: Tensor,
     ) -> Tensor:
-        """Return the content (B, Q, C) after one of the steps; the other arguments are those of `forward`."""
+        """Return the content (B, Q, C) after one of the steps.
+
+        Args:
+            step: one of `STEPS`.
+            content: (B, Q, C).
+            position: (B, Q, C), positional queries.
+            reference: where in the image the queries sample, see `TokenAttention`.
+            memory: encoded image features.
+            plan: which queries may attend to which.
+            start: (B, Q, C), the contents before the first step of the layer.
+        """
         if step == "self_attention":
             update = self.self_attention.attend(content, position, plan)
             return self.self_attention_norm(content + self.dropout(update))
         if step == "cross_attention":
-            update = self.cross_attention.attend(content, position, reference, memory)
+            update = self.attend_to_tokens(content, position, reference, memory, start)
             return self.cross_attention_norm(content + self.dropout(update))
         return self.ffn(content)
 
@@ -160,3 +171,14 @@ class DecoderLayer(nn.Module):
         if branch_rows and self.read_out is not None and self.read_out.after == step:
             hidden = self.read_out(torch.cat([content[:, rows] for rows in branch_rows], dim=1))
         return hidden
+
+    def attend_to_tokens(
+        self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid, start: Tensor
+    ) -> Tensor:
+        """Return the update (B, Q, C) of the cross-attention.
+
+        Args:
+            content, position, reference, memory: see `TokenAttention`.
+            start: (B, Q, C), the contents before the first step of the layer.
+        """
+        return self.cross_attention.attend(content, position, reference, memory)

@@ -54,14 +54,14 @@ class SecondStream:
             plan: which of the Q queries of the ordinary stream may attend to which.
             branch_rows: see `DecoderLayer.forward`; rows of the ordinary stream.
         """
-        hidden, rows = None, content.shape[1] // 2
+        hidden, start, rows = None, content, content.shape[1] // 2
         for step in layer.order:
             if step == "self_attention":
-                own = layer.run(step, content[:, :rows], position[:, :rows], None, memory, plan)
+                own = layer.run(step, content[:, :rows], position[:, :rows], None, memory, plan, start[:, :rows])
                 starts = is_first and step == layer.order[0]
                 content = torch.cat([own, own if starts else content[:, rows:]], dim=1)
             else:
-                content = layer.run(step, content, position, reference, memory, plan)
+                content = layer.run(step, content, position, reference, memory, plan, start)
             hidden = layer.branch_off(step, content, branch_rows, hidden)
         return content, hidden
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from querydet.modeling.encoder.base import EncoderLayer, EncoderStack
 from querydet.modeling.geometry import pixel_centres, valid_sizes
-from querydet.modeling.layers import FeedForward, MultiScaleDeformableAttention
+from querydet.modeling.layers import MultiScaleDeformableAttention, make_feed_forward
 from querydet.modeling.layers.stack import run_layer
 from querydet.structures import TokenPyramid
 
@@ -28,6 +28,7 @@ def deformable_encoder_layer(
     dropout: float = 0.0,
     num_levels: int = 4,
     num_points: int = 4,
+    activation: str = "relu",
 ) -> EncoderLayer:
     """Make a layer with deformable self-attention.
 
@@ -38,14 +39,15 @@ def deformable_encoder_layer(
         dropout: probability after the attention and in the feed-forward block.
         num_levels: L.
         num_points: P, the number of sampling points of a head on each level.
+        activation: activation of the feed-forward block, "relu" or "prelu".
 
     Raises:
-        ValueError: C is not a multiple of M.
+        ValueError: C is not a multiple of M, or for another activation.
     """
     return EncoderLayer(
         embed_dim=embed_dim,
         attention=DeformableTokenAttention(embed_dim, num_heads, num_levels, num_points),
-        ffn=FeedForward(embed_dim, ffn_dim, dropout),
+        ffn=make_feed_forward(embed_dim, ffn_dim, dropout, activation),
         dropout=dropout,
     )
 

@@ -52,9 +52,13 @@ class _Heads(nn.Module):
             visible: bool, True where a query may attend to a key, of a shape that broadcasts to (B, M, n, N); None:
                 everywhere.
         """
+        return self.output(self.attend_in_heads(query, key, value, visible))
+
+    def attend_in_heads(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
+        """Attend in each head and join the heads: (B, n, C), not projected. The arguments are those of `mix`."""
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
-        return self.output(mixed.transpose(1, 2).flatten(2))
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class ConditionalSelfAttention(_Heads):
@@ -77,9 +81,12 @@ class ConditionalSelfAttention(_Heads):
 
     def project(self, position: Tensor, content: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the queries, keys and values (B, M, Q, D) of all heads, from positions and contents (B, Q, C)."""
-        query = self.query_content(content) + self.query_position(position)
         key = self.key_content(content) + self.key_position(position)
-        return self.split(query), self.split(key), self.split(self.value(content))
+        return self.split(self.query(position, content)), self.split(key), self.split(self.value(content))
+
+    def query(self, position: Tensor, content: Tensor) -> Tensor:
+        """Return the projected queries (B, Q, C) of all heads, from positions and contents (B, Q, C)."""
+        return self.query_content(content) + self.query_position(position)
 
 
 class ConditionalCrossAttention(_Heads):
@@ -108,10 +115,19 @@ class ConditionalCrossAttention(_Heads):
             sine: (B, Q, C), the embedded reference points, scaled by a function of the content.
             memory: encoded image features.
         """
+        return self.mix(*self.project(content, position, sine, memory), ~memory.padding[:, None, None])
+
+    def project(
+        self, content: Tensor, position: Tensor, sine: Tensor, memory: TokenPyramid
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (B, M, Q, 2D), keys (B, M, S, 2D) and values (B, M, S, D) of all heads.
+
+        The arguments are those of `forward`.
+        """
         key_position = self.key_position(memory.position)
         query, key = self.query_content(content), self.key_content(memory.tokens)
         if self.query_position is not None:
             query, key = query + self.query_position(position), key + key_position
         queries = torch.cat([self.split(query), self.split(self.query_sine(sine))], dim=-1)
         keys = torch.cat([self.split(key), self.split(key_position)], dim=-1)
-        return self.mix(queries, keys, self.split(self.value(memory.tokens)), ~memory.padding[:, None, None])
+        return queries, keys, self.split(self.value(memory.tokens))

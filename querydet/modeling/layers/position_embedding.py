@@ -40,27 +40,32 @@ class SinePositionEmbedding(nn.Module):
         temperature: ratio of wave lengths; 20 in DINO (arXiv 2203.03605, appendix D), 10000 in DETR and Deformable
             DETR.
         offset: added to positions, which count pixels from 1; 0 in DETR and DINO, -0.5 in Deformable DETR.
+        temperature_x: ratio of wave lengths for x, an option of the released DAB-DETR, DN-DETR and DINO; None: that for
+            y.
 
     Raises:
         ValueError: C is not a multiple of 4.
     """
 
-    def __init__(self, embed_dim: int, temperature: float, offset: float) -> None:
+    def __init__(
+        self, embed_dim: int, temperature: float, offset: float, temperature_x: float | None = None
+    ) -> None:
         super().__init__()
         if embed_dim % 4:
             raise ValueError(f"embed_dim must be a multiple of 4 (sine and cosine of x and y), found {embed_dim}")
         self.embed_dim, self.temperature, self.offset = embed_dim, temperature, offset
+        self.temperature_x = temperature if temperature_x is None else temperature_x
 
     def forward(self, padding: Tensor) -> Tensor:
         """Embed the pixels of maps with padding (B, H, W), True = padding, as (B, C, H, W) in float32."""
         valid = (~padding).to(torch.float32)
         coordinates = []
-        for dim in (1, 2):
+        for dim, temperature in ((1, self.temperature), (2, self.temperature_x)):
             count = valid.cumsum(dim)
             # 1e-6 keeps fully padded rows and columns finite (released code of DETR)
             total = count.narrow(dim, count.shape[dim] - 1, 1) + 1e-6
             angle = (count + self.offset) / total * (2 * math.pi)
-            coordinates.append(sine_embedding(angle, self.embed_dim // 2, self.temperature))
+            coordinates.append(sine_embedding(angle, self.embed_dim // 2, temperature))
         return torch.cat(coordinates, dim=-1).permute(0, 3, 1, 2)
 
 

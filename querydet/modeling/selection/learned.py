@@ -232,26 +232,36 @@ class LearnedBoxesWithPatterns(LearnedBoxes):
     Without patterns, contents are zero (DAB-DETR). DN-DETR with standard attention has one for all boxes: in its
     released code the row "unknown" of the label table, which no noised label uses, so that here it belongs to the
     queries. Several patterns make several queries of each box, the boxes of the first pattern first (released code,
-    after Anchor DETR).
+    after Anchor DETR); in DN-DETR they are added to that one content.
 
     Args:
         num_queries: number of boxes; Q is this times the number of patterns.
-        num_patterns: number of patterns; 0: the contents are zero and not learned.
+        num_patterns: number of patterns; 0: the contents are zero and not learned, unless there is a shared one.
         embed_dim: width C.
-        indicator: whether the last channel of the content stays 0, where denoising queries have 1.
+        indicator: whether the last channel of the contents is 0, where denoising queries have 1.
+        shared_content: whether every pattern is added to one more learned content. Patterns then have all C channels,
+            so that they also learn the indicator (released code of DN-DETR).
 
     Raises:
         ValueError: for a negative number of patterns, or less than one query.
     """
 
     def __init__(
-        self, *, num_queries: int, num_patterns: int = 0, embed_dim: int = 256, indicator: bool = False
+        self,
+        *,
+        num_queries: int,
+        num_patterns: int = 0,
+        embed_dim: int = 256,
+        indicator: bool = False,
+        shared_content: bool = False,
     ) -> None:
         if num_patterns < 0:
             raise ValueError(f"num_patterns must not be negative, found {num_patterns}")
         super().__init__(num_queries=num_queries, embed_dim=embed_dim, indicator=indicator)
-        self.num_patterns = num_patterns
-        self.content = nn.Embedding(num_patterns, embed_dim - indicator) if num_patterns else None
+        self.num_patterns, self.shared_content = num_patterns, shared_content
+        rows = 1 if shared_content else num_patterns
+        self.content = nn.Embedding(rows, embed_dim - indicator) if rows else None
+        self.patterns = nn.Embedding(num_patterns, embed_dim) if shared_content and num_patterns else None
 
     def another(self) -> "LearnedBoxesWithPatterns":
         """Make tables like these, with newly drawn values, for another group."""
@@ -260,6 +270,7 @@ class LearnedBoxesWithPatterns(LearnedBoxes):
             num_patterns=self.num_patterns,
             embed_dim=self.embed_dim,
             indicator=self.indicator,
+            shared_content=self.shared_content,
         )
 
     @property
@@ -269,13 +280,9 @@ class LearnedBoxesWithPatterns(LearnedBoxes):
 
     def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Repeat boxes and patterns for each image, in training and inference alike."""
-        boxes = full_precision(self.anchors.weight).sigmoid()
-        if self.content is None:
-            content = self.anchors.weight.new_zeros(1, self.embed_dim)
-        else:
-            content = F.pad(self.content.weight, (0, int(self.indicator)))
-        images, patterns = memory.tokens.shape[0], len(content)
-        content = content.repeat_interleave(len(boxes), dim=0)
+        boxes, contents = full_precision(self.anchors.weight).sigmoid(), self.pattern_contents()
+        images, patterns = memory.tokens.shape[0], len(contents)
+        content = contents.repeat_interleave(len(boxes), dim=0)
         return (
             InitialQueries(
                 group=QueryGroup(PRIMARY, 0, self.num_queries),
@@ -283,3 +290,10 @@ class LearnedBoxesWithPatterns(LearnedBoxes):
                 boxes=boxes.repeat(patterns, 1).expand(images, -1, -1),
             ),
         )
+
+    def pattern_contents(self) -> Tensor:
+        """Return the contents (P, C) of the P patterns, or of all queries (1, C)."""
+        if self.content is None:
+            return self.anchors.weight.new_zeros(1, self.embed_dim)
+        content = F.pad(self.content.weight, (0, int(self.indicator)))
+        return content if self.patterns is None else content + self.patterns.weight

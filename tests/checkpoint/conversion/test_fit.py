@@ -19,9 +19,19 @@ def test_options_of_the_file_decide_what_no_shape_shows():
     assert converted.settings["decoder.layers.0.cross_attention.num_heads"] == 4
     assert "known from the options" in converted.report()
     assert converted.fit.cfg.model.decoder.layer.num_points == 4
-    content["args"].pe_temperatureW = 31
-    with pytest.raises(ValueError, match="two temperatures"):
-        convert_content(content)
+    assert converted.settings["neck.position_embedding.temperature_x"] == 30
+
+
+def test_a_temperature_for_height_and_another_one_for_width():
+    content = tiny("dino_5scale")
+    content["args"].pe_temperatureH, content["args"].pe_temperatureW = 30, 31
+    converted = convert_content(content)
+    embedding = converted.fit.cfg.model.neck.position_embedding
+    assert (embedding.temperature, embedding.temperature_x) == (30, 31)
+    assert converted.settings["neck.position_embedding.temperature_x"] == 31
+    assert "model.neck.position_embedding.temperature_x=31.0" in converted.report()
+    both = convert_content(content, options={"temperature": 25})
+    assert both.settings["neck.position_embedding.temperature_x"] == 25, "the user's is for both"
 
 
 @pytest.mark.parametrize(
