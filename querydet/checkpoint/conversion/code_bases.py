@@ -85,7 +85,7 @@ _DEFORMABLE = {
     "dilation": "dilation",
 }
 _PLUS = {"mixed_selection": "mixed_selection", "look_forward_twice": "look_forward_twice"}
-_TEMPERATURES = {"pe_temperatureH": "temperature", "pe_temperatureW": "temperature_x"}
+_TEMPERATURES = {"pe_temperatureH": "temperature", "pe_temperatureW": "temperature_w"}
 
 DINO = CodeBase(
     name="DINO",

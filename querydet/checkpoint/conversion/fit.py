@@ -279,8 +279,8 @@ def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], 
         if name in options:
             constants[f"{embedding}.{name}"] = float(options[name])
             fit.sources[f"{embedding}.{name}"] = OPTIONS
-    if options.get("temperature_x", options.get("temperature")) != options.get("temperature"):
-        constants[f"{embedding}.temperature_x"] = float(options["temperature_x"])
+    if options.get("temperature_w", options.get("temperature")) != options.get("temperature"):
+        constants[f"{embedding}.temperature_x"] = float(options["temperature_w"])
         fit.sources[f"{embedding}.temperature_x"] = OPTIONS
     if "num_detections" in options:
         constants["model.postprocess.num_detections"] = options["num_detections"]

@@ -105,7 +105,7 @@ def convert_content(
     asked = {key: value for key, value in (options or {}).items() if value is not None}
     known = stored | asked
     if "temperature" in asked:  # of height and width
-        known.pop("temperature_x", None)
+        known.pop("temperature_w", None)
     if coco_classes:
         objectness = find_method(conversion.state, known) != "dino"
         conversion.state = select_coco_classes(conversion.state, objectness, is_detr(conversion.state))

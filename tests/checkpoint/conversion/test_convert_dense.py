@@ -162,9 +162,21 @@ def test_patterns_dilation_and_another_activation_show_in_the_config():
     assert converted.fit.recipe == "projects/dab_detr/configs/dab_detr_r50_dc5_50ep.py"
     assert model.selection.num_patterns == 3
     assert model.encoder.layer.activation == model.decoder.layer.activation == "relu"
-    both = state_of(dn_dab_detr() | {"transformer.patterns.weight": (3, C)})
-    with pytest.raises(ValueError, match=r"transformer\.patterns and label_enc"):
-        convert_content({"model": both})
+
+
+def test_patterns_of_dn_detr_are_added_to_the_content_of_the_unknown_label():
+    state = state_of(dn_dab_detr() | {"transformer.patterns.weight": (3, C)})
+    state |= {"label_enc.weight": torch.randn(92, 255), "transformer.patterns.weight": torch.randn(3, C)}
+    options = argparse.Namespace(dilation=True, num_queries=300, num_patterns=3)
+    converted = convert_content({"model": state, "args": options}, coco_classes=True)
+    model = converted.fit.cfg.model
+    assert converted.fit.recipe == "projects/dn_detr/configs/dn_dab_detr_r50_dc5_50ep.py"
+    assert (model.selection.num_patterns, model.selection.shared_content) == (3, True)
+    assert torch.equal(converted.state["selection.content.weight"], state["label_enc.weight"][91:])
+    assert torch.equal(converted.state["selection.patterns.weight"], state["transformer.patterns.weight"])
+    assert {*converted.conversion.mapped, *converted.conversion.aliases} == set(state)
+    shipped = load_config("projects/dn_detr/configs/dn_dab_detr_r50_dc5_3patterns_12ep.py").model
+    build_on_meta(shipped).load_state_dict(converted.state, strict=True, assign=True)
 
 
 @pytest.mark.parametrize("extra", ["transformer.encoder.norm.weight", "transformer.decoder.layers.0.norm4.bias"])
