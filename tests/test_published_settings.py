@@ -98,6 +98,22 @@ DN_DETR = {
     "lr_multiplier.gamma": 0.1,
 }
 
+DN_DEFORMABLE_ENCODER = {
+    **{key: value for key, value in DN_DETR.items() if "output_norm" not in key},
+    "model.heads.initial_size_logit": 0.0,
+    "model.neck.position_embedding.temperature": 20.0,
+    "model.neck.position_embedding.offset": 0.0,
+    "model.encoder.layer.activation": "relu",
+    "model.decoder.layer.activation": "relu",
+    "model.decoder.layer.num_levels": 4,
+    "model.decoder.look_forward_twice": True,
+    "model.selection.num_patterns": 3,
+    "model.selection.shared_content": True,
+    "model.heads.share_layers": True,
+    "model.heads.zero_box_head": False,
+    "model.postprocess.num_detections": 300,
+}
+
 DETA_BASELINE = {
     "model.neck.position_embedding.temperature": 10000.0,
     "model.neck.position_embedding.offset": -0.5,
@@ -179,6 +195,13 @@ PUBLISHED = {
         **epochs(12, 11),
         "model.denoising.groups.num_groups": None,
         "model.denoising.groups.num_queries": 100,
+    },
+    "dn_detr/configs/dn_deformable_encoder_r50_12ep.py": {**DN_DEFORMABLE_ENCODER, **epochs(12, 11)},
+    "dn_detr/configs/dn_deformable_encoder_r50_50ep.py": {**DN_DEFORMABLE_ENCODER, **epochs(50, 40)},
+    "dn_detr/configs/dn_deformable_encoder_r101_12ep.py": {
+        **DN_DEFORMABLE_ENCODER,
+        **epochs(12, 11),
+        "model.backbone.stages.depth": 101,
     },
     "deta/configs/deta_baseline_r50_50ep.py": {**DETA_BASELINE, **epochs(50, 40)},
     "deta/configs/deta_r50_12ep.py": {**DETA, **epochs(12, 10)},

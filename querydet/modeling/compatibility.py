@@ -12,7 +12,6 @@ from querydet.modeling.rule_compatibility import check_rules
 from querydet.parts import CriterionPart, Decoder, Denoising, Encoder, Heads, Neck, Postprocess, Selection
 from querydet.traits import trait
 
-
 LEVELWISE = "querydet.modeling.decoder.levelwise_decoder_layer"
 
 

@@ -19,6 +19,14 @@ def test_maps_of_encoder_and_decoder_by_hand():
     assert found.total == found.encoder + found.decoder
 
 
+def test_levels_beyond_the_maps_of_the_backbone_count_too():
+    """Strides 8, 16 and 32 give 7 x 9, 4 x 5 and 2 x 3 tokens, the further level 1 x 2; queries have 3 patterns."""
+    found = attention_memory(tiny_detector("dn_deformable_encoder"), 56, 72, 2)
+    tokens = 63 + 20 + 6 + 2
+    assert (found.tokens, found.queries, found.encoder) == (tokens, 36, 0)
+    assert found.decoder == 2 * 2 * 4 * 36 * tokens * NUMBER
+
+
 def test_a_pixel_more_is_a_token_more():
     detector = tiny_detector("conditional_detr")
     tokens = [attention_memory(detector, 64, width, 1).tokens for width in (32, 33, 64, 65)]
@@ -41,6 +49,9 @@ def test_an_encoder_up_to_which_nothing_is_trained_keeps_no_maps(parts, kept):
 
 
 @pytest.mark.parametrize(("name", "expected"), [("detr", True), ("dab_detr", True), ("dino", False)])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("detr", True), ("dab_detr", True), ("dn_deformable_encoder", True), ("dino", False)]
+)
 def test_models_with_dense_attention_are_recognised(name, expected):
     assert is_dense(tiny_detector(name)) == expected
 

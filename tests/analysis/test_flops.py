@@ -52,6 +52,7 @@ OFFICIAL_PARAMETERS = {
     "deformable_detr": (41_181_529 - 222_400, 222_400),
     "deformable_detr_one_stage": (40_069_665 - 222_400, 222_400),
     "dn_detr": (47_206_754, 222_400),
+    "dn_deformable_encoder": (48_488_589 - 222_400, 222_400),
     "deta": (48_216_089, 222_400),
     "deta_baseline": (48_216_089, 222_400),
 }

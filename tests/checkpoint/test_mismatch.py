@@ -5,6 +5,7 @@ import torch
 
 from querydet.checkpoint import Checkpointer
 from tests.checkpoint.small_detector import Detector, imagenet_file
+from tests.models import tiny_detector
 
 
 def test_other_class_count_is_refused_with_shapes_and_remedy(saved):
@@ -53,3 +54,19 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
     imagenet_file(tmp_path / "R.pkl", leave_out=["0.weight"])
     with pytest.raises(ValueError, match=r"not of this model's backbone\n.*\n    backbone.0.weight"):
         Checkpointer(Detector()).load(str(tmp_path / "R.pkl"))
+
+
+def test_weights_of_patterns_alone_load_as_before_and_are_refused_with_the_remedy_elsewhere(tmp_path):
+    """Files of version 0.1 and of configs without a shared content."""
+    old = tiny_detector("dn_dab_detr", selection__num_patterns=3)
+    assert old.selection.content.weight.shape == (3, 31)
+    torch.save({"model": old.state_dict()}, tmp_path / "old.pth")
+    same = tiny_detector("dn_dab_detr", seed=1, selection__num_patterns=3)
+    Checkpointer(same, str(tmp_path)).load(str(tmp_path / "old.pth"))
+    assert torch.equal(same.selection.content.weight, old.selection.content.weight)
+    new = tiny_detector("dn_dab_detr", selection__num_patterns=3, selection__shared_content=True)
+    with pytest.raises(ValueError, match=r"patterns alone: model\.selection\.shared_content=False reads them"):
+        Checkpointer(new, str(tmp_path)).load(str(tmp_path / "old.pth"))
+    torch.save({"model": new.state_dict()}, tmp_path / "new.pth")
+    with pytest.raises(ValueError, match=r"a shared content: model\.selection\.shared_content=True reads them"):
+        Checkpointer(old, str(tmp_path)).load(str(tmp_path / "new.pth"))

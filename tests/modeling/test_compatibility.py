@@ -48,8 +48,44 @@ def test_attention_to_all_tokens_of_several_levels() -> None:
     refuse(
         mixed("conditional_detr", neck="dino", backbone="dino", encoder="dino"),
         r"model\.decoder=ConditionalDecoder attends to every token of one map, but model\.encoder=DeformableEncoder "
-        r"works on 4 levels.*take querydet\.modeling\.neck\.SingleMapNeck and DenseEncoder",
+        r"works on 4 levels.*take querydet\.modeling\.neck\.SingleMapNeck and DenseEncoder.*"
+        r"model\.decoder\.layer\._target_=querydet\.modeling\.decoder\.levelwise_decoder_layer, .*num_levels=4",
     )
+
+
+def test_attention_to_each_of_several_levels() -> None:
+    levelwise = tiny_config("dn_deformable_encoder")
+    assert instantiate(levelwise).decoder.num_levels == 4
+    wrong = copy.deepcopy(levelwise)
+    wrong.decoder.layer.num_levels = 3
+    refuse(wrong, r"makes 4 levels, but the decoder attends to 3: set model\.decoder\.layer\.num_levels=4")
+    wrong.decoder.layer.num_levels = 1
+    refuse(wrong, r"attends to every token of one map.*levelwise_decoder_layer, with its num_levels=4")
+    refuse(mixed("dn_deformable_encoder", encoder="dab_detr"), r"encoder=ScaledDenseEncoder attends .* one map")
+    of_one = mixed("dn_deformable_encoder", neck="dab_detr", backbone="dab_detr")
+    assert instantiate(of_one).decoder.num_levels == 1
+    one = mixed("dab_detr", decoder="dn_deformable_encoder")
+    assert instantiate(one).decoder.num_levels == 1
+    one.decoder.layer.num_levels = 4
+    refuse(one, r"makes 1 levels, but the decoder attends to 4: set model\.decoder\.layer\.num_levels=1")
+    fewer = tiny_config("dn_deformable_encoder", neck__num_levels=3)
+    assert instantiate(fewer).decoder.num_levels == 3
+
+
+def test_the_attention_of_a_layer_reads_what_its_decoder_makes() -> None:
+    for base, source, match in (
+        (
+            "dab_detr",
+            "detr",
+            r"DabDecoder gives its cross-attention embedded references, but CrossAttention reads none",
+        ),
+        ("detr", "dn_deformable_encoder", "DetrDecoder gives its cross-attention none references"),
+        ("dino", "dn_deformable_encoder", "set model.decoder.layer._target_ to deformable_decoder_layer"),
+    ):
+        config = tiny_config(base)
+        config.decoder.layer = tiny_config(source).decoder.layer
+        config.decoder.layer.pop("num_levels", None)
+        refuse(config, match)
 
 
 def test_one_level_is_a_level() -> None:
@@ -58,7 +94,9 @@ def test_one_level_is_a_level() -> None:
     assert len(instantiate(mixed("detr", encoder="dino")).encoder.layers) == 2
 
 
-@pytest.mark.parametrize("base", ["dino", "detr", "conditional_detr", "group_dn_dab_detr", "deformable_detr_one_stage"])
+@pytest.mark.parametrize(
+    "base", ["dino", "detr", "group_dn_dab_detr", "deformable_detr_one_stage", "dn_deformable_encoder"]
+)
 def test_widths(base: str) -> None:
     config = tiny_config(base)
     selection = "selection.selection" if "selection" in config.selection else "selection"
@@ -75,7 +113,7 @@ def test_widths(base: str) -> None:
         refuse(changed, rf"model\.{named}\.embed_dim is 64, but model\.neck\.embed_dim is 32")
 
 
-@pytest.mark.parametrize("base", ["dino", "detr", "conditional_detr"])
+@pytest.mark.parametrize("base", ["dino", "detr", "conditional_detr", "dn_deformable_encoder"])
 def test_heads_divide_the_width(base: str) -> None:
     for part in ("encoder", "decoder"):
         for heads in (5, 0):

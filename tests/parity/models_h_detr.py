@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 from querydet.config import get_config
 from tests.parity.models import set_focal_cost, set_layers, set_losses

@@ -10,8 +10,8 @@ TRAINING = """
     find_unused_params finetune finetune_ignore fix_size frozen_weights local_rank lr lr_backbone lr_backbone_names
     lr_drop lr_drop_epochs lr_drop_list lr_linear_proj_mult lr_linear_proj_names match_unstable_error matcher_type
     modelname multi_step_lr note num_workers onecyclelr output_dir override_resumed_lr_drop param_dict_type
-    pretrain_model_path rank remove_difficult resume return_interm_indices return_interm_layers save_checkpoint_interval save_log
-    save_results seed sgd start_epoch use_checkpoint use_ema weight_decay world_size ddetr_lr_param
+    pretrain_model_path rank remove_difficult resume return_interm_indices return_interm_layers save_checkpoint_interval
+    save_log save_results seed sgd start_epoch use_checkpoint use_ema weight_decay world_size ddetr_lr_param
 """
 # Weights of losses: those that are applied are recorded beside the configuration, and read from there.
 WEIGHTS = """

@@ -22,6 +22,7 @@ SHAPES: dict[str, Callable[[Any, list[int]], parameters.Shapes]] = {
     "deta": functools.partial(parameters.deformable, pixels=True),
     "dino": parameters.anchors,
     "dn_dab_deformable": parameters.anchors,
+    "dn_deformable_encoder_only": parameters.levelwise,
     "group_detr_official": parameters.conditional,
     "detrex_h_deformable": hybrid.shapes,
 }
@@ -40,6 +41,8 @@ def second_names(configuration: Configuration, names: list[str]) -> list[list[st
         return aliases(names, one_head=not refined, decoder_has=("bbox_embed",) if refined else ())
     if adapter == "dn_dab_deformable":
         return aliases(names, decoder_has=("bbox_embed",))
+    if adapter == "dn_deformable_encoder_only":
+        return [[name, f"transformer.decoder.{name}"] for name in names if name.startswith("bbox_embed.")]
     if adapter == "ms_detr_impl_a":
         return aliases(names, decoder_has=BOTH, boxes_of_branch=options["dec_layers"])
     return aliases(names, decoder_has=BOTH)

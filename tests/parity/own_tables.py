@@ -7,6 +7,8 @@ no choice hangs on rounding: a selection, a match or a suppression.
 
 from dataclasses import dataclass
 
+from tests.parity.own_tables_levelwise import DN_DEFORMABLE_ENCODER
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -252,6 +254,7 @@ H_DETR = """
 TABLES = {  # by the adapter of the recordings
     "deformable": DEFORMABLE,
     "dn_dab_deformable": DN_DETR,
+    "dn_deformable_encoder_only": DN_DEFORMABLE_ENCODER,
     "dino": DINO,
     "ms_detr": MS_DETR,
     "ms_detr_impl_a": MS_DETR,

@@ -175,7 +175,9 @@ def _train(name: str, which: str) -> tuple[QueryDetector, dict[str, Tensor], tup
 def without_patterns(selection: torch.nn.Module, content: Tensor) -> Tensor:
     """The contents (B, Q, C) of a selection before patterns are added to them, as they are recorded."""
     patterns = getattr(selection, "patterns", None)
-    return content if patterns is None else content - patterns.weight.repeat_interleave(len(selection.anchors.weight), 0)
+    return (
+        content if patterns is None else content - patterns.weight.repeat_interleave(len(selection.anchors.weight), 0)
+    )
 
 
 def test_denoising_queries(fixture: Fixture, which: str) -> None:

@@ -16,7 +16,6 @@ from querydet.parts import Heads
 from querydet.structures import BranchInput, DecoderLayerOutput, QueryBatch, QueryGroup, TokenPyramid
 from querydet.traits import trait
 
-
 LAYERS = {  # functions of `querydet.modeling.decoder` whose layers read references of a kind
     "none": ("detr_decoder_layer",),
     "embedded": ("conditional_decoder_layer", "levelwise_decoder_layer"),
@@ -80,10 +79,10 @@ class QueryDecoder(nn.Module):
     def _check_references(self, layer: DecoderLayer) -> None:
         read = getattr(layer.cross_attention, "references", self.references)
         if read != self.references:
-            makers = ", ".join(LAYERS[self.references])
             raise ValueError(
                 f"{type(self).__name__} gives its cross-attention {self.references} references, but "
-                f"{type(layer.cross_attention).__name__} reads {read} ones: set model.decoder.layer._target_ to {makers}"
+                f"{type(layer.cross_attention).__name__} reads {read} ones: set model.decoder.layer._target_ to "
+                f"{' or '.join(LAYERS[self.references])}"
             )
 
     @property

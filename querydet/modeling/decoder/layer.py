@@ -178,7 +178,10 @@ class DecoderLayer(nn.Module):
         """Return the update (B, Q, C) of the cross-attention.
 
         Args:
-            content, position, reference, memory: see `TokenAttention`.
-            start: (B, Q, C), the contents before the first step of the layer.
+            content: (B, Q, C), the current contents.
+            position: (B, Q, C), positional queries.
+            reference: where in the image the queries sample, see `TokenAttention`.
+            memory: encoded image features.
+            start: (B, Q, C), the contents before the first step of the layer; of no use to most attentions.
         """
         return self.cross_attention.attend(content, position, reference, memory)

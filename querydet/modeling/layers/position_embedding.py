@@ -47,9 +47,7 @@ class SinePositionEmbedding(nn.Module):
         ValueError: C is not a multiple of 4.
     """
 
-    def __init__(
-        self, embed_dim: int, temperature: float, offset: float, temperature_x: float | None = None
-    ) -> None:
+    def __init__(self, embed_dim: int, temperature: float, offset: float, temperature_x: float | None = None) -> None:
         super().__init__()
         if embed_dim % 4:
             raise ValueError(f"embed_dim must be a multiple of 4 (sine and cosine of x and y), found {embed_dim}")

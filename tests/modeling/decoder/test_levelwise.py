@@ -62,7 +62,9 @@ def test_with_one_level_it_is_the_layer_of_dab_detr_bit_by_bit() -> None:
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("order", [("self_attention", "cross_attention", "ffn"), ("ffn", "self_attention", "cross_attention")])
+@pytest.mark.parametrize(
+    "order", [("self_attention", "cross_attention", "ffn"), ("ffn", "self_attention", "cross_attention")]
+)
 @torch.no_grad()
 def test_weights_come_from_the_query_of_the_self_attention_before_the_first_step(order: tuple[str, ...]) -> None:
     layer, image = layer_of(order=order), levels()
@@ -129,9 +131,13 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
 
 def test_a_decoder_takes_the_layers_that_read_its_references() -> None:
     position = {"query_position": BoxPosition(embed_dim=32)}
-    with pytest.raises(ValueError, match=r"DabDecoder gives .* embedded references, but DeformableCrossAttention reads places"):
+    with pytest.raises(
+        ValueError, match=r"DabDecoder gives .* embedded references, but DeformableCrossAttention reads places"
+    ):
         DabDecoder(layer=deformable_decoder_layer(**SIZES), **position)
-    with pytest.raises(ValueError, match=r"DetrDecoder .* LevelwiseTokenAttention reads embedded .* detr_decoder_layer"):
+    with pytest.raises(
+        ValueError, match=r"DetrDecoder .* LevelwiseTokenAttention reads embedded .* detr_decoder_layer"
+    ):
         DetrDecoder(layer=layer_of())
     with pytest.raises(ValueError, match=r"DeformableDecoder .* places references, but LevelwiseTokenAttention reads"):
         DeformableDecoder(layer=layer_of())

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from detectron2.config import instantiate
 
+from querydet.config import load_config
 from querydet.modeling.selection import (
     LearnedBoxes,
     LearnedBoxesWithPatterns,
@@ -13,7 +15,7 @@ from querydet.modeling.selection import (
     LearnedQueriesWithPoints,
 )
 from querydet.structures import TokenPyramid
-from tests.models import make_predictions, make_targets, tiny_detector
+from tests.models import make_predictions, make_small, make_targets, tiny_detector
 
 KINDS = (LearnedQueries, LearnedQueriesWithPoints, LearnedPoints, LearnedBoxes, LearnedBoxesWithPatterns)
 
@@ -113,6 +115,42 @@ def test_patterns_come_with_every_box() -> None:
         LearnedBoxesWithPatterns(num_queries=12, num_patterns=-1)
 
 
+def test_patterns_are_added_to_a_shared_content_and_learn_the_indicator() -> None:
+    """As released DN-DETR does; the shared content has one channel less, and 0 in its place."""
+    selection = LearnedBoxesWithPatterns(
+        num_queries=4, num_patterns=3, embed_dim=8, indicator=True, shared_content=True
+    )
+    assert (selection.content.weight.shape, selection.patterns.weight.shape) == ((1, 7), (3, 8))
+    (initial,) = selection(memory(2), training=True)
+    shared = torch.cat([selection.content.weight, torch.zeros(1, 1)], 1)
+    for pattern in range(3):
+        rows = initial.content[:, 4 * pattern : 4 * (pattern + 1)]
+        assert torch.equal(rows, (shared + selection.patterns.weight[pattern]).expand(2, 4, 8))
+        assert torch.equal(initial.boxes[:, 4 * pattern : 4 * (pattern + 1)], initial.boxes[:, :4])
+    initial.content[..., -1].sum().backward()
+    torch.testing.assert_close(selection.patterns.weight.grad[:, -1], torch.full((3,), 8.0))
+    assert not selection.patterns.weight.grad[:, :-1].any()
+
+
+def test_a_shared_content_without_patterns_is_that_of_all_queries() -> None:
+    torch.manual_seed(0)
+    one = LearnedBoxesWithPatterns(num_queries=4, embed_dim=8, indicator=True, shared_content=True)
+    other = LearnedBoxesWithPatterns(num_queries=4, num_patterns=1, embed_dim=8, indicator=True)
+    other.load_state_dict(one.state_dict())
+    assert one.num_queries == other.num_queries == 4
+    (first,), (second,) = one(memory(1), training=True), other(memory(1), training=True)
+    assert torch.equal(first.content, second.content)
+
+
+@pytest.mark.parametrize("project", ["dn_detr/configs/", "ms_detr/configs/ms_"])
+def test_recipes_of_several_patterns_learn_the_indicator(project: str) -> None:
+    model = load_config(f"projects/{project}dn_dab_detr_r50_dc5_3patterns_12ep.py").model
+    make_small(model)
+    (initial,) = instantiate(model).selection(memory(1), training=True)
+    assert initial.content.shape[1] == 3 * 12
+    assert initial.content[..., -1].unique().numel() == 3
+
+
 def test_initialisations() -> None:
     torch.manual_seed(0)
     normal = LearnedBoxes(num_queries=2000, embed_dim=8)
@@ -131,6 +169,7 @@ def test_initialisations() -> None:
     [
         LearnedBoxes(num_queries=300, embed_dim=9, indicator=True, content_init="zeros", box_init="uniform"),
         LearnedBoxesWithPatterns(num_queries=300, num_patterns=200, embed_dim=9, indicator=True),
+        LearnedBoxesWithPatterns(num_queries=300, num_patterns=200, embed_dim=9, indicator=True, shared_content=True),
     ],
 )
 def test_tables_of_another_group_start_in_the_same_way_with_other_values(selection: LearnedBoxes) -> None:

@@ -51,13 +51,20 @@ def waves(values: Tensor, width: int, temperature: float) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)
 
 
-def position_map(padding: Tensor, width: int, temperature: float, offset: float, dtype: torch.dtype) -> Tensor:
-    """Sine encoding (B, C, h, w) of the rows and columns that are no padding."""
+def position_map(
+    padding: Tensor,
+    width: int,
+    temperature: float,
+    offset: float,
+    dtype: torch.dtype,
+    temperature_x: float | None = None,
+) -> Tensor:
+    """Sine encoding (B, C, h, w) of the rows and columns that are no padding; columns may have another temperature."""
     inside = (~padding).to(dtype)
     y, x = inside.cumsum(1), inside.cumsum(2)
     y = (y + offset) / (y[:, -1:] + 1e-6) * 2 * math.pi
     x = (x + offset) / (x[:, :, -1:] + 1e-6) * 2 * math.pi
-    encoded = torch.cat([waves(axis, width // 2, temperature) for axis in (y, x)], -1)
+    encoded = torch.cat([waves(y, width // 2, temperature), waves(x, width // 2, temperature_x or temperature)], -1)
     return encoded.permute(0, 3, 1, 2)
 
 
@@ -81,12 +88,20 @@ def project(weights: Weights, features: list[Tensor], levels: int) -> list[Tenso
 
 
 def make_tokens(
-    weights: Weights, features: list[Tensor], padding: Tensor, *, levels: int, temperature: float, offset: float
+    weights: Weights,
+    features: list[Tensor],
+    padding: Tensor,
+    *,
+    levels: int,
+    temperature: float,
+    offset: float,
+    temperature_x: float | None = None,
 ) -> Tokens:
     """Tokens before the encoder, of maps (B, c, h, w) and the padding (B, H, W) of their images."""
     maps = project(weights, features, levels)
     paddings = [resize_padding(padding, one.shape[-2:]) for one in maps]
-    positions = [position_map(one, maps[0].shape[1], temperature, offset, maps[0].dtype) for one in paddings]
+    width, dtype = maps[0].shape[1], maps[0].dtype
+    positions = [position_map(one, width, temperature, offset, dtype, temperature_x) for one in paddings]
     embed = weights["transformer.level_embed"]
     return Tokens(
         values=torch.cat([one.flatten(2).transpose(1, 2) for one in maps], 1),

@@ -14,6 +14,7 @@ from tests.reference.detectors.decoder import AnchorDecoder, DeformableDecoder
 from tests.reference.detectors.deformable import DeformableDETR
 from tests.reference.detectors.denoising import Noised
 from tests.reference.detectors.draws import Draws
+from tests.reference.detectors.levelwise import LevelwiseDETR
 from tests.reference.detectors.run import Objects, Run
 from tests.reference.detectors.training import Criterion, Overlap
 from tests.reference.detectors.weights import Weights
@@ -213,6 +214,32 @@ def dn_detr(options: Options, constants: Options) -> Method:
         forward=detector,
         supervise=lambda run, targets, draws, noised: training.dn_detr(run, targets, criterion, noised),
         detect=partial(postprocess.top, count=100),
+        weights=weights | {f"tgt_{name}": value for name, value in weights.items()},
+    )
+
+
+def dn_deformable_encoder(options: Options, constants: Options) -> Method:
+    """DN-DETR with a deformable encoder and attention to one level after the other."""
+    detector = LevelwiseDETR(
+        levels=options["num_feature_levels"],
+        heads=options["nheads"],
+        encoder_layers=options["enc_layers"],
+        decoder_layers=options["dec_layers"],
+        queries=options["num_queries"],
+        patterns=options["num_patterns"],
+        classes=options["num_classes"],
+        groups=options["scalar"],
+        label_noise=options["label_noise_scale"],
+        box_noise=options["box_noise_scale"],
+        temperatures=(options["pe_temperatureH"], options["pe_temperatureW"]),
+    )
+    alpha = options["focal_alpha"]
+    criterion = Criterion(_costs(options), alpha, cost_alpha=alpha, eps=1e-6)
+    weights = _weights(options, {"": ""}, options["dec_layers"])
+    return Method(
+        forward=detector,
+        supervise=lambda run, targets, draws, noised: training.dn_detr(run, targets, criterion, noised),
+        detect=partial(postprocess.top, count=options["num_select"]),
         weights=weights | {f"tgt_{name}": value for name, value in weights.items()},
     )
 

@@ -166,7 +166,35 @@ def conditional(options: Options, channels: list[int]) -> Shapes:
     return {**found, **_mlp("bbox_embed", width, width, width, 4)}
 
 
-EMBEDDINGS = ("query_embed", "tgt_embed", "refpoint_embed", "label_enc")
+def levelwise(options: Options, channels: list[int]) -> Shapes:
+    """DN-DETR with a deformable encoder and attention to one level after the other."""
+    width, levels, hidden = options["hidden_dim"], options["num_feature_levels"], options["dim_feedforward"]
+    found = layers({**options, "dec_layers": 0, "dec_n_points": 1})
+    for index in range(options["dec_layers"]):
+        layer = f"transformer.decoder.layers.{index}"
+        parts = ["sa_qcontent", "sa_qpos", "sa_kcontent", "sa_kpos", "sa_v"]
+        parts += ["ca_qcontent", "ca_kcontent", "ca_kpos", "ca_v", "ca_qpos_sine", *(["ca_qpos"] if not index else [])]
+        for part in (*(f"{part}_proj" for part in [*parts, "ca_out_v"]), "self_attn.out_proj"):
+            found |= _linear(f"{layer}.{part}", width, width)
+        found |= {**_linear(f"{layer}.lvl_attn", levels, width), **_ffn(layer, width, hidden)}
+        for number in (1, 2, 3):
+            found |= _norm(f"{layer}.norm{number}", width)
+    if options["transformer_activation"] == "prelu":
+        names = {name.rsplit(".", 2)[0] for name in found if name.endswith("linear1.weight")}
+        found |= {f"{name}.activation.weight": (1,) for name in sorted(names)}
+    found |= {**neck(options, channels), **_norm("transformer.decoder.norm", width)}
+    found |= _mlp("transformer.decoder.query_scale", width, width, width)
+    found |= _mlp("transformer.decoder.ref_point_head", 2 * width, width, width)
+    found |= _mlp("transformer.decoder.ref_anchor_head", width, width, 2)
+    if options["num_patterns"]:
+        found["transformer.patterns.weight"] = (options["num_patterns"], width)
+    found["label_enc.weight"] = (options["num_classes"] + 1, width - 1)
+    found["refpoint_embed.weight"] = (options["num_queries"], 4)
+    found |= _linear("class_embed", options["num_classes"], width)
+    return {**found, **_mlp("bbox_embed", width, width, width, 4)}
+
+
+EMBEDDINGS = ("query_embed", "tgt_embed", "refpoint_embed", "label_enc", "patterns")
 
 
 def random_values(shapes: Shapes, generator: torch.Generator) -> dict[str, Tensor]:

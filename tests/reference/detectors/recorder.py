@@ -23,6 +23,7 @@ METHODS: dict[str, Callable[[Options, Options], Method]] = {  # by the adapter o
     "deta": methods.deta,
     "dino": methods.dino,
     "dn_dab_deformable": methods.dn_detr,
+    "dn_deformable_encoder_only": methods.dn_deformable_encoder,
     "group_detr_official": methods.group_detr,
     "detrex_h_deformable": h_detr,
 }

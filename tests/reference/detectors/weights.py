@@ -47,5 +47,7 @@ class Weights:
         return values
 
     def feed_forward(self, values: Tensor, first: str = "linear1", second: str = "linear2") -> Tensor:
-        """Apply two linear layers of this part with a ReLU between them."""
-        return self.at(second).linear(F.relu(self.at(first).linear(values)))
+        """Apply two linear layers of this part with a ReLU between them, or a PReLU where it has a slope."""
+        hidden = self.at(first).linear(values)
+        active = F.prelu(hidden, self["activation.weight"]) if "activation.weight" in self else F.relu(hidden)
+        return self.at(second).linear(active)
