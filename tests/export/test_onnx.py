@@ -22,6 +22,7 @@ METHODS = (
     "group_conditional_detr",
     "detr",
     "group_dab_detr",
+    "dn_deformable_encoder",
 )
 
 onnx = pytest.importorskip("onnx", reason="an ONNX graph needs onnx")

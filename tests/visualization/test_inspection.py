@@ -28,7 +28,7 @@ def test_sampling_points_give_the_output_of_the_module():
     assert not attention._forward_pre_hooks
 
 
-@pytest.mark.parametrize("name", ["dino", "deformable_detr_one_stage", "conditional_detr"])
+@pytest.mark.parametrize("name", ["dino", "deformable_detr_one_stage", "conditional_detr", "dn_deformable_encoder"])
 def test_layers_follow_each_other_and_the_model_stays(name):
     model = tiny_detector(name).train()
     inputs = make_inputs([(64, 96)])
