@@ -82,7 +82,7 @@ class AttentionPlan:
 
 
 def _mix_folded(run: FoldedSets, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
-    batch = len(query)
+    batch = query.shape[0]  # not len(), which would fix it in exported programs
     query, key, value = (
         heads[:, :, run.start : run.stop].unflatten(2, (run.count, -1)).transpose(1, 2).flatten(0, 1)
         for heads in (query, key, value)

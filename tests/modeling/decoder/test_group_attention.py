@@ -188,3 +188,16 @@ def test_an_attention_of_ones_own_gets_the_mask_of_each_set_and_image() -> None:
     found = plan_attention(groups, CPU).apply(attend, inputs, inputs)
     wanted = attend(inputs, inputs, blocked_pairs(groups, CPU))
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_the_number_of_images_stays_free_in_exported_programs() -> None:
+    class Mixed(torch.nn.Module):
+        def forward(self, heads: torch.Tensor) -> torch.Tensor:
+            plan = plan_attention((QueryGroup("a", 0, 3), QueryGroup("b", 3, 6)), heads.device)
+            return plan.mix(heads, heads, heads)
+
+    program = torch.export.export(
+        Mixed(), (torch.randn(2, 4, 6, 8),), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
+    )
+    heads = torch.randn(3, 4, 6, 8)
+    torch.testing.assert_close(program.module()(heads), Mixed()(heads))
