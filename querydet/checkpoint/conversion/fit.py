@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from querydet.checkpoint.conversion.backbones import PREFIX, find_backbone
 from querydet.checkpoint.conversion.convert import Conversion
 from querydet.checkpoint.conversion.families import DETREX_DENSE
 from querydet.checkpoint.conversion.methods import (
     RECIPES,
+    dab_widths,
     find_method,
     is_dense,
     is_detr,
@@ -185,21 +185,7 @@ def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any
         changes["model.neck.embed_dim"] = size_of(conversion, "neck.projection.weight", 0)
     else:
         changes |= _levels(conversion, heads)
-    return changes | (_dab_widths(state) if is_dense(state) or is_levelwise(state) else {})
-
-
-def _dab_widths(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Infer the changes that only DAB-DETR's decoder with standard attention needs."""
-    if "selection.anchors.weight" not in state:
-        return {}
-    slopes = "encoder.layers.0.ffn.activation.weight" in state
-    changes: dict[str, Any] = {
-        f"model.{part}.layer.activation": "prelu" if slopes else "relu" for part in ("encoder", "decoder")
-    }
-    shared = "selection.patterns.weight" in state or is_levelwise(state)
-    patterns = state.get(f"selection.{'patterns' if shared else 'content'}.weight")
-    changes["model.selection.num_patterns"] = 0 if patterns is None else len(patterns)
-    return changes | ({"model.selection.shared_content": True} if shared else {})
+    return changes | (dab_widths(state) if is_dense(state) or is_levelwise(state) else {})
 
 
 def _levels(conversion: Conversion, heads: int) -> dict[str, Any]:

@@ -122,6 +122,24 @@ def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_q
     return "deformable_detr_pp" if mixed else "deformable_detr"
 
 
+def dab_widths(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Infer the changes of a config that only DAB-DETR's decoder with standard attention needs.
+
+    Args:
+        state: weights under our names, their label table split.
+    """
+    if "selection.anchors.weight" not in state:
+        return {}
+    slopes = "encoder.layers.0.ffn.activation.weight" in state
+    changes: dict[str, Any] = {
+        f"model.{part}.layer.activation": "prelu" if slopes else "relu" for part in ("encoder", "decoder")
+    }
+    shared = "selection.patterns.weight" in state or is_levelwise(state)
+    patterns = state.get(f"selection.{'patterns' if shared else 'content'}.weight")
+    changes["model.selection.num_patterns"] = 0 if patterns is None else len(patterns)
+    return changes | ({"model.selection.shared_content": True} if shared else {})
+
+
 def split_table(conversion: Conversion, options: Mapping[str, Any]) -> int:
     """Split the query table of several groups; return the number of extra queries (H-DETR) or groups (Group DETR).
 
@@ -129,15 +147,15 @@ def split_table(conversion: Conversion, options: Mapping[str, Any]) -> int:
         ValueError: the boundary of the groups is unknown.
     """
     if is_levelwise(conversion.state):
-        split_labels(conversion)
+        _split_labels(conversion)
         return 0
     if is_dense(conversion.state):
-        split_labels(conversion)
+        _split_labels(conversion)
         return 0 if is_detr(conversion.state) else _split_groups(conversion, options)
     return split_hybrid(conversion, options)
 
 
-def split_labels(conversion: Conversion) -> None:
+def _split_labels(conversion: Conversion) -> None:
     """Move the last row of the label table to the content of the matching queries, which the released code uses it for.
 
     Patterns, which DAB-DETR has as contents, are then added to it.

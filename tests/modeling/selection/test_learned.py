@@ -180,7 +180,8 @@ def test_tables_of_another_group_start_in_the_same_way_with_other_values(selecti
         found = other.state_dict()[name]
         assert found.shape == table.shape
         assert torch.equal(found, table) != table.any()
-        torch.testing.assert_close(found.std(), table.std(), rtol=0.1, atol=0)
+        if table.numel() > 100:
+            torch.testing.assert_close(found.std(), table.std(), rtol=0.1, atol=0)
     assert (other.indicator, other.num_queries) == (selection.indicator, selection.num_queries)
 
 
