@@ -50,6 +50,18 @@ def test_a_last_row_of_no_object_stays_the_last():
     assert torch.equal(found.value, torch.stack([state[key][4], initial[1], state[key][5]]))
 
 
+def test_scores_of_levels_move_with_the_levels():
+    """Of a decoder with standard attention to several levels, here with one more."""
+    model, before = tiny_detector("dn_deformable_encoder", neck__num_levels=5), tiny_detector("dn_deformable_encoder")
+    state, own = before.state_dict(), model.state_dict()
+    levels = LevelMap.between(model, state)
+    for key in ("decoder.layers.1.level_gate.weight", "decoder.layers.1.level_gate.bias"):
+        found = adapt_rows(key, own[key], state[key], model, ClassMap((0,), 1), levels)
+        assert found is not None
+        assert torch.equal(found.value, torch.cat([state[key], own[key][4:]]))
+        assert found.fresh == "level 4"
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3), (2, 3, 1)])
 def test_a_weight_of_another_shape_that_no_rule_explains_is_none(shape):
     model, initial = tiny_detector("dino"), torch.zeros(2, 4)

@@ -11,6 +11,7 @@ from querydet.modeling.decoder import (
     DeformableDecoder,
     DetrDecoder,
     LevelwiseDecoderLayer,
+    SecondStream,
     conditional_decoder_layer,
     deformable_decoder_layer,
     detr_decoder_layer,
@@ -98,6 +99,18 @@ def test_every_parameter_learns() -> None:
     run(layer, *torch.randn(3, 1, 5, 32), levels()).square().sum().backward()
     dead = [name for name, value in layer.named_parameters() if value.grad is None or not value.grad.any()]
     assert dead == []
+
+
+@torch.no_grad()
+def test_a_second_stream_weighs_levels_by_its_own_contents() -> None:
+    layer, image = layer_of(order=("cross_attention", "self_attention", "ffn")), levels()
+    both, positions, sines = torch.randn(3, 1, 10, 32)
+    ordinary, _ = layer(both[:, :5], positions[:, :5], sines[:, :5], image, PLAN)
+    found, _ = SecondStream().run(layer, False, both, positions, sines, image, PLAN)
+    torch.testing.assert_close(found[:, :5], ordinary)
+    scores = layer.level_scores(positions[:, 5:], both[:, 5:])
+    update = layer.cross_attention.attend(both[:, 5:], positions[:, 5:], sines[:, 5:], image, scores)
+    torch.testing.assert_close(found[:, 5:], layer.ffn(layer.cross_attention_norm(both[:, 5:] + update)))
 
 
 def test_initial_weights_of_the_gate() -> None:
