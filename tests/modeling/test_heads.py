@@ -42,6 +42,15 @@ def test_only_the_first_layer_starts_with_small_boxes() -> None:
     assert sizes == pytest.approx([1 / (1 + math.exp(2)), 0.5])
 
 
+def test_box_heads_that_do_not_start_at_zero_are_equal_in_all_layers() -> None:
+    heads = make(zero_box_head=False)
+    first = heads.box_heads[0].layers[-1]
+    assert first.weight.any()
+    assert all(torch.equal(head.layers[-1].weight, first.weight) for head in heads.box_heads)
+    with pytest.raises(ValueError, match=r"initial_size_logit=-2\.0 is for box heads that start at zero"):
+        make(zero_box_head=False, initial_size_logit=-2.0)
+
+
 def outputs(number: int, groups: tuple[QueryGroup, ...]) -> tuple[DecoderLayerOutput, ...]:
     """Of layers of 5 queries, of which the last group has a one-to-many branch."""
     torch.manual_seed(1)

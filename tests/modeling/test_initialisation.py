@@ -72,3 +72,25 @@ def test_embeddings_of_levels_and_labels_are_normal() -> None:
     model = detector_of("dino")
     assert model.neck.level_embed.std().item() == pytest.approx(1.0, rel=0.2)
     assert model.denoising.label_embed.weight.std().item() == pytest.approx(1.0, rel=0.2)
+
+
+def test_a_deformable_encoder_before_standard_attention_starts_as_released() -> None:
+    """Beside Xavier matrices in all of the transformer: torch's own weights in the neck and the box head."""
+    model = detector_of("dn_deformable_encoder")
+    torch_own = {f"neck {n}": one.conv.weight for n, one in enumerate(model.neck.projections)}
+    torch_own |= {f"neck extra {n}": one.conv.weight for n, one in enumerate(model.neck.extra_projections)}
+    torch_own |= {f"box {n}": one.weight for n, one in enumerate(model.heads.box_heads[0].layers)}
+    for name, weight in torch_own.items():
+        bound = 1 / math.sqrt(weight[0].numel())
+        assert 0.8 * bound < weight.abs().max() <= bound, name
+    assert all(one.conv.bias.any() for one in (*model.neck.projections, *model.neck.extra_projections))
+    assert model.heads.box_heads[0].layers[-1].bias.any()
+    torch.testing.assert_close(model.heads.class_heads[0].bias.sigmoid(), torch.full((5,), 0.01))
+    patterns, shared = model.selection.patterns.weight, model.selection.content.weight
+    assert patterns.abs().max() <= math.sqrt(6 / (3 + 32))
+    assert shared.std().item() == pytest.approx(1.0, rel=0.4)
+    assert model.selection.anchors.weight.std().item() == pytest.approx(1.0, rel=0.3)
+    for name, value in model.decoder.named_parameters():
+        if value.dim() == 2:
+            assert value.abs().max() <= math.sqrt(6 / sum(value.shape)), name
+    assert not any(layer.cross_attention.output.bias.any() for layer in model.decoder.layers)

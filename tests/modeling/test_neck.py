@@ -37,6 +37,14 @@ def test_the_first_extra_level_reads_the_raw_backbone_map_and_the_next_one_the_l
     torch.testing.assert_close(levels[3], neck.extra_projections[1](levels[2]))
 
 
+def test_an_unknown_initialisation() -> None:
+    embedding = SinePositionEmbedding(32, 20.0, 0.0)
+    with pytest.raises(ValueError, match="conv_init must be 'xavier' or 'torch', found 'zeros'"):
+        MultiScaleNeck(
+            in_channels={"a": 6}, num_levels=1, position_embedding=embedding, embed_dim=32, conv_init="zeros"
+        )
+
+
 def test_bad_sizes() -> None:
     with pytest.raises(ValueError, match="num_levels is 1, fewer than the 2 maps"):
         make(num_levels=1)

@@ -50,7 +50,8 @@ class QueryDecoder(nn.Module):
             this decoder makes.
     """
 
-    references: str  # that `positional_inputs` makes for the cross-attention: "none", "embedded" or "places"
+    # what `positional_inputs` makes for the cross-attention: "none", "embedded" or "places"; None: any attention may be
+    references: str | None = None
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class QueryDecoder(nn.Module):
 
     def _check_references(self, layer: DecoderLayer) -> None:
         read = getattr(layer.cross_attention, "references", self.references)
-        if read != self.references:
+        if self.references is not None and read != self.references:
             raise ValueError(
                 f"{type(self).__name__} gives its cross-attention {self.references} references, but "
                 f"{type(layer.cross_attention).__name__} reads {read} ones: set model.decoder.layer._target_ to "

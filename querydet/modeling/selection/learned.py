@@ -262,6 +262,8 @@ class LearnedBoxesWithPatterns(LearnedBoxes):
         rows = 1 if shared_content else num_patterns
         self.content = nn.Embedding(rows, embed_dim - indicator) if rows else None
         self.patterns = nn.Embedding(num_patterns, embed_dim) if shared_content and num_patterns else None
+        if self.patterns is not None:
+            nn.init.xavier_uniform_(self.patterns.weight)  # as every matrix of the released transformer
 
     def another(self) -> "LearnedBoxesWithPatterns":
         """Make tables like these, with newly drawn values, for another group."""
@@ -281,13 +283,12 @@ class LearnedBoxesWithPatterns(LearnedBoxes):
     def forward(self, memory: TokenPyramid, training: bool) -> tuple[InitialQueries, ...]:
         """Repeat boxes and patterns for each image, in training and inference alike."""
         boxes, contents = full_precision(self.anchors.weight).sigmoid(), self.pattern_contents()
-        images, patterns = memory.tokens.shape[0], len(contents)
-        content = contents.repeat_interleave(len(boxes), dim=0)
+        images = memory.tokens.shape[0]
         return (
             InitialQueries(
                 group=QueryGroup(PRIMARY, 0, self.num_queries),
-                content=content.expand(images, -1, -1),
-                boxes=boxes.repeat(patterns, 1).expand(images, -1, -1),
+                content=contents.repeat_interleave(len(boxes), dim=0).expand(images, -1, -1),
+                boxes=boxes.repeat(len(contents), 1).expand(images, -1, -1),
             ),
         )
 

@@ -39,3 +39,10 @@ def test_box_embedding_orders_the_coordinates() -> None:
 def test_width_must_hold_sine_and_cosine_of_both_axes() -> None:
     with pytest.raises(ValueError, match="multiple of 4"):
         SinePositionEmbedding(30, 20.0, 0.0)
+
+
+def test_columns_may_have_a_temperature_of_their_own() -> None:
+    padding = torch.zeros(1, 4, 4, dtype=torch.bool)
+    one, other = SinePositionEmbedding(32, 20.0, 0.0)(padding), SinePositionEmbedding(32, 7.0, 0.0)(padding)
+    both = SinePositionEmbedding(32, 20.0, 0.0, temperature_x=7.0)(padding)
+    assert torch.equal(both, torch.cat([one[:, :16], other[:, 16:]], 1))
