@@ -230,9 +230,8 @@ class LearnedBoxesWithPatterns(LearnedBoxes):
     """A table of boxes, and a few contents ("patterns"), each of which is combined with every box.
 
     Without patterns, contents are zero (DAB-DETR). DN-DETR with standard attention has one for all boxes: in its
-    released code the row "unknown" of the label table, which no noised label uses, so that here it belongs to the
-    queries. Several patterns make several queries of each box, the boxes of the first pattern first (released code,
-    after Anchor DETR); in DN-DETR they are added to that one content.
+    released code the row "unknown" of the label table, to which its patterns are added. Several patterns make several
+    queries of each box, the boxes of the first pattern first (released code, after Anchor DETR).
 
     Args:
         num_queries: number of boxes; Q is this times the number of patterns.
