@@ -48,7 +48,6 @@ def test_an_encoder_up_to_which_nothing_is_trained_keeps_no_maps(parts, kept):
     assert (found.encoder, found.decoder) == (whole.encoder * kept, whole.decoder)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("detr", True), ("dab_detr", True), ("dino", False)])
 @pytest.mark.parametrize(
     ("name", "expected"), [("detr", True), ("dab_detr", True), ("dn_deformable_encoder", True), ("dino", False)]
 )
