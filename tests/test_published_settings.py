@@ -420,6 +420,7 @@ DN_DAB = {
     "model.denoising.box_noise": 0.4,
     "model.denoising.inverse_sigmoid_eps": 1e-3,
 }
+LONG_DETR = {"detr_r50_300": (300, 200), "detr_r50_dc5_500": (500, 400)}
 DYNAMIC = {"model.denoising.denoising.groups.num_queries": 100}
 PUBLISHED |= {
     f"{folder}/configs/{name}_r50{variant}_{number}ep.py": {**settings, **epochs(number, drop)}
@@ -487,6 +488,41 @@ PUBLISHED |= {
             ("b", 11, ["backbone", "neck", "encoder"]),
             ("c", 11, []),
         )
+    },
+}
+
+PUBLISHED |= {  # rows of the papers' tables
+    **{f"detr/configs/{name}ep.py": {**DETR, **epochs(*drop)} for name, drop in LONG_DETR.items()},
+    "group_detr/configs/conditional_detr_r50_dc5_108ep.py": epochs(108, 80),
+    "dab_detr/configs/dab_detr_r50_dc5_3patterns_12ep.py": {**DAB, "model.selection.num_patterns": 3, **epochs(12, 11)},
+    "dn_detr/configs/dn_dab_detr_r50_dynamic_12ep.py": {"model.denoising.groups.num_queries": 100, **epochs(12, 11)},
+    "deta/configs/deta_base_r50_12ep.py": {
+        **DEFORMABLE,
+        "model.neck.num_levels": 4,
+        "model.encoder.layer.ffn_dim": 1024,
+        "model.decoder.layer.dropout": 0.1,
+        "dataloader.train.total_batch_size": 16,
+        **epochs(12, 10),
+    },
+    "deta/configs/deta_no_balancing_3enc_1dec_12ep.py": {
+        "model.encoder.num_layers": 3,
+        "model.decoder.num_layers": 1,
+        "model.selection.num_queries": 300,
+        "model.criterion.rules.decoder.assigner.max_queries": 1000,
+    },
+    "dino/configs/dino_dn100_6enc_2dec_12ep.py": {
+        "model.encoder.num_layers": 6,
+        "model.decoder.num_layers": 2,
+        "model.denoising.groups.num_queries": 100,
+    },
+    "dino/configs/dino_swin_l_5scale_36ep.py": {**DINO, **SWIN_L, **epochs(36, 30), "model.neck.num_levels": 5},
+    "deta/configs/deta_baseline_swin_l_24ep.py": {**DETA_BASELINE, **SWIN_L, "model.backbone.drop_path_rate": 0.3},
+    "h_detr/configs/h_detr_r50_plain_12ep.py": {
+        "model.selection.extra_queries": 1500,
+        "model.selection.selection.content": None,
+        "model.decoder.look_forward_twice": False,
+        "model.encoder.layer.ffn_dim": 2048,
+        "model.encoder.layer.dropout": 0.1,
     },
 }
 

@@ -1,6 +1,8 @@
 """Every shipped config loads, saves, loads again and names real arguments; every recipe builds its model."""
 
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ HELPERS = [name for name in FILES if name.startswith("configs/common/")]
 RECIPES = [name for name in FILES if name not in HELPERS]
 TRAIN = get_config("common/train.py").train
 BUILT: dict[str, Any] = {}  # models by their config with references filled in: a longer schedule has the same model
+SAVED: set[Any] = set()  # outlines of configs whose saving was checked: many recipes differ in numbers alone
 
 
 def calls(node, path=""):
@@ -50,8 +53,27 @@ def check_arguments(cfg, name):
             pytest.fail(f"{name}{path} calls {target.__name__}: {error}")
 
 
+def outline(node):
+    """What saving depends on: names, targets, and the types of values."""
+    if isinstance(node, dict):
+        return tuple((name, str(value) if name == "_target_" else outline(value)) for name, value in node.items())
+    return tuple(map(outline, node)) if isinstance(node, list) else type(node)
+
+
+def check_name(cfg, name):
+    """A recipe trains as many epochs as its name says, in a folder of its name."""
+    if name.startswith("projects/"):
+        assert Path(cfg.train.output_dir).name == Path(name).stem
+        epochs = re.search(r"_(\d+)ep$", Path(name).stem)
+        assert epochs is None or cfg.train.max_epochs == int(epochs[1])
+
+
 def check_saving(cfg, tmp_path, monkeypatch):
     """What is saved loads again and says the same."""
+    shape = outline(OmegaConf.to_container(cfg, resolve=False))
+    if shape in SAVED:
+        return
+    SAVED.add(shape)
     save_config(cfg, str(tmp_path / "config.yaml"))
     with monkeypatch.context() as patch:  # Detectron2 reads what it has written; the comparison does more
         patch.setattr(lazy.yaml, "unsafe_load", lambda text: None)
@@ -87,6 +109,7 @@ def test_recipe_is_complete_saves_and_builds(name, tmp_path, monkeypatch):
     schedule = instantiate(cfg.lr_multiplier)
     assert isinstance(schedule, MultiStepEpochs)
     EpochScheduler(optimizer, schedule, iterations_per_epoch=100)
+    check_name(cfg, name)
     assert max(schedule.milestones) < cfg.train.max_epochs, "a drop after the end of the run"
 
 

@@ -1,4 +1,4 @@
-"""Swin-L with windows of 12, as in DINO (arXiv 2203.03605, appendix D.4): nothing frozen, drop path 0.2."""
+"""Swin-L with windows of 12, as in the released code of DINO (arXiv 2203.03605): nothing frozen, drop path 0.2."""
 
 from detectron2.config import LazyCall as L
 from detectron2.modeling.backbone import SwinTransformer

@@ -1,4 +1,4 @@
-"""Align-DETR on DINO, R50, 4 scales, 12 epochs (MS-DETR, table 4: 50.2 AP; the authors' repository: 50.3)."""
+"""Align-DETR on DINO, R50, 4 scales, 12 epochs (MS-DETR, table 4; the authors' repository)."""
 
 from querydet.config import get_config
 

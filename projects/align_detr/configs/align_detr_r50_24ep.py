@@ -1,4 +1,4 @@
-"""Align-DETR on DINO, R50, 4 scales, 24 epochs (MS-DETR, table 4: 51.3 AP; the authors' repository: 51.4)."""
+"""Align-DETR on DINO, R50, 4 scales, 24 epochs (MS-DETR, table 4; the authors' repository)."""
 
 from querydet.config import get_config
 

@@ -1,4 +1,4 @@
-"""DAB-DETR, R50, 12 epochs (arXiv 2207.13085, as the baseline: 35.2 AP)."""
+"""DAB-DETR, R50, 12 epochs (a baseline of Group DETR)."""
 
 from querydet.config import get_config
 

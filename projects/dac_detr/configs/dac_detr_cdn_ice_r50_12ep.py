@@ -1,4 +1,4 @@
-"""DAC-DETR as released, R50, 900 queries, 12 epochs (the authors' repository: 50.9 AP)."""
+"""DAC-DETR as released, R50, 900 queries, 12 epochs (the authors' repository)."""
 
 from querydet.config import get_config
 

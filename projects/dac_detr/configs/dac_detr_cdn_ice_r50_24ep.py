@@ -1,4 +1,4 @@
-"""DAC-DETR as released, R50, 900 queries, 24 epochs (the authors' repository: 52.1 AP)."""
+"""DAC-DETR as released, R50, 900 queries, 24 epochs (the authors' repository)."""
 
 from querydet.config import get_config
 

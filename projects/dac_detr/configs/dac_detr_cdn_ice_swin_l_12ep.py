@@ -1,4 +1,4 @@
-"""DAC-DETR as released, Swin-L with windows of 12, 12 epochs (the authors' repository: 58.1 AP)."""
+"""DAC-DETR as released, Swin-L with windows of 12, 12 epochs (the authors' repository)."""
 
 from querydet.config import get_config
 

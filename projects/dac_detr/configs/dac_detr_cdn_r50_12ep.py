@@ -1,4 +1,4 @@
-"""DAC-DETR with denoising and the focal loss, R50, 900 queries, 12 epochs (the authors' repository: 50.0 AP).
+"""DAC-DETR with denoising and the focal loss, R50, 900 queries, 12 epochs (the authors' repository).
 
 The code of this variant is not in the repository; the weights of its losses are those of DAC-DETR as released.
 """

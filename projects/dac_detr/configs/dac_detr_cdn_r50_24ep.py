@@ -1,4 +1,4 @@
-"""DAC-DETR with denoising and the focal loss, R50, 900 queries, 24 epochs (the authors' repository: 51.2 AP)."""
+"""DAC-DETR with denoising and the focal loss, R50, 900 queries, 24 epochs (the authors' repository)."""
 
 from querydet.config import get_config
 

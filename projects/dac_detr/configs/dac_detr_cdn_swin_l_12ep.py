@@ -1,4 +1,4 @@
-"""DAC-DETR with denoising and the focal loss, Swin-L, 12 epochs (the authors' repository: 57.3 AP)."""
+"""DAC-DETR with denoising and the focal loss, Swin-L, 12 epochs (the authors' repository)."""
 
 from querydet.config import get_config
 

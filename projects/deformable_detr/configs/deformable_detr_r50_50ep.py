@@ -1,4 +1,4 @@
-"""Plain Deformable DETR: neither box refinement nor a second stage, R50, 50 epochs (the authors report 44.5 AP)."""
+"""Plain Deformable DETR: neither box refinement nor a second stage, R50, 50 epochs."""
 
 from .deformable_detr_r50_refine_50ep import dataloader, lr_multiplier, model, optimizer, train
 

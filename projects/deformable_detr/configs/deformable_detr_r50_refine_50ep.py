@@ -1,4 +1,4 @@
-"""Deformable DETR with box refinement and learned reference points, R50, 50 epochs (the authors report 46.2 AP)."""
+"""Deformable DETR with box refinement and learned reference points, R50, 50 epochs."""
 
 from querydet.config import get_config
 

@@ -1,4 +1,4 @@
-"""Two-stage Deformable DETR with box refinement, R50, 50 epochs (the authors report 46.9 AP)."""
+"""Two-stage Deformable DETR with box refinement, R50, 50 epochs."""
 
 from querydet.config import get_config
 

@@ -1,4 +1,4 @@
-"""DETA, R50, 12 epochs: assignment by overlap in both stages (the authors report 50.1 AP)."""
+"""DETA, R50, 12 epochs: assignment by overlap in both stages (table 1)."""
 
 from querydet.config import get_config
 

@@ -1,4 +1,4 @@
-"""DETA, Swin-L, fine-tuned from Objects365 on larger images, 24 epochs (the authors report 62.9 AP).
+"""DETA, Swin-L, fine-tuned from Objects365 on larger images, 24 epochs.
 
 Bring the weights to start from: those of ``deta_swin_l_24ep.py`` trained on Objects365 with model.num_classes=365. The
 class heads are newly initialized, as in the released code.

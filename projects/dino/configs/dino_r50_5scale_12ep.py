@@ -1,4 +1,4 @@
-"""DINO, R50, 5 scales, 12 epochs (arXiv 2203.03605, table 1: 49.4 AP)."""
+"""DINO, R50, 5 scales, 12 epochs (arXiv 2203.03605, table 1)."""
 
 from querydet.config import get_config
 

@@ -1,4 +1,4 @@
-"""DINO, Swin-L, 4 scales, 12 epochs (the authors report 56.8 AP)."""
+"""DINO, Swin-L, 4 scales, 12 epochs (the authors' repository)."""
 
 from querydet.config import get_config
 

@@ -1,4 +1,4 @@
-"""DINO, Swin-L, 4 scales, 36 epochs (the authors report 58.0 AP)."""
+"""DINO, Swin-L, 4 scales, 36 epochs (the authors' repository)."""
 
 from querydet.config import get_config
 

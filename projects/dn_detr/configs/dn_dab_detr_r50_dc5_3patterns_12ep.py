@@ -1,4 +1,4 @@
-"""DN-DETR with dense attention, three contents for each box, R50-DC5, 12 epochs (the authors' repository: 41.7 AP)."""
+"""DN-DETR with dense attention, three contents for each box, R50-DC5, 12 epochs (the authors' repository)."""
 
 from .dn_dab_detr_r50_dc5_12ep import dataloader, lr_multiplier, model, optimizer, train
 

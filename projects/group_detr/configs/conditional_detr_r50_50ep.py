@@ -1,4 +1,4 @@
-"""Conditional DETR, R50, 50 epochs (the authors of Group DETR report 40.9 AP): its baseline."""
+"""Conditional DETR, R50, 50 epochs (a baseline of Group DETR)."""
 
 from querydet.config import get_config
 

@@ -1,4 +1,4 @@
-"""Conditional DETR, R50-DC5, 50 epochs (arXiv 2207.13085, as the baseline: 43.7 AP)."""
+"""Conditional DETR, R50-DC5, 50 epochs (a baseline of Group DETR)."""
 
 from querydet.config import get_config
 

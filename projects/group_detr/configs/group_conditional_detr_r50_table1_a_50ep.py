@@ -1,4 +1,4 @@
-"""Group DETR, table 1 (a): one group on a fixed encoder: 40.6 AP; R50, 50 epochs.
+"""Group DETR, table 1 (a): one group on a fixed encoder; R50, 50 epochs.
 
 The encoder, with everything in front of it, is that of ``conditional_detr_r50_50ep.py``, which has to be trained first.
 """

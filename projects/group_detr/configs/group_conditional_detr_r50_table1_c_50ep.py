@@ -1,4 +1,4 @@
-"""Group DETR, table 1 (c): 11 groups, all trained, from the encoder of (a) and (b): 42.9 AP; R50, 50 epochs.
+"""Group DETR, table 1 (c): 11 groups, all trained, from the encoder of (a) and (b); R50, 50 epochs.
 
 The encoder, with everything in front of it, is that of ``conditional_detr_r50_50ep.py``, which has to be trained first.
 """

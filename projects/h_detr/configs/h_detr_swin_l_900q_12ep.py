@@ -1,4 +1,4 @@
-"""H-DETR, Swin-L with windows of 7, 900 + 1500 queries, 12 epochs (the authors report 56.1 AP)."""
+"""H-DETR, Swin-L with windows of 7, 900 + 1500 queries, 12 epochs."""
 
 from .h_detr_swin_l_12ep import dataloader, lr_multiplier, model, optimizer, train
 

@@ -1,4 +1,4 @@
-"""H-DETR, Swin-L with windows of 7, 900 + 1500 queries, 36 epochs (the authors report 57.4 AP)."""
+"""H-DETR, Swin-L with windows of 7, 900 + 1500 queries, 36 epochs."""
 
 from .h_detr_swin_l_36ep import dataloader, lr_multiplier, model, optimizer, train
 

@@ -1,4 +1,4 @@
-"""MS-DETR with Align-DETR's losses, R50, 900 queries, 24 epochs (arXiv 2401.03989, table 4: 51.9 AP)."""
+"""MS-DETR with Align-DETR's losses, R50, 900 queries, 24 epochs (arXiv 2401.03989, table 4)."""
 
 from querydet.config import get_config
 

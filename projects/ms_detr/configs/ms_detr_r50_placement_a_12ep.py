@@ -1,4 +1,4 @@
-"""MS-DETR, table 5, placement (a): read after the layer, by class heads of its own (47.0 AP; released as impl_a)."""
+"""MS-DETR, table 5, placement (a): read after the layer, by class heads of its own (released as impl_a)."""
 
 from .ms_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer, train
 

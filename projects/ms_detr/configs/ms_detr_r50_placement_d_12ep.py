@@ -1,4 +1,4 @@
-"""MS-DETR, table 5, placement (d): self-attention first, read right after it (46.1 AP)."""
+"""MS-DETR, table 5, placement (d): self-attention first, read right after it."""
 
 from .ms_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer, train
 

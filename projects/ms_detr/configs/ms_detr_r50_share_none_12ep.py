@@ -1,4 +1,4 @@
-"""MS-DETR, table 6: the one-to-many read-out has class and box heads of its own (47.2 AP)."""
+"""MS-DETR, table 6: the one-to-many read-out has class and box heads of its own."""
 
 from .ms_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer, train
 

@@ -1,4 +1,4 @@
-"""MS-DETR with DINO's denoising, R50, 900 queries, 12 epochs (arXiv 2401.03989, table 2: 50.3 AP)."""
+"""MS-DETR with DINO's denoising, R50, 900 queries, 12 epochs (arXiv 2401.03989, table 2)."""
 
 from querydet.config import get_config
 

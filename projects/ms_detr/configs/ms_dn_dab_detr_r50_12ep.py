@@ -1,4 +1,4 @@
-"""MS-DETR with DN-DETR on dense attention, R50, 12 epochs; the paper's row is likely that on R50-DC5."""
+"""MS-DETR with DN-DETR on dense attention, R50, 12 epochs; the paper's row is on R50-DC5."""
 
 from querydet.config import get_config
 

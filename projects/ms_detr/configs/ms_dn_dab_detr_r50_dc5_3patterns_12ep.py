@@ -1,6 +1,6 @@
-"""MS-DETR with DN-DETR on dense attention, R50-DC5, 12 epochs (arXiv 2401.03989, table 2: 43.7 AP, 41.7 without).
+"""MS-DETR with DN-DETR on dense attention, R50-DC5, 12 epochs (arXiv 2401.03989, table 2).
 
-41.7 is what DN-DETR's authors publish for R50-DC5 with three contents for each box; MS-DETR's do not say.
+The paper's text says R50-DC5; its baseline is what DN-DETR's authors publish with three contents for each box.
 """
 
 from querydet.config import get_config

@@ -1,4 +1,4 @@
-"""MS-DETR with Group DETR, R50, 6 groups of 300 queries, 12 epochs (arXiv 2401.03989, table 2: 48.6 AP)."""
+"""MS-DETR with Group DETR, R50, 6 groups of 300 queries, 12 epochs (arXiv 2401.03989, table 2)."""
 
 from querydet.config import get_config
 

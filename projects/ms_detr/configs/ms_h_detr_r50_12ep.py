@@ -1,4 +1,4 @@
-"""MS-DETR with H-DETR, R50, 300 + 1500 queries, 12 epochs (arXiv 2401.03989, table 2: 49.5 AP)."""
+"""MS-DETR with H-DETR, R50, 300 + 1500 queries, 12 epochs (arXiv 2401.03989, table 2)."""
 
 from querydet.config import get_config
 

@@ -1,0 +1,7 @@
+"""DINO, table 6: 2 encoder and 2 decoder layers, with 100 denoising queries of DN-DETR's kind."""
+
+from .dino_ablation_row5_12ep import dataloader, lr_multiplier, model, optimizer, train
+
+model.encoder.num_layers = 2
+model.decoder.num_layers = 2
+train.output_dir = "output/dino_dn100_2enc_2dec_12ep"
