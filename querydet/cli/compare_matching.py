@@ -5,7 +5,7 @@
     querydet compare-matching first.pth second.pth --config-file CONFIG
     querydet compare-matching RUN/matching/matching_0000100.json RUN/matching/matching_0000200.json
 
-IS (DN-DETR, arXiv 2203.01305, section 3.2) is the mean, over the images of the test set, of the queries whose object is
+IS (DN-DETR, arXiv 2203.01305, section 3) is the mean, over the images of the test set, of the queries whose object is
 another one than in the state before, or none; it is at most twice the mean number of objects. IS_relative is IS as a
 part of that maximum. A state is a checkpoint, or a matching that training kept (train.instability.enabled=True). RUN is
 a folder: its matchings, or where it has none its checkpoints, are compared in their order.

@@ -48,8 +48,8 @@ ABOUT = {
     "its centre. Annotated objects are white and dotted. Without --query: the queries of the best detections.",
     "sampling": "The points that a query samples in a decoder layer: a colour for each feature level, larger and more "
     "opaque for larger attention weights. The reference that the layer samples around is white.",
-    "candidates": "The queries that could have been chosen for an object, ranked by MS-DETR's matching score, with "
-    "their IoU and class score by rank (arXiv 2401.03989, figure 7). A data set with annotations is needed.",
+    "candidates": "The queries that could have been chosen for an object, ranked by IoU or with --alpha by MS-DETR's "
+    "matching score, and both by rank (arXiv 2401.03989, figure 7). A data set with annotations is needed.",
     "denoising": "Denoising queries of a training batch beside the objects that they were made from: positive ones "
     "green, negative ones red; a label that was replaced is written at the box. Needs training data, but no weights.",
 }

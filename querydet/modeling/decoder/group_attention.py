@@ -6,7 +6,7 @@ round (DN-DETR, arXiv 2203.01305, section 4.4: without the mask AP falls from 43
 
 Groups of which one sees the other form a *set*. Queries of different sets never attend to each other, so that each set
 is computed separately. Neighbouring sets of equal shape are folded into the batch (Group DETR, arXiv 2207.13085,
-section 3.2). Within a set, queries that see all of a group need no mask, and only denoising queries have one. The
+algorithm 1). Within a set, queries that see all of a group need no mask, and only denoising queries have one. The
 result equals that of a mask over all queries, and takes less time and memory.
 """
 

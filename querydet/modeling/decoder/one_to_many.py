@@ -1,4 +1,4 @@
-"""The one-to-many branch inside a decoder layer (MS-DETR, arXiv 2401.03989, section 3.2 and figure 4)."""
+"""The one-to-many branch inside a decoder layer (MS-DETR, arXiv 2401.03989, section 3.3 and figure 4)."""
 
 from dataclasses import replace
 

@@ -12,9 +12,9 @@ from querydet.traits import trait
 class GroupDETR(QueryDetector):
     """The detector with the idea of Group DETR.
 
-    * Group-wise one-to-many assignment (section 3.2): training runs G groups of queries through the same decoder, and
+    * Group-wise one-to-many assignment (section 3.1): training runs G groups of queries through the same decoder, and
       each is matched one to one, so that every object trains G queries, which do not compete.
-    * Separate self-attention (section 3.2): groups do not attend to each other, or duplicates would be suppressed
+    * Separate self-attention (section 3.1): groups do not attend to each other, or duplicates would be suppressed
       across groups: `querydet.modeling.decoder.group_attention.plan_attention` folds the groups into the batch.
     * The loss is the mean over the groups (equation 7): `loss_divisor` of each group.
 

@@ -17,9 +17,9 @@ class MSDETR(QueryDetector):
       second time, and several of them are assigned to each object, so that they learn to be candidates:
       `decoder.layer.one_to_many` and `querydet.modeling.assigners.OneToManyAssigner`. The one-to-one supervision of the
       layer's output learns to choose among them.
-    * The placement of that branch (figure 4): the order of the layer's steps, and the step after which the branch
-      starts. The released model (c) runs the cross-attention first, which finds candidates, starts the branch there,
-      and leaves the choice to the self-attention behind it: `decoder.layer.order`.
+    * The placement of that branch (section 3.3, figure 4): the order of the layer's steps, and the step after which the
+      branch starts. The released model (c) runs the cross-attention first, which finds candidates, starts the branch
+      there, and leaves the choice to the self-attention behind it: `decoder.layer.order`.
 
     There are neither extra queries nor extra decoders, and inference does not run the branch. Everything else is shared
     with the other methods, and none of it is overridden here.
