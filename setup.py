@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = Path("ops") / "csrc"
 # `querydet analyze` prints these counts beside its own.
 PUBLISHED = Path("benchmarks") / "published" / "model_facts.json"
+# `querydet zoo` prints the published AP of these.
+TABLES = "projects/*/tables.yaml"
 # The oldest torch whose stable ABI the sources use: 2.11, as torch writes it in TORCH_VERSION_2_11_0.
 TORCH_TARGET_VERSION = "0x020b000000000000"
 # -fopenmp is not needed: threads come from torch. No code reads errno or floating point exceptions.
@@ -176,7 +178,7 @@ def make_build_command() -> type[build_ext]:
 
 
 class BuildWithConfigs(build_py):
-    """Also copies configs/, projects/*/configs and `PUBLISHED` to querydet/_configs, in the folder being built only."""
+    """Also copies configs/, projects/*/configs, `PUBLISHED` and `TABLES` to querydet/_configs of what is built."""
 
     def run(self) -> None:
         """Build the package, and copy the configs unless the installation is editable."""
@@ -196,7 +198,7 @@ class BuildWithConfigs(build_py):
         """Return every file to copy, and its destination."""
         base = Path(self.build_lib) / "querydet" / "_configs"
         folders = [ROOT / "configs", *sorted((ROOT / "projects").glob("*/configs"))]
-        files = [ROOT / PUBLISHED, *(path for folder in folders for path in sorted(folder.rglob("*")))]
+        files = [ROOT / PUBLISHED, *ROOT.glob(TABLES), *(path for each in folders for path in sorted(each.rglob("*")))]
         return [
             (path, base / path.relative_to(ROOT))
             for path in files

@@ -68,6 +68,7 @@ def test_wheel_holds_the_command_the_types_and_the_published_counts(installed):
     assert "querydet = querydet.cli.commands:main" in entries.read_text()
     assert (installed / "querydet" / "py.typed").is_file()
     assert (installed / "querydet" / "_configs" / "benchmarks" / "published" / "model_facts.json").is_file()
+    assert (installed / "querydet" / "_configs" / "projects" / "dino" / "tables.yaml").is_file()
 
 
 @pytest.mark.slow

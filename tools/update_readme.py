@@ -1,6 +1,10 @@
-"""Write the tables of the documents from ``benchmarks/results/``; ``--check`` only compares."""
+"""Write the tables of the documents from their data; ``--check`` only compares.
+
+The data are ``benchmarks/results/`` (measured here) and ``projects/*/tables.yaml`` (published by others).
+"""
 
 import argparse
+import functools
 import importlib
 import json
 import re
@@ -12,6 +16,8 @@ from typing import Any
 from tabulate import tabulate
 
 from querydet import model_zoo
+from querydet.cli.published_tables import absent_rows, cite_precisions, describe_purpose, markdown_table, recipe_table
+from querydet.model_zoo.published import publications, recipes, weights_precision
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
@@ -19,9 +25,9 @@ DOCUMENTS = (
     ROOT / "MODEL_ZOO.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "dense.md",
+    *sorted((ROOT / "projects").glob("*/README.md")),
 )
 RESULTS = ROOT / "benchmarks" / "results"
-PUBLISHED = ROOT / "benchmarks" / "published"
 
 
 def load(name: str) -> dict[str, Any]:
@@ -48,24 +54,14 @@ def run_summary(name: str) -> str:
 def model_table() -> str:
     """Return a table of every recipe: published AP, parameters and multiply-adds, beside the published ones."""
     record = load("model_facts")
-    precision = json.loads((PUBLISHED / "average_precision.json").read_text())["recipes"]
+    counted = {model["config"]: count_cells(model) for model in record["models"]}
     rows = []
-    for model in record["models"]:
-        name = Path(model["config"]).stem
-        paper = model["published"].get("paper", {})
-        rows.append(
-            [
-                f"[{name}]({model['config']})",
-                precision.get(name, ""),
-                trained(name),
-                f"{model['parameters']:,}",
-                published_parameters(model["published"]),
-                "{:.0f} to {:.0f}".format(*(each["multiply_adds"] / 1e9 for each in model["flops"].values())),
-                paper.get("gflops", ""),
-            ]
-        )
+    for name, path in recipes().items():
+        counts = counted.get(path, ["", "", "", ""])
+        rows.append([f"[{name}]({path})", describe_purpose(name), cite_precisions(name), trained(name), *counts])
     headers = [
         "recipe",
+        "stands for",
         "published AP",
         "trained by us",
         "parameters",
@@ -73,8 +69,19 @@ def model_table() -> str:
         "G multiply-adds, 800x1066 to 800x1333",
         "paper",
     ]
-    table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-    return f"Counted at 91 classes, as published (commit {str(record['commit'])[:9]}, {record['date']}):\n\n{table}"
+    about = f"Counted at 91 classes, as published (commit {str(record['commit'])[:9]}, {record['date']})"
+    return f"{about}:\n\n{markdown_table(headers, rows)}"
+
+
+def count_cells(model: dict[str, Any]) -> list[str]:
+    """Return parameters and multiply-adds of a recipe, each with the published number behind it."""
+    low, high = (size["multiply_adds"] / 1e9 for size in model["flops"].values())
+    return [
+        f"{model['parameters']:,}",
+        published_parameters(model["published"]),
+        f"{low:.0f} to {high:.0f}",
+        str(model["published"].get("paper", {}).get("gflops", "")),
+    ]
 
 
 def published_parameters(published: dict[str, Any]) -> str:
@@ -95,7 +102,7 @@ def zoo_table() -> str:
         where = f"[file]({entry.url})" if entry.url else f"[page]({entry.page}), by hand"
         checksum = f"`{entry.sha256[:12]}`" if entry.sha256 else "not published"
         rows.append(
-            [name, f"[{entry.recipe}]({entry.config})", f"{entry.average_precision:.1f}", entry.layout, where, checksum]
+            [name, f"[{entry.recipe}]({entry.config})", f"{weights_precision(name):.1f}", entry.layout, where, checksum]
         )
     headers = ["name", "config", "published AP", "layout", "weights", "sha256"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
@@ -157,7 +164,18 @@ def data_table() -> str:
     )
 
 
+def project_sections() -> dict[str, Callable[[], str]]:
+    """Return the sections of the projects' documents: recipes, and the rows of the paper that have none."""
+    projects = [publication.project for publication in publications()]
+    return {
+        **{f"recipes_{project}": functools.partial(recipe_table, project, trained) for project in projects},
+        **{f"absent_{project}": functools.partial(absent_rows, project) for project in projects},
+    }
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
+    **project_sections(),
+    "absent": absent_rows,
     "quickstart": lambda: run_summary("quickstart"),
     "bccd": lambda: run_summary("bccd"),
     "models": model_table,
@@ -195,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         before = path.read_text()
         after = updated(before)
         if arguments.check and after != before:
-            sys.exit(f"{path.name} differs from benchmarks/results: run python tools/update_readme.py")
+            sys.exit(f"{path.name} differs from its data: run python tools/update_readme.py")
         path.write_text(after)
 
 

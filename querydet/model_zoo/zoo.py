@@ -38,7 +38,6 @@ class Entry:
         name: name in this zoo.
         config: shipped recipe that it was trained as.
         layout: naming of the weights in its file: "official", "detrex" or "huggingface".
-        average_precision: on COCO val2017, as published.
         publisher: repository that publishes the file.
         url: address of the file; None where there is only a page to get it from by hand.
         page: address of the page that publishes it.
@@ -51,7 +50,6 @@ class Entry:
     name: str
     config: str
     layout: str
-    average_precision: float
     publisher: str
     url: str | None = None
     page: str = ""

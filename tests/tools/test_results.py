@@ -132,5 +132,5 @@ def test_every_dense_recipe_has_a_published_cost_beside_its_own_and_agrees(tool)
             continue
         low, high = (each["multiply_adds"] / 1e9 for each in model["flops"].values())
         assert low < paper["gflops"] < high, model["config"]
-    wanted = ["conditional_detr_r50_naive_12ep", "deta_detr_r50_dc5_12ep", "deta_detr_r50_dc5_50ep"]
-    assert sorted(unpublished) == [*wanted, "ms_dn_dab_detr_r50_12ep", "ms_dn_dab_detr_r50_dc5_3patterns_12ep"]
+    without = r"conditional_detr_r50_naive_12ep|deta_detr_\w+|ms_dn_dab_detr_r50_\w+"
+    assert [name for name in unpublished if not re.fullmatch(without, name)] == []

@@ -1,4 +1,4 @@
-"""DN-DETR with a deformable encoder and a decoder with standard attention, three patterns, R101, 12 epochs (44.1 AP).
+"""DN-DETR with a deformable encoder and a decoder with standard attention, three patterns, R101, 12 epochs.
 
 Detectron2's model zoo has no copy of torchvision's ResNet-101. Its script ``tools/convert-torchvision-to-d2.py`` makes
 one of https://download.pytorch.org/models/resnet101-63fe2227.pth.

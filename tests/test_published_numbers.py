@@ -1,0 +1,144 @@
+"""Every row of the papers' tables has a recipe or a reason why not; documents print no other numbers."""
+
+import ast
+import fnmatch
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from querydet import model_zoo
+from querydet.model_zoo.published import all_rows, precisions, project_of, publications, recipes, rows_of
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = {  # of the tables that have to be there: paper, number, rows
+    "DINO": {"table 1": 10, "table 2": 12, "table 3": 7, "table 4": 6, "table 5": 4, "table 6": 8, "table 7": 7},
+    "Group DETR": {
+        **{"table 1": 3, "table 2": 12, "table 3": 16, "table 4": 18, "table 5": 4, "table 6": 4, "table 7": 4},
+        **{"section 4.1": 1, "figure 8": 4, "figure 9": 7},
+    },
+    "MS-DETR": {"table 1": 16, "table 2": 12, "table 4": 4, "table 5": 5, "table 6": 4, "table 7": 4, "figure 5": 3},
+    "DETA": {"table 1": 11, "table 3": 29, "table 4": 12, "table 5": 18, "table 6": 9, "table 7": 6, "table 8": 6},
+}
+# Recipes that rows name and that are not there yet.
+PLANNED = {
+    *(f"deta_copies_{copies}_12ep" for copies in ("1_2", "1_4", "1_8", "2_1", "4_1", "8_1", "2_2", "4_4")),
+}
+DIFFERENT = {("Group DETR, table 7", "(a) one to one")}  # the paper's tables differ in what they print of this row
+NUMBER = re.compile(r"(?<![\d.])\d\d\.\d(?![\d.]*\d)")  # how an AP is printed
+
+
+@pytest.mark.parametrize("paper", ROWS)
+def test_no_row_of_a_paper_is_missing(paper: str) -> None:
+    found: dict[str, int] = {}
+    for table, _ in all_rows():
+        if table.source == paper:
+            found[table.name] = found.get(table.name, 0) + 1
+    assert found == ROWS[paper]
+
+
+def test_rows_name_recipes_that_exist() -> None:
+    named = {row.recipe for _, row in all_rows()} | {name for one in publications() for name in one.others}
+    assert named - {None} - set(recipes()) - PLANNED == set()
+
+
+def test_every_recipe_is_needed_by_a_row_or_a_stated_reason() -> None:
+    others = {name: one.project for one in publications() for name in one.others}
+    assert [name for name in recipes() if not rows_of(name) and name not in others] == []
+    assert [name for name in others if rows_of(name)] == [], "a row needs them"
+    assert [
+        name for name in others if Path(recipes().get(name, f"projects/{others[name]}")).parts[1] != others[name]
+    ] == []
+
+
+def test_a_recipe_trains_as_many_epochs_as_its_rows() -> None:
+    wrong = [
+        (table.title, row.label, row.recipe)
+        for table, row in all_rows()
+        if row.recipe and row.epochs is not None and not row.recipe.endswith(f"_{row.epochs}ep")
+    ]
+    assert wrong == []
+
+
+def test_rows_of_a_table_with_different_numbers_have_different_recipes() -> None:
+    found: dict[tuple[str, str, str], set[float]] = {}
+    for table, row in all_rows():
+        if row.recipe and table.name and "AP" in row.values:
+            found.setdefault((table.title, table.part, row.recipe), set()).add(row.values["AP"])
+    assert {key: numbers for key, numbers in found.items() if len(numbers) > 1} == {}
+
+
+def test_papers_that_repeat_a_row_of_another_have_its_numbers() -> None:
+    """With the same AP of a recipe, the other numbers agree too."""
+    columns = ("AP50", "AP75", "APS", "APM", "APL")
+    found: dict[tuple[str, float], dict[str, float]] = {}
+    for table, row in all_rows():
+        if row.recipe and table.name and "AP" in row.values:
+            before = found.setdefault((row.recipe, row.values["AP"]), {})
+            new = {column: row.values[column] for column in columns if column in row.values}
+            same = {column: before.get(column, number) for column, number in new.items()}
+            known = (table.title, row.label) in DIFFERENT
+            assert known or same == new, (table.title, row.label)
+            before.update(new)
+
+
+def test_weights_are_of_the_recipe_of_their_row() -> None:
+    found = {row.weights: row for _, row in all_rows() if row.weights}
+    assert set(found) == set(model_zoo.names())
+    for name, row in found.items():
+        assert row.recipe == model_zoo.get_entry(name).recipe
+        assert 30 < row.values["AP"] < 70
+
+
+def test_costs_of_models_are_those_of_the_tables() -> None:
+    """`querydet analyze` prints the costs that are published; where a table has them, they are the same."""
+    compared = 0
+    for entry in json.loads((ROOT / "benchmarks" / "published" / "model_facts.json").read_text())["models"]:
+        paper = entry.get("paper", {})
+        for name, path in recipes().items():
+            if not any(fnmatch.fnmatch(path, pattern) for pattern in entry["configs"]):
+                continue
+            for table, row in rows_of(name):
+                arxiv = next((one.arxiv for one in publications() if one.paper == table.source), None)
+                if paper.get("source") == f"arXiv {arxiv}, {table.name}":
+                    for key, column in (("gflops", "GFLOPs"), ("parameters_millions", "params")):
+                        if column in row.values:
+                            compared += 1
+                            assert paper[key] == row.values[column], (name, column)
+    assert compared
+
+
+def numbers_of(project: str) -> set[str]:
+    """The numbers of a project's own tables and of its recipes, as they are printed."""
+    own = {table.title for one in publications() if one.project == project for table in one.tables}
+    rows = (row for table, row in all_rows() if table.title in own or project_of(row.recipe or "") == project)
+    return {f"{value:.1f}" for row in rows for value in row.values.values()}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "projects").glob("*/README.md")), ids=lambda path: path.parent.name)
+def test_numbers_of_a_document_are_those_of_the_data(page: Path) -> None:
+    """Outside of the tables, which are made from the data."""
+    text = re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", "", page.read_text(), flags=re.DOTALL)
+    assert set(NUMBER.findall(text)) - numbers_of(page.parent.name) == set()
+
+
+@pytest.mark.parametrize("project", [one.project for one in publications()])
+def test_documents_have_the_sections_of_their_project(project: str) -> None:
+    page = ROOT / "projects" / project / "README.md"
+    text = page.read_text()
+    assert f"<!-- recipes_{project} -->" in text
+    absent = any(row.reason for one in publications() if one.project == project for t in one.tables for row in t.rows)
+    assert not absent or f"<!-- absent_{project} -->" in text
+
+
+def test_docstrings_of_recipes_name_tables_and_no_numbers() -> None:
+    texts = {name: ast.get_docstring(ast.parse((ROOT / path).read_text())) or "" for name, path in recipes().items()}
+    assert {
+        name: text for name, text in texts.items() if re.search(NUMBER.pattern + r"|\d AP\b", text) or not text
+    } == {}
+
+
+def test_the_numbers_of_two_papers_that_disagree_are_both_there() -> None:
+    assert list(precisions("dab_deformable_detr_r50_50ep")) == ["46.9", "48.1"]
+    assert list(precisions("dino_r50_4scale_12ep"))[:3] == ["49.0", "47.9", "49.4"]
