@@ -6,6 +6,7 @@ checked with all references filled in (`querydet.utils.targets`), and once more 
 a program and is run as one: read it before you use another person's.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,9 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from querydet.config.migration import migrate
 from querydet.config.plain_yaml import Name, dotted, read_plain_yaml, walk
-from querydet.utils.targets import EVERYTHING, TARGET, allowed_by_environment, how_to_allow, target_problem, trust
+from querydet.utils.targets import (
+    EVERYTHING,
+    TARGET,
+    allowed_by_environment,
+    how_to_allow,
+    how_to_allow_everything,
+    target_problem,
+    trust,
+)
 
 CONFIG_FILE = "config.yaml"  # in the folder of a run
+MAX_NUMBER = 20_000  # in a part of a detector or an evaluator; shipped: 10,000
+# Keys of numbers that are lengths or sizes. Seeds and iterations, which may be larger, are none of them.
+_SIZES = re.compile(r"model\b|train\.test_time_augmentation\b|dataloader\.evaluator\b(?!.*\.dataset\b)")
 
 
 def load_yaml(path: str, allow: Sequence[str] = ()) -> DictConfig:
@@ -29,7 +41,8 @@ def load_yaml(path: str, allow: Sequence[str] = ()) -> DictConfig:
 
     Raises:
         ValueError: the file is no YAML mapping, holds what stands for an object or calls a function, is beyond a limit
-            of `querydet.config.plain_yaml`, or names a target that is not allowed.
+            of `querydet.config.plain_yaml`, names a target that is not allowed, or has a number above `MAX_NUMBER` in a
+            part of a detector or an evaluator.
     """
     allowed = [*allow, *allowed_by_environment()]
     content = migrate(read_plain_yaml(path))
@@ -38,7 +51,19 @@ def load_yaml(path: str, allow: Sequence[str] = ()) -> DictConfig:
     for keys, value in _filled_in(config, path):
         if keys[-1] == TARGET or callable(value):
             parts.check(value, keys)
+        elif EVERYTHING not in allowed:
+            _check_number(value, dotted(keys), path)
     return config
+
+
+def _check_number(value: Any, key: str, path: str) -> None:
+    """Refuse numbers so large that lists of their length, or squares of their size, hang or fill the memory."""
+    if not isinstance(value, int | float) or -MAX_NUMBER <= value <= MAX_NUMBER or not _SIZES.match(key):
+        return
+    raise ValueError(
+        f"config '{path}' was refused: {key} is {value!r}, and no part of a detector has numbers above {MAX_NUMBER:,}; "
+        f"{how_to_allow_everything()}"
+    )
 
 
 class _Parts:

@@ -8,11 +8,11 @@ import torch
 from detectron2.config import instantiate as build
 from omegaconf import DictConfig
 
-from querydet.utils.built_size import bounded_size
+from querydet.utils.built_size import TooLargeError, bounded_size
 from querydet.utils.targets import check_targets, everything_is_allowed, how_to_allow_everything
 
 # What functions of others raise when an argument makes no sense to them.
-_OTHERS = (KeyError, IndexError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError)
+_OTHERS = (KeyError, IndexError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError, MemoryError)
 
 
 def instantiate(node: Any) -> Any:
@@ -29,18 +29,27 @@ def instantiate(node: Any) -> Any:
             return build(node)
         with bounded_size(how_to_allow_everything()):
             return build(node)
-    except _OTHERS as error:
+    except TooLargeError as error:
         text = _failed_node(node, error)
+        raise error if text is None else TooLargeError(f"{text}: {error}") from error
+    except _OTHERS as error:
+        text = None if _explains_itself(error) else _failed_node(node, error)
         if text is None:
             raise
         raise ValueError(f"{text}: {type(error).__name__}: {error}. One of these values is not possible") from error
 
 
+def _explains_itself(error: BaseException) -> bool:
+    """Whether an error is of this project or about a full GPU; a list too long to be made is nobody's message."""
+    if isinstance(error, MemoryError):
+        return False
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, torch.OutOfMemoryError) or frame.f_globals["__name__"].startswith("querydet.")
+
+
 def _failed_node(node: Any, error: BaseException) -> str | None:
-    """Say which node below another could not be built, with its plain arguments; None: the error explains itself."""
+    """Say which node below another could not be built, with its plain arguments; None: no node was being built."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if isinstance(error, torch.OutOfMemoryError) or frames[-1].f_globals["__name__"].startswith("querydet."):
-        return None
     own = [frame.f_locals for frame in frames if frame.f_code.co_filename == build.__code__.co_filename]
     nodes = [values for values in own if "cls_name" in values]
     if not nodes:

@@ -177,3 +177,30 @@ def test_saved_configs_of_this_project_load_as_a_stranger_s_would(tmp_path, monk
 def test_parts_can_be_named_without_being_called(write):
     cfg = load_yaml(write("block: !!python/name:detectron2.modeling.backbone.resnet.BasicBlock ''"))
     assert cfg.block is BasicBlock
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("model: {decoder: {num_layers: 1000000}}", "model.decoder.num_layers"),
+        ("model: {backbone: {depths: [2, 2, 1.0e+9, 2]}}", r"model.backbone.depths.2"),
+        ("model: {a: -1000000}", "model.a"),
+        ("model: {a: .nan}", "model.a"),
+        ("model: {a: .inf}", "model.a"),
+        ("model: {depth: '${train.max_iter}'}\ntrain: {max_iter: 1000000}", "model.depth"),
+        ("dataloader: {evaluator: [{num_bins: 1000000}]}", r"dataloader.evaluator.0.num_bins"),
+        ("train: {test_time_augmentation: {ensemble: {num_detections: 1000000}}}", "train.test_time_augmentation"),
+    ],
+)
+def test_numbers_that_no_detector_has_are_refused_with_their_key(write, text, key, monkeypatch):
+    """Lists of such a length, and squares of such a size, hang or fill the memory wherever they are made."""
+    path = write(text)
+    with pytest.raises(ValueError, match=rf"{key}.* is .*no part of a detector .*{VARIABLE}"):
+        load_yaml(path)
+    monkeypatch.setenv(VARIABLE, "*")
+    assert load_yaml(path) is not None
+
+
+def test_numbers_elsewhere_may_be_large(write):
+    text = "dataloader: {test: {dataset: {seed: 987654321}}, evaluator: {dataset: '${dataloader.test.dataset}'}}"
+    assert load_yaml(write(f"{text}\ntrain: {{max_iter: 1000000}}")).train.max_iter == 1000000

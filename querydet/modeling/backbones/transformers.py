@@ -44,7 +44,8 @@ def make_vit(
         ValueError: a global block that is none of the blocks.
     """
     _require_timm("ViT")
-    if not set(global_blocks) <= set(range(depth)):
+    whole = set(global_blocks)
+    if not all(block in range(depth) for block in whole):
         raise ValueError(f"global_blocks must be indices of the {depth} blocks, found {list(global_blocks)}")
     return ViT(
         img_size=image_size,
@@ -55,7 +56,7 @@ def make_vit(
         norm_layer=_norm,
         use_rel_pos=True,
         window_size=window_size,
-        window_block_indexes=[block for block in range(depth) if block not in global_blocks],
+        window_block_indexes=[block for block in range(depth) if block not in whole],
         out_feature="last_feat",
     )
 
