@@ -5,8 +5,11 @@ can reach it through the browser. Answers hold no words of the system, such as p
 loads no scripts, fonts or pictures from other servers, and forbids them.
 """
 
+import io
 import logging
+import socket
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +27,10 @@ NAMES = (HOST, "localhost")
 MAX_BYTES = 64 * 2**20  # largest upload
 STATIC = Path(__file__).parent / "static"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'"
-MAX_REQUESTS = 8  # at once; each may hold an upload in memory
+MAX_REQUESTS = 8  # at once, once they have arrived; each may hold an upload in memory
+MAX_CONNECTIONS = 64  # at once; each may hold an upload on the disk
 MAX_DIGITS = 6  # of the number of a model
-TIMEOUT = 60.0  # seconds without a byte of a request
+SECONDS = 60.0  # of a connection, in which all of its requests have to arrive, and to take each part of an answer
 FAILURES = (ValueError, FileNotFoundError, KeyError, ConnectionError, FloatingPointError)
 
 logger = logging.getLogger(__name__)
@@ -68,6 +72,7 @@ def create_app(models: Models, threshold: float = 0.3) -> "Flask":
 
     @app.post("/detect")
     def detect() -> Any:
+        _ = flask.request.files  # has all arrived before it takes a place: else slow clients hold them all
         if not places.acquire(blocking=False):
             return flask.jsonify(error="the server is busy: try again"), 503
         try:
@@ -129,8 +134,38 @@ def _explain_failures(app: "Flask") -> None:
         return flask.jsonify(error=f"the file is larger than {MAX_BYTES // 2**20} MiB"), 413
 
 
+class _Arriving(io.RawIOBase):
+    """What a client sends within `SECONDS`, however slowly it comes."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
+        self._connection = connection
+        self._end = time.monotonic() + SECONDS
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what has come.
+
+        Raises:
+            TimeoutError: the time is over.
+        """
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._connection.settimeout(left)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(SECONDS)  # of an answer
+
+
 def make_server(app: "Flask", port: int) -> "BaseWSGIServer":
     """Make a server of the page for this machine only; its `serve_forever` runs it.
+
+    It closes connections beyond `MAX_CONNECTIONS`, and those whose requests have not arrived within `SECONDS`.
 
     Args:
         app: from `create_app`.
@@ -139,13 +174,28 @@ def make_server(app: "Flask", port: int) -> "BaseWSGIServer":
     Raises:
         OSError: the port is taken.
     """
-    from werkzeug.serving import WSGIRequestHandler
-    from werkzeug.serving import make_server as make
+    from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+    places = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     class Handler(WSGIRequestHandler):
-        timeout = TIMEOUT  # else a client that stops in the middle keeps its thread
+        timeout = SECONDS  # of the answer
+
+        def setup(self) -> None:
+            super().setup()
+            self.rfile = io.BufferedReader(_Arriving(self.connection))
+
+    class Server(ThreadedWSGIServer):
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            return places.acquire(blocking=False)
+
+        def process_request_thread(self, request: Any, client_address: Any) -> None:
+            try:
+                super().process_request_thread(request, client_address)
+            finally:
+                places.release()
 
     try:
-        return make(HOST, port, app, threaded=True, request_handler=Handler)
+        return Server(HOST, port, app, Handler)
     except SystemExit as error:  # raised by werkzeug when the port is taken
         raise OSError(f"port {port} is taken: choose another one, or 0 for any that is free") from error

@@ -1,10 +1,15 @@
 """The page's server, without a browser."""
 
+import contextlib
+import http.client
 import io
+import socket
 import threading
+import time
 
 import pytest
 
+from querydet.demo import server as demo_server
 from querydet.demo.detection import NoModelError
 from querydet.demo.server import MAX_BYTES, MAX_REQUESTS, create_app, make_server
 
@@ -143,3 +148,85 @@ def test_settings_are_checked(models):
             make_server(create_app(models), first.server_port)
     finally:
         first.server_close()
+
+
+@contextlib.contextmanager
+def serving(models):
+    pytest.importorskip("flask", reason="needs Flask: pip install 'querydet[demo]'")
+    server = make_server(create_app(models), 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def begin_request(port):
+    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    client.sendall(
+        b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: 1000\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n" % port
+    )
+    return client
+
+
+def drip(client, seconds):
+    """Send a byte at a time; return when the server has closed the connection, None if it has not."""
+    start = time.monotonic()
+    client.settimeout(0.05)
+    while time.monotonic() - start < seconds:
+        try:
+            client.sendall(b"a")
+            if not client.recv(4096):
+                return time.monotonic() - start
+        except TimeoutError:
+            continue
+        except OSError:
+            return time.monotonic() - start
+    return None
+
+
+def settings_status(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", "/settings")
+    return connection.getresponse().status
+
+
+def test_slow_clients_hold_no_places(models, picture, monkeypatch):
+    with serving(models) as port, contextlib.ExitStack() as stack:
+        for _ in range(MAX_REQUESTS):
+            stack.enter_context(begin_request(port))
+        time.sleep(0.3)
+        body = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n0\r\n--x--\r\n'
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("POST", "/detect", body, {"Content-Type": "multipart/form-data; boundary=x"})
+        assert connection.getresponse().status == 400  # not 503
+
+
+def test_a_request_has_to_arrive_within_a_time(models, monkeypatch):
+    monkeypatch.setattr(demo_server, "SECONDS", 1.0)
+    with serving(models) as port:
+        with begin_request(port) as client:
+            assert 0.5 < drip(client, 10) < 5
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /settings HTTP/1.1\r\nX-Slow: ")
+            assert 0.5 < drip(client, 10) < 5
+        assert settings_status(port) == 200
+
+
+def test_connections_are_counted(models, monkeypatch):
+    monkeypatch.setattr(demo_server, "MAX_CONNECTIONS", 3)
+    with serving(models) as port, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(begin_request(port)) for _ in range(3)]
+        with pytest.raises((http.client.HTTPException, OSError)):
+            settings_status(port)
+        clients[0].close()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(http.client.HTTPException, OSError):
+                assert settings_status(port) == 200
+                return
+            time.sleep(0.05)
+        raise AssertionError("the place of a closed connection stays taken")
