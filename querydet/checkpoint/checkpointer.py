@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from querydet.checkpoint.conversion.convert import recognise_or_none
 from querydet.checkpoint.folder import BEST, POINTER, candidates
 from querydet.checkpoint.mismatch import BACKBONE, check_backbone, check_compatible, check_fit, check_settings, fitting
+from querydet.checkpoint.optimizer_entries import Shapes
 from querydet.checkpoint.part_loading import of_parts, settings_of_parts, weights_of_parts
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.regular import check_exists
@@ -81,8 +82,7 @@ class Checkpointer(DetectionCheckpointer):
         Raises:
             OSError: the disk is full or the folder is gone; earlier checkpoints are intact.
         """
-        data = self.content() if self.save_dir else {}
-        if not data:
+        if not (data := self.content() if self.save_dir else {}):
             return
         data.update(extra)
         file_name = f"{name}.pth"
@@ -117,18 +117,18 @@ class Checkpointer(DetectionCheckpointer):
         """Return the newest usable checkpoint, first the one of ``last_checkpoint``; "" when there is none."""
         return self.find_usable()[0]
 
-    def find_usable(self, wanted: Sequence[str] = ()) -> tuple[str, str]:
+    def find_usable(self, wanted: Sequence[str] = (), optimized: Shapes = ()) -> tuple[str, str]:
         """Do the same; a file that is damaged or refused is named in a warning and left as it is.
 
         Args:
-            wanted: keys that a training needs besides the weights; empty where it is not to be continued.
+            wanted: see `querydet.checkpoint.usable.find_problem`, as for `optimized`.
 
         Returns:
             Its path, and what is wrong with the first file that was passed over; "" where there is none.
         """
         problems: list[str] = []
         for path in candidates(self.save_dir):
-            problem = find_problem(path, self.model.state_dict(), self.allow_nonfinite, wanted)
+            problem = find_problem(path, self.model.state_dict(), self.allow_nonfinite, wanted, optimized)
             if problem is None:
                 return path, "".join(problems[:1])
             logger.warning("Checkpoint %s is damaged or refused, and is passed over: %s", path, problem)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from querydet.checkpoint.mismatch import check_fit
+from querydet.checkpoint.optimizer_entries import Shapes, check_optimizer
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.training_state import TRAINER, check_training_state
 from querydet.checkpoint.weights import AVERAGES, check_finite, check_types, find_weights
@@ -29,7 +30,11 @@ def check_weights(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: 
 
 
 def find_problem(
-    path: str, own: Mapping[str, Tensor], allow_nonfinite: bool = False, wanted: Sequence[str] = ()
+    path: str,
+    own: Mapping[str, Tensor],
+    allow_nonfinite: bool = False,
+    wanted: Sequence[str] = (),
+    optimized: Shapes = (),
 ) -> str | None:
     """Read a checkpoint of a run and say why the run cannot go on from it; None: it can.
 
@@ -38,6 +43,7 @@ def find_problem(
         own: state dict of the model; empty where it is not known.
         allow_nonfinite: accept NaN and infinity.
         wanted: keys that a training needs besides the weights; empty where it is not to be continued.
+        optimized: shapes of the parameters of each group of its optimizer; empty where it is not known.
     """
     try:
         content = read_checkpoint(path)
@@ -50,6 +56,8 @@ def find_problem(
                 check_fit(state, own, path)
         if wanted:
             check_training_state(content, path, wanted)
+        if optimized:
+            check_optimizer(content[TRAINER]["optimizer"], optimized, path)
         if not allow_nonfinite:
             check_finite(dict(_tensors(content.get(TRAINER), TRAINER)), path)
     except (ValueError, FileNotFoundError) as error:

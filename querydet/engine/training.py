@@ -31,6 +31,7 @@ from querydet.engine.freezing import freeze_parts
 from querydet.engine.hooks.averaging import build_ema
 from querydet.engine.hooks.build import RunHooks, build_hooks
 from querydet.engine.memory_report import report_attention_memory
+from querydet.engine.optimizer_state import shapes_of
 from querydet.engine.run.run_length import RunLength
 from querydet.engine.run.run_parts import RunParts
 from querydet.engine.run.run_record import describe_run, recorded_data
@@ -261,7 +262,8 @@ def _find_start(cfg: DictConfig, resume: bool, model: nn.Module) -> tuple[int, s
     found = (False, "", "")
     if resume and comm.is_main_process():
         wanted = ("trainer", "ema") if cfg.train.ema.enabled else ("trainer",)
-        found = (finder.has_checkpoint(), *finder.find_usable(wanted))
+        optimized = shapes_of(instantiate({**cfg.optimizer, "model": model}))
+        found = (finder.has_checkpoint(), *finder.find_usable(wanted, optimized))
     has_checkpoint, path, problem = comm.all_gather(found)[0]
     if not has_checkpoint:
         return 0, ""

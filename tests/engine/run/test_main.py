@@ -158,11 +158,26 @@ def test_a_damaged_file_beside_the_checkpoints_does_not_block_a_resume(tmp_path,
     assert len(json.loads((tmp_path / "run" / "run.json").read_text())) == (1 if name == "run.json" else 2)
 
 
+def first_state(content):
+    return content["trainer"]["optimizer"]["state"][0]
+
+
+def renamed_parameter(content, name):
+    content["trainer"]["optimizer"]["param_groups"][0]["params"][0] = name
+
+
 UNUSABLE = {
     "names of integers": lambda content: content["model"].update({"pixel_mean": torch.ones(3, dtype=torch.int64)}),
     "shape": lambda content: content["model"].update({"class_head.weight": torch.ones(1)}),
     "no trainer": lambda content: content.pop("trainer"),
     "optimizer": lambda content: content["trainer"].update(optimizer="x"),
+    "moments of another shape": lambda content: first_state(content).update(exp_avg=torch.zeros(())),
+    "moments of integers": lambda content: first_state(content).update(exp_avg=first_state(content)["exp_avg"].int()),
+    "missing moments": lambda content: first_state(content).pop("exp_avg_sq"),
+    "another group": lambda content: content["trainer"]["optimizer"]["param_groups"].append({"params": [], "lr": 1.0}),
+    "fewer parameters": lambda content: content["trainer"]["optimizer"]["param_groups"][0]["params"].pop(),
+    "no parameters": lambda content: content["trainer"]["optimizer"]["param_groups"][0].pop("params"),
+    "parameters without numbers": lambda content: renamed_parameter(content, [0]),
     "iteration": lambda content: content.update(iteration=10**15),
     "schedule": lambda content: content["trainer"]["hooks"]["LRScheduler"].update(last_epoch=10**12),
 }
