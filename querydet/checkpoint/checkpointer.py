@@ -84,13 +84,12 @@ class Checkpointer(DetectionCheckpointer):
         """
         if not (data := self.content() if self.save_dir else {}):
             return
-        data.update(extra)
-        file_name = f"{name}.pth"
-        logger.info("Saving checkpoint to %s", os.path.join(self.save_dir, file_name))
-        with atomic_write(os.path.join(self.save_dir, file_name)) as file:
-            save_sealed(data, file)
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        logger.info("Saving checkpoint to %s", path)
+        with atomic_write(path) as file:
+            save_sealed({**data, **extra}, file)
         if tag:
-            self.tag_last_checkpoint(file_name)
+            self.tag_last_checkpoint(os.path.basename(path))
 
     def content(self) -> dict[str, Any]:
         """Collect the content of a checkpoint; empty in a process that writes none."""
@@ -121,7 +120,8 @@ class Checkpointer(DetectionCheckpointer):
         """Do the same; a file that is damaged or refused is named in a warning and left as it is.
 
         Args:
-            wanted: see `querydet.checkpoint.usable.find_problem`, as for `optimized`.
+            wanted: see `querydet.checkpoint.usable.find_problem`.
+            optimized: see there.
 
         Returns:
             Its path, and what is wrong with the first file that was passed over; "" where there is none.

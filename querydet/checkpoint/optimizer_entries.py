@@ -1,4 +1,4 @@
-"""Whether the saved state of an optimizer is of given parameters: torch's kernels do not ask, and write beyond its end."""
+"""Whether a saved state of an optimizer is that of its parameters: torch does not ask, and writes beyond its end."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,15 +22,17 @@ def check_optimizer(saved: Mapping[str, Any], shapes: Shapes, path: str) -> None
         ValueError: there are other groups, or a state is not that of its parameter.
     """
     owner = f"the state of the optimizer in checkpoint {path} is not of this run"
-    identifiers = [group.get("params") for group in saved["param_groups"]]
+    identifiers: list[Any] = [group.get("params") for group in saved["param_groups"]]
     sizes = [len(group) if isinstance(group, list | tuple) else None for group in identifiers]
     wanted = [len(group) for group in shapes]
     if sizes != wanted:
         raise ValueError(f"{owner}: it has groups of {sizes} parameters, the optimizer of this config {wanted}")
-    states = [saved["state"].get(key, {}) if type(key) is int else None for group in identifiers for key in group]
-    if None in states:
+    keys = [key for group in identifiers for key in group]
+    if not all(type(key) is int for key in keys):
         raise ValueError(f"{owner}: a parameter has no number")
-    problem = find_problem(states, [shape for group in shapes for shape in group])
+    problem = find_problem(
+        [saved["state"].get(key, {}) for key in keys], [shape for group in shapes for shape in group]
+    )
     if problem:
         raise ValueError(f"{owner}: {problem}")
 

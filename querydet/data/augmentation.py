@@ -10,11 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 from detectron2.data import transforms as T
 
+from querydet.data.bounded_input import MAX_PIXELS
+
 SHORT_SIDES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)  # pixels; official code, `scales`
 MAX_SIDE = 1333  # pixels; official code
 TEST_SHORT_SIDE = 800  # pixels; official code
 CROP_SHORT_SIDES = (400, 500, 600)  # pixels; official code, with no limit of the long side
 CROP_SIDES = (384, 600)  # pixels; official code, `RandomSizeCrop(384, 600)`
+LONGEST = 10  # ours: where no side is limited, times the short side; then `MAX_PIXELS` does
 ROUNDINGS = ("floor", "nearest")
 
 
@@ -106,7 +109,11 @@ class ResizeShortSide(T.Augmentation):
             sides = T.ResizeShortestEdge.get_output_shape(height, width, short_side, self.max_side)
             return max(sides[0], 1), max(sides[1], 1)
         short, long = min(height, width), max(height, width)
-        if long / short * short_side > self.max_side:
-            short_side = max(round(self.max_side * short / long), 1)
+        max_side = min(self.max_side, max(MAX_PIXELS // short_side, LONGEST * short_side))
         long_side = int(short_side * long / short)
+        if long / short * short_side > max_side:
+            short_side = round(max_side * short / long)
+            long_side = int(short_side * long / short)
+            if not short_side:
+                short_side, long_side = 1, max_side
         return (short_side, long_side) if height <= width else (long_side, short_side)

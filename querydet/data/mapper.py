@@ -15,6 +15,7 @@ import torch
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
+from querydet.data.bounded_input import BoundedInput
 from querydet.data.media import READ_ERRORS, ImageReader, read_record
 from querydet.data.orientation import EXIF_SWITCH
 from querydet.data.pixels import PixelRange
@@ -22,6 +23,7 @@ from querydet.data.pixels import PixelRange
 logger = logging.getLogger(__name__)
 
 KEPT_KEYS = ("file_name", "height", "width", "image_id")
+MAX_RETRIES = 10  # of a file: after more of them, a wait would be longer than those of data workers
 FIRST_WAIT = 0.5  # seconds before the first retry of a file; doubled for every further one
 IMAGE_FORMATS = ("RGB", "BGR")  # orders of the channels
 BAD_IMAGE_POLICIES = ("raise", "skip")
@@ -52,7 +54,7 @@ class DetrDatasetMapper:
         reader: reads the files.
 
     Raises:
-        ValueError: `on_bad_image` or `image_format` is unknown, `max_objects` is below 1, or a setting of the reader
+        ValueError: `on_bad_image` or `image_format` is unknown, a number is out of its range, or a setting of the reader
             makes no sense.
     """
 
@@ -78,6 +80,8 @@ class DetrDatasetMapper:
         self.on_bad_image = on_bad_image
         if max_objects is not None and max_objects < 1:
             raise ValueError(f"max_objects must be at least 1 or None, got {max_objects}")
+        if not 0 <= read_retries <= MAX_RETRIES:
+            raise ValueError(f"read_retries must be from 0 to {MAX_RETRIES}, got {read_retries}")
         self.read_retries = read_retries
         self.max_objects = max_objects
         self.bad_images: dict[str, int] = {}
@@ -105,7 +109,7 @@ class DetrDatasetMapper:
         except READ_ERRORS as error:
             self._handle_bad_image(record["file_name"], error)
             return None
-        augmented = T.AugInput(image)
+        augmented = BoundedInput(image)
         transforms = self._augmentations(augmented)
         sample: dict[str, Any] = {key: record[key] for key in KEPT_KEYS if key in record}
         sample["image"] = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))

@@ -13,6 +13,9 @@ SUPERSAMPLING = 4
 PLACEMENT_TRIES = 30  # proposals for one object before it is left out
 
 
+MAX_SHAPES = 1000  # of a kind in an image; ours: far above every use, and drawn in seconds
+
+
 @dataclass(frozen=True, slots=True)
 class SceneStyle:
     """Difficulty of the scenes. The defaults are ours: easy enough for minutes of training on a CPU.
@@ -57,6 +60,9 @@ class SceneStyle:
             )
         if min(self.clutter, self.lookalikes, self.noise, self.min_contrast) < 0:
             raise ValueError("scene style needs clutter, lookalikes, noise and min_contrast >= 0")
+        for name in ("max_objects", "clutter", "lookalikes"):
+            if getattr(self, name) > MAX_SHAPES:
+                raise ValueError(f"scene style needs {name} <= {MAX_SHAPES}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)

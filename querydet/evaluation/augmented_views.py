@@ -16,6 +16,7 @@ from detectron2.data.transforms import ResizeTransform
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from querydet.data.bounded_input import BoundedInput
 from querydet.data.media import ImageReader, read_record
 from querydet.evaluation.ensemble import Ensemble, default_ensemble
 
@@ -122,6 +123,7 @@ def make_view(image: Tensor, view: View, original: Tensor | None = None) -> Tens
         sides = [max(1, round(side * view.scale)) for side in image.shape[-2:]]
         source = image if original is None else original
         array = source.permute(1, 2, 0).cpu().numpy()
-        resized = ResizeTransform(*source.shape[-2:], *sides).apply_image(array)
-        image = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1))).to(image.device)
+        resized = BoundedInput(array)
+        resized.transform(ResizeTransform(*source.shape[-2:], *sides))
+        image = torch.from_numpy(np.ascontiguousarray(resized.image.transpose(2, 0, 1))).to(image.device)
     return image.flip(-1) if view.flip else image

@@ -28,6 +28,7 @@ from querydet.evaluation.query_predictions import match_queries, queries_of
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.parts import Assigner
 from querydet.utils.atomic import atomic_write
+from querydet.utils.plain_json import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +116,13 @@ def load_matching(path: str) -> Matching:
         raise FileNotFoundError(f"matching {path} does not exist: an InstabilityEvaluator with a folder writes them")
     try:
         with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+            content = parse_json(file.read())
         images = {
             image["image_id"]: ImageMatching({int(key): int(value) for key, value in image["pairs"]}, image["objects"])
             for image in content["images"]
         }
         return Matching(content["identity"], images)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} is not a matching written by InstabilityEvaluator: {error!r}") from error
 
 

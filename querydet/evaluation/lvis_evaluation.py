@@ -8,7 +8,6 @@ of COCO, it reports the AP of rare, common and frequent classes.
 Computed by hotcoco: the official `lvis` package does not run with numpy 1.24 or newer.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 
 from querydet.data.catalog import DetectionDataset
+from querydet.data.coco_checks import read_json
 from querydet.evaluation.coco_backend import Curves, mean_known
 from querydet.evaluation.coco_evaluation import CocoEvaluator, category_ids
 
@@ -61,9 +61,10 @@ class LvisEvaluator(CocoEvaluator):
         )
         self.max_dets = (max_dets_per_image,)
         path = annotations or MetadataCatalog.get(dataset.name).json_file
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-        self._frequency = self._add_annotated_classes(content, path, category_ids(dataset))
+        try:
+            self._frequency = self._add_annotated_classes(read_json(path), path, category_ids(dataset))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is not an LVIS json of these classes: {error!r}") from error
 
     def _add_annotated_classes(self, content: dict[str, Any], path: str, ids: Sequence[int]) -> list[str]:
         """Add the annotated classes of each image to the ground truth, and return the frequency of every class."""

@@ -10,6 +10,7 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode, Instances
 
+from querydet.data.bounded_input import BoundedInput
 from querydet.evaluation.per_image import drop_nonfinite
 
 
@@ -58,7 +59,7 @@ class ArrayPredictor:
     def prepare(self, image: np.ndarray) -> dict[str, Any]:
         """Convert an image (H, W, 3), RGB, uint8, to an input of the model."""
         height, width = image.shape[:2]
-        augmented = T.AugInput(image if self._image_format == "RGB" else image[:, :, ::-1])
+        augmented = BoundedInput(image if self._image_format == "RGB" else image[:, :, ::-1])
         self._augmentations(augmented)
         tensor = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}

@@ -1,6 +1,5 @@
 """Detections from a file in COCO's results format, validated against their data set."""
 
-import json
 import logging
 import math
 import os
@@ -12,6 +11,7 @@ import numpy as np
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.coco_evaluation import category_ids
 from querydet.evaluation.detections_file import RESULTS_FILE
+from querydet.utils.plain_json import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ def read_results(path: str, dataset: DetectionDataset) -> dict[Any, np.ndarray]:
         raise FileNotFoundError(f"results file {path} does not exist")
     try:
         with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (ValueError, UnicodeDecodeError) as error:
+            content = parse_json(file.read())
+    except ValueError as error:
         raise ValueError(f"{path} is not json: {error}") from error
     if not isinstance(content, list):
         raise ValueError(

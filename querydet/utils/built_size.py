@@ -65,8 +65,8 @@ class _TensorLimit(TorchDispatchMode):
         size = _size_of_result(func, given) if _most(given) > MAX_TENSOR else 0
         if size > MAX_TENSOR:
             raise TooLargeError(
-                f"refused to make a tensor of {size:,} numbers, more than {MAX_TENSOR:,}: a number in the config is too "
-                f"large; {self._advice}"
+                f"refused to make a tensor of {size:,} numbers, more than {MAX_TENSOR:,}: a number in the config is "
+                f"too large; {self._advice}"
             )
         return func(*args, **given[1])
 

@@ -19,6 +19,7 @@ import torch
 import querydet
 from querydet.utils.atomic import atomic_write
 from querydet.utils.damaged import put_aside, put_aside_unless_file
+from querydet.utils.plain_json import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -87,9 +88,7 @@ def read_parts(folder: str) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        parts = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError(f"{path} is nested too deeply") from None
+        parts = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):

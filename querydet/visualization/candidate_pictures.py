@@ -1,6 +1,5 @@
 """Candidates of an object, as in MS-DETR (arXiv 2401.03989), figure 7, and their quality by rank."""
 
-import json
 import os
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ from querydet.evaluation.candidates import FILE, Candidates
 from querydet.evaluation.per_image import ImageTruth
 from querydet.evaluation.query_predictions import QueryRecord
 from querydet.modeling.boxes import cxcywh_to_xyxy
+from querydet.utils.plain_json import parse_json
 from querydet.visualization.drawing import make_visualizer
 from querydet.visualization.grids import CELL_INCHES, DPI, Panel, render
 from querydet.visualization.query_pictures import layer_colors
@@ -132,7 +132,7 @@ def read_ranks(path: str) -> dict[str, list[float]]:
         raise FileNotFoundError(f"there is no {name}: CandidateEvaluator(output_dir=...) writes it in an evaluation")
     with open(name, encoding="utf-8") as file:
         try:
-            by_rank = json.load(file)["by_rank"]
+            by_rank = parse_json(file.read())["by_rank"]
             return {key: [float(value) for value in by_rank[key]] for key in ("IoU", "score")}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{name} is not a file of CandidateEvaluator: it has no means by rank") from error

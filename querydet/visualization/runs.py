@@ -1,6 +1,5 @@
 """Training runs read from their folders, and groups of runs that repeat each other."""
 
-import json
 import logging
 import math
 import os
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from querydet.config.safe_yaml import CONFIG_FILE, config_leaves, plain_config
+from querydet.utils.plain_json import parse_json
 from querydet.utils.provenance import RUN_FILE, read_parts
 
 logger = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ def read_metrics(run_dir: str) -> dict[str, Series]:
     metrics: dict[str, Series] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             iteration = int(entry["iteration"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             if number == len(lines):
                 continue
             raise ValueError(f"{path}, line {number}, is not a line of metrics: {line[:80]!r}") from error

@@ -24,7 +24,7 @@ def apply(augmentations, height, width, seed=0):
         (200, 640, (417, 1334), (417, 1333)),  # the official rule may exceed the maximum by a pixel
         (640, 200, (1334, 417), (1333, 417)),
         (500, 500, (800, 800), (800, 800)),
-        (1, 5000, (1, 5000), (1, 1333)),  # Detectron2: no pixels at all
+        (1, 5000, (1, 1333), (1, 1333)),  # the official code, Detectron2: no pixels at all
     ],
 )
 def test_test_size(height, width, floor, nearest):

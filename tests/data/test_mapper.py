@@ -245,3 +245,10 @@ def test_16_bits_are_neither_white_nor_black(dataset, tmp_path):
 def test_the_order_of_channels_is_checked():
     with pytest.raises(ValueError, match="image_format must be one of"):
         train_mapper(image_format="GRB")
+
+
+@pytest.mark.parametrize("retries", [-1, 11, 10**9])
+def test_retries_end(retries):
+    """Each waits twice as long as the one before."""
+    with pytest.raises(ValueError, match=f"read_retries must be from 0 to 10, got {retries}"):
+        DetrDatasetMapper(is_train=False, augmentations=[], read_retries=retries)

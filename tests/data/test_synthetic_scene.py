@@ -65,3 +65,9 @@ def test_style_sets_the_difficulty():
 def test_bad_styles(style):
     with pytest.raises(ValueError, match="scene style needs"):
         SceneStyle(**style)
+
+
+@pytest.mark.parametrize("name", ["max_objects", "clutter", "lookalikes"])
+def test_an_image_is_drawn_in_bounded_time(name):
+    with pytest.raises(ValueError, match=f"scene style needs {name} <= 1000, got 1000000"):
+        SceneStyle(**{name: 10**6})

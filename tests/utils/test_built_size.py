@@ -56,7 +56,7 @@ def test_copies_count(model, part, monkeypatch):
     monkeypatch.setattr("querydet.utils.built_size.MAX_WEIGHTS", 10**8)
     node = get_config(f"common/models/{model}.py").model[part]
     node.num_groups = MANY
-    with bounded_memory(megabytes=2000), pytest.raises(ValueError, match="refused to (build|make)"):
+    with bounded_memory(megabytes=2000), pytest.raises(ValueError, match=r"refused to (build|make)"):
         instantiate(node)
 
 
@@ -68,7 +68,7 @@ def test_modules_without_weights_count():
 def test_the_limit_ends_with_the_block_and_one_can_lift_it(monkeypatch):
     monkeypatch.setattr("querydet.utils.built_size.MAX_WEIGHTS", 100)
     monkeypatch.delenv(VARIABLE, raising=False)
-    with pytest.raises(ValueError, match="refused to (build|make)"):
+    with pytest.raises(ValueError, match=r"refused to (build|make)"):
         instantiate(linear(64))
     assert nn.Linear(64, 64).weight.shape == (64, 64)
     monkeypatch.setenv(VARIABLE, "*")
@@ -105,5 +105,5 @@ def test_what_is_too_large_is_named_with_its_key(monkeypatch):
 def test_lists_that_fill_the_memory_are_named(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     node = {"_target_": "querydet.modeling.layers.mlp.MLP", "input_dim": 4, "hidden_dim": 4, "output_dim": 4}
-    with bounded_memory(megabytes=500), pytest.raises(ValueError, match="num_layers=1000000000.*MemoryError"):
+    with bounded_memory(megabytes=500), pytest.raises(ValueError, match=r"num_layers=1000000000.*MemoryError"):
         instantiate({**node, "num_layers": 10**9})
