@@ -26,9 +26,11 @@ from querydet.utils.targets import (
 )
 
 CONFIG_FILE = "config.yaml"  # in the folder of a run
-MAX_NUMBER = 20_000  # in a part of a detector or an evaluator; shipped: 10,000
+MAX_NUMBER = 20_000  # in a part of a detector or an evaluator, and of images in a batch; shipped: 10,000
 # Keys of numbers that are lengths or sizes. Seeds and iterations, which may be larger, are none of them.
-_SIZES = re.compile(r"model\b|train\.test_time_augmentation\b|dataloader\.evaluator\b(?!.*\.dataset\b)")
+_SIZES = re.compile(
+    r"model\b|train\.test_time_augmentation\b|dataloader\.evaluator\b(?!.*\.dataset\b)|dataloader\.\w+\.\w*batch_size$"
+)
 
 
 def load_yaml(path: str, allow: Sequence[str] = ()) -> DictConfig:
@@ -61,8 +63,8 @@ def _check_number(value: Any, key: str, path: str) -> None:
     if not isinstance(value, int | float) or -MAX_NUMBER <= value <= MAX_NUMBER or not _SIZES.match(key):
         return
     raise ValueError(
-        f"config '{path}' was refused: {key} is {value!r}, and no part of a detector has numbers above {MAX_NUMBER:,}; "
-        f"{how_to_allow_everything()}"
+        f"config '{path}' was refused: {key} is {value!r}, and no part of a detector, and no batch, has numbers "
+        f"above {MAX_NUMBER:,}; {how_to_allow_everything()}"
     )
 
 

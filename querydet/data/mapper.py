@@ -54,8 +54,8 @@ class DetrDatasetMapper:
         reader: reads the files.
 
     Raises:
-        ValueError: `on_bad_image` or `image_format` is unknown, a number is out of its range, or a setting of the reader
-            makes no sense.
+        ValueError: `on_bad_image` or `image_format` is unknown, a number is out of its range, or a setting of the
+            reader makes no sense.
     """
 
     def __init__(

@@ -145,7 +145,7 @@ class MediaFile:
 
 
 def find_media(inputs: Sequence[str]) -> list[MediaFile]:
-    """Collect images and videos from files and, recursively, folders; other files in folders are skipped.
+    """Collect images and videos from files and, recursively, folders; whatever else is in folders is skipped.
 
     Args:
         inputs: paths of files and folders.
@@ -155,7 +155,7 @@ def find_media(inputs: Sequence[str]) -> list[MediaFile]:
 
     Raises:
         FileNotFoundError: a path does not exist, or a folder has neither images nor videos.
-        ValueError: the suffix of a source file is neither that of an image nor that of a video.
+        ValueError: a source is no file, or its suffix is neither that of an image nor that of a video.
     """
     files: list[MediaFile] = []
     names: set[str] = set()
@@ -166,6 +166,8 @@ def find_media(inputs: Sequence[str]) -> list[MediaFile]:
                 raise FileNotFoundError(f"no images or videos in folder {source}")
         elif not os.path.exists(source):
             raise FileNotFoundError(f"input {source} does not exist")
+        elif not os.path.isfile(source):
+            raise ValueError(f"input {source} is no file: it is a device or a named pipe, which might never end")
         elif not source.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES):
             raise ValueError(f"input {source} is neither an image {IMAGE_SUFFIXES} nor a video {VIDEO_SUFFIXES}")
         else:
@@ -243,8 +245,9 @@ class VideoSink:
 def _walk(folder: str) -> Iterator[str]:
     for parent, _, files in os.walk(folder):
         for name in files:
-            if name.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES):
-                yield os.path.join(parent, name)
+            path = os.path.join(parent, name)
+            if name.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES) and os.path.isfile(path):
+                yield path
 
 
 def unused_name(name: str, taken: Collection[str]) -> str:

@@ -188,6 +188,8 @@ def test_parts_can_be_named_without_being_called(write):
         ("model: {a: .nan}", "model.a"),
         ("model: {a: .inf}", "model.a"),
         ("model: {depth: '${train.max_iter}'}\ntrain: {max_iter: 1000000}", "model.depth"),
+        ("dataloader: {train: {total_batch_size: 1000000}}", "dataloader.train.total_batch_size"),
+        ("dataloader: {test: {batch_size: 1000000}}", "dataloader.test.batch_size"),
         ("dataloader: {evaluator: [{num_bins: 1000000}]}", r"dataloader.evaluator.0.num_bins"),
         ("train: {test_time_augmentation: {ensemble: {num_detections: 1000000}}}", "train.test_time_augmentation"),
     ],
@@ -195,7 +197,7 @@ def test_parts_can_be_named_without_being_called(write):
 def test_numbers_that_no_detector_has_are_refused_with_their_key(write, text, key, monkeypatch):
     """Lists of such a length, and squares of such a size, hang or fill the memory wherever they are made."""
     path = write(text)
-    with pytest.raises(ValueError, match=rf"{key}.* is .*no part of a detector .*{VARIABLE}"):
+    with pytest.raises(ValueError, match=rf"{key}.* is .*no part of a detector, .*{VARIABLE}"):
         load_yaml(path)
     monkeypatch.setenv(VARIABLE, "*")
     assert load_yaml(path) is not None

@@ -1,6 +1,7 @@
 """Which files are run, under which names, and videos there and back."""
 
 import logging
+import os
 from collections import Counter
 
 import numpy as np
@@ -127,3 +128,16 @@ def test_a_mapper_and_its_config_have_one_reader():
     mapper = DetrDatasetMapper(is_train=False, augmentations=[], **settings)
     assert reader_of(mapper) == reader_of(settings) == reader_of(OmegaConf.create(settings)) == ImageReader(**settings)
     assert reader_of(print) == reader_of(None) == reader_of({"is_train": True}) == ImageReader()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.mp4"])
+def test_what_is_no_file_is_not_opened(tmp_path, name):
+    """A named pipe would be waited for."""
+    os.mkfifo(tmp_path / name)
+    os.symlink("/dev/zero", tmp_path / f"zero_{name}")
+    os.symlink(tmp_path / f"loop_{name}", tmp_path / f"loop_{name}")
+    with pytest.raises(FileNotFoundError, match="no images or videos in folder"):
+        find_media([str(tmp_path)])
+    for path in (name, f"zero_{name}"):
+        with pytest.raises(ValueError, match=f"{path} is no file"):
+            find_media([str(tmp_path / path)])
