@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from querydet.cli import train
+from querydet.cli import commands, train
 from tests.engine.conftest import CONFIG, ROOT
+from tests.engine.forked import run_forked
 
 
 @pytest.fixture
@@ -43,15 +44,14 @@ def test_a_missing_config_is_explained(command):
 
 
 def test_a_detector_is_trained_and_evaluated(tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "querydet", *arguments, f"train.output_dir={tmp_path / 'run'}"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    options = ["--config-file", CONFIG, "--num-gpus", "0"]
-    run("train", *options, "train.max_iter=1")
+    options, output = ["--config-file", CONFIG, "--num-gpus", "0"], f"train.output_dir={tmp_path / 'run'}"
+    command = [sys.executable, "-m", "querydet", "train", *options, "train.max_iter=1", output]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     (part,) = json.loads((tmp_path / "run" / "run.json").read_text())
     assert "train --config-file" in part["command"]
-    assert "copypaste: AP" in run("eval", *options, "--weights", str(tmp_path / "run" / "model_final.pth"))
+    evaluate = ["querydet", "eval", *options, "--weights", str(tmp_path / "run" / "model_final.pth"), output]
+    done = run_forked(lambda: sys.exit(commands.main()), evaluate)
+    assert done.returncode == 0, done.stdout
+    assert "copypaste: AP" in done.stdout

@@ -1,4 +1,4 @@
-"""``train_net.py`` as users run it, in processes of its own."""
+"""``train_net.py`` as users run it, in processes of its own; some are forked, as new ones take seconds to start."""
 
 import json
 import signal
@@ -37,7 +37,7 @@ def assert_equal(left, right, where=""):
         assert left == right, where
 
 
-def test_killed_and_resumed_equals_uninterrupted(toy_config, train_net, tmp_path):
+def test_killed_and_resumed_equals_uninterrupted(toy_config, train_net, train_forked, tmp_path):
     # Dropout, image noise, an average, a drop of the learning rate and another number of data workers.
     options = ["model.dropout=0.2", "train.log_period=3", "train.checkpointer.max_to_keep=1"]
     with single_thread():
@@ -45,9 +45,9 @@ def test_killed_and_resumed_equals_uninterrupted(toy_config, train_net, tmp_path
     options = ["--num-gpus", "0", "--resume", f"train.output_dir={tmp_path / 'killed'}", *options]
     # Checkpoints follow iterations 3, 7 and 11. The first process dies in iteration 6. The second one repeats the
     # evaluation of iteration 3, has saved iteration 11 and dies in the evaluation of it, which is left to the third.
-    for place in ("step 7", "evaluation 3", ""):
-        done = train_net(*options, "dataloader.train.num_workers=1", TOY_KILL=place)
-        assert done.returncode == (-signal.SIGKILL if place else 0), done.stderr
+    for run, place in ((train_forked, "step 7"), (train_forked, "evaluation 3"), (train_net, "")):
+        done = run(*options, "dataloader.train.num_workers=1", TOY_KILL=place)
+        assert done.returncode == (-signal.SIGKILL if place else 0), done.stdout + done.stderr
     for name in ("model_final.pth", "model_best.pth"):
         assert_equal(read_checkpoint(tmp_path / "killed" / name), read_checkpoint(tmp_path / "whole" / name))
     assert read_metrics(tmp_path / "killed") == read_metrics(tmp_path / "whole")
@@ -57,15 +57,13 @@ TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
 
 
 @pytest.mark.parametrize("launcher", [(), pytest.param(TORCHRUN, marks=pytest.mark.slow)])
-def test_two_processes_equal_one(toy_config, train_net, tmp_path, launcher):
+def test_two_processes_equal_one(toy_config, train_net, train_forked, tmp_path, launcher):
     # In the second step one of the processes has a NaN: both leave the step out.
     options = ["train.max_iter=3", "train.log_period=1", "model.nan_at=2", "train.max_nonfinite_steps=1"]
     train(toy_config(*options, folder="one"))
-    processes = ["--num-gpus", "0", *([] if launcher else ["--num-processes", "2"])]
-    done = train_net(
-        *processes, f"train.output_dir={tmp_path / 'two'}", *options, "model.nan_rank=1", launcher=launcher
-    )
-    assert done.returncode == 0, done.stderr
+    options = ["--num-gpus", "0", f"train.output_dir={tmp_path / 'two'}", *options, "model.nan_rank=1"]
+    done = train_net(*options, launcher=launcher) if launcher else train_forked("--num-processes", "2", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
     one, two = read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two")
     assert [line["iteration"] for line in two] == [0, 1, 2]
     for line_of_one, line_of_two in zip(one, two, strict=True):

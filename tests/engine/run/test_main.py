@@ -2,9 +2,9 @@
 
 import json
 import logging
+import multiprocessing
 import shutil
-import subprocess
-import sys
+import time
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ import torch
 from querydet.checkpoint.seal import seal
 from querydet.engine import argument_parser, main
 from querydet.engine.run import lock
-from tests.engine.conftest import CONFIG, ROOT
+from tests.engine.conftest import CONFIG
 from tests.engine.test_train_net import read_checkpoint, read_metrics
 
 
@@ -132,15 +132,23 @@ def test_a_resume_that_finds_no_whole_checkpoint_changes_nothing(tmp_path, start
 def test_a_resume_beside_a_running_run_changes_nothing(tmp_path, started, monkeypatch):
     monkeypatch.setattr(lock, "WAIT", 0.1)
     monkeypatch.setattr(lock.run_lock.__wrapped__, "__defaults__", (0.1,))
-    hold = "import sys, time; from querydet.engine.run.lock import run_lock\n"
-    hold += "with run_lock(sys.argv[1]) as lock: lock.begin(); print(flush=True); time.sleep(60)"
-    command = [sys.executable, "-c", hold, str(tmp_path / "run")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as other:
-        try:
-            other.stdout.readline()
-            refused(tmp_path, started, rf'in use by another run, .*"pid": {other.pid}')
-        finally:
-            other.kill()
+    context = multiprocessing.get_context("fork")
+    locked = context.Event()
+
+    def hold():
+        with lock.run_lock(str(tmp_path / "run")) as held:
+            held.begin()
+            locked.set()
+            time.sleep(60)
+
+    other = context.Process(target=hold)
+    other.start()
+    try:
+        assert locked.wait(60)
+        refused(tmp_path, started, rf'in use by another run, .*"pid": {other.pid}')
+    finally:
+        other.kill()
+        other.join()
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.json", "log.txt", "config.yaml"])
