@@ -39,8 +39,11 @@ def run_forked(
 
 
 def can_fork() -> bool:
-    """Whether a forked process can compute gradients: with a GPU, those of this process have started threads."""
-    return not torch.cuda.is_available()
+    """Whether a forked process can train: this one must not have started threads, which do not come along.
+
+    Gradients start some on a machine with a GPU, and OpenMP does without `OMP_NUM_THREADS=1`.
+    """
+    return torch.get_num_threads() == 1 and not torch.cuda.is_available()
 
 
 def _become(program: Callable[[], object], argv: list[str], environment: dict[str, str], output: int) -> None:
