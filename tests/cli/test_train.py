@@ -43,6 +43,10 @@ def test_a_missing_config_is_explained(command):
         (train.main if command == "train" else train.evaluate)([])
 
 
+def run_command():
+    sys.exit(commands.main())
+
+
 def test_a_detector_is_trained_and_evaluated(tmp_path):
     options, output = ["--config-file", CONFIG, "--num-gpus", "0"], f"train.output_dir={tmp_path / 'run'}"
     command = [sys.executable, "-m", "querydet", "train", *options, "train.max_iter=1", output]
@@ -52,6 +56,6 @@ def test_a_detector_is_trained_and_evaluated(tmp_path):
     (part,) = json.loads((tmp_path / "run" / "run.json").read_text())
     assert "train --config-file" in part["command"]
     evaluate = ["querydet", "eval", *options, "--weights", str(tmp_path / "run" / "model_final.pth"), output]
-    done = run_forked(lambda: sys.exit(commands.main()), evaluate)
+    done = run_forked(run_command, evaluate)
     assert done.returncode == 0, done.stdout
     assert "copypaste: AP" in done.stdout

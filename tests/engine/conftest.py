@@ -10,8 +10,7 @@ import pytest
 
 from querydet.config import load_config
 from querydet.engine import argument_parser, launch, main
-from tests.engine.forked import can_fork, run_forked
-from tests.engine.toy import ToyEvaluator
+from tests.engine.forked import run_forked
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "tests" / "engine" / "toy_config.py")
@@ -53,17 +52,14 @@ def train_net():
 
 
 @pytest.fixture
-def train_forked(train_net):
+def train_forked():
     """Runs what ``train_net.py`` does in a forked process, on the toy config; what it prints is ``stdout``."""
 
     def run(*arguments, **environment):
-        if not can_fork():
-            return train_net(*arguments, **environment)
         return run_forked(run_program, ["train_net.py", "--config-file", CONFIG, *arguments], **environment)
 
     return run
 
 
 def run_program():
-    ToyEvaluator.evaluations = 0  # `TOY_KILL` counts those of the new process
     launch(main, argument_parser().parse_args())

@@ -11,7 +11,6 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from querydet.engine.accumulation import count_objects, exchanging, split_batch
-from tests.engine.forked import can_fork
 from tests.models import make_inputs, tiny_detector
 
 # Objects of every image: an image without any; a process, of two, without any and fewer objects than shares.
@@ -62,10 +61,7 @@ def in_processes(world_size: int, names: tuple[str, ...], micro_batches: int, fo
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
     path = os.path.join(folder, f"gradients_{world_size}_{micro_batches}.pth")
-    mp.start_processes(
-        run,
-        (world_size, port, names, micro_batches, path),
-        nprocs=world_size,
-        start_method="fork" if can_fork() else "spawn",
-    )
+    fork_server()  # whose processes have imported everything
+    arguments = (world_size, port, names, micro_batches, path)
+    mp.start_processes(run, arguments, nprocs=world_size, start_method="forkserver")
     return torch.load(path, weights_only=True)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import multiprocessing
 import shutil
 import time
 
@@ -13,6 +12,7 @@ from querydet.checkpoint.seal import seal
 from querydet.engine import argument_parser, main
 from querydet.engine.run import lock
 from tests.engine.conftest import CONFIG
+from tests.engine.forked import fork_server
 from tests.engine.test_train_net import read_checkpoint, read_metrics
 
 
@@ -129,19 +129,19 @@ def test_a_resume_that_finds_no_whole_checkpoint_changes_nothing(tmp_path, start
     refused(tmp_path, started, "damaged")
 
 
+def hold_lock(folder, locked):
+    with lock.run_lock(folder) as held:
+        held.begin()
+        locked.set()
+        time.sleep(60)
+
+
 def test_a_resume_beside_a_running_run_changes_nothing(tmp_path, started, monkeypatch):
     monkeypatch.setattr(lock, "WAIT", 0.1)
     monkeypatch.setattr(lock.run_lock.__wrapped__, "__defaults__", (0.1,))
-    context = multiprocessing.get_context("fork")
+    context = fork_server()
     locked = context.Event()
-
-    def hold():
-        with lock.run_lock(str(tmp_path / "run")) as held:
-            held.begin()
-            locked.set()
-            time.sleep(60)
-
-    other = context.Process(target=hold)
+    other = context.Process(target=hold_lock, args=(str(tmp_path / "run"), locked))
     other.start()
     try:
         assert locked.wait(60)
