@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from querydet.engine.accumulation import count_objects, exchanging, split_batch
+from tests.engine.forked import fork_server
 from tests.models import make_inputs, tiny_detector
 
 # Objects of every image: an image without any; a process, of two, without any and fewer objects than shares.
