@@ -123,6 +123,7 @@ def _explain(name: str, rest: Sequence[str]) -> int:
         usage = f"usage: querydet {name} COMMAND [options]\n\n{list_commands(name)}\n"
         print(usage, file=sys.stdout if helped else sys.stderr)
         return 0 if helped else 2
-    near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
-    print(f"querydet: there is no command '{name}'; did you mean '{near}'? See querydet --help", file=sys.stderr)
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    print(f"querydet: there is no command '{name}'{hint} See querydet --help", file=sys.stderr)
     return 2

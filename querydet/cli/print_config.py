@@ -27,6 +27,7 @@ from querydet.cli.options import command_parser, split_overrides
 from querydet.config import apply_overrides, get_config, shipped_configs
 from querydet.config.safe_yaml import CONFIG_FILE
 from querydet.utils.targets import TARGET
+from querydet.utils.texts import nearest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,9 +74,8 @@ def load(name: str) -> DictConfig:
         return get_config(files[0])
     if name in model_zoo.names():
         return model_zoo.get_config(name)
-    known = sorted({Path(path).stem for path in shipped} | set(model_zoo.names()))
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    raise FileNotFoundError(f"there is no config '{name}'; did you mean '{near}'?")
+    known = {Path(path).stem for path in shipped} | set(model_zoo.names())
+    raise FileNotFoundError(f"there is no config '{name}'; did you mean '{nearest(name, known)[0]}'?")
 
 
 def to_plain(cfg: DictConfig, resolve: bool) -> Any:

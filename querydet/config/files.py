@@ -15,6 +15,7 @@ from querydet.config.overrides import apply_overrides
 from querydet.config.plain_yaml import calls_function
 from querydet.config.safe_yaml import load_yaml
 from querydet.utils.targets import EVERYTHING, found_targets, trust
+from querydet.utils.texts import nearest
 
 TOP_LEVEL = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 
@@ -61,9 +62,17 @@ def find_config(name: str) -> str:
         for candidate in (root / name, root / "configs" / name, root / "projects" / name):
             if candidate.is_file():
                 return str(candidate)
-    near = difflib.get_close_matches(name, shipped_configs(), n=1, cutoff=0.0)
-    hint = f"; the nearest shipped one is '{near[0]}'" if near else ""
+    near = _nearest_shipped(name)
+    hint = f"; the nearest shipped one is '{near}'" if near else ""
     raise FileNotFoundError(f"config file '{name}' is neither in {os.getcwd()} nor among the shipped ones{hint}")
+
+
+def _nearest_shipped(name: str) -> str | None:
+    """Return the shipped config of the nearest file name, of several such files the one of the nearest folder."""
+    shipped = shipped_configs()
+    stems = nearest(Path(name).stem, (Path(path).stem for path in shipped))
+    same = [path for path in shipped if Path(path).stem in stems]
+    return next(iter(difflib.get_close_matches(name, same, n=1, cutoff=0.0)), None)
 
 
 def get_config(name: str) -> DictConfig:

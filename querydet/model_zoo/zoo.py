@@ -1,6 +1,5 @@
 """The published models: entries are data (``entries.json``), each with the config that its weights fit."""
 
-import difflib
 import importlib.resources
 import json
 import logging
@@ -19,10 +18,11 @@ from querydet.checkpoint import load_weights
 from querydet.checkpoint.conversion.coco_classes import COCO_NAMES
 from querydet.checkpoint.conversion.pipeline import convert_content, save_weights
 from querydet.checkpoint.reading import read_checkpoint
-from querydet.config import load_config
+from querydet.config import load_config, shipped_configs
 from querydet.model_zoo.download import download, is_intact
 from querydet.utils.digest import hash_file
 from querydet.utils.lazy import instantiate
+from querydet.utils.texts import nearest
 
 CACHE = "QUERYDET_CACHE"  # environment variable: the folder of downloads
 VERSION = "1"  # of converted files: raised when converting changes
@@ -88,8 +88,10 @@ def get_entry(name: str) -> Entry:
     """
     key = Path(name).stem if name.endswith((".py", ".yaml")) else name
     if key not in entries():
-        near = difflib.get_close_matches(key, names(), n=3, cutoff=0.0)
-        raise KeyError(f"no published model '{name}'; the nearest are {', '.join(near)}")
+        near = f"the nearest are {', '.join(nearest(key, names(), 3))}"
+        if any(Path(path).stem == key for path in shipped_configs()):
+            raise KeyError(f"'{name}' is a recipe without published weights, and no published model; {near}")
+        raise KeyError(f"no published model '{name}'; {near}")
     return entries()[key]
 
 

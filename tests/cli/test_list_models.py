@@ -35,6 +35,8 @@ def test_weights_are_downloaded_on_demand(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["dino_r50"], "no published model 'dino_r50'; the nearest are dino_r50_4scale_12ep, dino_r50_4scale_24ep"),
+        (["align_detr_r50_12ep"], "'align_detr_r50_12ep' is a recipe without published weights"),
         (["deta_r50_13ep"], "no published model 'deta_r50_13ep'; the nearest are deta"),
         (["--download"], "name"),
     ],

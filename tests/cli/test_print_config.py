@@ -100,6 +100,7 @@ def test_an_interpolation_to_nothing_is_named(show, tmp_path):
     ("argv", "message"),
     [
         (["dino_r50_4scale_12e"], "there is no config 'dino_r50_4scale_12e'; did you mean 'dino_r50_4scale_12ep'?"),
+        (["dino_r50"], "there is no config 'dino_r50'; did you mean 'dino_r50_4scale_12ep'?"),
         (["dino/configs/dino_r50_4scale_13ep.py"], "the nearest shipped one is 'projects/dino/configs/dino_r50_4scal"),
         (["group_dino"], "several configs: configs/common/models/group_dino.py, configs/convergence/group_dino.py"),
         (["common/models/dino.py", "--key", "model.criterium"], "did you mean 'model.criterion'?"),
