@@ -5,8 +5,6 @@
 VENV ?= .venv
 PYTHON ?= python3
 OUTPUT ?= output/quickstart
-# Detectron2 still calls torch.jit.script, which torch warns about at every start.
-RUN := $(VENV)/bin/python -W 'ignore:`torch.jit.script`:FutureWarning'
 CODE := querydet tests tools benchmarks configs projects train_net.py setup.py
 export PYTHON
 # as in train_net.py: threads that wait must not spin while others need the cores
@@ -23,12 +21,12 @@ install:  ## Set up the environment: pinned requirements, Detectron2, the extens
 
 # --resume makes it repeatable: a run that was interrupted is continued, a complete one only evaluated.
 quickstart: install  ## Train a small DINO on synthetic images on the CPU, evaluate it, draw results and curves, write a report
-	$(RUN) train_net.py --config-file quick/dino_synthetic.py --num-gpus 0 --resume train.output_dir=$(OUTPUT) \
+	$(VENV)/bin/python train_net.py --config-file quick/dino_synthetic.py --num-gpus 0 --resume train.output_dir=$(OUTPUT) \
 		dataloader.evaluator.output_dir=$(OUTPUT)/inference
-	$(RUN) tools/visualize_predictions.py --config-file quick/dino_synthetic.py \
+	$(VENV)/bin/python tools/visualize_predictions.py --config-file quick/dino_synthetic.py \
 		--weights $(OUTPUT)/model_final.pth --output $(OUTPUT)/predictions.png train.device=cpu
-	$(RUN) tools/plot_curves.py $(OUTPUT) --output $(OUTPUT)/curves.png
-	$(RUN) tools/report.py $(OUTPUT) --output $(OUTPUT)/report.html
+	$(VENV)/bin/python tools/plot_curves.py $(OUTPUT) --output $(OUTPUT)/curves.png
+	$(VENV)/bin/python tools/report.py $(OUTPUT) --output $(OUTPUT)/report.html
 	@echo "Look at $(OUTPUT)/report.html, $(OUTPUT)/predictions.png and $(OUTPUT)/curves.png"
 
 convergence: install  ## Train every method in miniature, three seeds each (hours), and compare how they learn

@@ -13,7 +13,7 @@ from tests.engine.conftest import ROOT
 
 
 def run(*arguments, script=("-m", "querydet"), **options):
-    command = [sys.executable, "-W", "ignore", *script, *arguments]
+    command = [sys.executable, *script, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, **options)
 
 
@@ -89,6 +89,16 @@ def test_an_unknown_command_is_answered_with_the_nearest_one(name, near, capsys)
     printed = capsys.readouterr().err
     assert f"no command '{name}'; did you mean '{near}" in printed
     assert printed.count("\n") == 1
+
+
+def test_an_unknown_command_that_resembles_none_is_answered_with_the_list(capsys):
+    assert main(["list"]) == 2
+    assert capsys.readouterr().err == "querydet: there is no command 'list'. See querydet --help\n"
+
+
+@pytest.mark.parametrize("script", [("-m", "querydet", "zoo"), ("train_net.py",), ("tools/predict.py",)])
+def test_warnings_that_no_user_can_heed_are_not_shown(script):
+    assert run("--help", script=script).stderr == ""
 
 
 def test_names_of_two_words_come_first():
