@@ -23,7 +23,8 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
     A key also exists if the `LazyCall` node above it calls something that has an argument of this name:
     `dataloader.train.dataset.check_files=False` works although the config does not list this argument. The new value
-    has to be of the same kind as the old one; None may replace anything and be replaced by anything.
+    has to be of the same kind as the old one; None may replace anything and be replaced by anything. A dict changes the
+    keys that it has; one with another ``_target_`` than the node is a new part, which keeps no argument of the old one.
 
     Args:
         cfg: the config to change.
@@ -39,12 +40,18 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """
     for text in overrides:
         key, value = _parse(text)
+        replaced = []
         for leaf, leaf_value in _leaves(cfg, key, value):
             old = _check_key(cfg, leaf, text)
-            if leaf.rpartition(".")[2] == "_target_":
+            if _is_other_part(old, leaf_value):
+                _check_part(leaf_value, text)
+                replaced.append(leaf)
+            elif leaf.rpartition(".")[2] == "_target_":
                 _check_target(leaf_value, text)
             else:
                 _check_kind(leaf, old, leaf_value, text)
+        for leaf in replaced:  # so that nothing of it is merged
+            OmegaConf.update(cfg, leaf, None, merge=False)
         OmegaConf.update(cfg, key, value, merge=True)
         trust(found_targets(value) | ({value} if key.endswith(TARGET) and isinstance(value, str) else set()))
     return cfg
@@ -74,7 +81,8 @@ def _parse(text: str) -> tuple[str, Any]:
 
 def _leaves(cfg: DictConfig, key: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Split a dict that will be merged into an existing node into its leaves; any other value is one leaf."""
-    if isinstance(value, dict) and value and isinstance(OmegaConf.select(cfg, key), DictConfig):
+    node = OmegaConf.select(cfg, key) if isinstance(value, dict) and value else None
+    if isinstance(node, DictConfig) and not _is_other_part(node, value):
         for name, part in value.items():
             yield from _leaves(cfg, f"{key}.{name}", part)
     else:
@@ -174,6 +182,39 @@ def _arguments(node: DictConfig) -> dict[str, Any]:
         return {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
+
+
+def _is_other_part(node: Any, value: Any) -> bool:
+    """Whether a value is a whole part that builds something else than the node does."""
+    if not isinstance(value, dict) or TARGET not in value or not isinstance(node, DictConfig) or TARGET not in node:
+        return False
+    return _name(value[TARGET]) != _name(node[TARGET])
+
+
+def _name(target: Any) -> str:
+    try:
+        found = locate(target) if isinstance(target, str) else target
+    except ImportError:
+        return str(target)
+    return f"{found.__module__}.{found.__qualname__}" if hasattr(found, "__qualname__") else str(target)
+
+
+def _check_part(value: dict[str, Any], text: str) -> None:
+    """Check that the callables of a new part, and of the parts in it, can be imported and take what they get."""
+    if TARGET in value:
+        _check_target(value[TARGET], text)
+        taken = _arguments(OmegaConf.create({TARGET: value[TARGET]}))
+        for name in value if taken and not _takes_anything(value[TARGET]) else ():
+            if name != TARGET and name not in taken:
+                raise ValueError(f"override '{text}': '{value[TARGET]}' takes no '{name}', only {', '.join(taken)}")
+    for child in value.values():
+        if isinstance(child, dict):
+            _check_part(child, text)
+
+
+def _takes_anything(target: Any) -> bool:
+    found = locate(target) if isinstance(target, str) else target
+    return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(found).parameters.values())
 
 
 def _check_target(target: Any, text: str) -> None:

@@ -173,3 +173,42 @@ def test_a_value_may_hold_an_equals_sign():
     cfg = OmegaConf.create({"a": "x", "b": {"c": "y"}})
     apply_overrides(cfg, ["a=out/lr=0.1,b=2", "b.c='p=q'"])
     assert (cfg.a, cfg.b.c) == ("out/lr=0.1,b=2", "p=q")
+
+
+NMS = "_target_: querydet.modeling.postprocess.NMSPostprocess"
+
+
+def test_a_dict_with_another_target_is_a_new_part_without_the_arguments_of_the_old_one():
+    cfg = OmegaConf.create({"model": get_config("common/models/dino.py").model}, flags={"allow_objects": True})
+    assigner = "querydet.modeling.assigners.KnownAssigner"
+    apply_overrides(
+        cfg,
+        [
+            f"model.postprocess={{{NMS}, num_detections: 7, iou_threshold: 0.6, max_candidates: 9, clip: true}}",
+            f"model.criterion.rules={{decoder: {{assigner: {{_target_: {assigner}}}}}}}",
+        ],
+    )
+    assert instantiate(cfg.model.postprocess).iou_threshold == 0.6
+    assert cfg.model.criterion.rules.decoder.assigner == {"_target_": assigner}
+    assert "denoising" in cfg.model.criterion.rules  # only what has another target is replaced
+    apply_overrides(cfg, [f"model.postprocess={{{NMS}, clip: false}}"])
+    assert (cfg.model.postprocess.num_detections, cfg.model.postprocess.clip) == (7, False)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (f"model.postprocess={{{NMS}, iou: 0.6}}", "takes no 'iou', only num_detections, iou_threshold"),
+        ("model.postprocess={_target_: querydet.modeling.postprocess.Nothing}", "cannot be imported"),
+        (
+            "model.denoising={_target_: querydet.modeling.queries.GroupedDenoising, denoising: {_target_: a.b}}",
+            "'a.b' can",
+        ),
+    ],
+)
+def test_a_new_part_is_checked_with_the_parts_in_it(override, message):
+    cfg = OmegaConf.create({"model": get_config("common/models/dino.py").model}, flags={"allow_objects": True})
+    before = OmegaConf.to_yaml(cfg.model.postprocess)
+    with pytest.raises(ValueError, match=message):
+        apply_overrides(cfg, [override])
+    assert OmegaConf.to_yaml(cfg.model.postprocess) == before
