@@ -9,6 +9,7 @@ import contextvars
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -29,6 +30,8 @@ MAX_IMAGES = 1_000_000  # of a split; this and the next are far above every use
 MAX_IMAGE_SIZE = 4096
 _generates = contextvars.ContextVar("generates", default=True)
 _VERSION = 1  # increase when the drawing changes, so that old folders are not reused
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -116,6 +119,7 @@ def generate_synthetic(
         os.makedirs(root, exist_ok=True)
         with file_lock(folder):
             if not os.path.isdir(folder):
+                logger.info("Drawing %d synthetic images into %s, this once", num_images, folder)
                 with _complete_or_nothing(folder) as draft:
                     _write_split(draft, recipe, style)
     return folder

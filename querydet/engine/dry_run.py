@@ -160,4 +160,4 @@ def _table(found: dict[str, float]) -> str:
 
 def _duration(hours: float) -> str:
     seconds = round(hours * 3600)
-    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} h"
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} (h:mm:ss)"

@@ -102,7 +102,8 @@ class QueryDetector(nn.Module):
         missing = [idea for idea, there in self.method_parts().items() if not there]
         if missing:
             raise ValueError(
-                f"{type(self).__name__} lacks {', '.join(missing)}; use QueryDetector for other combinations of parts"
+                f"{type(self).__name__} lacks {', '.join(missing)}; use QueryDetector for other combinations of parts "
+                "(model._target_=querydet.QueryDetector)"
             )
 
     @property

@@ -49,9 +49,10 @@ def _check_supervision(rules: Rules, selection: Selection, denoising: Denoising 
             raise ValueError(
                 f"no supervision rule is about the {queries} that this detector makes: add one to model.criterion.rules"
             )
+        name = next(name for name, rule in rules.items() if (rule.stage, rule.role) == (stage, role))
         raise ValueError(
-            f"a supervision rule is about {queries}, which no part of this detector makes: remove it from "
-            "model.criterion.rules, or add the part"
+            f"the supervision rule '{name}' is about {queries}, which no part of this detector makes: remove it "
+            f"(model.criterion.rules.{name}=null), or add the part"
         )
 
 
@@ -88,11 +89,11 @@ def _check_branches(rules: Rules, denoising: Denoising | None, decoder: Decoder,
 
 
 def _check_branch(rules: Rules, branch: Branch, made: set[Role], place: str) -> None:
-    for rule in rules.values():
+    for name, rule in rules.items():
         if rule.stage is not Stage.DECODER or rule.role not in made:
             raise ValueError(
-                f"a supervision rule is about {rule.describe()}, which no part of this detector makes: remove it from "
-                f"model.criterion.rules, or add the branch to the decoder with {place}"
+                f"the supervision rule '{name}' is about {rule.describe()}, which no part of this detector makes: remove "
+                f"it (model.criterion.rules.{name}=null), or add the branch to the decoder with {place}"
             )
     for role in sorted(made - {rule.role for rule in rules.values()}):
         raise ValueError(
