@@ -51,10 +51,10 @@ def find_config(name: str) -> str:
 
     Raises:
         FileNotFoundError: there is no such file; the message names the nearest shipped one.
-        ValueError: the name does not end in .py, .yaml or .yml.
+        ValueError: the name does not end in .py, .yaml or .yml; the message names the nearest shipped one too.
     """
     if os.path.splitext(name)[1] not in (".py", ".yaml", ".yml"):
-        raise ValueError(f"config file '{name}' has to end in .py, .yaml or .yml")
+        raise ValueError(f"config file '{name}' has to end in .py, .yaml or .yml{_nearest_shipped(name)}")
     if os.path.isfile(name):
         return name
     if not os.path.isabs(name):
@@ -63,16 +63,16 @@ def find_config(name: str) -> str:
             if candidate.is_file():
                 return str(candidate)
     near = _nearest_shipped(name)
-    hint = f"; the nearest shipped one is '{near}'" if near else ""
-    raise FileNotFoundError(f"config file '{name}' is neither in {os.getcwd()} nor among the shipped ones{hint}")
+    raise FileNotFoundError(f"config file '{name}' is neither in {os.getcwd()} nor among the shipped ones{near}")
 
 
-def _nearest_shipped(name: str) -> str | None:
-    """Return the shipped config of the nearest file name, of several such files the one of the nearest folder."""
+def _nearest_shipped(name: str) -> str:
+    """Return a hint: the shipped config of the nearest file name, of several such files that of the nearest folder."""
     shipped = shipped_configs()
     stems = nearest(Path(name).stem, (Path(path).stem for path in shipped))
     same = [path for path in shipped if Path(path).stem in stems]
-    return next(iter(difflib.get_close_matches(name, same, n=1, cutoff=0.0)), None)
+    near = difflib.get_close_matches(name, same, n=1, cutoff=0.0)
+    return f"; the nearest shipped one is '{near[0]}'" if near else ""
 
 
 def get_config(name: str) -> DictConfig:

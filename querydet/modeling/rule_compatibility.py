@@ -92,8 +92,8 @@ def _check_branch(rules: Rules, branch: Branch, made: set[Role], place: str) -> 
     for name, rule in rules.items():
         if rule.stage is not Stage.DECODER or rule.role not in made:
             raise ValueError(
-                f"the supervision rule '{name}' is about {rule.describe()}, which no part of this detector makes: remove "
-                f"it (model.criterion.rules.{name}=null), or add the branch to the decoder with {place}"
+                f"the supervision rule '{name}' is about {rule.describe()}, which no part of this detector makes: "
+                f"remove it (model.criterion.rules.{name}=null), or add the branch to the decoder with {place}"
             )
     for role in sorted(made - {rule.role for rule in rules.values()}):
         raise ValueError(

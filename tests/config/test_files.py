@@ -20,7 +20,7 @@ def test_config_file_is_found_by_path_and_by_name(tmp_path, monkeypatch):
     [
         ("dino_r50.py", FileNotFoundError, "nearest shipped one is 'projects/dino/configs/dino_r50_4scale_12ep.py'"),
         ("common/trian.py", FileNotFoundError, "nearest shipped one is 'configs/common/train.py'"),
-        ("common/train", ValueError, "has to end in .py"),
+        ("common/train", ValueError, "has to end in .py.*nearest shipped one is 'configs/common/train.py'"),
     ],
 )
 def test_absent_config_file_is_reported(name, error, message):
