@@ -1,11 +1,10 @@
-"""List the published models, whose names stand for a config and its weights in the commands that need both.
+"""List the published models, whose names stand for a config and its weights in querydet demo and querydet visualize.
 
 querydet zoo                                    # all of them
 querydet zoo dino_r50_4scale_12ep               # one
 querydet zoo dino_r50_4scale_12ep --download    # also download, verify and convert its weights
 
-predict, demo, export, visualize and groups take a name as the config, and need no --weights then. Training and
-evaluation take a file as the config, and the weights as train.init_checkpoint=querydet://NAME.
+Everywhere else the weights are querydet://NAME, as --weights or train.init_checkpoint, beside the config's file.
 """
 
 import sys
