@@ -23,8 +23,9 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
     A key also exists if the `LazyCall` node above it calls something that has an argument of this name:
     `dataloader.train.dataset.check_files=False` works although the config does not list this argument. The new value
-    has to be of the same kind as the old one; None may replace anything and be replaced by anything. A dict changes the
-    keys that it has; one with another ``_target_`` than the node is a new part, which keeps no argument of the old one.
+    has to be of the same kind as the old one, or as the argument's default; None may replace anything and be replaced
+    by anything. A dict changes the keys that it has; one with another ``_target_`` than the node is a new part, which
+    keeps no argument of the old one.
 
     Args:
         cfg: the config to change.
@@ -49,7 +50,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             elif leaf.rpartition(".")[2] == "_target_":
                 _check_target(leaf_value, text)
             else:
-                _check_kind(leaf, old, leaf_value, text)
+                _check_kind(leaf, (old, _default(cfg, leaf)), leaf_value, text)
         for leaf in replaced:  # so that nothing of it is merged
             OmegaConf.update(cfg, leaf, None, merge=False)
         OmegaConf.update(cfg, key, value, merge=True)
@@ -117,9 +118,19 @@ def _check_key(cfg: DictConfig, key: str, text: str) -> Any:
     return node
 
 
-def _check_kind(key: str, old: Any, new: Any, text: str) -> None:
-    before, after = _kind(old), _kind(new)
-    if before in (None, after) or new is None:
+def _default(cfg: DictConfig, key: str) -> Any:
+    """Return the default of the argument that a key is; where there is none, what the config has."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    arguments = _arguments(node) if isinstance(node, DictConfig) else {}
+    default = arguments.get(name, inspect.Parameter.empty)
+    return OmegaConf.select(cfg, key) if default in (None, inspect.Parameter.empty) else default
+
+
+def _check_kind(key: str, olds: Sequence[Any], new: Any, text: str) -> None:
+    """Check that a value is of the kind of what the config has, or of the default of its argument."""
+    (before, *others), after = map(_kind, olds), _kind(new)
+    if before is None or after in (before, *others) or new is None:
         return
     if before == "a number" and key.endswith("period") and after == "a string":
         return  # such as "500it"; `querydet.engine.run.run_length` reads it
