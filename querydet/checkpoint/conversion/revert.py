@@ -13,15 +13,22 @@ from querydet.checkpoint.conversion.names import OFFICIAL, Sizes
 from querydet.checkpoint.conversion.parts import check_own_attentions
 
 LEVELWISE = "dn_deformable_encoder"
-METHODS = ("dino", "deformable_detr", "deformable_detr_plain", "deformable_detr_refine", LEVELWISE)
+METHODS = ("dino", "deformable_detr", "deformable_detr_plain", "deformable_detr_refine", "dac_detr", LEVELWISE)
+# heads that the official decoder of a method stores too
+IN_DECODER = {
+    "dino": ("class_embed.", "bbox_embed."),
+    "deformable_detr": ("class_embed.", "bbox_embed."),
+    "deformable_detr_refine": ("bbox_embed.",),
+    "dac_detr": ("class_embed.", "bbox_embed."),
+}
 
 
 def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename our weights to the official names, with every copy that the official code stores.
 
     Args:
-        state: weights under our names, of DINO, of Deformable DETR with or without refinement and first stage, or of
-            DN-DETR with a deformable encoder and a decoder with standard attention.
+        state: weights under our names, of DINO, of Deformable DETR with or without refinement and first stage, of
+            DAC-DETR with denoising, or of DN-DETR with a deformable encoder and a decoder with standard attention.
 
     Returns:
         Weights under official names; those of shared heads are the same tensor.
@@ -45,7 +52,7 @@ def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 raise ValueError(f"{name} has no place in the official layout")
             official[theirs] = value
     for name in list(official):
-        if method == "dino" or _in_decoder(name, method):
+        if name.startswith(IN_DECODER.get(method, ())):
             alias = re.sub(r"^(class|bbox)_embed\.", r"transformer.decoder.\1_embed.", name)
             official[alias] = official[name]
     return official
@@ -71,12 +78,6 @@ def _revert_levelwise(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if theirs.startswith("bbox_embed."):
             official[f"transformer.decoder.{theirs}"] = value
     return official
-
-
-def _in_decoder(name: str, method: str) -> bool:
-    """Return whether the official Deformable DETR also stores this head in its decoder."""
-    kinds = {"deformable_detr": ("class_embed.", "bbox_embed."), "deformable_detr_refine": ("bbox_embed.",)}
-    return name.startswith(kinds.get(method, ("nothing",)))
 
 
 def _heads(name: str, state: Mapping[str, Tensor], sizes: Sizes) -> list[str]:

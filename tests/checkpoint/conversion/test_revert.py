@@ -18,6 +18,7 @@ from tests.checkpoint.published import layouts, load_layout, make_state, publish
         "deformable_refine",
         "deformable_two_stage",
         "dn_deformable_encoder",
+        "dac_detr",
     ],
 )
 def test_way_back_gives_every_official_name(name):
@@ -29,7 +30,7 @@ def test_way_back_gives_every_official_name(name):
 
 
 def test_way_back_at_full_size_with_a_backbone():
-    for name in ("dino_r50_5scale", "deformable_detr_r50", "dn_deformable_encoder_only_r50_3pat"):
+    for name in ("dino_r50_5scale", "deformable_detr_r50", "dn_deformable_encoder_only_r50_3pat", "dac_detr_r50_900"):
         if name in layouts():
             state = make_state(load_layout(name))
             official = revert_state_dict(convert_content({"model": state}).state)
