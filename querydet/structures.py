@@ -74,8 +74,8 @@ class Proposals:
 class Assignment:
     """The (query, object) pairs of one image: two index vectors of equal length.
 
-    A query may be paired with several objects: it is trained towards the boxes of all of them, and towards the class of
-    the *last* one listed.
+    A query may be paired with several objects: it is trained towards the boxes of all of them. A loss with one class
+    for each query takes that of the *last* one listed.
     """
 
     queries: Tensor  # (n,) int64

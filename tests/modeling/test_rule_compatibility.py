@@ -6,7 +6,7 @@ import pytest
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 
-from querydet.modeling.assigners import Copies
+from querydet.modeling.assigners import Copies, HungarianAssigner, OneToManyAssigner, UnionAssigner
 from querydet.modeling.postprocess import NMSPostprocess
 from tests.modeling.test_compatibility import refuse
 from tests.models import make_inputs, tiny_config
@@ -131,6 +131,14 @@ def test_copies_for_another_number_of_layers() -> None:
     config = tiny_config("dino")
     config.criterion.rules.decoder.assigner.copies = L(Copies)(counts=[2, 2, 1])
     refuse(config, "rules.decoder.assigner has copies for 3 layers, but the decoder predicts after 2")
+
+
+@pytest.mark.parametrize("assigner", [OneToManyAssigner, UnionAssigner])
+def test_copies_of_a_match_that_is_merged_are_for_as_many_layers(assigner: type) -> None:
+    config = tiny_config("ms_detr")
+    match = L(HungarianAssigner)(copies=L(Copies)(counts=[2, 2, 1]))
+    config.criterion.rules.one_to_many.assigner = L(assigner)(merge_with=match)
+    refuse(config, "rules.one_to_many.assigner has copies for 3 layers, but the decoder predicts after 2")
 
 
 def test_copies_in_the_last_layer_need_suppression() -> None:

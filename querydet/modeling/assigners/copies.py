@@ -11,22 +11,22 @@ class Copies:
     Args:
         counts: copies in every layer, or one number for each layer of the stage. Of the last one should be 1 where
             nothing suppresses duplicates at inference (the mixed matching of Align-DETR).
-        max_part: largest part of the queries that the objects of an image may take. A crowded image has fewer copies,
-            but at least one; 0.5 in Align-DETR. None: no limit.
+        max_part: largest part of the queries that the objects of an image may take, with the repeats of the group. A
+            crowded image has fewer copies, but at least one; 0.5 in Align-DETR. None: no limit.
         carry_over: whether a crowded image lowers the copies of all later images of the batch too, even to none
             (released code of Align-DETR).
 
     Raises:
-        ValueError: for a number that is not positive, or carry_over without max_part.
+        ValueError: for copies that are no positive numbers, a part out of its range, or carry_over without max_part.
     """
 
     def __init__(
         self, counts: int | Sequence[int] = 1, *, max_part: float | None = None, carry_over: bool = False
     ) -> None:
-        self.counts = counts if isinstance(counts, int) else tuple(counts)
-        numbers = (counts,) if isinstance(counts, int) else tuple(counts)
-        if not numbers or min(numbers) < 1:
-            raise ValueError(f"copies must be numbers of at least 1, found {counts}")
+        numbers = list(counts) if isinstance(counts, Sequence) else [counts]
+        if not numbers or any(type(number) is not int or number < 1 for number in numbers):
+            raise ValueError(f"copies must be numbers of at least 1, or a list of them, found {counts!r}")
+        self.counts = counts if isinstance(counts, int) else tuple(numbers)
         if max_part is not None and not 0 < max_part <= 1:
             raise ValueError(f"max_part must lie in (0, 1], or be None; found {max_part}")
         if carry_over and max_part is None:
@@ -51,11 +51,11 @@ class Copies:
             num_objects: T of each image.
         """
         copies = self.counts if isinstance(self.counts, int) else self.counts[predictions.layer]
-        found = []
+        repeats, found = predictions.group.target_repeats, []
         for count in num_objects:
-            limited = self._limit(copies, predictions.boxes.shape[1], count)
+            limited = self._limit(copies, predictions.boxes.shape[1], count * repeats)
             copies = limited if self.carry_over else copies
-            found.append(limited * predictions.group.target_repeats)
+            found.append(limited * repeats)
         return found
 
     def _limit(self, copies: int, num_queries: int, num_objects: int) -> int:

@@ -23,8 +23,8 @@ from querydet.traits import trait
 class OneToManyAssigner(HostAssigner):
     """Assigns several queries to each object.
 
-    A query may serve two objects: its box is then trained towards both, and its class towards that of the object that
-    it has the higher score for.
+    A query may serve two objects: its box is then trained towards both. A loss with one class for a query takes that of
+    the pair that is listed last, see `order`.
 
     Args:
         alpha: weight of the class in the score; the IoU has the rest.
@@ -37,8 +37,9 @@ class OneToManyAssigner(HostAssigner):
             DAC-DETR, whatever the number of queries. None: no limit.
         iou_of: the boxes whose IoU the score has: "own", or "one_to_one", those of the one-to-one predictions of the
             same queries (released code of DAC-DETR).
-        order: of the pairs: by rising "score", so that the class of a query of two objects is that of the higher one,
-            or by "object", and then by falling score (DAC-DETR, where such a query has both classes).
+        order: of the pairs: by rising "score", so that the last pair of a query has its highest score, or by "object",
+            and then by falling score (released code of DAC-DETR, whose class loss gives a query all of its classes).
+            Of no effect with `merge_with`.
         merge_with: assigner of the one-to-one predictions of the same layer. An object also gets the query that this
             assigner gives it, unless that query serves another object already (the paper's union; off in the released
             code). Each query then serves one object. None: no union.
@@ -89,6 +90,11 @@ class OneToManyAssigner(HostAssigner):
         """True where `merge_with` compares the boxes that queries start from."""
         return trait(self.merge_with, "compares_start_boxes")
 
+    @property
+    def num_layers(self) -> int | None:
+        """The number of layers that `merge_with` is for; None: any."""
+        return trait(self.merge_with, "num_layers")
+
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
         """Compute the rankings of all sets, those of sets of equal shape together, and the input of `merge_with`.
 
@@ -111,7 +117,7 @@ class OneToManyAssigner(HostAssigner):
     def assign(
         self, computed: Sequence[Tensor], predictions: Sequence[PredictionSet], targets: Targets
     ) -> list[tuple[Assignment, ...]]:
-        """Assign the queries of each image; pairs are ordered by rising score, or with `merge_with` by rising query."""
+        """Assign the queries of each image; pairs are in the order of `order`, or with `merge_with` by rising query."""
         remaining = iter(computed)
         by_index: dict[int, tuple[Assignment, ...]] = {}
         for indices in group_by_size(predictions):

@@ -1,6 +1,7 @@
 """Matching with copies of each object."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -83,7 +84,7 @@ def test_no_copy_at_all_leaves_only_background() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, {}), "at least 1, found 0"),
+        ((0, {}), "at least 1, or a list of them, found 0"),
         (([2, 0], {}), "at least 1"),
         (([], {}), "at least 1"),
         ((2, {"max_part": 1.5}), r"\(0, 1\]"),
@@ -100,3 +101,16 @@ def test_the_encoder_is_a_stage_of_one_layer() -> None:
     predicted = replace(make_predictions(1, 9), stage=Stage.ENCODER, layer=0)
     (found,) = HungarianAssigner(copies=Copies([4]))(predicted, make_targets([2]))
     assert torch.equal(found.objects.bincount(), torch.tensor([4, 4]))
+
+
+def test_repeats_of_a_group_count_in_the_part_of_a_crowd() -> None:
+    """24 queries, half of which are for 4 objects of 3 repeats each: no room for a second copy."""
+    predicted = make_predictions(1, 24)
+    repeated = replace(predicted, group=replace(predicted.group, target_repeats=3))
+    assert Copies(2, max_part=0.5).of_images(repeated, [4, 2, 0]) == [3, 6, 6]
+
+
+@pytest.mark.parametrize("counts", [2.5, "2", "21", True, None, [2, 1.5], [2, "1"], [True, 1], {2: 1}])
+def test_copies_that_are_no_numbers_are_refused(counts: Any) -> None:
+    with pytest.raises(ValueError, match=r"copies must be numbers of at least 1, or a list of them, found"):
+        HungarianAssigner(copies=counts)
