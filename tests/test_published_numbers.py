@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from querydet import model_zoo
+from querydet.config import load_config
 from querydet.model_zoo.published import all_rows, precisions, project_of, publications, recipes, rows_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,6 +23,8 @@ ROWS = {  # of the tables that have to be there: paper, number, rows
     "MS-DETR": {"table 1": 16, "table 2": 12, "table 4": 4, "table 5": 5, "table 6": 4, "table 7": 4, "figure 5": 3},
     "DETA": {"table 1": 11, "table 3": 29, "table 4": 12, "table 5": 18, "table 6": 9, "table 7": 6, "table 8": 6},
 }
+SIZES = ("neck.num_levels", "encoder.num_layers", "decoder.num_layers", "selection.num_queries", "decoder.layer.dropout")
+SIZES += ("encoder.layer.ffn_dim", "decoder.layer.ffn_dim", "decoder.look_forward_twice", "postprocess.num_detections")
 DIFFERENT = {("Group DETR, table 7", "(a) one to one")}  # the paper's tables differ in what they print of this row
 NUMBER = re.compile(r"(?<![\d.])\d\d\.\d(?![\d.]*\d)")  # how an AP is printed
 
@@ -55,6 +59,18 @@ def test_a_recipe_trains_as_many_epochs_as_its_rows() -> None:
         if row.recipe and row.epochs is not None and not row.recipe.endswith(f"_{row.epochs}ep")
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("title", ["MS-DETR, table 1", "MS-DETR, table 2", "MS-DETR, table 4"])
+def test_rows_with_and_without_ms_detr_are_models_of_one_size(title: str) -> None:
+    found = {(row.label, row.epochs): row.recipe for table, row in all_rows() if table.title == title}
+    pairs = [(found[label.removesuffix(", MS-DETR"), epochs], name) for (label, epochs), name in found.items()]
+    pairs = [pair for pair in pairs if pair[0] != pair[1]]
+    assert len(pairs) == {"MS-DETR, table 1": 5, "MS-DETR, table 2": 6, "MS-DETR, table 4": 2}[title]
+    for names in pairs:
+        base, combined = (load_config(recipes()[name or ""]).model for name in names)
+        for key in SIZES:
+            assert OmegaConf.select(base, key) == OmegaConf.select(combined, key), (*names, key)
 
 
 def test_rows_of_a_table_with_different_numbers_have_different_recipes() -> None:
