@@ -4,8 +4,6 @@ Sources: DAB-DETR (arXiv 2201.12329: positional queries from boxes), Deformable 
 box refinement) and DINO (arXiv 2203.03605, section 3.5: look forward twice).
 """
 
-from functools import partial
-
 from torch import Tensor, nn
 
 from querydet.modeling.decoder.group_attention import plan_attention
@@ -145,9 +143,9 @@ class QueryDecoder(nn.Module):
         for index, layer in enumerate(self.layers):
             position, reference = self.positional_inputs(queries, boxes, memory, content, index)
             assert isinstance(layer, DecoderLayer)
-            run = layer if second is None else partial(second.run, layer, index == 0)
+            layer_plan = plan if second is None else second.plan(plan, layer, index)
             content, hidden = run_layer(
-                run, self.activation_checkpointing, content, position, reference, memory, plan, branch_rows
+                layer, self.activation_checkpointing, content, position, reference, memory, layer_plan, branch_rows
             )
             output = DecoderLayerOutput(
                 hidden=self.norm(content),

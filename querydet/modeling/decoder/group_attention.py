@@ -22,6 +22,7 @@ from querydet.structures import Blocks, QueryGroup
 from querydet.utils.transfer import send
 
 Attend = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Update = Callable[[Tensor, Tensor, "AttentionPlan"], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,16 @@ class AttentionPlan:
     """How the self-attention of a batch of queries is computed."""
 
     runs: tuple[FoldedSets, ...]  # one after the other; together they cover all queries
+
+    def update(self, update: Update, content: Tensor, position: Tensor) -> Tensor:
+        """Return the content (B, Q, C) of all queries after their self-attention.
+
+        Args:
+            update: makes it from contents, positions and a plan, with residual connection and norm.
+            content: (B, Q, C).
+            position: (B, Q, C), positional queries.
+        """
+        return update(content, position, self)
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0) -> Tensor:
         """Return the attention (B, M, Q, D) of heads: the values that each query attends to, mixed.

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from querydet.modeling.decoder.group_attention import AttentionPlan
+from querydet.modeling.decoder.group_attention import AttentionPlan, Update
 from querydet.modeling.decoder.one_to_many import STEPS, OneToManyBranch
 from querydet.modeling.layers import Dropout, FeedForward
 from querydet.structures import TokenPyramid
@@ -42,6 +42,13 @@ class TokenAttention(Protocol):
                 None for an attention without references.
             memory: encoded image features.
         """
+
+
+class LayerPlan(Protocol):
+    """How a layer computes self-attention: an `AttentionPlan`, or one for several streams of queries."""
+
+    def update(self, update: Update, content: Tensor, position: Tensor, /) -> Tensor:
+        """Return the content after self-attention, see `AttentionPlan.update`."""
 
 
 class DecoderLayer(nn.Module):
@@ -105,7 +112,7 @@ class DecoderLayer(nn.Module):
         position: Tensor,
         reference: Tensor | None,
         memory: TokenPyramid,
-        plan: AttentionPlan,
+        plan: LayerPlan,
         branch_rows: tuple[slice, ...] = (),
     ) -> tuple[Tensor, Tensor | None]:
         """Update the content of the queries.
@@ -135,7 +142,7 @@ class DecoderLayer(nn.Module):
         position: Tensor,
         reference: Tensor | None,
         memory: TokenPyramid,
-        plan: AttentionPlan,
+        plan: LayerPlan,
         start: Tensor,
     ) -> Tensor:
         """Return the content (B, Q, C) after one of the steps.
@@ -150,8 +157,7 @@ class DecoderLayer(nn.Module):
             start: (B, Q, C), the contents before the first step of the layer.
         """
         if step == "self_attention":
-            update = self.self_attention.attend(content, position, plan)
-            return self.self_attention_norm(content + self.dropout(update))
+            return plan.update(self.attend_to_queries, content, position)
         if step == "cross_attention":
             update = self.attend_to_tokens(content, position, reference, memory, start)
             return self.cross_attention_norm(content + self.dropout(update))
@@ -171,6 +177,17 @@ class DecoderLayer(nn.Module):
         if branch_rows and self.read_out is not None and self.read_out.after == step:
             hidden = self.read_out(torch.cat([content[:, rows] for rows in branch_rows], dim=1))
         return hidden
+
+    def attend_to_queries(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
+        """Return the content (B, Q, C) after the self-attention.
+
+        Args:
+            content: (B, Q, C).
+            position: (B, Q, C), positional queries.
+            plan: which queries may attend to which.
+        """
+        update = self.self_attention.attend(content, position, plan)
+        return self.self_attention_norm(content + self.dropout(update))
 
     def attend_to_tokens(
         self, content: Tensor, position: Tensor, reference: Tensor | None, memory: TokenPyramid, start: Tensor

@@ -5,18 +5,32 @@ second stream leaves out the former, so that its one-to-many supervision trains 
 2023, calls it C-Decoder, and the ordinary stream O-Decoder). It has no weights of its own, and inference does without.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from querydet.modeling.decoder.group_attention import AttentionPlan
+from querydet.modeling.decoder.group_attention import AttentionPlan, Update
 from querydet.modeling.decoder.layer import DecoderLayer
-from querydet.structures import DecoderLayerOutput, QueryBatch, TokenPyramid
+from querydet.structures import DecoderLayerOutput, QueryBatch
+
+
+@dataclass(frozen=True, slots=True)
+class TwoStreamPlan:
+    """How the self-attention of a layer is computed for two streams of Q queries: the second stream has none."""
+
+    plan: AttentionPlan  # of the ordinary stream
+    starts: bool  # whether the second stream starts behind this self-attention, from the ordinary content
+
+    def update(self, update: Update, content: Tensor, position: Tensor) -> Tensor:
+        """Return the content (B, 2Q, C) of both streams; the arguments are those of `AttentionPlan.update`."""
+        rows = content.shape[1] // 2
+        own = self.plan.update(update, content[:, :rows], position[:, :rows])
+        return torch.cat([own, own if self.starts else content[:, rows:]], dim=1)
 
 
 class SecondStream:
-    """Runs layers for two streams of Q queries each, side by side as 2Q rows, the ordinary ones first.
+    """Lets layers run two streams of Q queries each, side by side as 2Q rows, the ordinary ones first.
 
     The streams share every weight, and each refines boxes of its own. The second one starts in the first layer, from
     the ordinary content before the first step that is not self-attention.
@@ -31,39 +45,15 @@ class SecondStream:
             position=None if queries.position is None else _twice(queries.position),
         )
 
-    def run(
-        self,
-        layer: DecoderLayer,
-        is_first: bool,
-        content: Tensor,
-        position: Tensor,
-        reference: Tensor | None,
-        memory: TokenPyramid,
-        plan: AttentionPlan,
-        branch_rows: tuple[slice, ...] = (),
-    ) -> tuple[Tensor, Tensor | None]:
-        """Update the content (B, 2Q, C) of both streams.
+    def plan(self, plan: AttentionPlan, layer: DecoderLayer, index: int) -> TwoStreamPlan:
+        """Return how the self-attention of a layer is computed for both streams.
 
         Args:
-            layer: the layer.
-            is_first: whether it is the first one.
-            content: (B, 2Q, C).
-            position: (B, 2Q, C).
-            reference: of 2Q queries, see `TokenAttention`.
-            memory: encoded image features.
             plan: which of the Q queries of the ordinary stream may attend to which.
-            branch_rows: see `DecoderLayer.forward`; rows of the ordinary stream.
+            layer: the layer.
+            index: its index.
         """
-        hidden, start, rows = None, content, content.shape[1] // 2
-        for step in layer.order:
-            if step == "self_attention":
-                own = layer.run(step, content[:, :rows], position[:, :rows], None, memory, plan, start[:, :rows])
-                starts = is_first and step == layer.order[0]
-                content = torch.cat([own, own if starts else content[:, rows:]], dim=1)
-            else:
-                content = layer.run(step, content, position, reference, memory, plan, start)
-            hidden = layer.branch_off(step, content, branch_rows, hidden)
-        return content, hidden
+        return TwoStreamPlan(plan, starts=index == 0 and layer.order[0] == "self_attention")
 
     def split(self, output: DecoderLayerOutput) -> DecoderLayerOutput:
         """Return the output of the ordinary stream, with that of the second one, from the output for 2Q rows."""

@@ -86,6 +86,16 @@ def test_the_ordinary_stream_is_what_it_is_without_the_second() -> None:
 
 
 @torch.no_grad()
+def test_layers_are_called_so_that_hooks_see_them() -> None:
+    """Sharding collects a layer's parameters in a hook."""
+    detector, seen = tiny_detector("dac_detr_plain"), []
+    for index, layer in enumerate(detector.decoder.layers):
+        layer.register_forward_pre_hook(lambda _, inputs, index=index: seen.append((index, inputs[0].shape[1])))
+    outputs_of(detector)
+    assert seen == [(0, 24), (1, 24)], "both streams of 12 queries at once"
+
+
+@torch.no_grad()
 def test_it_refines_boxes_of_its_own_from_the_same_start() -> None:
     first, _, last = outputs_of(tiny_detector("dac_detr_plain", decoder__num_layers=3))
     assert torch.equal(first.reference_boxes, first.second_stream.reference_boxes)
