@@ -106,7 +106,7 @@ def test_a_second_stream_weighs_levels_by_its_own_contents() -> None:
     layer, image = layer_of(order=("cross_attention", "self_attention", "ffn")), levels()
     both, positions, sines = torch.randn(3, 1, 10, 32)
     ordinary, _ = layer(both[:, :5], positions[:, :5], sines[:, :5], image, PLAN)
-    found, _ = SecondStream().run(layer, False, both, positions, sines, image, PLAN)
+    found, _ = layer(both, positions, sines, image, SecondStream().plan(PLAN, layer, index=1))
     torch.testing.assert_close(found[:, :5], ordinary)
     scores = layer.level_scores(positions[:, 5:], both[:, 5:])
     update = layer.cross_attention.attend(both[:, 5:], positions[:, 5:], sines[:, 5:], image, scores)
