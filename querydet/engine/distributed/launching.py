@@ -102,6 +102,9 @@ def check_arguments(args: argparse.Namespace) -> None:
     """
     if not args.config_file:
         raise ValueError("--config-file is missing, for example --config-file quick/dino_synthetic.py")
+    behind = next((word for word in args.opts if word.startswith("--")), None)
+    if behind is not None:
+        raise ValueError(f"{behind} stands behind {args.opts[0]}: put options before changes of the config")
     if args.num_gpus < 0 or args.num_processes < 1 or args.num_machines < 1:
         raise ValueError("--num-gpus has to be at least 0, --num-processes and --num-machines at least 1")
     if args.num_gpus > 0 and args.num_processes > 1:

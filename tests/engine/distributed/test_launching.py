@@ -36,3 +36,12 @@ def test_contradictions_are_refused(words, message):
 def test_default_of_one_gpu_says_what_to_do_without_one():
     with pytest.raises(ValueError, match="--num-gpus 0 runs on the CPU"):
         check_arguments(arguments())
+
+
+@pytest.mark.parametrize("word", ["--num-gpus", "--resume", "--num-gpus=0"])
+def test_options_behind_changes_of_the_config_are_named(word):
+    words = ["--config-file", "a.py", "train.device=cpu", word, "0"]
+    with pytest.raises(
+        ValueError, match=rf"{word} stands behind train.device=cpu: put options before changes of the co"
+    ):
+        check_arguments(argument_parser().parse_args(words))
