@@ -97,6 +97,7 @@ ALLOWED = {
     ("querydet/cli/slurm_train.py", "submit"): "as long as sbatch, until Ctrl-C",
     ("querydet/data/mapper.py", "sleep"): PAUSE,
     ("querydet/demo/server.py", "acquire"): "returns at once: blocking=False",
+    ("querydet/demo/server.py", "recv_into"): "until the deadline of the request, by settimeout",
     ("querydet/data/media.py", "while True"): "ends with the video",
     ("querydet/data/stream.py", "while True"): "yields positions",
     ("querydet/data/synthetic.py", "file_lock"): LOCK,

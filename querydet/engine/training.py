@@ -92,6 +92,8 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     check_writable(cfg.train.output_dir)
     _check_folder(cfg, resume)
     model = build_model(cfg)
+    ema = build_ema(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
+    freeze_parts(model, cfg.train.get("freeze"))  # runs of earlier versions lack it
     start_iter, checkpoint = _find_start(cfg, resume, model)
     loader = build_train_data(cfg, start_iter)
     length = RunLength.from_config(cfg.train, len(loader.dataset), cfg.dataloader.train.total_batch_size)
@@ -101,8 +103,6 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
         warn_of_differences(cfg, loader.dataset, test.loader.dataset)
     logger.info("Run: %d iterations, %d an epoch", length.max_iter, length.iterations_per_epoch)
     logger.info("Model:\n%s", model)
-    ema = build_ema(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
-    freeze_parts(model, cfg.train.get("freeze"))  # runs of earlier versions lack it
     apply_switches(model, cfg.train)
     report_attention_memory(model, loader.dataset, *_image_sizes(cfg))
     sharded = is_sharded(cfg.train)
