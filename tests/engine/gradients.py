@@ -20,7 +20,17 @@ EQUAL = [(64, 64)] * 4
 UNEQUAL = [(64, 64), (64, 128), (128, 64), (64, 64)]
 # Dense predictions of the encoder count padding as background, as in the released codes: their loss depends on which
 # images are padded together.
-PADDING_IS_TRAINED = ("deformable_detr", "group_deformable_detr_pp", "h_detr", "ms_detr", "ms_dino", "ms_group")
+PADDING_IS_TRAINED = (
+    "deformable_detr",
+    "group_deformable_detr_pp",
+    "h_detr",
+    "ms_detr",
+    "ms_dino",
+    "ms_group",
+    "dac_detr",
+    "ms_dac_detr",
+    "ms_align_detr",
+)
 
 
 def sizes_of(name: str) -> list[tuple[int, int]]:
