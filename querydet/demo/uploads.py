@@ -26,7 +26,7 @@ class _TimedBytes(io.BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         if time.monotonic() > self._deadline:
-            raise BadImageError(f"reading this image takes longer than {MAX_SECONDS:g} s: save it anew")
+            raise BadImageError(f"reading this image takes longer than {MAX_SECONDS:g} s: save a new copy of it")
         return super().read(size)
 
 

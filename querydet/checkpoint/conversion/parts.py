@@ -52,31 +52,31 @@ def chosen_parts(
 
 
 def check_given_attentions(cfg: DictConfig) -> None:
-    """Refuse a given config whose decoder layers have another part in the place of an attention.
+    """Refuse a given config that replaces an attention of the decoder layers.
 
     Raises:
-        ValueError: they have; the message names the key.
+        ValueError: it does; the message names the key.
     """
     for step in ("self_attention", "cross_attention"):
         key = f"model.decoder.layer.{step}"
         if OmegaConf.select(cfg, key) is not None:
             raise ValueError(
-                f"the given config replaces the usual attention ({key}), and no published weights were trained so: set "
-                f"{key}=null, or leave --config-file out to get a config that fits"
+                f"the given config replaces the usual attention ({key}), but all published weights were trained with "
+                f"that attention: set {key}=null, or leave --config-file out to get a config that fits"
             )
 
 
 def check_own_attentions(state: Mapping[str, Tensor]) -> None:
-    """Refuse weights under our names whose decoder layers have another part in the place of an attention.
+    """Refuse weights, under our names, of decoder layers in which another part replaces an attention.
 
     Raises:
-        ValueError: they have; the message names the weight.
+        ValueError: there are such weights; the message names one.
     """
     replaced = next((name for name in state if _REPLACED.match(name)), None)
     if replaced is not None:
         raise ValueError(
-            f"{replaced} is of a part in the place of an attention (model.decoder.layer), which the official code has "
-            "not: these weights have no official names"
+            f"{replaced} belongs to a part that replaces an attention (model.decoder.layer); the official code has no "
+            "such part, and no names for its weights"
         )
 
 

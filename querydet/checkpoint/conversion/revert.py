@@ -35,7 +35,7 @@ def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises:
         ValueError: the weights belong to another method, or one of them has no official name, such as those of an MLP
-            in the place of an attention.
+            that replaces an attention.
     """
     method = find_method(state, {})
     if method not in METHODS:

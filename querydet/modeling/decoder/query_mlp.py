@@ -1,4 +1,4 @@
-"""A multi-layer perceptron in the place of a decoder layer's attention (DETA, arXiv 2212.06137, table 7).
+"""A multi-layer perceptron that replaces an attention of a decoder layer (DETA, arXiv 2212.06137, table 7).
 
 The paper replaces self-attention or cross-attention in all layers, "to maintain parameter parity", and gives no shape.
 At the usual sizes (C = 256, 8 heads, 4 levels of 4 points) 512 hidden values have the parameters of the self-attention

@@ -23,7 +23,7 @@ class AlignDETR(QueryDetector):
     """
 
     def method_parts(self) -> Mapping[str, bool]:
-        """Return the ideas of the paper, and whether the parts have them."""
+        """Return the ideas of the paper that every variant has, not mixed matching, and whether the parts have them."""
         rules = [
             rule
             for rule in trait(self.criterion, "rules").values()

@@ -61,7 +61,7 @@ def test_given_config_with_an_mlp_in_the_place_of_an_attention_is_refused(step):
     content = tiny("deformable_two_stage")
     config = convert_content(content).fit.cfg
     config.model.decoder.layer[step] = L(QueryMLP)(embed_dim=16, hidden_dim=16)
-    with pytest.raises(ValueError, match=rf"replaces the usual attention \(model.decoder.layer.{step}\), and no publ"):
+    with pytest.raises(ValueError, match=rf"replaces the usual attention \(model.decoder.layer.{step}\), but all publ"):
         convert_content(content, config=config)
 
 

@@ -61,5 +61,5 @@ def test_way_back_of_an_mlp_in_the_place_of_an_attention_is_refused(step):
     state = convert_content(tiny("deformable_two_stage")).state
     kept = {key: value for key, value in state.items() if f"decoder.layers.0.{step}." not in key}
     kept[f"decoder.layers.0.{step}.linear1.weight"] = torch.zeros(3, 3)
-    with pytest.raises(ValueError, match=rf"decoder.layers.0.{step}.linear1.weight is of a part in the place"):
+    with pytest.raises(ValueError, match=rf"decoder.layers.0.{step}.linear1.weight belongs to a part that"):
         revert_state_dict(kept)

@@ -1,4 +1,4 @@
-"""An MLP in the place of an attention: what it depends on, and how many parameters it has."""
+"""An MLP that replaces an attention: what it depends on, and how many parameters it has."""
 
 from dataclasses import replace
 
