@@ -65,3 +65,9 @@ def test_other_values_are_refused_by_name(place):
 def test_what_the_run_needs_is_named_where_it_is_missing():
     with pytest.raises(ValueError, match=r"x\.pth holds no ema: it cannot be resumed"):
         check_training_state({"trainer": STATE["trainer"], "iteration": 5}, "x.pth", ("trainer", "ema"))
+
+
+def test_a_measure_that_is_not_a_number_is_one_of_a_class_without_objects_and_blocks_no_resume():
+    content = copy.deepcopy(STATE)
+    content["trainer"]["history"]["bbox/AP-cat"] = [False, [[float("nan"), 4]]]
+    check_training_state(content, "model.pth", ("trainer",))
