@@ -84,4 +84,5 @@ def test_no_text_makes_the_library_read_beyond_its_mask():
                 continue
             accepted += 1
             assert decode_masks([mask], 6, 6).shape == (1, 6, 6)
-    assert accepted and refused
+    assert accepted
+    assert refused
