@@ -119,7 +119,7 @@ class Denoising(Protocol):
 class Heads(Protocol):
     """Slot `heads`: hidden states to logits and boxes.
 
-    Traits: `embed_dim`, `score_function`, `separate_one_to_many`, `first_heads`.
+    Traits: `embed_dim`, `score_function`, `separate_one_to_many`, `first_heads`, `predicts_boxes`.
     """
 
     @property
@@ -151,7 +151,7 @@ class Decoder(Protocol):
     """Slot `decoder`: queries attend to each other and to the tokens, layer by layer.
 
     Traits: `embed_dim`, `num_levels`, `embeds_boxes`, `has_one_to_many`, `has_second_stream`, `reads_tokens`,
-    `look_forward_twice`, `attention_rows`.
+    `look_forward_twice`, `attends_in_masks`, `attention_rows`.
     """
 
     @property
@@ -180,7 +180,7 @@ class Assigner(Protocol):
     """Slot `assigner` of a supervision rule: which queries are responsible for which objects.
 
     Traits: `one_to_one`, `repeats_targets`, `compares_start_boxes`, `needs_one_to_one_branch`, `num_layers`,
-    `score_function`. An assigner that also fulfils `BatchedAssigner` is called once for all sets of a step.
+    `score_function`, `reads_boxes`, `reads_masks`. One that also fulfils `BatchedAssigner` is called once a step.
     """
 
     def __call__(self, predictions: PredictionSet, targets: Targets) -> tuple[Assignment, ...]:
@@ -201,7 +201,7 @@ class BatchedAssigner(Protocol):
 
 
 class LossTerm(Protocol):
-    """An entry of a rule's `losses`, named by its key. Traits: `normalizer`, `score_function`, `aligns_quality`."""
+    """An entry of a rule's `losses`, named by its key. Traits: `normalizer`, `score_function`, and `reads_*`."""
 
     @property
     def weight(self) -> float:

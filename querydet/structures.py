@@ -12,6 +12,8 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from querydet.mask_structures import ImageMasks, ObjectMasks, PairMasks
+
 PRIMARY = "primary"  # the name of the query group that inference keeps
 
 
@@ -51,11 +53,22 @@ class TokenPyramid:
     padding: Tensor  # (B, S) bool, True = padding
     shapes: tuple[tuple[int, int], ...]  # (H, W) of each level, host integers: reading them never waits for a device
     valid_ratios: Tensor  # (B, L, 2), the part of each level that is image, as (w, h) in (0, 1]
+    masks: ImageMasks | None = None  # of encoded features: makes the masks of queries; None: there are no masks
 
     @property
     def level_sizes(self) -> list[int]:
         """Number of tokens of each level."""
         return [height * width for height, width in self.shapes]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """The features of a batch of images that masks are made from."""
+
+    maps: dict[str, Tensor]  # backbone maps by name, (B, channels, H, W)
+    padding: Tensor  # (B, height, width) bool of the padded images, True = padding
+    neck: TokenPyramid  # before the encoder
+    memory: TokenPyramid  # encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +175,8 @@ class PredictionSet:
     start_boxes: Tensor  # (B, Q, 4 or 2), detached: the encoder's anchors, or the reference boxes of the first layer
     branch: Branch = Branch.ONE_TO_ONE
     one_to_one: "PredictionSet | None" = None  # of another branch: the one-to-one predictions of the same queries
+    hidden: Tensor | None = None  # (B, Q, C), what the heads read; None: heads that do not tell
+    masks: ImageMasks | None = None  # makes the masks of the queries from `hidden`; None: they have none
 
     @property
     def suffix(self) -> str:
@@ -198,6 +213,7 @@ class MatchedPairs:
     counts: tuple[int, ...]  # number of pairs of each set
     query_weights: Tensor | None = None  # (B, Q), factors of the losses of each query, 0 for none; None: 1 for all
     weights: Tensor | None = None  # (n,), factors of the losses of each pair, see `PairWeights`; None: 1 for all
+    masks: PairMasks | None = None  # for loss terms that read masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +278,7 @@ class Targets:
     names: tuple[str, ...]  # per image, for error messages
     seeds: tuple[int | None, ...]  # per image, seed of its random draws; None: the default generator
     step: ObjectCount  # of the whole step, of which this batch is a part
+    masks: ObjectMasks | None = None  # None: the annotations have no masks, or the detector predicts none
 
     @property
     def counts(self) -> list[int]:

@@ -46,9 +46,11 @@ TRAITS: Mapping[str, Trait] = {
     "has_one_to_many": Trait(False, "returns the input of a one-to-many branch in training"),
     "has_second_stream": Trait(False, "returns the output of a second stream without self-attention in training"),
     "reads_tokens": Trait(True, "it, or the cross-attention of its layers, updates queries by tokens"),
+    "attends_in_masks": Trait(False, "queries attend within the masks that they predict"),
     "look_forward_twice": Trait(False, "the loss of a layer also trains the box refinement of the layer before it"),
     # of the heads
     "separate_one_to_many": Trait((), "kinds of heads that the one-to-many branch has of its own"),
+    "predicts_boxes": Trait(True, "has a box head; without one, all boxes are the whole image"),
     "first_heads": Trait(None, "function () -> class and box head whose initial weights proposal heads start from"),
     # of everything that reads or writes class logits
     "score_function": Trait(
@@ -62,7 +64,15 @@ TRAITS: Mapping[str, Trait] = {
     "needs_one_to_one_branch": Trait(False, "reads the one-to-one predictions of the same queries"),
     # of a loss term
     "normalizer": Trait(None, "divides this term in place of the rule's normalizer"),
+    "reads_boxes": Trait(False, "of an assigner, too: compares predicted boxes"),
+    "reads_masks": Trait(False, "of an assigner, too: reads masks; a loss is computed for predictions with masks only"),
     "aligns_quality": Trait(False, "its class targets tell how good the box of a query is (Align-DETR)"),
+    # of the masks
+    "layers": Trait("all", 'the layers of the decoder that have masks in training, "last" or "all"'),
+    "groups": Trait("all", 'the groups of queries that have masks in training, "primary" or "all"'),
+    # of the heads of masks
+    "in_channels": Trait({}, "number of channels of each backbone map that it reads, by the map's name"),
+    "level": Trait(None, "index of the level of tokens that it reads; negative ones count from the coarsest"),
     # of the criterion
     "rules": Trait({}, "supervision rules by name; checks compare them with the parts"),
     # of selection and postprocess

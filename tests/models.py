@@ -8,7 +8,7 @@ from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import BitMasks, Boxes, Instances
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -54,6 +54,11 @@ COMPOSITIONS = (
     "dac_detr",
     "dac_detr_plain",
     "ms_dac_detr",
+    "mask_deformable_detr",
+    "ms_mask_deformable_detr",
+    "dino_masks",
+    "mask2former",
+    "group_mask2former",
 )
 
 
@@ -91,8 +96,10 @@ def make_small(model: DictConfig) -> DictConfig:
     if len(maps) == 1 and "proposals" in selection:
         maps = ["res4"]  # of stride 16, as with a dilated last stage: one map has few tokens to select from
     channels = {key: 8 * 2**index for index, key in enumerate(maps)}
-    model.backbone = L(PooledBackbone)(channels=channels)
+    model.backbone = L(PooledBackbone)(channels=dict(channels))
     model.num_classes = 5
+    if model.get("masks") is not None:
+        make_masks_small(model)
     model.neck.in_channels = channels
     model.neck.embed_dim = 32
     for part in (model.encoder, model.decoder):
@@ -114,6 +121,21 @@ def make_small(model: DictConfig) -> DictConfig:
     if "num_queries" in denoising.get("groups", {}):
         denoising.groups.num_queries = 6
     return model
+
+
+def make_masks_small(model: DictConfig) -> None:
+    """Change the sizes of the mask branch of a composition, and add the maps that it reads to the backbone."""
+    head, channels = model.masks.head, model.backbone.channels
+    for name in head.in_channels:
+        channels.setdefault(name, 8)
+        head.in_channels[name] = channels[name]
+    if "num_heads" in head:  # widths of one eighth and less have to divide into the group norms
+        head.in_channels = {"res5": channels["res5"]}
+    for rule in model.criterion.rules.values():
+        sampled = [rule.assigner.get("mask_cost"), *rule.losses.values()]
+        for part in sampled:
+            if part is not None and "num_points" in part:
+                part.num_points = 40
 
 
 def tiny_detector(name: str = "dino", seed: int = 0, **overrides: Any) -> QueryDetector:
@@ -141,9 +163,17 @@ def make_inputs(sizes: list[tuple[int, int]], counts: list[int] | None = None, n
             scale = torch.tensor([width, height, width, height])
             instances.gt_boxes = Boxes(torch.cat([corner, corner + extent], dim=1) * scale)
             instances.gt_classes = torch.randint(num_classes, (counts[index],), generator=generator)
+            instances.gt_masks = BitMasks(ellipses(instances.gt_boxes.tensor, height, width))
             each["instances"] = instances
         inputs.append(each)
     return inputs
+
+
+def ellipses(boxes_abs: Tensor, height: int, width: int) -> Tensor:
+    """Masks (n, height, width) bool of the ellipses in boxes (n, 4), XYXY in pixels."""
+    y, x = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5
+    x0, y0, x1, y1 = boxes_abs[:, :, None, None].unbind(1)
+    return ((2 * x - x0 - x1) / (x1 - x0)) ** 2 + ((2 * y - y0 - y1) / (y1 - y0)) ** 2 <= 1
 
 
 def assert_a_step_lowers_the_loss(detector: QueryDetector) -> None:

@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from querydet.modeling.boxes import cxcywh_to_xyxy
-from querydet.modeling.no_object import SoftmaxPostprocess, best_queries
+from querydet.modeling.no_object import (
+    SoftmaxPairsPostprocess,
+    SoftmaxPostprocess,
+    best_queries,
+    best_softmax_pairs,
+)
 from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess, best_pairs, suppress_pairs
 
 
@@ -17,6 +22,7 @@ class FixedDetections(NamedTuple):
     boxes: Tensor  # (B, N, 4) as (x0, y0, x1, y1), normalised
     scores: Tensor  # (B, N)
     labels: Tensor  # (B, N) int64
+    queries: Tensor  # (B, N) int64, the query that made each detection
 
 
 @singledispatch
@@ -41,14 +47,17 @@ def fixed_size_detections(postprocess: object, logits: Tensor, boxes: Tensor) ->
 
 @fixed_size_detections.register
 def _(postprocess: TopKPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
-    scores, boxes_xyxy, labels = best_pairs(logits, boxes, postprocess.num_detections)
-    return _finish(boxes_xyxy, scores, labels, clip=postprocess.clip)
+    return _finish(*best_pairs(logits, boxes, postprocess.num_detections), clip=postprocess.clip)
 
 
 @fixed_size_detections.register
 def _(postprocess: SoftmaxPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
-    scores, boxes_xyxy, labels = best_queries(logits, boxes, postprocess.num_detections)
-    return _finish(boxes_xyxy, scores, labels, clip=postprocess.clip)
+    return _finish(*best_queries(logits, boxes, postprocess.num_detections), clip=postprocess.clip)
+
+
+@fixed_size_detections.register
+def _(postprocess: SoftmaxPairsPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
+    return _finish(*best_softmax_pairs(logits, boxes, postprocess.num_detections), clip=postprocess.clip)
 
 
 @fixed_size_detections.register
@@ -58,11 +67,12 @@ def _(postprocess: NMSPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetect
     scores = suppress_pairs(logits, boxes_xyxy, postprocess.max_candidates, postprocess.iou_threshold)
     count = min(postprocess.num_detections, postprocess.max_candidates, queries * classes)
     kept, index = scores.topk(count, dim=1)
-    kept_boxes = boxes_xyxy.gather(1, (index // classes)[..., None].expand(-1, -1, 4))
-    return _finish(kept_boxes, kept, index % classes, clip=postprocess.clip)
+    chosen = index // classes
+    kept_boxes = boxes_xyxy.gather(1, chosen[..., None].expand(-1, -1, 4))
+    return _finish(kept, kept_boxes, index % classes, chosen, clip=postprocess.clip)
 
 
-def _finish(boxes: Tensor, scores: Tensor, labels: Tensor, *, clip: bool) -> FixedDetections:
+def _finish(scores: Tensor, boxes: Tensor, labels: Tensor, queries: Tensor, *, clip: bool) -> FixedDetections:
     """Clip boxes, and move invalid detections (no area, or suppressed) to the end."""
     valid = scores > -torch.inf
     if clip:
@@ -72,4 +82,5 @@ def _finish(boxes: Tensor, scores: Tensor, labels: Tensor, *, clip: bool) -> Fix
     order = valid.float().argsort(dim=1, descending=True, stable=True)
     boxes = boxes.masked_fill(~valid[..., None], 0).gather(1, order[..., None].expand(-1, -1, 4))
     scores = scores.masked_fill(~valid, 0).gather(1, order)
-    return FixedDetections(boxes, scores, labels.masked_fill(~valid, -1).gather(1, order))
+    labels = labels.masked_fill(~valid, -1).gather(1, order)
+    return FixedDetections(boxes, scores, labels, queries.gather(1, order))

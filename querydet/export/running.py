@@ -37,6 +37,7 @@ class ExportedDetector:
             boxes, scores, labels = (outputs[name][index] for name in ("boxes", "scores", "labels"))
             valid = labels >= 0
             output_size = (inputs.get("height", size[0]), inputs.get("width", size[1]))
-            instances = make_instances(boxes[valid], scores[valid], labels[valid], output_size, clip=False)
+            boxes, scores, labels = boxes[valid], scores[valid], labels[valid]
+            instances = make_instances(boxes, scores, labels, torch.arange(len(labels)), output_size, clip=False)
             results.append({"instances": instances})
         return results

@@ -33,6 +33,7 @@ class IoUAwareClassLoss:
     """
 
     score_function = "sigmoid"
+    reads_boxes = True
     aligns_quality = True
 
     def __init__(

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from detectron2.modeling import Backbone
 
+from querydet.mask_parts import Masks
+from querydet.modeling.mask_compatibility import check_masks
 from querydet.modeling.rule_compatibility import check_rules
 from querydet.parts import CriterionPart, Decoder, Denoising, Encoder, Heads, Neck, Postprocess, Selection
 from querydet.traits import trait
@@ -47,6 +49,10 @@ class Parts(Protocol):
         """Hidden states to predictions."""
 
     @property
+    def masks(self) -> Masks | None:
+        """Hidden states to masks."""
+
+    @property
     def criterion(self) -> CriterionPart:
         """Predictions to losses."""
 
@@ -69,6 +75,7 @@ def check_parts(parts: Parts) -> None:
     check_positions(parts)
     check_indicator(parts)
     check_groups(parts)
+    check_masks(parts.masks, parts.backbone, parts.neck, parts.decoder, parts.heads, parts.criterion)
     check_rules(parts.criterion, parts.selection, parts.denoising, parts.decoder, parts.heads, parts.postprocess)
 
 
@@ -122,6 +129,7 @@ def check_widths(parts: Parts) -> None:
         "decoder.query_position": getattr(parts.decoder, "query_position", None),
         "decoder": parts.decoder,
         "heads": parts.heads,
+        "masks.head": None if parts.masks is None else parts.masks.head,
     }
     width = trait(parts.neck, "embed_dim")
     for name, member in members.items():
@@ -136,7 +144,7 @@ def check_widths(parts: Parts) -> None:
 def check_heads(parts: Parts) -> None:
     """Check that all parts are made for the same number of layers and classes."""
     layers = parts.decoder.num_layers
-    if parts.heads.num_layers != layers:
+    if parts.heads.num_layers not in (None, layers):
         raise ValueError(f"model.heads.num_layers is {parts.heads.num_layers}, but the decoder has {layers} layers")
     for name in ("heads", "selection", "denoising"):
         count = trait(getattr(parts, name), "num_classes")

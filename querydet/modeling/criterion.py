@@ -94,16 +94,27 @@ class SupervisionRule:
         if self.assign_once:
             by_group = {first.group.name: images for first, images in zip(request.predictions, assigned, strict=True)}
             assigned = [by_group[prediction_set.group.name] for prediction_set in predictions]
-        joined = join_by_suffix(predictions, assigned, request.targets, self.pair_weights)
         losses: dict[str, Tensor] = {}
-        factors = _factors(joined, request.targets, self.normalizer)
-        for name, term in self.losses.items():
+        with_masks = [index for index, prediction_set in enumerate(predictions) if prediction_set.masks is not None]
+        for reads_masks, indices in ((False, range(len(predictions))), (True, with_masks)):
+            terms = {name: term for name, term in self.losses.items() if trait(term, "reads_masks") == reads_masks}
+            if terms and indices:
+                sets, assignments = [predictions[index] for index in indices], [assigned[index] for index in indices]
+                joined = join_by_suffix(sets, assignments, request.targets, self.pair_weights, reads_masks)
+                self._add_losses(losses, terms, joined, request.targets)
+        return losses
+
+    def _add_losses(
+        self, losses: dict[str, Tensor], terms: Mapping[str, LossTerm], joined: JoinedSets, targets: Targets
+    ) -> None:
+        """Add the weighted losses of some terms to those of the rule."""
+        factors = _factors(joined, targets, self.normalizer)
+        for name, term in terms.items():
             normalizer = trait(term, "normalizer")
-            term_factors = factors if normalizer is None else _factors(joined, request.targets, normalizer)
+            term_factors = factors if normalizer is None else _factors(joined, targets, normalizer)
             weighted = term.weight * term_factors * sum_of_sets(name, term, joined)
             for suffix, value in joined.sum_suffixes(weighted):
                 add_loss(losses, f"loss_{name}{suffix}", value)
-        return losses
 
     def describe(self) -> str:
         """Describe the selected predictions in words, for error messages."""

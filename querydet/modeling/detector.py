@@ -13,14 +13,24 @@ from detectron2.modeling import Backbone
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
+from querydet.mask_parts import Masks
 from querydet.modeling.backbones import batch_images
 from querydet.modeling.boxes import full_precision
 from querydet.modeling.compatibility import check_parts
 from querydet.modeling.criterion import check_finite
 from querydet.modeling.geometry import padding_mask
+from querydet.modeling.queries.group_order import order_groups
 from querydet.modeling.targets import image_name, make_targets
 from querydet.parts import CriterionPart, Decoder, Denoising, Encoder, Heads, Neck, Postprocess, Selection
-from querydet.structures import InitialQueries, ObjectCount, PredictionSet, QueryBatch, QueryGroup, Targets
+from querydet.structures import (
+    ImageFeatures,
+    InitialQueries,
+    ObjectCount,
+    PredictionSet,
+    QueryBatch,
+    QueryGroup,
+    Targets,
+)
 from querydet.traits import trait
 from querydet.utils.transfer import send
 
@@ -41,8 +51,12 @@ class QueryDetector(nn.Module):
         postprocess: last predictions to detections.
         num_classes: K; the shipped configs derive that of every part from it.
         denoising: extra training queries made from the objects; None: no denoising.
+        masks: predicts the masks of queries; None: boxes only.
         pixel_mean, pixel_std: normalisation of the input, in the channel order of `input_format`; the default is that
             of torchvision's and Detectron2's RGB backbones.
+        padding_is_image: whether every part takes the padding of a batch for image (released code of Mask2Former): the
+            detections on an image then depend on the other images of its batch.
+        size_divisibility: height and width of a batch are padded to a multiple of it, and of what the backbone takes.
         input_format: channel order of the input images, "RGB" or "BGR"; read by the data mapper and the tools.
 
     Raises:
@@ -67,6 +81,9 @@ class QueryDetector(nn.Module):
         postprocess: Postprocess,
         num_classes: int,
         denoising: Denoising | None = None,
+        masks: Masks | None = None,
+        padding_is_image: bool = False,
+        size_divisibility: int = 1,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
         input_format: str = "RGB",
@@ -79,10 +96,12 @@ class QueryDetector(nn.Module):
         self.denoising = denoising
         self.decoder = decoder
         self.heads = heads
+        self.masks = masks
         self.criterion = criterion
         self.postprocess = postprocess
         self.num_classes = num_classes
         self.input_format = input_format
+        self.padding_is_image, self.size_divisibility = padding_is_image, size_divisibility
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
         check_parts(self)
@@ -125,7 +144,8 @@ class QueryDetector(nn.Module):
 
         Returns:
             In training, weighted scalar losses by name, to be added up. Otherwise `[{"instances": Instances}]` with
-            `pred_boxes` (XYXY, pixels), `scores` and `pred_classes`.
+            `pred_boxes` (XYXY, pixels), `scores` and `pred_classes`; with masks also `pred_masks` (n, height, width)
+            bool, or `pred_masks_rle` (`querydet.modeling.masks.PasteMasks`).
 
         Raises:
             ValueError: for an empty batch, an image of another number of channels, or unusable annotations (see
@@ -133,10 +153,11 @@ class QueryDetector(nn.Module):
             FloatingPointError: when a prediction is NaN or infinite, naming the layer and the image.
         """
         images = self.preprocess(batched_inputs)
-        padding = padding_mask(images)
+        padding = self.padding_of(padding_mask(images))
         if self.training:
             dtype = full_precision(self.pixel_mean).dtype
-            targets = make_targets(batched_inputs, self.num_classes, self.device, dtype, object_count)
+            canvas = None if self.masks is None else (padding.shape[1], padding.shape[2])
+            targets = make_targets(batched_inputs, self.num_classes, self.device, dtype, object_count, canvas)
             return self.criterion(self.predict(self.backbone(images.tensor), padding, targets), targets)
         last = self.detect(images.tensor, padding)
         check_finite((last,), [image_name(inputs, index) for index, inputs in enumerate(batched_inputs)])
@@ -144,7 +165,14 @@ class QueryDetector(nn.Module):
             (inputs.get("height", height), inputs.get("width", width))
             for inputs, (height, width) in zip(batched_inputs, images.image_sizes, strict=True)
         ]
-        return [{"instances": instances} for instances in self.postprocess(last.logits, last.boxes, sizes)]
+        detections = self.postprocess(last.logits, last.boxes, sizes)
+        if self.masks is not None:
+            detections = self.masks.add_masks(detections, last, images.image_sizes)
+        return [{"instances": without_indices(instances)} for instances in detections]
+
+    def padding_of(self, padding: Tensor) -> Tensor:
+        """Return the padding (B, H, W) bool that the parts see, from the pixels that no image covers."""
+        return torch.zeros_like(padding) if self.padding_is_image else padding
 
     def preprocess(self, batched_inputs: Sequence[dict[str, Any]]) -> ImageList:
         """Normalise the images and pad them with zeros, right and bottom, to one size.
@@ -168,7 +196,7 @@ class QueryDetector(nn.Module):
                     f"order, found {tuple(image.shape)}"
                 )
             images.append(((send(image, self.device).to(mean.dtype) - mean) / std).to(self.pixel_mean.dtype))
-        batch = batch_images(images, self.backbone)
+        batch = batch_images(images, self.backbone, self.size_divisibility)
         batch.tensor = batch.tensor.contiguous(memory_format=image_layout(self.device))
         return batch
 
@@ -197,11 +225,17 @@ class QueryDetector(nn.Module):
             The predictions; in inference there is one set, of the primary queries after the last layer.
         """
         training = targets is not None
-        memory = self.encoder(self.neck(features, padding))
+        projected = self.neck(features, padding)
+        memory = self.encoder(projected)
+        if self.masks is not None:
+            masks = self.masks(ImageFeatures(features, padding, projected, memory))
+            memory = replace(memory, masks=masks)
         initial = self.selection(memory, training)
         queries = self.compose_queries(initial, targets)
         outputs = self.decoder(queries, memory, self.heads, one_to_many=training)
         predictions = self.heads(outputs, queries.groups, last_only=not training)
+        if self.masks is not None:
+            predictions = self.masks.attach(predictions, masks)
         if not training:
             return predictions
         return sum((group.encoder_predictions() for group in initial), ()) + predictions
@@ -233,28 +267,11 @@ class QueryDetector(nn.Module):
         return tuple(replace(queries, position=self.selection.embed_boxes(queries.boxes)) for queries in denoising)
 
 
-def order_groups(matching: tuple[InitialQueries, ...], denoising: tuple[InitialQueries, ...]) -> list[InitialQueries]:
-    """Sort groups so that each denoising group comes before the first matching group that it sees, as its neighbour.
-
-    Raises:
-        ValueError: a denoising group sees none of the matching groups.
-    """
-    names = [queries.group.name for queries in matching]
-    for queries in denoising:
-        if not set(queries.group.visible_groups) & set(names):
-            raise ValueError(
-                f"the denoising group '{queries.group.name}' sees {list(queries.group.visible_groups)}, but the "
-                f"selection makes {names}: name one of them in its visible_groups"
-            )
-    ordered: list[InitialQueries] = []
-    for host in matching:
-        ordered += [
-            queries
-            for queries in denoising
-            if host.group.name == next(name for name in names if name in queries.group.visible_groups)
-        ]
-        ordered.append(host)
-    return ordered
+def without_indices(instances: Instances) -> Instances:
+    """Return detections without the indices of their queries, which only masks read."""
+    if instances.has("query_indices"):
+        instances.remove("query_indices")
+    return instances
 
 
 def image_layout(device: torch.device) -> torch.memory_format:

@@ -180,7 +180,8 @@ class PredictionHeads(nn.Module):
         lengths = [len(group) for group in inputs.groups]
         logits = self.classify(layer, inputs.hidden, branch).split(lengths, dim=1)
         boxes = self.refine(layer, inputs.hidden, base, branch).split(lengths, dim=1)
-        for group, group_logits, group_boxes in zip(inputs.groups, logits, boxes, strict=True):
+        hidden = inputs.hidden.split(lengths, dim=1)
+        for group, group_hidden, group_logits, group_boxes in zip(inputs.groups, hidden, logits, boxes, strict=True):
             yield PredictionSet(
                 stage=Stage.DECODER,
                 layer=layer,
@@ -191,4 +192,5 @@ class PredictionHeads(nn.Module):
                 start_boxes=outputs[0].reference_boxes[:, group.rows],
                 branch=branch,
                 one_to_one=None if one_to_one is None else one_to_one[group.name],
+                hidden=group_hidden,
             )

@@ -10,6 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from querydet.modeling.masks.pairs import pair_masks
 from querydet.parts import PairWeights
 from querydet.structures import Assignment, JoinedPredictions, MatchedPairs, PredictionSet, Targets
 from querydet.utils.transfer import send
@@ -48,6 +49,7 @@ def join_by_suffix(
     assigned: Sequence[tuple[Assignment, ...]],
     targets: Targets,
     pair_weights: PairWeights | None = None,
+    with_masks: bool = False,
 ) -> JoinedSets:
     """Join prediction sets so that sets whose losses share a name are neighbours.
 
@@ -56,13 +58,17 @@ def join_by_suffix(
         assigned: for each set, the assignment of each image.
         targets: the objects of the images.
         pair_weights: weighs the pairs; None: all count once.
+        with_masks: whether the pairs bring their masks, which all sets then have.
     """
     by_suffix: dict[str, list[int]] = {}
     for index, prediction_set in enumerate(predictions):
         by_suffix.setdefault(prediction_set.suffix, []).append(index)
     order = [index for indices in by_suffix.values() for index in indices]
     sets = tuple(predictions[index] for index in order)
-    joined, pairs = join(sets, [assigned[index] for index in order], targets)
+    in_order = [assigned[index] for index in order]
+    joined, pairs = join(sets, in_order, targets)
+    if with_masks:
+        pairs = replace(pairs, masks=pair_masks(sets, in_order, targets))
     if pair_weights is not None:
         pairs = replace(pairs, weights=pair_weights(joined, pairs))
     return JoinedSets(sets, joined, pairs, {suffix: len(indices) for suffix, indices in by_suffix.items()})

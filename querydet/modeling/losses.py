@@ -61,6 +61,8 @@ class L1Loss:
         weight: factor of the loss.
     """
 
+    reads_boxes = True
+
     def __init__(self, *, weight: float) -> None:
         self.weight = weight
 
@@ -76,6 +78,8 @@ class GIoULoss:
         weight: factor of the loss.
         eps: added to the denominators; 1e-6 in the released code of DINO, 0 in that of Deformable DETR.
     """
+
+    reads_boxes = True
 
     def __init__(self, *, weight: float, eps: float = 0.0) -> None:
         self.weight, self.eps = weight, eps

@@ -17,8 +17,9 @@ from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.boxes import cxcywh_to_xyxy
 from querydet.modeling.heads import PredictionHeads
 from querydet.modeling.losses import class_of_queries
+from querydet.modeling.masks.costs import PointMaskCost
 from querydet.modeling.normalizers import WeightedQueries
-from querydet.modeling.postprocess import TopKPostprocess, make_instances
+from querydet.modeling.postprocess import TopKPostprocess, make_instances, select_pairs
 from querydet.ops.matching_cost import matching_cost
 from querydet.structures import Branch, JoinedPredictions, MatchedPairs
 
@@ -108,7 +109,7 @@ class SoftmaxHungarianAssigner(HungarianAssigner):
 
     Args:
         class_weight, l1_weight, giou_weight: weights of the costs; 1, 5, 2 in DETR.
-        giou_eps, boxes: see `querydet.modeling.assigners.HungarianAssigner`.
+        giou_eps, boxes, mask_cost: see `querydet.modeling.assigners.HungarianAssigner`.
     """
 
     score_function = SOFTMAX
@@ -121,9 +122,15 @@ class SoftmaxHungarianAssigner(HungarianAssigner):
         giou_weight: float = 2.0,
         giou_eps: float = 0.0,
         boxes: str = "predicted",
+        mask_cost: PointMaskCost | None = None,
     ) -> None:
         super().__init__(
-            class_weight=class_weight, l1_weight=l1_weight, giou_weight=giou_weight, giou_eps=giou_eps, boxes=boxes
+            class_weight=class_weight,
+            l1_weight=l1_weight,
+            giou_weight=giou_weight,
+            giou_eps=giou_eps,
+            boxes=boxes,
+            mask_cost=mask_cost,
         )
 
     def cost(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
@@ -150,12 +157,42 @@ class SoftmaxPostprocess(TopKPostprocess):
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
         """Return the detections of each image; arguments and result are those of `TopKPostprocess`."""
-        scores, boxes_xyxy, classes = best_queries(logits, boxes, self.num_detections)
-        images = zip(boxes_xyxy, scores, classes, sizes, strict=True)
+        scores, boxes_xyxy, classes, queries = best_queries(logits, boxes, self.num_detections)
+        images = zip(boxes_xyxy, scores, classes, queries, sizes, strict=True)
         return [make_instances(*image, clip=self.clip) for image in images]
 
 
-def best_queries(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+class SoftmaxPairsPostprocess(TopKPostprocess):
+    """Detects the (query, class) pairs with the highest probabilities (Mask2Former, instance segmentation).
+
+    One query may give several detections of different classes.
+
+    Args:
+        num_detections: number of detections per image; 100 in Mask2Former.
+        clip: see `querydet.modeling.postprocess.TopKPostprocess`.
+    """
+
+    score_function = SOFTMAX
+
+    def __init__(self, *, num_detections: int = 100, clip: bool = True) -> None:
+        super().__init__(num_detections=num_detections, clip=clip)
+
+    def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
+        """Return the detections of each image; arguments and result are those of `TopKPostprocess`."""
+        scores, boxes_xyxy, classes, queries = best_softmax_pairs(logits, boxes, self.num_detections)
+        images = zip(boxes_xyxy, scores, classes, queries, sizes, strict=True)
+        return [make_instances(*image, clip=self.clip) for image in images]
+
+
+def best_softmax_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Find the (query, class) pairs with the highest probabilities.
+
+    Arguments and result are those of `querydet.modeling.postprocess.best_pairs`.
+    """
+    return select_pairs(class_log_probabilities(logits)[..., :-1].exp(), boxes, count)
+
+
+def best_queries(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Find the queries with the highest probability of a class.
 
     Args:
@@ -164,9 +201,9 @@ def best_queries(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Ten
         count: largest number of queries.
 
     Returns:
-        Falling scores (B, n), boxes (B, n, 4) as XYXY, and classes (B, n), with n = min(count, Q).
+        Falling scores (B, n), boxes (B, n, 4) as XYXY, classes (B, n) and queries (B, n), with n = min(count, Q).
     """
     scores, classes = class_log_probabilities(logits)[..., :-1].max(-1)
     scores, index = scores.exp().topk(min(count, scores.shape[1]), dim=1)
     boxes_xyxy = cxcywh_to_xyxy(boxes).gather(1, index[..., None].expand(-1, -1, 4))
-    return scores, boxes_xyxy, classes.gather(1, index)
+    return scores, boxes_xyxy, classes.gather(1, index), index

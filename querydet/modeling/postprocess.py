@@ -34,10 +34,10 @@ class TopKPostprocess:
             sizes: (height, width) of each image in pixels, in which the detections are returned.
 
         Returns:
-            Per image `pred_boxes` (XYXY, pixels), `scores` and `pred_classes`, by falling score.
+            Per image `pred_boxes` (XYXY, pixels), `scores`, `pred_classes` and `query_indices`, by falling score.
         """
-        scores, boxes_xyxy, classes = best_pairs(logits, boxes, self.num_detections)
-        images = zip(boxes_xyxy, scores, classes, sizes, strict=True)
+        scores, boxes_xyxy, classes, queries = best_pairs(logits, boxes, self.num_detections)
+        images = zip(boxes_xyxy, scores, classes, queries, sizes, strict=True)
         return [make_instances(*image, clip=self.clip) for image in images]
 
 
@@ -88,9 +88,8 @@ class NMSPostprocess:
         for image_boxes, image_scores, pairs, size in zip(boxes_xyxy, scores, index, sizes, strict=True):
             kept = image_scores > -torch.inf
             pairs = pairs[kept]
-            instances = make_instances(
-                image_boxes[pairs // num_classes], image_scores[kept], pairs % num_classes, size, clip=self.clip
-            )
+            queries, classes = pairs // num_classes, pairs % num_classes
+            instances = make_instances(image_boxes[queries], image_scores[kept], classes, queries, size, clip=self.clip)
             detections.append(instances)
         return detections
 
@@ -116,7 +115,7 @@ def suppress_pairs(logits: Tensor, boxes_xyxy: Tensor, max_candidates: int, iou_
     return scores.masked_fill(~kept, -torch.inf)
 
 
-def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Find the (query, class) pairs with the highest scores.
 
     Args:
@@ -125,17 +124,23 @@ def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tenso
         count: largest number of pairs.
 
     Returns:
-        Falling scores (B, n), boxes (B, n, 4) as XYXY, and classes (B, n), with n = min(count, Q * K).
+        Falling scores (B, n), boxes (B, n, 4) as XYXY, classes (B, n) and queries (B, n), with n = min(count, Q * K).
     """
-    num_classes = logits.shape[-1]
-    scores = logits.sigmoid().flatten(1)
+    return select_pairs(logits.sigmoid(), boxes, count)
+
+
+def select_pairs(scores: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Find the (query, class) pairs with the highest of the scores (B, Q, K); see `best_pairs`."""
+    num_classes = scores.shape[-1]
+    scores = scores.flatten(1)
     scores, index = scores.topk(min(count, scores.shape[1]), dim=1)
-    boxes_xyxy = cxcywh_to_xyxy(boxes).gather(1, (index // num_classes)[..., None].expand(-1, -1, 4))
-    return scores, boxes_xyxy, index % num_classes
+    queries = index // num_classes
+    boxes_xyxy = cxcywh_to_xyxy(boxes).gather(1, queries[..., None].expand(-1, -1, 4))
+    return scores, boxes_xyxy, index % num_classes, queries
 
 
 def make_instances(
-    boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, size: tuple[int, int], *, clip: bool
+    boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, queries: Tensor, size: tuple[int, int], *, clip: bool
 ) -> Instances:
     """Make the n detections of an image, in pixels.
 
@@ -143,12 +148,14 @@ def make_instances(
         boxes_xyxy: (n, 4), normalised.
         scores: (n,).
         classes: (n,).
+        queries: (n,) int64, the query that made each detection.
         size: (height, width) of the image in pixels.
         clip: whether to clip boxes to the image and drop those of no area.
     """
     height, width = size
     scale = torch.tensor([width, height, width, height], dtype=boxes_xyxy.dtype, device=boxes_xyxy.device)
     instances = Instances(size, pred_boxes=Boxes(boxes_xyxy * scale), scores=scores, pred_classes=classes)
+    instances.query_indices = queries
     if clip:
         instances.pred_boxes.clip(size)
         instances = instances[instances.pred_boxes.nonempty()]

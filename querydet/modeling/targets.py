@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from querydet.modeling.boxes import xyxy_to_cxcywh
+from querydet.modeling.masks.targets import object_masks
 from querydet.structures import ObjectCount, Targets
 from querydet.utils.transfer import send
 
@@ -25,6 +26,7 @@ def make_targets(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     object_count: ObjectCount | None = None,
+    canvas: tuple[int, int] | None = None,
 ) -> Targets:
     """Collect the objects of a batch in normalised coordinates.
 
@@ -36,6 +38,7 @@ def make_targets(
         dtype: type of the returned boxes.
         object_count: numbers of objects of the whole training step, where this batch is a part of it; None: the batch
             is the step.
+        canvas: height and width of the padded images, for a detector that predicts masks; None: masks are not read.
 
     Raises:
         ValueError: when an image has no annotations, or annotations of an image of another size; when a box is not
@@ -68,6 +71,7 @@ def make_targets(
         names=tuple(names),
         seeds=tuple(inputs.get("seed") for inputs in batched_inputs),
         step=step,
+        masks=None if canvas is None else object_masks(batched_inputs, names, canvas, device),
     )
 
 

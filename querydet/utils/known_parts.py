@@ -21,6 +21,7 @@ MODEL: Names = {
     "querydet.modeling.assigners.union": "UnionAssigner",
     "querydet.modeling.backbones.dilated": "make_dilated_stages",
     "querydet.modeling.backbones.transformers": "make_mvit make_vit",
+    "querydet.modeling.class_heads": "ClassHeads",
     "querydet.modeling.criterion": "Criterion SupervisionRule",
     "querydet.modeling.decoder.attention": "ClippedCrossAttention",
     "querydet.modeling.decoder.box_position": "BoxPosition ScaledBoxPosition",
@@ -29,6 +30,7 @@ MODEL: Names = {
         "ConditionalDecoder DabDecoder DetrDecoder conditional_decoder_layer detr_decoder_layer"
     ),
     "querydet.modeling.decoder.levelwise": "levelwise_decoder_layer",
+    "querydet.modeling.decoder.masked": "MaskedDecoder masked_decoder_layer",
     "querydet.modeling.decoder.one_to_many": "OneToManyBranch",
     "querydet.modeling.decoder.query_mlp": "QueryMLP",
     "querydet.modeling.decoder.second_stream": "SecondStream",
@@ -40,6 +42,12 @@ MODEL: Names = {
     "querydet.modeling.layers.mlp": "MLP",
     "querydet.modeling.layers.position_embedding": "SinePositionEmbedding",
     "querydet.modeling.losses": "FocalLoss GIoULoss L1Loss",
+    "querydet.modeling.masks.attention_map": "AttentionMapHead",
+    "querydet.modeling.masks.branch": "MaskBranch",
+    "querydet.modeling.masks.costs": "PointMaskCost",
+    "querydet.modeling.masks.dot_product": "PixelEmbedding",
+    "querydet.modeling.masks.losses": "DiceLoss FocalMaskLoss PointDiceLoss PointMaskLoss",
+    "querydet.modeling.masks.paste": "PasteMasks",
     "querydet.modeling.meta_arch.align_detr": "AlignDETR",
     "querydet.modeling.meta_arch.dac_detr": "DACDETR",
     "querydet.modeling.meta_arch.deta": "DETA",
@@ -49,7 +57,9 @@ MODEL: Names = {
     "querydet.modeling.meta_arch.ms_detr": "MSDETR",
     "querydet.modeling.meta_arch.with_dino": "GroupDINO MSDINO",
     "querydet.modeling.neck": "MultiScaleNeck SingleMapNeck",
-    "querydet.modeling.no_object": "NoObjectHeads SoftmaxHungarianAssigner SoftmaxLoss SoftmaxPostprocess",
+    "querydet.modeling.no_object": (
+        "NoObjectHeads SoftmaxHungarianAssigner SoftmaxLoss SoftmaxPairsPostprocess SoftmaxPostprocess"
+    ),
     "querydet.modeling.normalizers": "LocalObjects MeanObjects MeanRepeatedObjects WeightedQueries",
     "querydet.modeling.postprocess": "NMSPostprocess TopKPostprocess",
     "querydet.modeling.queries.contrastive_denoising": "ContrastiveDenoising",
@@ -62,6 +72,7 @@ MODEL: Names = {
     "querydet.modeling.selection.learned": (
         "LearnedBoxes LearnedBoxesWithPatterns LearnedPoints LearnedQueries LearnedQueriesWithPoints"
     ),
+    "querydet.modeling.selection.learned_contents": "LearnedContents",
     "querydet.modeling.selection.nms": "NMSSelection",
     "querydet.modeling.selection.proposals": "ProposalHead",
     "querydet.modeling.selection.topk": "TopKSelection",

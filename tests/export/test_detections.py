@@ -19,10 +19,11 @@ def test_tensors_of_a_fixed_size_hold_the_same_detections(seed: int, clip: bool)
         NMSPostprocess(num_detections=300, iou_threshold=0.01, clip=clip),
     ):
         wanted = postprocess(predictions.logits, predictions.boxes, [(1, 1)] * 2)
-        boxes, scores, labels = fixed_size_detections(postprocess, predictions.logits, predictions.boxes)
+        boxes, scores, labels, queries = fixed_size_detections(postprocess, predictions.logits, predictions.boxes)
         for image, instances in enumerate(wanted):
             count = len(instances)
             assert torch.equal(labels[image, :count], instances.pred_classes)
+            assert torch.equal(queries[image, :count], instances.query_indices)
             assert torch.allclose(scores[image, :count], instances.scores)
             assert torch.allclose(boxes[image, :count], instances.pred_boxes.tensor, atol=1e-6)
             assert (labels[image, count:] == -1).all()

@@ -7,8 +7,9 @@ import torch
 from detectron2.config import instantiate
 from torch import Tensor
 
-from querydet.modeling.detector import QueryDetector, order_groups
+from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
+from querydet.modeling.queries.group_order import order_groups
 from querydet.modeling.selection import anchor_tokens
 from querydet.structures import InitialQueries, ObjectCount, QueryGroup, Role, Stage
 from tests.models import COMPOSITIONS, make_inputs, make_targets, tiny_config, tiny_detector

@@ -1,6 +1,7 @@
 """Assignment of least total cost, one to one (DETR, arXiv 2005.12872, section 3.1) or with copies of each object."""
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from querydet.modeling.assigners.copies import Copies
 from querydet.modeling.assigners.costs import focal_cost
 from querydet.modeling.assigners.host import HostAssigner, group_by_size
+from querydet.modeling.masks.costs import PointMaskCost
 from querydet.ops.linear_sum_assignment import UnusableCostError, linear_sum_assignment
 from querydet.ops.matching_cost import matching_cost
 from querydet.structures import Assignment, PredictionSet, Targets
@@ -31,6 +33,7 @@ class HungarianAssigner(HostAssigner):
         giou_eps: added to the denominators of the generalised IoU; 1e-6 in DINO, 0 in Deformable DETR.
         boxes: the boxes that are compared with objects: "predicted", or "start", those that the predictions refine: in
             the encoder the anchors (released code of MS-DETR, with class_weight 0).
+        mask_cost: compares the masks of queries and objects too (Mask2Former); None: matching does not look at them.
 
     Raises:
         ValueError: for another kind of boxes.
@@ -50,6 +53,7 @@ class HungarianAssigner(HostAssigner):
         gamma: float = 2.0,
         giou_eps: float = 0.0,
         boxes: str = "predicted",
+        mask_cost: PointMaskCost | None = None,
     ) -> None:
         if boxes not in ("predicted", "start"):
             raise ValueError(f"boxes must be 'predicted' or 'start', found {boxes!r}")
@@ -58,6 +62,7 @@ class HungarianAssigner(HostAssigner):
         self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
         self.alpha, self.gamma = alpha, gamma
         self.giou_eps = giou_eps
+        self.mask_cost = mask_cost
 
     @property
     def one_to_one(self) -> bool:
@@ -73,6 +78,16 @@ class HungarianAssigner(HostAssigner):
     def compares_start_boxes(self) -> bool:
         """True where the boxes that queries start from are compared."""
         return self.boxes == "start"
+
+    @property
+    def reads_boxes(self) -> bool:
+        """True where boxes have a part in the costs."""
+        return bool(self.l1_weight or self.giou_weight)
+
+    @property
+    def reads_masks(self) -> bool:
+        """True where masks have a part in the costs."""
+        return self.mask_cost is not None
 
     def compute(self, predictions: Sequence[PredictionSet], targets: Targets) -> tuple[Tensor, ...]:
         """Compute the costs of all sets.
@@ -92,17 +107,34 @@ class HungarianAssigner(HostAssigner):
         num_queries = boxes[0].shape[1]
         flat = boxes[0].new_empty(len(sets) * num_queries * sum(targets.counts))
         start, max_rows = 0, max(1, PAIRS_AT_ONCE.get(flat.device.type, 2**26) // max(1, num_queries))
+        first_objects = accumulate(targets.counts, initial=0)
         for image, (labels, gt_boxes) in enumerate(zip(targets.labels, targets.boxes, strict=True)):
             step = max(1, max_rows // max(1, len(labels)))
+            objects = torch.arange(len(labels), device=labels.device) + next(first_objects)
             for first in range(0, len(sets), step):
                 block = slice(first, first + step)
                 block_logits = [prediction_set.logits[image] for prediction_set in sets[block]]
                 block_boxes = torch.stack([set_boxes[image] for set_boxes in boxes[block]])
-                for row_labels, row_boxes in zip(labels.split(max_rows), gt_boxes.split(max_rows), strict=True):
+                for row_labels, row_boxes, rows in zip(
+                    *(values.split(max_rows) for values in (labels, gt_boxes, objects)), strict=True
+                ):
                     cost = self.cost(block_logits, block_boxes, row_labels, row_boxes)
+                    if self.mask_cost is not None:
+                        cost = cost + self._mask_costs(self.mask_cost, sets[block], image, targets, rows)
                     flat[start : start + cost.numel()] = cost.flatten()
                     start += cost.numel()
         return flat
+
+    def _mask_costs(
+        self, cost: PointMaskCost, sets: Sequence[PredictionSet], image: int, targets: Targets, objects: Tensor
+    ) -> Tensor:
+        without = [prediction_set.describe() for prediction_set in sets if prediction_set.masks is None]
+        if without or targets.masks is None:
+            raise ValueError(
+                f"matching by masks needs masks of objects and of all predictions; {', '.join(without) or 'objects'} "
+                'have none: set model.masks.layers="all" with the groups, roles and branches that are matched'
+            )
+        return cost(sets, image, targets.masks, objects)
 
     def cost(self, logits: Sequence[Tensor], boxes: Tensor, labels: Tensor, gt_boxes: Tensor) -> Tensor:
         """Compute costs (n, T, Q) of n sets for an image.

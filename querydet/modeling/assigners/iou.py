@@ -47,6 +47,7 @@ class IoUAssigner(HostAssigner):
     """
 
     one_to_one = False
+    reads_boxes = True
     compares_start_boxes = True
 
     def __init__(

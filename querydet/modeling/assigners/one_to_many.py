@@ -49,6 +49,7 @@ class OneToManyAssigner(HostAssigner):
     """
 
     one_to_one = False
+    reads_boxes = True
 
     def __init__(
         self,

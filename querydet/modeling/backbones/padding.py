@@ -10,6 +10,7 @@ Detectron2's backbones declare them as `size_divisibility` and `padding_constrai
 * An image larger than the square of `square_size` would be cropped silently: it is refused.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,15 +47,21 @@ class PaddingRule:
         return rows * self.divisor, columns * self.divisor
 
 
-def padding_rule(backbone: nn.Module) -> PaddingRule:
-    """Return the rule of a backbone; a backbone that declares none takes any size."""
+def padding_rule(backbone: nn.Module, least_divisor: int = 1) -> PaddingRule:
+    """Return the rule of a backbone; a backbone that declares none takes any size.
+
+    Args:
+        backbone: any backbone.
+        least_divisor: sides are a multiple of it in any case.
+    """
     constraints = getattr(backbone, "padding_constraints", {})
     divisor = getattr(backbone, "size_divisibility", 0)
     for key in SPELLINGS:
         divisor = constraints.get(key, divisor)
     if isinstance(backbone, ViT):
         divisor = max(backbone.patch_embed.proj.stride)
-    return PaddingRule(divisor=max(divisor, 1), square=max(constraints.get("square_size", 0), 0))
+    divisor = math.lcm(max(divisor, 1), least_divisor)
+    return PaddingRule(divisor=divisor, square=max(constraints.get("square_size", 0), 0))
 
 
 def padded_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
@@ -68,13 +75,18 @@ def padded_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]
     return padding_rule(backbone).padded_size(height, width)
 
 
-def batch_images(images: Sequence[Tensor], backbone: nn.Module) -> ImageList:
+def batch_images(images: Sequence[Tensor], backbone: nn.Module, least_divisor: int = 1) -> ImageList:
     """Put images (3, H, W) of any sizes into one batch, padded with zeros to the right and at the bottom.
+
+    Args:
+        images: at least one image.
+        backbone: the backbone that takes the batch.
+        least_divisor: see `padding_rule`.
 
     Raises:
         ValueError: an image does not fit into the square that the backbone pads to.
     """
-    rule = padding_rule(backbone)
+    rule = padding_rule(backbone, least_divisor)
     for image in images:
         rule.padded_size(image.shape[-2], image.shape[-1])
     return ImageList.from_tensors(
@@ -82,13 +94,18 @@ def batch_images(images: Sequence[Tensor], backbone: nn.Module) -> ImageList:
     )
 
 
-def pad_batch(images: Tensor, backbone: nn.Module) -> Tensor:
+def pad_batch(images: Tensor, backbone: nn.Module, least_divisor: int = 1) -> Tensor:
     """Pad a batch (B, 3, H, W) with zeros to a size that the backbone takes; H and W may be symbols of a trace.
+
+    Args:
+        images: (B, 3, H, W).
+        backbone: the backbone that takes the batch.
+        least_divisor: see `padding_rule`.
 
     Raises:
         ValueError: the batch does not fit into the square that the backbone pads to.
     """
-    rule = padding_rule(backbone)
+    rule = padding_rule(backbone, least_divisor)
     if rule == PaddingRule():
         return images
     height, width = images.shape[-2:]

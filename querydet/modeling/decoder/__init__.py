@@ -11,6 +11,7 @@ from querydet.modeling.decoder.dense import (
 )
 from querydet.modeling.decoder.layer import DecoderLayer
 from querydet.modeling.decoder.levelwise import LevelwiseDecoderLayer, levelwise_decoder_layer
+from querydet.modeling.decoder.masked import MaskedDecoder, masked_decoder_layer
 from querydet.modeling.decoder.one_to_many import OneToManyBranch
 from querydet.modeling.decoder.query_mlp import QueryMLP
 from querydet.modeling.decoder.second_stream import SecondStream
@@ -23,6 +24,7 @@ __all__ = [
     "DeformableDecoder",
     "DetrDecoder",
     "LevelwiseDecoderLayer",
+    "MaskedDecoder",
     "OneToManyBranch",
     "QueryMLP",
     "ScaledBoxPosition",
@@ -31,4 +33,5 @@ __all__ = [
     "deformable_decoder_layer",
     "detr_decoder_layer",
     "levelwise_decoder_layer",
+    "masked_decoder_layer",
 ]

@@ -18,6 +18,7 @@ LAYERS = {  # functions of `querydet.modeling.decoder` whose layers read referen
     "none": ("detr_decoder_layer",),
     "embedded": ("conditional_decoder_layer", "levelwise_decoder_layer"),
     "places": ("deformable_decoder_layer",),
+    "masks": ("masked_decoder_layer",),
 }
 
 
@@ -139,7 +140,7 @@ class QueryDecoder(nn.Module):
         content, boxes, base = queries.content, queries.boxes, queries.boxes
         branch_groups = self._branch_groups(queries.groups) if one_to_many else ()
         branch_rows = tuple(group.rows for group in branch_groups)
-        outputs: list[DecoderLayerOutput] = []
+        outputs = list(self.first_outputs(queries))
         for index, layer in enumerate(self.layers):
             position, reference = self.positional_inputs(queries, boxes, memory, content, index)
             assert isinstance(layer, DecoderLayer)
@@ -159,6 +160,10 @@ class QueryDecoder(nn.Module):
                 boxes = refined.detach()
                 base = refined if self.look_forward_twice else boxes
         return tuple(outputs)
+
+    def first_outputs(self, queries: QueryBatch) -> tuple[DecoderLayerOutput, ...]:
+        """Return outputs before the first layer, which have predictions too: there are none."""
+        return ()
 
     def _branch_groups(self, groups: tuple[QueryGroup, ...]) -> tuple[QueryGroup, ...]:
         branch = self.first_layer.read_out

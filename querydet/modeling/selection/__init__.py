@@ -10,6 +10,7 @@ from querydet.modeling.selection.learned import (
     LearnedQueries,
     LearnedQueriesWithPoints,
 )
+from querydet.modeling.selection.learned_contents import LearnedContents
 from querydet.modeling.selection.nms import NMSSelection
 from querydet.modeling.selection.proposals import ProposalHead, anchor_tokens
 from querydet.modeling.selection.topk import TopKSelection
@@ -21,6 +22,7 @@ __all__ = [
     "LearnedBoxes",
     "LearnedBoxesWithPatterns",
     "LearnedContent",
+    "LearnedContents",
     "LearnedPoints",
     "LearnedQueries",
     "LearnedQueriesWithPoints",
