@@ -4,13 +4,15 @@ from querydet.data.augmentation import ResizeShortSide, detr_test_augmentations,
 from querydet.data.build import build_test_loader, build_train_loader
 from querydet.data.catalog import DetectionDataset, check_num_classes, class_names
 from querydet.data.coco import load_coco
-from querydet.data.mapper import BadImageError, DetrDatasetMapper
+from querydet.data.large_scale_jitter import large_scale_jitter
+from querydet.data.mapper import BadImageError, DetrDatasetMapper, NonEmptyMaskMapper
 from querydet.data.synthetic import SceneStyle, generate_synthetic, load_synthetic
 
 __all__ = [
     "BadImageError",
     "DetectionDataset",
     "DetrDatasetMapper",
+    "NonEmptyMaskMapper",
     "ResizeShortSide",
     "SceneStyle",
     "build_test_loader",
@@ -20,6 +22,7 @@ __all__ = [
     "detr_test_augmentations",
     "detr_train_augmentations",
     "generate_synthetic",
+    "large_scale_jitter",
     "load_coco",
     "load_synthetic",
 ]

@@ -3,7 +3,7 @@
 Differs from Detectron2's `load_coco_json`: the json is checked first, and all problems are reported together
 (`data.coco_checks`); class names come from the json; gaps in the category ids need no mapping by hand; images without
 objects are kept; bad boxes are repaired and counted; classes can be matched by name with those of other data
-(`data.categories`). Masks and keypoints are not read.
+(`data.categories`); masks are read where they are asked for (`data.mask_checks`). Keypoints are not read.
 """
 
 import collections
@@ -17,10 +17,13 @@ from detectron2.structures import BoxMode
 
 from querydet.data.catalog import DetectionDataset, default_name, register
 from querydet.data.categories import Classes, find_classes
-from querydet.data.coco_checks import REPAIR_HINT, ProblemReport, check_coco, read_json, repair_box
+from querydet.data.coco_checks import REPAIR_HINT, check_coco, read_json, repair_box
 from querydet.data.entries import as_number, is_crowd, is_ignored
 from querydet.data.file_names import FolderIndex
+from querydet.data.mask_checks import MASK_REPAIRS, OutlineReader
+from querydet.data.mask_targets import HAS_MASKS
 from querydet.data.outline_conflict import OUTLINES, find_conflict
+from querydet.data.problem_report import ProblemReport
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ def load_coco(
     check_boxes: bool = True,
     classes: Sequence[str] | None = None,
     need_annotations: bool = True,
+    masks: bool = False,
 ) -> DetectionDataset:
     """Load, check and register a COCO-format data set.
 
@@ -57,10 +61,14 @@ def load_coco(
         classes: class names in the order of another data set, that of the training; categories are matched with them
             by name. None: the categories in the order of their ids.
         need_annotations: raise when the json lists images alone, as COCO's test-dev.
+        masks: read and check `segmentation` too. Objects without an outline, or with one outside of the image or apart
+            from the box, are then dropped and counted, and a box that is missing is that of the outline.
 
     Returns:
         One dict per image in the order of the json: `file_name, height, width, image_id, annotations` with
-        `bbox` (x, y, w, h), `bbox_mode`, contiguous `category_id`, `iscrowd`, `area` and `id`.
+        `bbox` (x, y, w, h), `bbox_mode`, contiguous `category_id`, `iscrowd`, `area` and `id`; with `masks` also
+        `segmentation`: a list of polygons, float64 arrays x0, y0, x1, y1, ..., or run lengths with a text as counts;
+        and `has_masks` of the image.
 
     Raises:
         FileNotFoundError: the annotation file, the image folder or, with `check_files`, image files are missing.
@@ -72,12 +80,14 @@ def load_coco(
             raise ValueError(f"the data set has no {key}: set dataloader.{{train,test}}.dataset.{key} to a path")
     annotations, images = os.fspath(annotations), os.fspath(images)
     wanted = None if classes is None else tuple(classes)
-    options = (wanted, bool(need_annotations), bool(check_boxes))
+    options = (wanted, bool(need_annotations), bool(check_boxes), bool(masks))
     dicts, found, annotated = _parse(annotations, images, _file_stamp(annotations), *options)
     if check_files:
         _check_files(annotations, images, [record["file_name"] for record in dicts])
-    name = name or default_name(annotations, images, found.names if found.is_matched else ())
-    load = functools.partial(load_coco, annotations, images, name, check_files, check_boxes, wanted, need_annotations)
+    name = name or default_name(annotations, images, found.names if found.is_matched else ()) + "_masks" * bool(masks)
+    load = functools.partial(
+        load_coco, annotations, images, name, check_files, check_boxes, wanted, need_annotations, masks
+    )
     register(name, load, found.names, found.index_of, found.absent, json_file=annotations, image_root=images)
     return DetectionDataset(dicts, name, annotated)
 
@@ -99,10 +109,12 @@ def _parse(
     wanted: tuple[str, ...] | None,
     need_annotations: bool,
     check_boxes: bool,
+    masks: bool,
 ) -> tuple[list[dict[str, Any]], Classes, bool]:
     """Read a json; return the dataset dicts, the classes, and whether the file has annotations."""
     content = read_json(annotations)
-    check_coco(content, annotations, images, need_annotations, check_boxes)
+    outlines = OutlineReader(check_boxes) if masks else None
+    check_coco(content, annotations, images, need_annotations, check_boxes, outlines)
     entries = content.get("annotations", [])
     classes = find_classes(content["categories"], entries, wanted, annotations)
     for note in classes.notes:
@@ -114,18 +126,11 @@ def _parse(
             "width": int(image["width"]),
             "image_id": image["id"],
             "annotations": [],
+            **({HAS_MASKS: True} if masks else {}),
         }
         for image in content["images"]
     }
-    repairs: dict[str, list[int]] = collections.defaultdict(list)
-    for annotation in entries:
-        record = records[annotation["image_id"]]
-        box, repair = repair_box(annotation["bbox"], record["width"], record["height"])
-        if repair:
-            repairs[repair].append(annotation["id"])
-        if box is not None:
-            record["annotations"].append(_object(annotation, box, repair, classes.index_of))
-    _log_repairs(annotations, repairs)
+    _add_objects(annotations, records, entries, classes.index_of, outlines)
     if ignored := sum(map(is_ignored, entries)):
         logger.warning(
             "%s: %d annotations have ignore=1 and count as crowd regions: they are not trained on, and detections in "
@@ -134,10 +139,39 @@ def _parse(
             ignored,
         )
     if (conflict := find_conflict(content["images"], entries)) and conflict.right != OUTLINES:
-        logger.warning("%s: %s. %s", annotations, conflict.fault(), conflict.remedy())
+        logger.warning("%s: %s. %s", annotations, conflict.fault(), conflict.remedy(masks))
     if "annotations" in content:
         _warn_if_empty(annotations, list(records.values()))
     return list(records.values()), classes, "annotations" in content
+
+
+def _add_objects(
+    source: str,
+    records: dict[int, dict[str, Any]],
+    entries: list[dict[str, Any]],
+    index_of: dict[int, int],
+    outlines: OutlineReader | None,
+) -> None:
+    """Add the annotations of a json to the dicts of their images, repaired, and log what was repaired."""
+    repairs: dict[str, list[int]] = collections.defaultdict(list)
+    for annotation in entries:
+        record, number = records[annotation["image_id"]], annotation["id"]
+        given = outlines.boxes.get(number) if outlines is not None else None
+        box, repair = repair_box(annotation["bbox"] if given is None else given, record["width"], record["height"])
+        if repair:
+            repairs[repair].append(number)
+        if box is None:
+            continue
+        item = _object(annotation, box, repair, index_of)
+        if outlines is not None:
+            item["segmentation"] = outlines.segmentations[number]
+            if item["segmentation"] is None:
+                continue
+        record["annotations"].append(item)
+    _log_repairs(source, "boxes", repairs, REPAIRS)
+    if outlines is not None:
+        words = {kind: what for kind, (_, what) in MASK_REPAIRS.items()}
+        _log_repairs(source, "annotations", outlines.repairs, words)
 
 
 def _warn_if_empty(source: str, records: list[dict[str, Any]]) -> None:
@@ -168,10 +202,10 @@ def _object(annotation: dict[str, Any], box: list[float], repair: str, category_
     }
 
 
-def _log_repairs(source: str, repairs: dict[str, list[int]]) -> None:
+def _log_repairs(source: str, noun: str, repairs: dict[str, list[int]], words: dict[str, str]) -> None:
     for repair, ids in repairs.items():
         shown = ", ".join(str(identifier) for identifier in ids[:10]) + (", ..." if len(ids) > 10 else "")
-        logger.warning("%s: %d boxes %s (annotations %s)", source, len(ids), REPAIRS[repair], shown)
+        logger.warning("%s: %d %s %s (annotations %s)", source, len(ids), noun, words[repair], shown)
 
 
 def _check_files(annotations: str, images: str, file_names: list[str]) -> None:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from querydet.data.box_format import find_box_format, mostly_outside
@@ -18,57 +18,17 @@ from querydet.data.categories import left_out, used_ids
 from querydet.data.entries import as_id, is_id, is_number
 from querydet.data.file_names import FolderIndex, fault_of
 from querydet.data.foreign_formats import describe
+from querydet.data.mask_checks import OutlineReader
 from querydet.data.outline_conflict import OUTLINES, find_conflict
+from querydet.data.problem_report import ProblemReport
 from querydet.data.shifted_ids import category_shift, image_shift
-from querydet.utils.texts import listed
 
 REPAIR_HINT = (
     "querydet check-data --annotations FILE --images FOLDER lists everything; with --write-fixed NEW.json it repairs "
     "what has one possible meaning."
 )
-MAX_SHOWN = 20  # ids listed per kind of problem; a broken exporter would otherwise fill the screen
 ROUNDING_PX = 1.0  # COCO's own boxes leave the image by rounding to two decimals; such boxes are not changed
 MAX_SIDE_PX = 2**31  # limit of image libraries; rejects sizes that would overflow later
-
-
-class ProblemReport:
-    """Collects problems by kind and raises them all at once.
-
-    Args:
-        source: name of the file with the problems, for the message.
-    """
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._kinds: dict[str, list[str]] = {}
-
-    def add(self, kind: str, where: str) -> None:
-        """Add one problem.
-
-        Args:
-            kind: heading of the group of problems.
-            where: names the entry that has the problem.
-        """
-        self._kinds.setdefault(kind, []).append(where)
-
-    @property
-    def kinds(self) -> dict[str, list[str]]:
-        """Return the places of all problems by kind."""
-        return dict(self._kinds)
-
-    def raise_if_any(self) -> None:
-        """Raise all problems in one message.
-
-        Raises:
-            ValueError: at least one problem was added; the message lists all kinds.
-        """
-        if not self._kinds:
-            return
-        total = sum(len(places) for places in self._kinds.values())
-        lines = [f"{self._source}: {total} problem{'s' if total > 1 else ''} in the annotations"]
-        for kind, places in self._kinds.items():
-            lines.append(f"  - {kind}: {listed(places, MAX_SHOWN)}")
-        raise ValueError("\n".join(lines))
 
 
 def read_json(path: str) -> Any:
@@ -101,7 +61,12 @@ def read_json(path: str) -> Any:
 
 
 def check_coco(
-    content: Any, source: str, images: str = "", need_annotations: bool = True, check_boxes: bool = True
+    content: Any,
+    source: str,
+    images: str = "",
+    need_annotations: bool = True,
+    check_boxes: bool = True,
+    outlines: OutlineReader | None = None,
 ) -> None:
     """Check the structure of a parsed COCO json.
 
@@ -111,20 +76,26 @@ def check_coco(
         images: folder of the images, to suggest the file that a wrong name may mean; "": nothing is suggested.
         need_annotations: whether a file that lists images alone is refused, as COCO's test-dev.
         check_boxes: whether boxes are refused that are not x, y, width, height in pixels (`data.box_format`).
+        outlines: reads the outlines, where masks are used; None leaves them alone.
 
     Raises:
         ValueError: there are problems, all of which the message lists: missing lists, ids that are missing, no integers
             or used twice, missing sizes or file names, file names that leave the image folder, unknown image or
-            category ids, boxes that are not four numbers or of another format.
+            category ids, boxes that are not four numbers or of another format, and outlines that cannot be used.
     """
     try:
-        find_problems(content, source, images, need_annotations, check_boxes).raise_if_any()
+        find_problems(content, source, images, need_annotations, check_boxes, outlines).raise_if_any()
     except ValueError as error:
         raise ValueError(f"{error}\n  {REPAIR_HINT}") from None
 
 
 def find_problems(
-    content: Any, source: str, images: str = "", need_annotations: bool = True, check_boxes: bool = True
+    content: Any,
+    source: str,
+    images: str = "",
+    need_annotations: bool = True,
+    check_boxes: bool = True,
+    outlines: OutlineReader | None = None,
 ) -> ProblemReport:
     """Collect the problems that `check_coco` raises, without raising them."""
     report = ProblemReport(source)
@@ -142,7 +113,9 @@ def find_problems(
     annotations = content.get("annotations", [])
     image_ids = _check_images(content["images"], images, report)
     category_ids = _check_categories(content["categories"], annotations, report)
-    _check_annotations(content, image_ids, category_ids, report)
+    if outlines is not None:
+        outlines.read(content, report)
+    _check_annotations(content, image_ids, category_ids, report, outlines.boxes if outlines is not None else ())
     if check_boxes:
         found = find_box_format(content["images"], annotations)
         if not found.is_coco:
@@ -274,7 +247,11 @@ def _check_shifts(content: dict[str, Any], report: ProblemReport) -> set[str]:
 
 
 def _check_annotations(
-    content: dict[str, Any], image_ids: set[int], category_ids: set[int], report: ProblemReport
+    content: dict[str, Any],
+    image_ids: set[int],
+    category_ids: set[int],
+    report: ProblemReport,
+    with_box_of_outline: Container[int] = (),
 ) -> None:
     annotations = content.get("annotations", [])
     images, categories = (_texts_and_floats(content[key]) for key in ("images", "categories"))
@@ -292,5 +269,7 @@ def _check_annotations(
         if annotation.get("iscrowd", 0) not in (0, 1):
             report.add("iscrowd is neither 0 nor 1", f"{label} ({reprlib.repr(annotation['iscrowd'])})")
         box = annotation.get("bbox")
+        if annotation["id"] in with_box_of_outline:
+            continue
         if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
             report.add("bbox is not a list of four numbers", f"{label} ({reprlib.repr(box)})")

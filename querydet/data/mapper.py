@@ -16,6 +16,7 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
 from querydet.data.bounded_input import BoundedInput
+from querydet.data.mask_targets import HAS_MASKS, draw_masks, have_outlines, most_masks
 from querydet.data.media import READ_ERRORS, ImageReader, read_record
 from querydet.data.orientation import EXIF_SWITCH
 from querydet.data.pixels import PixelRange
@@ -46,17 +47,22 @@ class DetrDatasetMapper:
             that are missing, or can be read but not decoded, are not tried again.
         max_objects: a training image with more objects keeps a random subset of this size, drawn every time: each
             object costs denoising queries, whose attention grows with the square of their number. None: no limit.
+            With masks fewer objects may be kept: `data.mask_targets.MAX_MASK_PIXELS` bounds their memory.
         exif: "apply", "ignore" or "match" the annotated size: see `data.media.ImageReader`, also for the next two.
         pixel_range: of images of more than 8 bits.
         max_pixels: of one image.
 
     Attributes:
         reader: reads the files.
+        keeps_empty_masks: whether an object stays whose box survives the augmentation and whose mask does not; it is
+            trained with an empty mask, as by MS-DETR's released code. See `NonEmptyMaskMapper` for the other way.
 
     Raises:
         ValueError: `on_bad_image` or `image_format` is unknown, a number is out of its range, or a setting of the
             reader makes no sense.
     """
+
+    keeps_empty_masks: bool = True
 
     def __init__(
         self,
@@ -92,16 +98,19 @@ class DetrDatasetMapper:
         """Map one image.
 
         Args:
-            record: `file_name, height, width, image_id` and, for training, `annotations`. Not changed.
+            record: `file_name, height, width, image_id` and, for training, `annotations` and, where an image without
+                objects is to have `gt_masks` too, `has_masks`. Not changed.
 
         Returns:
             `image` (3, H, W) uint8 after augmentation, `height` and `width` of the file, `image_id`,
             `file_name`, and in training `instances` with `gt_boxes` (XYXY, pixels of the augmented image) and
-            `gt_classes`: clipped to the image, without crowd regions and empty boxes; possibly no objects. None for an
-            image that "skip" leaves out.
+            `gt_classes`: clipped to the image, without crowd regions and empty boxes; possibly no objects. Where the
+            data have masks, also `gt_masks` (T, H, W), `BitMasks`; boxes are not tightened to them.
+            None for an image that "skip" leaves out.
 
         Raises:
             BadImageError: the file cannot be used, and `on_bad_image` is "raise"; the message names it.
+            ValueError: an outline cannot be read, or some objects of the image have none; the message names both.
         """
         try:
             image = self._read(record)
@@ -109,12 +118,16 @@ class DetrDatasetMapper:
         except READ_ERRORS as error:
             self._handle_bad_image(record["file_name"], error)
             return None
+        original_size = image.shape[:2]
         augmented = BoundedInput(image)
         transforms = self._augmentations(augmented)
         sample: dict[str, Any] = {key: record[key] for key in KEPT_KEYS if key in record}
         sample["image"] = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         if self.is_train:
-            sample["instances"] = self._instances(record.get("annotations", []), transforms, augmented.image.shape[:2])
+            try:
+                sample["instances"] = self._instances(record, transforms, original_size, augmented.image.shape[:2])
+            except ValueError as error:
+                raise ValueError(f"image {record['file_name']}: {error}") from error
         return sample
 
     def _read(self, record: dict[str, Any]) -> np.ndarray:
@@ -133,17 +146,31 @@ class DetrDatasetMapper:
     def _ordered(self, image: np.ndarray) -> np.ndarray:
         return image if self.image_format == "RGB" else image[:, :, ::-1]
 
-    def _instances(self, annotations: list[dict[str, Any]], transforms: T.TransformList, size: tuple[int, int]) -> Any:
+    def _instances(
+        self,
+        record: dict[str, Any],
+        transforms: T.TransformList,
+        original_size: tuple[int, int],
+        size: tuple[int, int],
+    ) -> Any:
+        annotations = [item for item in record.get("annotations", []) if not item.get("iscrowd", 0)]
+        with_masks = have_outlines(annotations) or record.get(HAS_MASKS, False)
         objects = [
-            utils.transform_instance_annotations(copy.deepcopy(annotation), transforms, size)
+            utils.transform_instance_annotations(_without_outline(annotation), transforms, size)
             for annotation in annotations
-            if not annotation.get("iscrowd", 0)
         ]
         instances = utils.annotations_to_instances(objects, size)
-        instances = utils.filter_empty_instances(instances, by_mask=False)
-        if self.max_objects is not None and len(instances) > self.max_objects:
-            drawn = np.random.permutation(len(instances))[: self.max_objects]  # noqa: NPY002 - seeded for each sample
-            instances = instances[torch.from_numpy(np.sort(drawn))]
+        instances, kept = utils.filter_empty_instances(instances, by_mask=False, return_mask=True)
+        chosen = np.flatnonzero(kept.numpy())
+        limits = [self.max_objects, most_masks(size) if with_masks else None]
+        limit = min((limit for limit in limits if limit is not None), default=len(instances))
+        if len(instances) > limit:
+            drawn = np.sort(np.random.permutation(len(instances))[:limit])  # noqa: NPY002 - seeded for each sample
+            instances, chosen = instances[torch.from_numpy(drawn)], chosen[drawn]
+        if with_masks:
+            instances.gt_masks = draw_masks([annotations[i] for i in chosen], transforms, original_size, size)
+            if not self.keeps_empty_masks:
+                instances = instances[instances.gt_masks.nonempty()]
         return instances
 
     def _handle_bad_image(self, file_name: str, error: Exception) -> None:
@@ -155,6 +182,21 @@ class DetrDatasetMapper:
         self.bad_images[file_name] = self.bad_images.get(file_name, 0) + 1
         if self.bad_images[file_name] == 1:
             logger.warning("skipped: %s (%d bad images so far)", reason, len(self.bad_images))
+
+
+class NonEmptyMaskMapper(DetrDatasetMapper):
+    """As `DetrDatasetMapper`, but leaves out objects of which the augmented image shows no pixel.
+
+    A crop may cut off all of an object and still cut its box. Source: Mask2Former's released code, whose detectors have
+    nothing but the mask to find an object by.
+    """
+
+    keeps_empty_masks = False
+
+
+def _without_outline(annotation: dict[str, Any]) -> dict[str, Any]:
+    """Copy an annotation, without what is drawn later and only for some objects."""
+    return copy.deepcopy({key: value for key, value in annotation.items() if key != "segmentation"})
 
 
 def _check_size(record: dict[str, Any], image: np.ndarray) -> None:

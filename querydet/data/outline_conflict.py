@@ -87,10 +87,17 @@ class Conflict:
             parts.append("lie elsewhere, by no rule")
         return f"bbox contradicts segmentation: the boxes {' and '.join(parts)}"
 
-    def remedy(self) -> str:
-        """Return what to do about it."""
+    def remedy(self, masks: bool = False) -> str:
+        """Return what to do about it.
+
+        Args:
+            masks: whether the outlines are trained on.
+        """
         if self.right == OUTLINES:
             way = "check-data --write-fixed converts the boxes"
+        elif masks:
+            wrong = "the boxes fit the images, the outlines do not" if self.right == BOXES else "one of them is wrong"
+            way = f"{wrong}: look at some, correct your exporter, or set dataset.masks=False to use the boxes alone"
         elif self.right == BOXES:
             return "the boxes fit the images and are used; segmentation is not read"
         else:

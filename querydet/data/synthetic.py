@@ -17,19 +17,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from iopath.common.file_io import file_lock
 from PIL import Image
 
 from querydet.data.catalog import DetectionDataset
 from querydet.data.coco import load_coco
 from querydet.data.synthetic_scene import CLASS_NAMES, Scene, SceneStyle
+from querydet.utils.run_lengths import encode_masks
 
 SPLITS = ("train", "val", "test")
 MIN_IMAGE_SIZE = 32  # pixels; in smaller images the smallest objects lose their shape
 MAX_IMAGES = 1_000_000  # of a split; this and the next are far above every use
 MAX_IMAGE_SIZE = 4096
 _generates = contextvars.ContextVar("generates", default=True)
-_VERSION = 1  # increase when the drawing changes, so that old folders are not reused
+_VERSION = 2  # increase when what is written changes, so that old folders are not reused
+_WITHOUT_MASKS = 1  # a version of the same images and boxes, whose folders serve where masks are not asked for
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +57,24 @@ def load_synthetic(
     image_size: int = 128,
     seed: int = 0,
     style: SceneStyle | None = None,
+    masks: bool = False,
 ) -> DetectionDataset:
     """Load one split, generating it first if it does not exist; arguments as for `generate_synthetic`.
+
+    Args:
+        root: see there, as the next ones.
+        split: "train", "val" or "test".
+        num_images: number of images.
+        image_size: side of the images in pixels.
+        seed: of all random choices.
+        style: difficulty of the scenes.
+        masks: read the masks too. Without them a folder serves that an earlier version wrote, which wrote none.
 
     Returns:
         The data set of `coco.load_coco`.
     """
-    folder = generate_synthetic(root, split, num_images, image_size, seed, style)
-    return load_coco(os.path.join(folder, "annotations.json"), os.path.join(folder, "images"))
+    folder = generate_synthetic(root, split, num_images, image_size, seed, style, masks)
+    return load_coco(os.path.join(folder, "annotations.json"), os.path.join(folder, "images"), masks=masks)
 
 
 def generate_synthetic(
@@ -71,8 +84,9 @@ def generate_synthetic(
     image_size: int = 128,
     seed: int = 0,
     style: SceneStyle | None = None,
+    masks: bool = True,
 ) -> str:
-    """Write one split in COCO format unless it exists already.
+    """Write one split in COCO format, with boxes and masks, unless it exists already.
 
     A split gets its final name when it is complete, so a killed run leaves no incomplete data set. Several processes
     may call this at once: one writes, the others wait.
@@ -85,6 +99,7 @@ def generate_synthetic(
         image_size: side of the square images in pixels.
         seed: of all random choices, >= 0.
         style: difficulty of the scenes; None: the easy default.
+        masks: whether it has to have masks; False takes a folder without them that an earlier version wrote.
 
     Returns:
         The split's folder, with `annotations.json` and `images/`.
@@ -94,14 +109,8 @@ def generate_synthetic(
         ValueError: the split is unknown, the seed is negative, or the number of images or their size is out of range.
     """
     style = style or SceneStyle()
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}, got '{split}'")
-    if not (1 <= num_images <= MAX_IMAGES and MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE and seed >= 0):
-        raise ValueError(
-            f"need num_images from 1 to {MAX_IMAGES}, image_size from {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} and "
-            f"seed >= 0, got {num_images}, {image_size} and {seed}"
-        )
-    recipe = {
+    _check_recipe(split, num_images, image_size, seed)
+    recipe: dict[str, Any] = {
         "version": _VERSION,
         "split": split,
         "num_images": num_images,
@@ -109,8 +118,9 @@ def generate_synthetic(
         "seed": seed,
         "style": dataclasses.asdict(style),
     }
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:8]
-    folder = os.path.join(os.fspath(root), f"{split}_{digest}")
+    folder, older = (_folder(root, {**recipe, "version": version}) for version in (_VERSION, _WITHOUT_MASKS))
+    if not masks and os.path.isdir(older) and not os.path.isdir(folder):
+        return older
     if not os.path.isdir(folder):
         if not _generates.get(True):
             raise FileNotFoundError(
@@ -123,6 +133,21 @@ def generate_synthetic(
                 with _complete_or_nothing(folder) as draft:
                     _write_split(draft, recipe, style)
     return folder
+
+
+def _check_recipe(split: str, num_images: int, image_size: int, seed: int) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {SPLITS}, got '{split}'")
+    if not (1 <= num_images <= MAX_IMAGES and MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE and seed >= 0):
+        raise ValueError(
+            f"need num_images from 1 to {MAX_IMAGES}, image_size from {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} and "
+            f"seed >= 0, got {num_images}, {image_size} and {seed}"
+        )
+
+
+def _folder(root: str, recipe: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:8]
+    return os.path.join(os.fspath(root), f"{recipe['split']}_{digest}")
 
 
 @contextlib.contextmanager
@@ -163,6 +188,7 @@ def _write_split(folder: str, recipe: dict, style: SceneStyle) -> None:
                     "bbox": list(item.box),
                     "area": item.area,
                     "iscrowd": 0,
+                    "segmentation": encode_masks(torch.from_numpy(item.mask[None]))[0],
                 }
             )
     categories = [{"id": index + 1, "name": name} for index, name in enumerate(CLASS_NAMES)]

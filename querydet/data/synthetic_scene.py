@@ -73,11 +73,13 @@ class SceneObject:
         label: index into `CLASS_NAMES`.
         box: (x, y, w, h) of its visible part, in pixels.
         area: of its visible part, in square pixels.
+        mask: (size, size) bool, pixels of which its visible part covers at least half.
     """
 
     label: int
     box: tuple[float, float, float, float]
     area: float
+    mask: np.ndarray
 
 
 def _regular(corners: int, phase: float = 0.0) -> np.ndarray:
@@ -235,12 +237,13 @@ class Scene:
         for label, visible, full, bounds in zip(
             self._labels, self._visible, self._full_area, self._bounds, strict=True
         ):
-            ys, xs = np.nonzero(visible >= 0.5)
+            mask = visible >= 0.5
+            ys, xs = np.nonzero(mask)
             x0, y0, x1, y1 = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
             if visible.sum() >= 0.99 * full:  # not occluded: the outline is more exact than whole pixels
                 x0, y0, x1, y1 = bounds.clip(0, self._size)
             x, y, w, h = (round(float(value), 2) for value in (x0, y0, x1 - x0, y1 - y0))
-            objects.append(SceneObject(label, (x, y, w, h), round(float(visible.sum()), 1)))
+            objects.append(SceneObject(label, (x, y, w, h), round(float(visible.sum()), 1), mask))
         return objects
 
 

@@ -27,6 +27,7 @@ dataloader.train = L(build_train_loader)(
     dataset=L(load_coco)(
         annotations=os.path.join(_root, "annotations", "instances_train2017.json"),
         images=os.path.join(_root, "train2017"),
+        masks=False,
     ),
     mapper=L(DetrDatasetMapper)(
         is_train=True,
@@ -50,6 +51,7 @@ dataloader.test = L(build_test_loader)(
     dataset=L(load_coco)(
         annotations=os.path.join(_root, "annotations", "instances_val2017.json"),
         images=os.path.join(_root, "val2017"),
+        masks=False,
     ),
     mapper=L(DetrDatasetMapper)(
         is_train=False,

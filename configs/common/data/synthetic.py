@@ -26,6 +26,7 @@ dataloader.train = L(build_train_loader)(
         image_size=128,
         seed=0,
         style=L(SceneStyle)(),
+        masks=False,
     ),
     mapper=L(DetrDatasetMapper)(
         is_train=True,
@@ -53,6 +54,7 @@ dataloader.test = L(build_test_loader)(
         image_size="${...train.dataset.image_size}",
         seed="${...train.dataset.seed}",
         style="${...train.dataset.style}",
+        masks="${...train.dataset.masks}",
     ),
     mapper=L(DetrDatasetMapper)(
         is_train=False,
