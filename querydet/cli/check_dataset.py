@@ -4,9 +4,10 @@ querydet check-data --config-file CONFIG [key=value ...]
 querydet check-data --annotations train.json --images images/
 
 Finds gaps in the category ids, classes without objects, degenerate boxes, files that are missing, broken, equal or of
-another size than annotated, boxes that contradict their outlines, ids that count from another number than their list,
-ignored regions, images that are empty or have more objects than the model has queries, objects that are annotated
-twice, and test images that are trained on. The exit status is 1 when something would stop the run.
+another size than annotated, boxes that contradict their outlines, outlines that are broken or missing, ids that count
+from another number than their list, ignored regions, images that are empty or have more objects than the model has
+queries, objects that are annotated twice, and test images that are trained on. The exit status is 1 when something
+would stop the run. Outlines are only noted unless dataset.masks is True, or --masks is given.
 
 querydet check-data --annotations train.json --images images/ --write-fixed train_fixed.json
 
@@ -58,6 +59,7 @@ def from_config(cfg: DictConfig) -> dict[str, tuple[str, str, Treatment]]:
             num_queries=OmegaConf.select(cfg, "model.selection.num_queries"),
             training=split == "train",
             reader=reader_of(node.get("mapper")),
+            masks=bool(OmegaConf.select(node, "dataset.masks", default=False)),
         )
         found[split] = (*_paths(node.dataset, split), treatment)
     return found
@@ -80,7 +82,8 @@ def report(split: str, found: Diagnosis, shown: int) -> str:
         found: its findings.
         shown: largest number of places to name for each finding.
     """
-    lines = [f"{split}: {found.source}: {found.images} images, {found.objects} boxes, {len(found.classes)} classes"]
+    counts = f"{found.images} images, {found.objects} boxes, {len(found.classes)} classes"
+    lines = [f"{split}: {found.source}: {counts}" + (f", {found.masks} masks" if found.masks else "")]
     order = {STOPS: 0, CHANGES: 1}
     rows = []
     for finding in sorted(found.findings.values(), key=lambda finding: order.get(finding.gravity, 2)):
@@ -105,6 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="decode",
         help="how closely to look at image files: not at all, whether they exist, their size, every pixel (default)",
     )
+    parser.add_argument(
+        "--masks", action="store_true", help="with --annotations: as a run that uses masks (segmentation)"
+    )
     parser.add_argument("--show", type=int, default=5, help="places to name of each finding (default %(default)s)")
     parser.add_argument("--json", help="also write everything, every place included, to this file")
     parser.add_argument("--write-fixed", metavar="FILE", help="repair what has one possible meaning, in a new file")
@@ -112,12 +118,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if bool(args.config_file) == bool(args.annotations) or bool(args.annotations) != bool(args.images):
         parser.error("give --config-file, or --annotations and --images")
+    if args.masks and not args.annotations:
+        parser.error("--masks goes with --annotations: in a config set dataloader.{train,test}.dataset.masks=True")
     if args.write_fixed and not args.annotations:
         parser.error("--write-fixed repairs one file: name it with --annotations and --images")
     if args.config_file:
         sets = from_config(apply_overrides(get_config(args.config_file), args.overrides))
     else:
-        sets = {"data": (args.annotations, args.images, Treatment())}
+        sets = {"data": (args.annotations, args.images, Treatment(masks=args.masks))}
     found = {
         split: examine(annotations, images, treatment, args.files, _progress)
         for split, (annotations, images, treatment) in sets.items()
@@ -138,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write_fixed(args: argparse.Namespace) -> int:
     """Write the repaired file; return the exit status."""
     content, done = repair(read_json(args.annotations), args.images)
-    left = problems_left(content, args.write_fixed, args.images)
+    left = problems_left(content, args.write_fixed, args.images, masks=args.masks)
     write_fixed(args.write_fixed, args.annotations, content)
     print(list_done(done, left, args.show))
     print(f"wrote {args.write_fixed}: {'it still has problems, see above' if left else 'it passes the check'}")

@@ -4,7 +4,7 @@ from querydet.data.augmentation import ResizeShortSide, detr_test_augmentations,
 from querydet.data.build import build_test_loader, build_train_loader
 from querydet.data.catalog import DetectionDataset, check_num_classes, class_names
 from querydet.data.coco import load_coco
-from querydet.data.large_scale_jitter import large_scale_jitter
+from querydet.data.jitter import large_scale_jitter
 from querydet.data.mapper import BadImageError, DetrDatasetMapper, NonEmptyMaskMapper
 from querydet.data.synthetic import SceneStyle, generate_synthetic, load_synthetic
 

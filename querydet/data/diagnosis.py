@@ -19,6 +19,7 @@ class Treatment:
         training: whether the set is used for training, not evaluation.
         check_boxes: of the data set.
         reader: of the mapper.
+        masks: of the data set.
     """
 
     on_bad_image: str = "raise"
@@ -28,6 +29,7 @@ class Treatment:
     training: bool = True
     check_boxes: bool = True
     reader: ImageReader = field(default_factory=ImageReader)
+    masks: bool = False
 
     def bad_image(self) -> tuple[str, str]:
         """Return the severity and the effect of an image file that cannot be used."""
@@ -61,6 +63,7 @@ class Diagnosis:
     source: str
     images: int = 0
     objects: int = 0
+    masks: int = 0  # outlines that can be used
     classes: list[str] = field(default_factory=list)
     findings: dict[str, Finding] = field(default_factory=dict)
     objects_of: dict[str, int] = field(default_factory=dict)  # by class name, without crowd regions

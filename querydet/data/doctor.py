@@ -12,8 +12,10 @@ from querydet.data.categories import ROOT_IN_USE, left_out, root_in_use, used_id
 from querydet.data.coco_checks import find_problems, read_json, repair_box
 from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
 from querydet.data.doctor_files import examine_files, name_of
+from querydet.data.doctor_masks import examine_masks
 from querydet.data.doctor_places import examine_places
 from querydet.data.entries import as_id, as_number, is_crowd, is_id, is_ignored, is_number
+from querydet.data.mask_checks import OutlineReader
 
 FILE_CHECKS = ("none", "exist", "header", "decode")
 NO_ANNOTATIONS = "the file lists images alone"
@@ -51,7 +53,8 @@ def examine(
         raise ValueError(f"files has to be one of {', '.join(FILE_CHECKS)}, got {files!r}")
     content = read_json(annotations)
     diagnosis = Diagnosis(annotations)
-    problems = find_problems(content, annotations, images, treatment.training, treatment.check_boxes)
+    outlines = OutlineReader(treatment.check_boxes) if treatment.masks else None
+    problems = find_problems(content, annotations, images, treatment.training, treatment.check_boxes, outlines)
     for kind, places in problems.kinds.items():
         for place in places:
             diagnosis.add(STOPS, kind, "stops before the first step", place)
@@ -69,6 +72,7 @@ def examine(
     if files != "none":
         examine_files(listed["images"], images, treatment, files, diagnosis, progress)
     examine_places(content, treatment, diagnosis)
+    examine_masks(content, treatment, outlines, diagnosis)
     return diagnosis
 
 

@@ -17,13 +17,16 @@ def examine_places(content: dict[str, Any], treatment: Treatment, diagnosis: Dia
         diagnosis: gets the findings; `other_sizes` is read.
     """
     images, annotations = content.get("images"), content.get("annotations")
-    if have_fractions(images, annotations):
-        effect = "the boxes are used; segmentation is not read"
+    stops = treatment.masks and treatment.check_boxes  # what contradicts is then reported as a problem
+    if have_fractions(images, annotations) and not stops:
+        effect = "taken as pixels" if treatment.masks else "the boxes are used; segmentation is not read"
         diagnosis.add(NOTE, "segmentation has fractions of the image instead of pixels", effect, diagnosis.source)
     conflict = find_conflict(images, annotations)
-    if conflict and (conflict.right != OUTLINES or not treatment.check_boxes):
+    if conflict and not stops and (conflict.right != OUTLINES or not treatment.check_boxes):
         gravity = NOTE if conflict.right == BOXES else CHANGES
-        diagnosis.add(gravity, conflict.fault(), conflict.remedy(), f"annotation {conflict.first} for one")
+        diagnosis.add(
+            gravity, conflict.fault(), conflict.remedy(treatment.masks), f"annotation {conflict.first} for one"
+        )
     if isinstance(images, list) and isinstance(annotations, list):
         meant = sizes_of_boxes(content, diagnosis.other_sizes) if diagnosis.other_sizes else ""
         place = f"{len(diagnosis.other_sizes)} images"

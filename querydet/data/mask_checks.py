@@ -8,9 +8,19 @@ import collections
 import math
 from typing import Any
 
+from pycocotools import mask as coco_mask
+
 from querydet.data.box_format import image_sizes
 from querydet.data.entries import is_crowd, is_id, is_number
-from querydet.data.masks import BadOutlineError, Extent, Outline, Segmentation, box_of_extent, read_outline
+from querydet.data.masks import (
+    BadOutlineError,
+    Extent,
+    Outline,
+    Segmentation,
+    box_of_extent,
+    read_outline,
+    to_run_lengths,
+)
 from querydet.data.outline_conflict import OUTLINES, TOLERANCE_PX, find_conflict
 from querydet.data.outlines import have_fractions
 from querydet.data.problem_report import ProblemReport
@@ -21,10 +31,11 @@ MASK_REPAIRS = {
     "outside": ("outline lies outside its image", "had outlines outside their image and were dropped"),
     "apart": ("outline lies apart from its box", "had outlines apart from their boxes and were dropped"),
     "points": ("polygon of fewer than three points", "had polygons of fewer than three points, which were left out"),
+    "thin": ("outline covers no pixel", "have outlines that cover no pixel, and empty masks"),
     "box": ("box is missing or without area", "had no box with an area and were given that of their outline"),
     "region": ("crowd region without an outline", "are crowd regions without an outline and were given their box"),
 }
-DROPS = ("none", "outside", "apart")
+THIN = 2.0  # pixels: outlines of a smaller side are looked at
 NO_OUTLINES = "no annotation has an outline (segmentation)"
 BOXES_ONLY = "dataset.masks=False trains and evaluates boxes alone"
 
@@ -91,6 +102,8 @@ class OutlineReader:
             self.repairs[repair].append(number)
         if outline.left_out and segmentation is not None:
             self.repairs["points"].append(number)
+        if segmentation is not None and _is_thin(outline.extent) and _is_empty(segmentation, height, width):
+            self.repairs["thin"].append(number)
 
     def _check_together(self, images: Any, entries: list[Any], report: ProblemReport) -> None:
         """Report what the outlines of the file say together."""
@@ -103,6 +116,7 @@ class OutlineReader:
             report.add(NO_OUTLINES, f"all {len(objects)} objects together. {BOXES_ONLY}")
         elif self._check_boxes and have_fractions(images, entries):
             place = "all outlines together. check-data --write-fixed converts them"
+            self.repairs.clear()  # which took them for pixels
             report.add("segmentation has fractions of the image (0 to 1) instead of pixels", place)
         elif self._check_boxes and (conflict := find_conflict(images, entries)) and conflict.right != OUTLINES:
             place = f"all boxes together, annotation {conflict.first} for one. {conflict.remedy(masks=True)}"
@@ -133,6 +147,14 @@ def _box_with_area(box: Any) -> Extent | None:
 def _may_have_box_of_outline(box: Any) -> bool:
     """Return whether a box is missing, or is four numbers; other values are reported as problems."""
     return box is None or box == [] or (isinstance(box, list) and len(box) == 4 and all(map(is_number, box)))
+
+
+def _is_thin(extent: Extent | None) -> bool:
+    return extent is not None and min(extent[2] - extent[0], extent[3] - extent[1]) < THIN
+
+
+def _is_empty(segmentation: Segmentation, height: int, width: int) -> bool:
+    return not coco_mask.area(to_run_lengths(segmentation, height, width))
 
 
 def _is_apart(box: Extent, outline: Extent) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from querydet.data.coco_checks import find_problems
 from querydet.data.entries import as_id, is_id
 from querydet.data.file_names import FolderIndex, fault_of
+from querydet.data.mask_checks import OutlineReader
 from querydet.data.media import READ_ERRORS, ImageReader
 from querydet.data.orientation import SIDEWAYS, orientation_of, size_as_read
 from querydet.data.repair_boxes import box_numbers, number_of, repair_boxes
@@ -100,9 +101,11 @@ def list_done(done: dict[str, list[str]], left: dict[str, list[str]], shown: int
     return "\n".join(lines or ["nothing to repair"])
 
 
-def problems_left(content: Any, source: str, images: str, reader: ImageReader | None = None) -> dict[str, list[str]]:
-    """Return the problems of a content that stop training, by kind; of files, only the heads are read."""
-    found = find_problems(content, source, images).kinds
+def problems_left(
+    content: Any, source: str, images: str, reader: ImageReader | None = None, masks: bool = False
+) -> dict[str, list[str]]:
+    """Return the problems of a content that stop training, on masks too, by kind; of files, only the heads are read."""
+    found = find_problems(content, source, images, outlines=OutlineReader() if masks else None).kinds
     entries = content.get("images", []) if isinstance(content, dict) else []
     index = FolderIndex(images)
     for entry in entries if isinstance(entries, list) else []:

@@ -9,9 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
+
 from querydet.data.box_format import TOLERANCE_PX, annotated_boxes
 from querydet.data.entries import is_id, is_number
+from querydet.data.masks import BadOutlineError, to_bitmap
 from querydet.data.outlines import box_of_outline
+from querydet.utils.run_lengths import encode_masks
 
 LEAST_BOXES = 5  # different ones, on images of another size
 FILLED = 0.7  # share of both sides that the boxes have to reach
@@ -80,10 +86,8 @@ def scale_annotations(content: dict[str, Any], found: Mapping[int, tuple[int, in
         content: the json.
         found: (width, height) of the files in pixels by id of the images.
     """
-    scales = {
-        image["id"]: (found[image["id"]][0] / image["width"], found[image["id"]][1] / image["height"])
-        for image in _listed(content, found)
-    }
+    listed = {image["id"]: (image["width"], image["height"]) for image in _listed(content, found)}
+    scales = {number: (found[number][0] / size[0], found[number][1] / size[1]) for number, size in listed.items()}
     for entry in content["annotations"]:
         scale = scales.get(entry["image_id"]) if isinstance(entry, dict) and is_id(entry.get("image_id")) else None
         if scale is None:
@@ -92,10 +96,12 @@ def scale_annotations(content: dict[str, Any], found: Mapping[int, tuple[int, in
             entry["bbox"] = _scaled(entry["bbox"], scale)
         if is_number(entry.get("area")):
             entry["area"] *= scale[0] * scale[1]
-        outline = entry.pop("segmentation", None)  # masks of run lengths cannot be scaled, and are not read
+        outline = entry.pop("segmentation", None)  # what cannot be scaled is left out
         if isinstance(outline, list) and box_of_outline(outline):
             nested = outline if isinstance(outline[0], list) else [outline]
             entry["segmentation"] = [_scaled(list(map(float, polygon)), scale) for polygon in nested]
+        elif isinstance(outline, dict):
+            entry.update(_scaled_mask(outline, listed[entry["image_id"]], found[entry["image_id"]]))
 
 
 def _listed(content: Any, found: Mapping[int, tuple[int, int]]) -> list[dict[str, Any]]:
@@ -107,6 +113,16 @@ def _listed(content: Any, found: Mapping[int, tuple[int, int]]) -> list[dict[str
 def _scaled(numbers: list[float], scale: Size) -> list[float]:
     """Scale x and y, which take turns."""
     return [round(number * scale[position % 2], 3) for position, number in enumerate(numbers)]
+
+
+def _scaled_mask(mask: dict[str, Any], old: tuple[int, int], new: tuple[int, int]) -> dict[str, Any]:
+    """Return the entry of run lengths of another size (width, height); none where they cannot be read."""
+    try:
+        bitmap = to_bitmap(mask, int(old[1]), int(old[0]))
+    except BadOutlineError:
+        return {}
+    scaled = np.asarray(Image.fromarray(bitmap.astype(np.uint8)).resize(new, Image.Resampling.NEAREST))
+    return {"segmentation": encode_masks(torch.from_numpy(scaled[None] == 1))[0]}
 
 
 def within_a_corner(images: Any, annotations: Any) -> bool:

@@ -102,7 +102,7 @@ DATASETS: Names = {
 }
 MAPPERS: Names = {
     "querydet.data.augmentation": "ResizeShortSide detr_test_augmentations detr_train_augmentations",
-    "querydet.data.large_scale_jitter": "ResizeToScale large_scale_jitter",
+    "querydet.data.jitter": "ResizeToScale large_scale_jitter",
     "querydet.data.mapper": "DetrDatasetMapper NonEmptyMaskMapper",
     "detectron2.data.transforms.augmentation": "AugmentationList",
     "detectron2.data.transforms.augmentation_impl": (
