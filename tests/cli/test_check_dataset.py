@@ -64,3 +64,24 @@ def test_a_config_without_test_data(cli, config, capsys):
     for switch in ("dataloader.test=null", "dataloader.test.dataset=null"):
         assert cli("check_dataset").main(["--config-file", config, switch]) == 0
         assert "test: " not in capsys.readouterr().out
+
+
+def test_masks_are_checked_where_they_are_used(cli, config, tmp_path, capsys):
+    save(tmp_path / "a.png")
+    broken = {"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}
+    boxes = [(0, 3, [1, 2, 3, 4], broken), (0, 3, [5, 5, 9, 9], {"segmentation": [[5, 5, 14, 5, 14, 14]]})]
+    check = cli("check_dataset")
+    arguments = ["--annotations", write(tmp_path, [("a.png", 40, 30)], boxes), "--images", str(tmp_path)]
+    assert check.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "2 boxes, 2 classes, 1 masks" in printed
+    assert "odd number" in printed
+    assert check.main([*arguments, "--masks"]) == 1
+    capsys.readouterr()
+    fixed = ["--write-fixed", str(tmp_path / "fixed.json")]
+    assert check.main([*arguments, *fixed]) == 0
+    assert check.main([*arguments, *fixed, "--masks"]) == 1
+    assert "odd number of coordinates" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        check.main(["--config-file", config, "--masks"])
+    assert "--masks goes with --annotations" in capsys.readouterr().err

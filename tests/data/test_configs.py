@@ -6,10 +6,18 @@ import json
 import os
 
 import pytest
+from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig, instantiate
+from omegaconf import OmegaConf
 
 from querydet.config import apply_overrides, find_config, get_config, save_config
-from querydet.data import augmentation, class_names, detr_test_augmentations, detr_train_augmentations
+from querydet.data import (
+    augmentation,
+    class_names,
+    detr_test_augmentations,
+    detr_train_augmentations,
+    large_scale_jitter,
+)
 
 CONFIGS = ["coco", "bccd", "synthetic"]
 
@@ -101,3 +109,35 @@ def test_synthetic_builds_and_its_parts_follow_each_other(tmp_path):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_shipped(name):
     assert os.path.isfile(find_config(f"common/data/{name}.py"))
+
+
+def test_masks_and_large_scale_jitter_are_a_few_overrides(four_paths, tmp_path):
+    with open(four_paths[0].partition("=")[2]) as file:
+        content = json.load(file)
+    for item in content["annotations"]:
+        x, y, w, h = item["bbox"]
+        item["segmentation"] = [[x, y, x + w, y, x + w, y + h]]
+    for entry in (four_paths[0], four_paths[2]):
+        with open(entry.partition("=")[2], "w") as file:
+            kept = [item for item in content["annotations"] if item["image_id"] != 12]
+            json.dump({**content, "annotations": kept}, file)
+    overrides = ["dataloader.train.dataset.masks=True", "dataloader.train.num_workers=0"]
+    cfg = data_config("coco", *four_paths, *overrides).dataloader
+    cfg.train.mapper._target_ = "querydet.data.NonEmptyMaskMapper"
+    cfg.train.mapper.augmentations = L(large_scale_jitter)(image_size=64)
+    save_config(OmegaConf.create({"dataloader": cfg}), str(tmp_path / "saved.yaml"))
+    saved = get_config(str(tmp_path / "saved.yaml")).dataloader
+    for sample in next(iter(instantiate(saved.train))):
+        assert sample["image"].shape == (3, 64, 64)
+        assert sample["instances"].gt_masks.tensor.shape == (len(sample["instances"]), 64, 64)
+    assert not cfg.test.dataset.masks
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_synthetic_masks_are_one_override(tmp_path, masks):
+    overrides = [f"dataloader.train.dataset.root={tmp_path}", "dataloader.train.dataset.num_images=4"]
+    overrides += ["dataloader.train.num_workers=0", f"dataloader.train.dataset.masks={masks}"]
+    cfg = data_config("synthetic", *overrides, "dataloader.test.dataset.num_images=3").dataloader
+    assert all(sample["instances"].has("gt_masks") == masks for sample in next(iter(instantiate(cfg.train))))
+    found = [item for record in instantiate(cfg.test.dataset) for item in record["annotations"]]
+    assert all(("segmentation" in item) == masks for item in found)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from querydet.data.doctor import NOTE, STOPS, Treatment, examine
+from querydet.data.masks import to_bitmap, to_run_lengths
 from querydet.data.repairs import problems_left, repair
 from querydet.data.resized import sizes_of_boxes, within_a_corner, within_a_frame
 from tests.data.outlined import outlined, with_boxes
@@ -66,6 +67,23 @@ def test_annotations_of_resized_images_are_scaled(tmp_path, factor):
         assert after["area"] == pytest.approx(before["area"] * factor**2)
         assert after["segmentation"][0] == pytest.approx([value * factor for value in before["segmentation"][0]])
     assert repair(fixed, str(tmp_path))[1] == {}
+
+
+def test_masks_of_run_lengths_are_scaled_or_left_out(tmp_path):
+    content = outlined(30)
+    for item in content["annotations"]:
+        size = next(image for image in content["images"] if image["id"] == item["image_id"])
+        item["segmentation"] = to_run_lengths(item["segmentation"], size["height"], size["width"])
+    content["annotations"][4]["segmentation"] = {"size": [1, 1], "counts": "broken"}
+    sizes = found_sizes(content, lambda w, h: (w * 2, h * 2))
+    write_images(tmp_path, sizes)
+    fixed, _ = repair(content, str(tmp_path))
+    assert "segmentation" not in fixed["annotations"][4]
+    for before, after in zip(content["annotations"], fixed["annotations"], strict=True):
+        if before["id"] != 4:
+            height, width = before["segmentation"]["size"]
+            expected = to_bitmap(before["segmentation"], height, width).repeat(2, axis=0).repeat(2, axis=1)
+            assert np.array_equal(to_bitmap(after["segmentation"], 2 * height, 2 * width), expected)
 
 
 def test_swapped_sizes_are_repaired(tmp_path):

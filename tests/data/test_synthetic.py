@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import pathlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from querydet.data import SceneStyle, class_names, generate_synthetic, load_synthetic
+from querydet.data import SceneStyle, class_names, generate_synthetic, load_synthetic, synthetic
+from querydet.data.masks import to_bitmap
 from querydet.data.synthetic import existing_data_only
 from querydet.data.synthetic_scene import CLASS_NAMES, Scene
 
@@ -125,6 +127,48 @@ def test_json_names_its_recipe(tmp_path):
         info = json.load(file)["info"]
     assert (info["seed"], info["num_images"], info["image_size"], info["style"]["noise"]) == (0, 6, 64, 5.0)
     assert Image.open(os.path.join(folder, "images", "000001.png")).size == (64, 64)
+
+
+@pytest.mark.parametrize("style", [SceneStyle(), SceneStyle(max_objects=12, max_overlap=0.6)])
+def test_masks_are_what_is_visible_of_the_objects(tmp_path, style):
+    options = {**SMALL, "image_size": 96, "num_images": 20, "style": style}
+    masked = load_synthetic(str(tmp_path), "train", **options, masks=True)
+    boxes = load_synthetic(str(tmp_path), "train", **options)
+    for record, plain in zip(masked, boxes, strict=True):
+        total = np.zeros((96, 96), int)
+        for item, box in zip(record["annotations"], plain["annotations"], strict=True):
+            assert {**box, "segmentation": item["segmentation"]} == item
+            mask = to_bitmap(item["segmentation"], 96, 96)
+            total += mask
+            assert mask.sum() == pytest.approx(item["area"], rel=0.1, abs=8)  # of fractions of pixels
+            ys, xs = np.nonzero(mask)
+            x, y, w, h = item["bbox"]
+            edges = (xs.min() - x, ys.min() - y, xs.max() + 1 - x - w, ys.max() + 1 - y - h)
+            assert np.abs(edges).max() <= 3  # a tip may cover less than half of its last pixels
+        assert total.max(initial=0) <= 1  # an object in front hides those behind
+
+
+def test_folders_without_masks_of_earlier_versions_serve_for_boxes(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "_VERSION", 1)
+        older = generate_synthetic(str(tmp_path), "train", **SMALL)
+    path = pathlib.Path(older, "annotations.json")
+    content = json.loads(path.read_text())
+    for item in content["annotations"]:
+        del item["segmentation"]
+    path.write_text(json.dumps(content))
+    before = load_synthetic(str(tmp_path), "train", **SMALL)
+    assert before[0]["file_name"].startswith(older)
+    with existing_data_only():
+        load_synthetic(str(tmp_path), "train", **SMALL)
+        with pytest.raises(FileNotFoundError):
+            load_synthetic(str(tmp_path), "train", **SMALL, masks=True)
+    masked = load_synthetic(str(tmp_path), "train", **SMALL, masks=True)
+    newer = load_synthetic(str(tmp_path), "train", **SMALL)
+    assert pathlib.Path(newer[0]["file_name"]).parents[1] == pathlib.Path(masked[0]["file_name"]).parents[1] != older
+    assert [record["annotations"] for record in newer] == [record["annotations"] for record in before]
+    old, new = (digests(pathlib.Path(data[0]["file_name"]).parent) for data in (before, newer))
+    assert old == new
 
 
 def test_data_are_read_and_not_written_where_only_reading_is_asked_for(tmp_path):

@@ -24,6 +24,18 @@ def test_a_box_encloses_its_object():
         assert np.abs(np.subtract(found, (x, y, x + w, y + h))).max() <= 1.3
 
 
+def test_a_mask_is_the_pixels_of_the_visible_part():
+    """With one object and no noise, pixels of the mask differ from the background, and those around do not."""
+    for seed in range(20):
+        style = {"min_objects": 1, "max_objects": 1, "clutter": 0, "noise": 0.0, "empty_fraction": 0.0}
+        image, (item,) = draw(seed, **style)
+        plain = Scene(96, SceneStyle(**style), np.random.RandomState(seed))._canvas.round().astype(int)
+        changed = np.abs(image.astype(int) - plain).max(axis=2) > 0
+        assert item.mask.dtype == bool
+        assert not (item.mask & ~changed).any()
+        assert (changed & ~item.mask).sum() <= 2 * (item.box[2] + item.box[3]) * 1.5  # its edge, covered by less
+
+
 def test_hidden_parts_are_limited():
     for seed in range(15):
         scene = Scene(96, SceneStyle(max_objects=8, max_overlap=0.2), np.random.RandomState(seed))
