@@ -9,6 +9,8 @@ CHANNELS = {"res3": 64, "res4": 128, "res5": 256}
 NUM_LEVELS = 3
 ONE_MAP = "res3"  # stride 8, for standard attention: the images are small
 NUM_QUERIES = 40
+FINE_MAP, FINE_CHANNELS = "res2", 32  # stride 4, for masks
+NUM_POINTS = 1024  # at which masks are compared
 
 
 def shrink(model: DictConfig) -> DictConfig:
@@ -23,7 +25,8 @@ def shrink(model: DictConfig) -> DictConfig:
     one_map = model.neck.num_levels == 1
     model.neck.in_channels = {ONE_MAP: CHANNELS[ONE_MAP]} if one_map else dict(CHANNELS)
     model.neck.num_levels = 1 if one_map else NUM_LEVELS
-    model.backbone = _narrow_resnet(list(model.neck.in_channels))
+    fine = [] if model.get("masks") is None else [FINE_MAP]
+    model.backbone = _narrow_resnet([*fine, *model.neck.in_channels])
     model.neck.embed_dim = EMBED_DIM
     for part, layers in ((model.encoder, 1), (model.decoder, 3)):
         part.num_layers = layers
@@ -39,7 +42,27 @@ def shrink(model: DictConfig) -> DictConfig:
     denoising = denoising.get("denoising", denoising)  # `GroupedDenoising` wraps the one of each group
     if "num_queries" in denoising.get("groups", {}):
         denoising.groups.num_queries = 25
+    if fine:
+        _shrink_masks(model)
     return model
+
+
+def _shrink_masks(model: DictConfig) -> None:
+    """Let pixels at stride 4 make the masks of a composition, and compare them at few points.
+
+    Raises:
+        ValueError: the masks of the composition are no products of queries and pixels.
+    """
+    if list(model.masks.head.in_channels) != [FINE_MAP]:
+        raise ValueError(
+            f"masks in miniature are made from {FINE_MAP} (configs/common/models/masks/dot_product.py); the composition "
+            f"reads {list(model.masks.head.in_channels)}, and its widths do not divide into group norms when narrow"
+        )
+    model.masks.head.in_channels = {FINE_MAP: FINE_CHANNELS}
+    for rule in model.criterion.rules.values():
+        for part in (rule.assigner.get("mask_cost"), *rule.losses.values()):
+            if part is not None and "num_points" in part:
+                part.num_points = NUM_POINTS
 
 
 def _narrow_resnet(maps: list[str]) -> DictConfig:
