@@ -4,7 +4,8 @@ from querydet.evaluation.atd import ATDEvaluator
 from querydet.evaluation.augmented_views import TestTimeAugmentation
 from querydet.evaluation.calibration import CalibrationEvaluator
 from querydet.evaluation.candidates import CandidateEvaluator
-from querydet.evaluation.coco_evaluation import CocoEvaluator, category_ids, ground_truth
+from querydet.evaluation.coco_evaluation import CocoEvaluator
+from querydet.evaluation.coco_truth import category_ids, ground_truth
 from querydet.evaluation.duplicates import DuplicateEvaluator
 from querydet.evaluation.ensemble import NMSEnsemble, OneToOneEnsemble
 from querydet.evaluation.instability import InstabilityEvaluator

@@ -19,7 +19,9 @@ from torchvision.ops import batched_nms
 
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.coco_backend import CocoBackend
-from querydet.evaluation.coco_evaluation import CocoTruth, detection_rows, limits, percent
+from querydet.evaluation.coco_evaluation import limits, percent
+from querydet.evaluation.coco_truth import CocoTruth
+from querydet.evaluation.image_detections import detection_rows
 from querydet.evaluation.labelling import Label, check_fraction, label_detections
 from querydet.evaluation.per_image import PerImageEvaluator, check_detections, drop_nonfinite, image_truth
 from querydet.evaluation.query_predictions import QUERIES

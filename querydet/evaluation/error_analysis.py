@@ -12,7 +12,8 @@ import numpy as np
 
 from querydet.data.catalog import DetectionDataset, class_names
 from querydet.evaluation.coco_backend import CocoBackend, Curves
-from querydet.evaluation.coco_evaluation import CocoTruth, limits, percent
+from querydet.evaluation.coco_evaluation import limits, percent
+from querydet.evaluation.coco_truth import CocoTruth
 from querydet.evaluation.error_costs import RECALLS, SPECIAL, Costs, cost_of_errors
 from querydet.evaluation.errors import (
     BACKGROUND,

@@ -17,7 +17,8 @@ from detectron2.data import MetadataCatalog
 from querydet.data.catalog import DetectionDataset
 from querydet.data.coco_checks import read_json
 from querydet.evaluation.coco_backend import Curves, mean_known
-from querydet.evaluation.coco_evaluation import CocoEvaluator, category_ids
+from querydet.evaluation.coco_evaluation import CocoEvaluator
+from querydet.evaluation.coco_truth import category_ids
 
 MAX_DETECTIONS = 300  # LVIS: per image
 FREQUENCIES = ("r", "c", "f")

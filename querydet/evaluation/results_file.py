@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from querydet.data.catalog import DetectionDataset
-from querydet.evaluation.coco_evaluation import category_ids
+from querydet.evaluation.coco_truth import category_ids
 from querydet.evaluation.detections_file import RESULTS_FILE
 from querydet.utils.plain_json import parse_json
 

@@ -1,0 +1,48 @@
+"""The ground truth as COCO's json: ids, repaired boxes, order of the images."""
+
+import numpy as np
+import pytest
+from detectron2.data import MetadataCatalog
+
+from querydet.evaluation.coco_backend import CocoBackend
+from querydet.evaluation.coco_truth import CocoTruth, category_ids, ground_truth
+from tests.evaluation.hand_made import make_dataset
+
+BOX = [10.0, 20.0, 30.0, 40.0]
+
+
+def with_ids(dataset, *ids):
+    for record, image_id in zip(dataset, ids, strict=True):
+        record["image_id"] = image_id
+    return dataset
+
+
+def test_ids_are_those_of_the_json():
+    dataset = with_ids(make_dataset([BOX], [{"bbox": BOX, "category_id": 2, "iscrowd": 1, "area": 7.0}]), 70, 3)
+    MetadataCatalog.get(dataset.name).thing_dataset_id_to_contiguous_id = {40: 0, 10: 1, 30: 2}
+    assert category_ids(dataset) == [40, 10, 30]
+    api = ground_truth(dataset)
+    assert sorted(api.imgs) == [3, 70]
+    first, second = (api.anns[number] for number in (1, 2))
+    assert (first["image_id"], first["category_id"], first["bbox"], first["area"]) == (70, 40, BOX, 1200)
+    assert (second["category_id"], second["iscrowd"], second["area"]) == (30, 1, 7)
+
+
+def test_classes_without_ids_have_their_index():
+    assert category_ids(make_dataset([BOX], classes=2)) == [0, 1]
+
+
+def test_images_are_numbered_in_the_order_of_their_ids():
+    truth = CocoTruth(with_ids(make_dataset([BOX], [], [BOX]), 2**60 + 5, 7, 2**60))
+    assert [truth.number(image_id) for image_id in (7, 2**60, 2**60 + 5)] == [1, 2, 3]
+    assert [image["id"] for image in truth.content["images"]] == [3, 1, 2]
+    assert [item["image_id"] for item in truth.content["annotations"]] == [3, 2]
+
+
+def test_detections_are_compared_by_the_ids_of_the_data_set():
+    truth = CocoTruth(with_ids(make_dataset([BOX], [BOX]), 50, 40))
+    row = np.array([[*BOX, 0.5, 0.0]])
+    curves = truth.evaluate(CocoBackend("pycocotools"), {40: row}, (1, 10, 100))
+    assert 0.4 < curves.twelve()["AP"] < 0.6
+    assert truth.evaluate(CocoBackend("pycocotools"), {40: row}, (1, 10, 100), [40]).twelve()["AP"] == pytest.approx(1)
+    assert truth.evaluate(CocoBackend("pycocotools"), {50: row}, (1, 10, 100), [40]).twelve()["AP"] == 0
