@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from querydet.data.catalog import DetectionDataset, class_names
+from querydet.utils.instance_masks import select, without_masks
 
 SMALL, MEDIUM = 32**2, 96**2  # square pixels, COCO: upper bounds of small and medium
 
@@ -140,16 +141,24 @@ class PerImageEvaluator(DatasetEvaluator):
         raise NotImplementedError
 
     def detections(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[Instances, int]:
-        """Return the finite detections of an image, validated, on the CPU, and the number of non-finite ones."""
-        instances, dropped = drop_nonfinite(output["instances"].to(torch.device("cpu")))
+        """Return the finite detections of an image, validated, on the CPU, and the number of non-finite ones.
+
+        Masks are left out: bitmaps of a crowded image are large.
+        """
+        instances, dropped = drop_nonfinite(without_masks(output["instances"]).to(torch.device("cpu")))
         check_detections(instances, record, len(self._class_names))
         return instances, dropped
 
 
 def drop_nonfinite(instances: Instances) -> tuple[Instances, int]:
     """Return the detections whose boxes and scores are finite, and the number of the others."""
-    finite = instances.pred_boxes.tensor.isfinite().all(dim=1) & instances.scores.isfinite()
-    return instances[finite], int((~finite).sum())
+    finite = finite_detections(instances)
+    return select(instances, finite), int((~finite).sum())
+
+
+def finite_detections(instances: Instances) -> Tensor:
+    """Return a mask (n,) of the detections whose boxes and scores are finite."""
+    return instances.pred_boxes.tensor.isfinite().all(dim=1) & instances.scores.isfinite()
 
 
 def check_detections(instances: Instances, record: Mapping[str, Any], num_classes: int) -> None:

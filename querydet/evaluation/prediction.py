@@ -12,6 +12,8 @@ from detectron2.structures import BoxMode, Instances
 
 from querydet.data.bounded_input import BoundedInput
 from querydet.evaluation.per_image import drop_nonfinite
+from querydet.utils.instance_masks import has_masks, run_lengths_of, select
+from querydet.utils.run_lengths import mask_areas
 
 
 class ArrayPredictor:
@@ -51,7 +53,7 @@ class ArrayPredictor:
 
         Returns:
             For each image, `pred_boxes` (XYXY, pixels of the given image), `scores`, `pred_classes`, best first, on the
-            CPU.
+            CPU; and the masks of a detector that makes some, see `utils.instance_masks`.
         """
         outputs = run_model(self._model, [self.prepare(image) for image in images])
         return [keep_confident(output["instances"], self._threshold) for output in outputs]
@@ -87,11 +89,15 @@ class CocoWriter:
         }
 
     def add(self, file_name: str, instances: Instances) -> None:
-        """Add the detections of one image: `pred_boxes` in its pixels, `scores`, `pred_classes`."""
+        """Add the detections of one image: `pred_boxes` in its pixels, `scores`, `pred_classes`, and masks if any.
+
+        With masks, annotations have a `segmentation` as run lengths, and their `area` is that of the mask.
+        """
         height, width = instances.image_size
         image_id = len(self._content["images"]) + 1
         self._content["images"].append({"id": image_id, "file_name": file_name, "width": width, "height": height})
         boxes = BoxMode.convert(instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist()
+        first = len(self._content["annotations"])
         for box, score, label in zip(boxes, instances.scores.tolist(), instances.pred_classes.tolist(), strict=True):
             self._content["annotations"].append(
                 {
@@ -104,6 +110,10 @@ class CocoWriter:
                     "score": round(score, 5),
                 }
             )
+        if has_masks(instances):
+            masks = run_lengths_of(instances)
+            for item, mask, area in zip(self._content["annotations"][first:], masks, mask_areas(masks), strict=True):
+                item |= {"segmentation": mask, "area": area}
 
     def save(self, path: str) -> None:
         """Write the file; its folder is created if needed."""
@@ -139,5 +149,5 @@ def run_model(model: Callable, inputs: list[dict[str, Any]]) -> list[dict[str, A
 def keep_confident(instances: Instances, threshold: float) -> Instances:
     """Return the finite detections with a score of at least `threshold`, best first, on the CPU."""
     instances, _ = drop_nonfinite(instances.to("cpu"))
-    instances = instances[instances.scores >= threshold]
-    return instances[instances.scores.argsort(descending=True)]
+    instances = select(instances, instances.scores >= threshold)
+    return select(instances, instances.scores.argsort(descending=True))

@@ -46,6 +46,12 @@ def run_lengths_of(instances: Instances) -> list[RunLengths]:
     return [_checked_mask(index, mask, height, width) for index, mask in enumerate(instances.get(RUN_LENGTHS))]
 
 
+def without_masks(instances: Instances) -> Instances:
+    """Return the detections without their masks, which bitmaps make large."""
+    fields = {name: values for name, values in instances.get_fields().items() if name not in (BITMAPS, RUN_LENGTHS)}
+    return Instances(instances.image_size, **fields)
+
+
 def select(instances: Instances, chosen: Tensor) -> Instances:
     """Return the chosen detections, also of run lengths, which `instances[chosen]` cannot choose from a list.
 

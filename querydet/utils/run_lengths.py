@@ -37,6 +37,11 @@ def decode_masks(masks: Sequence[RunLengths], height: int, width: int) -> Tensor
     return torch.from_numpy(coco_mask.decode(list(masks))).permute(2, 0, 1).bool().contiguous()
 
 
+def mask_areas(masks: Sequence[RunLengths]) -> list[int]:
+    """Return the number of pixels of every mask, given as checked run lengths."""
+    return [int(area) for area in coco_mask.area(list(masks))]
+
+
 def checked(mask: Any, height: int, width: int) -> RunLengths:
     """Return run lengths of an unknown source as ones with a text, which `pycocotools` can read.
 

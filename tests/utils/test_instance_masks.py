@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.structures import Instances
 
-from querydet.utils.instance_masks import has_masks, masks_of, run_lengths_of, select
+from querydet.utils.instance_masks import has_masks, masks_of, run_lengths_of, select, without_masks
 from querydet.utils.run_lengths import encode_masks
 
 SIZE = (9, 7)  # height, width
@@ -57,3 +57,10 @@ def test_detections_are_chosen_alike_with_both(chosen: torch.Tensor) -> None:
         assert torch.equal(selected.scores, scores[chosen])
         assert len(instances) == 3
     assert "pred_masks" not in select(Instances(SIZE, scores=scores), chosen).get_fields()
+
+
+def test_detections_without_their_masks() -> None:
+    masks = random_masks(2)
+    instances = Instances(SIZE, scores=torch.ones(2), pred_masks=masks, pred_masks_rle=encode_masks(masks))
+    assert list(without_masks(instances).get_fields()) == ["scores"]
+    assert has_masks(instances)

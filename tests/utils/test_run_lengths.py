@@ -3,7 +3,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from querydet.utils.run_lengths import checked, decode_masks, encode_masks, read_counts
+from querydet.utils.run_lengths import checked, decode_masks, encode_masks, mask_areas, read_counts
 
 
 def random_masks(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -86,3 +86,10 @@ def test_no_text_makes_the_library_read_beyond_its_mask():
             assert decode_masks([mask], 6, 6).shape == (1, 6, 6)
     assert accepted
     assert refused
+
+
+def test_areas_are_numbers_of_pixels():
+    bitmaps = torch.rand(5, 13, 17, generator=torch.Generator().manual_seed(0)) < 0.3
+    bitmaps[2] = False
+    assert mask_areas(encode_masks(bitmaps)) == bitmaps.sum((1, 2)).tolist()
+    assert mask_areas([]) == []
