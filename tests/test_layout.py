@@ -30,6 +30,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/engine/test_old_runs.py": "runs that version 0.1 started",
     "tests/engine/test_reliability.py": "docs/reliability.md names tests that exist",
     "tests/engine/test_train_net.py": "the program train_net.py",
+    "tests/evaluation/test_coco_masks.py": "metrics of masks beside those of boxes",
     "tests/evaluation/test_two_processes.py": "evaluators in two processes see the batches of one",
     "tests/export/test_padded_backbones.py": "exported detectors on backbones that take some sizes only",
     "tests/modeling/backbones/test_any_backbone.py": "detectors on every kind of backbone",

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from querydet.utils.run_lengths import RunLengths
+
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "hotcoco", "pycocotools")
@@ -86,8 +88,12 @@ class CocoBackend:
         max_dets: Sequence[int],
         image_ids: Sequence[int] | None = None,
         federated: bool = False,
+        masks: Sequence[RunLengths] | None = None,
     ) -> Curves:
         """Match detections to ground truth and accumulate precision and recall.
+
+        With masks, the IoU is theirs, and a detection has the size of its mask (Detectron2 does so too; pycocotools
+        takes the area of the box for detections that have one).
 
         Args:
             truth: COCO's json: `images`, `categories`, and `annotations` with `area` and `iscrowd` and ids from 1.
@@ -96,12 +102,14 @@ class CocoBackend:
             image_ids: images to evaluate on; None: all.
             federated: apply the rules of LVIS, for which images list their `neg_category_ids` and
                 `not_exhaustive_category_ids`; only with hotcoco.
+            masks: N checked run lengths of the detections, if masks are compared and not boxes; every annotation of the
+                truth has run lengths as its `segmentation` then.
         """
         if self.name == "hotcoco":
-            evaluation = _hotcoco(truth, rows, federated)
+            evaluation = _hotcoco(truth, rows, masks, federated)
         else:
             assert not federated
-            evaluation = _pycocotools(truth, rows)
+            evaluation = _pycocotools(truth, rows, masks)
         evaluation.params.maxDets = list(max_dets)
         if image_ids is not None:
             evaluation.params.imgIds = list(image_ids)
@@ -112,24 +120,39 @@ class CocoBackend:
         return Curves(np.asarray(accumulated["precision"]), np.asarray(accumulated["recall"]), tuple(max_dets))
 
 
-def _hotcoco(truth: Mapping[str, Any], rows: np.ndarray, federated: bool) -> Any:
+def _hotcoco(truth: Mapping[str, Any], rows: np.ndarray, masks: Sequence[RunLengths] | None, federated: bool) -> Any:
     import hotcoco
 
     coco_truth = hotcoco.COCO(dict(truth))
-    coco_results = coco_truth.load_res(rows) if len(rows) else coco_truth.load_res([])
-    return hotcoco.COCOeval(coco_truth, coco_results, "bbox", lvis_style=federated)
+    if not len(rows):
+        coco_results = coco_truth.load_res([])
+    else:
+        coco_results = coco_truth.load_res(rows if masks is None else _entries(rows, masks))
+    return hotcoco.COCOeval(coco_truth, coco_results, _iou_type(masks), lvis_style=federated)
 
 
-def _pycocotools(truth: Mapping[str, Any], rows: np.ndarray) -> Any:
+def _pycocotools(truth: Mapping[str, Any], rows: np.ndarray, masks: Sequence[RunLengths] | None) -> Any:
     from pycocotools.cocoeval import COCOeval
 
     coco_truth = coco_api(truth)
     if len(rows):
         with contextlib.redirect_stdout(io.StringIO()):
-            coco_results = coco_truth.loadRes(rows)
+            coco_results = coco_truth.loadRes(rows if masks is None else _entries(rows, masks))
     else:  # COCO.loadRes cannot load an empty array
         coco_results = coco_api({**truth, "annotations": []})
-    return COCOeval(coco_truth, coco_results, "bbox")
+    return COCOeval(coco_truth, coco_results, _iou_type(masks))
+
+
+def _iou_type(masks: Sequence[RunLengths] | None) -> str:
+    return "bbox" if masks is None else "segm"
+
+
+def _entries(rows: np.ndarray, masks: Sequence[RunLengths]) -> list[dict[str, Any]]:
+    """Return detections as entries of a results file without boxes, which would give them the area of the box."""
+    return [
+        {"image_id": int(image_id), "category_id": int(category_id), "score": score, "segmentation": mask}
+        for (image_id, *_, score, category_id), mask in zip(rows.tolist(), masks, strict=True)
+    ]
 
 
 def coco_api(content: Mapping[str, Any]) -> Any:

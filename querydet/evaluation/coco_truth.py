@@ -1,6 +1,7 @@
 """The ground truth of COCO's evaluation: the loaded data set, with its repaired boxes, as COCO's json."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from detectron2.structures import BoxMode
 from pycocotools.coco import COCO
 
 from querydet.data.catalog import DetectionDataset, class_names
+from querydet.data.masks import to_run_lengths
 from querydet.evaluation.coco_backend import CocoBackend, Curves, coco_api
+from querydet.utils.run_lengths import RunLengths
 
 
 class CocoTruth:
@@ -20,6 +23,9 @@ class CocoTruth:
 
     Args:
         dataset: the loaded data set.
+
+    Raises:
+        ValueError: some annotations have masks, others have none.
     """
 
     def __init__(self, dataset: DetectionDataset) -> None:
@@ -31,6 +37,21 @@ class CocoTruth:
         for annotation in content["annotations"]:
             annotation["image_id"] = self._numbers[annotation["image_id"]]
         self.content = content
+        self._dataset = dataset
+        self.has_masks = has_masks(dataset)
+
+    @functools.cached_property
+    def content_with_masks(self) -> dict[str, Any]:
+        """The content with run lengths as the `segmentation` of every annotation, computed when first needed."""
+        masks = [
+            to_run_lengths(item["segmentation"], record["height"], record["width"])
+            for record in self._dataset
+            for item in record["annotations"]
+        ]
+        annotations = [
+            {**item, "segmentation": mask} for item, mask in zip(self.content["annotations"], masks, strict=True)
+        ]
+        return {**self.content, "annotations": annotations}
 
     def number(self, image_id: Any) -> int:
         """Return the number of an image in `content`."""
@@ -39,20 +60,56 @@ class CocoTruth:
     def evaluate(
         self,
         backend: CocoBackend,
-        rows: dict[Any, np.ndarray],
+        rows: Mapping[Any, np.ndarray],
         max_dets: Sequence[int],
         img_ids: Sequence[int] | None = None,
-        **options: Any,
+        *,
+        masks: Mapping[Any, Sequence[RunLengths]] | None = None,
+        federated: bool = False,
     ) -> Curves:
-        """Compute precision and recall of detections (see `detection_rows`) by image id."""
-        parts = [np.zeros((0, 7))]
+        """Compute precision and recall of detections.
+
+        Args:
+            backend: computes them.
+            rows: detections by image id, see `image_detections.detection_rows`.
+            max_dets: limits on the number of detections, see `CocoBackend.evaluate`.
+            img_ids: images to evaluate on; None: all.
+            masks: of the detections by image id, if masks are compared and not boxes.
+            federated: apply the rules of LVIS.
+        """
+        parts, joined_masks = [np.zeros((0, 7))], list[RunLengths]()
         for image_id in self._numbers:
             detections = rows.get(image_id)
             if detections is not None and len(detections):
                 number = np.full((len(detections), 1), float(self._numbers[image_id]))
                 parts.append(np.concatenate([number, detections[:, :5], detections[:, 5:] + 1], axis=1))
+                joined_masks += [] if masks is None else masks[image_id]
         images = None if img_ids is None else [self._numbers[image_id] for image_id in img_ids]
-        return backend.evaluate(self.content, np.concatenate(parts), max_dets, images, **options)
+        return backend.evaluate(
+            self.content if masks is None else self.content_with_masks,
+            np.concatenate(parts),
+            max_dets,
+            images,
+            federated=federated,
+            masks=None if masks is None else joined_masks,
+        )
+
+
+def has_masks(dataset: DetectionDataset) -> bool:
+    """Return whether the annotations of a data set have masks, as after `load_coco(..., masks=True)`.
+
+    Raises:
+        ValueError: some have, and others have none.
+    """
+    with_mask = [(record, "segmentation" in item) for record in dataset for item in record.get("annotations", ())]
+    found = any(has_mask for _, has_mask in with_mask)
+    if found and not all(has_mask for _, has_mask in with_mask):
+        image_id = next(record["image_id"] for record, has_mask in with_mask if not has_mask)
+        raise ValueError(
+            f"data set '{dataset.name}' has annotations with a segmentation and others without, such as in image "
+            f"{image_id}: load it with masks=True, which gives all of them one, or without masks"
+        )
+    return found
 
 
 def ground_truth(dataset: DetectionDataset) -> COCO:

@@ -5,29 +5,33 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from querydet.evaluation.image_detections import ImageDetections
 
 RESULTS_FILE = "coco_instances_results.json"  # Detectron2's name
 
 
 def write_detections(
-    folder: str, rows: Mapping[Any, np.ndarray], category_ids: Sequence[int], absent: Collection[int] = ()
+    folder: str,
+    detections: Mapping[Any, ImageDetections],
+    category_ids: Sequence[int],
+    absent: Collection[int] = (),
 ) -> str:
     """Write detections, and return the path of the file.
 
     Args:
         folder: of the file; made if it does not exist.
-        rows: detections by image id, (n, 6) float64: x, y, w, h in pixels, score, class index.
+        detections: by image id; those with masks get a `segmentation` as run lengths beside the `bbox`.
         category_ids: id in the json by class index.
         absent: class indices that the json has no category for; their detections are left out.
     """
     os.makedirs(folder, exist_ok=True)
-    entries = [
-        {"image_id": image_id, "category_id": category_ids[int(label)], "bbox": box, "score": score}
-        for image_id, detections in rows.items()
-        for *box, score, label in detections.tolist()
-        if int(label) not in absent
-    ]
+    entries = []
+    for image_id, image in detections.items():
+        masks = image.masks if image.masks is not None else [None] * len(image.rows)
+        for (*box, score, label), mask in zip(image.rows.tolist(), masks, strict=True):
+            if int(label) not in absent:
+                entry = {"image_id": image_id, "category_id": category_ids[int(label)], "bbox": box, "score": score}
+                entries.append(entry if mask is None else {**entry, "segmentation": mask})
     path = os.path.join(folder, RESULTS_FILE)
     with open(path, "w", encoding="utf-8") as file:
         json.dump(entries, file)

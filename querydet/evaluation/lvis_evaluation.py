@@ -1,4 +1,4 @@
-"""LVIS box AP: a federated data set, in which each image is annotated exhaustively for some classes only.
+"""LVIS AP, of boxes and masks: of a federated data set, whose images are annotated exhaustively for some classes only.
 
 Gupta et al. (arXiv 1908.03195, section 3): a detection counts only if its class is known to be in the image, or to be
 absent from it (`neg_category_ids`), and an unmatched detection is no error if its class is not annotated exhaustively
@@ -8,7 +8,7 @@ of COCO, it reports the AP of rare, common and frequent classes.
 Computed by hotcoco: the official `lvis` package does not run with numpy 1.24 or newer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from querydet.data.coco_checks import read_json
 from querydet.evaluation.coco_backend import Curves, mean_known
 from querydet.evaluation.coco_evaluation import CocoEvaluator
 from querydet.evaluation.coco_truth import category_ids
+from querydet.utils.run_lengths import RunLengths
 
 MAX_DETECTIONS = 300  # LVIS: per image
 FREQUENCIES = ("r", "c", "f")
@@ -27,6 +28,8 @@ FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
 
 class LvisEvaluator(CocoEvaluator):
     """`AP AP50 AP75 APs APm APl APr APc APf AR300 ARs ARm ARl` and the AP of every class, in percent.
+
+    The results are those of boxes and, under the same conditions as with `CocoEvaluator`, of masks.
 
     Args:
         dataset: the loaded data set.
@@ -84,13 +87,21 @@ class LvisEvaluator(CocoEvaluator):
             raise ValueError(f"{path}: every category of LVIS has a frequency, one of {FREQUENCIES}")
         return [str(value) for value in frequency]
 
-    def curves(self, rows: dict[Any, np.ndarray], img_ids: Sequence[int] | None = None) -> Curves:
+    def curves(
+        self,
+        rows: Mapping[Any, np.ndarray],
+        img_ids: Sequence[int] | None = None,
+        masks: Mapping[Any, Sequence[RunLengths]] | None = None,
+    ) -> Curves:
         """Compute precision and recall of the best detections of every image."""
         best = {
-            image_id: detections[np.argsort(-detections[:, 4], kind="stable")[: self.max_dets[-1]]]
+            image_id: np.argsort(-detections[:, 4], kind="stable")[: self.max_dets[-1]]
             for image_id, detections in rows.items()
         }
-        return self._truth.evaluate(self.backend, best, self.max_dets, img_ids, federated=True)
+        best_rows = {image_id: rows[image_id][indices] for image_id, indices in best.items()}
+        if masks is not None:
+            masks = {image_id: [values[index] for index in best[image_id]] for image_id, values in masks.items()}
+        return self._truth.evaluate(self.backend, best_rows, self.max_dets, img_ids, masks=masks, federated=True)
 
     def numbers(self, curves: Curves) -> dict[str, float]:
         """Return COCO's metrics, and the AP of the classes of each frequency."""

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from querydet.evaluation.coco_backend import CocoBackend, coco_api
+from querydet.utils.run_lengths import encode_masks
 
 pytest.importorskip("hotcoco", reason="hotcoco, the fast backend, is not installed")
 
@@ -63,6 +65,43 @@ def test_backends_agree_to_the_last_digits(seed, limit):
     content, rows = random_case(seed)
     limits = (1, min(10, limit), limit)
     assert_equal(evaluate("hotcoco", content, rows, limits), evaluate("pycocotools", content, rows, limits))
+
+
+def random_masks(seed, boxes, size=300):
+    """Parts of the boxes as run lengths, some of them empty."""
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((len(boxes), size, size), dtype=bool)
+    for mask, (x, y, w, h) in zip(masks, np.maximum(boxes, 0).astype(int), strict=True):
+        part = mask[y : y + h, x : x + w]
+        part[:] = (rng.uniform(size=part.shape) < rng.uniform(0.8, 1)) & (rng.uniform() < 0.95)
+    return encode_masks(torch.from_numpy(masks))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), limit=st.sampled_from([3, 100]))
+def test_backends_agree_on_masks_to_the_last_digits(seed, limit):
+    content, rows = random_case(seed, num_images=6)
+    items = content["annotations"]
+    for item, mask in zip(items, random_masks(seed, [item["bbox"] for item in items]), strict=True):
+        item["segmentation"] = mask
+    masks, limits = random_masks(seed + 1, rows[:, 1:5]), (1, min(10, limit), limit)
+    first, second = (evaluate(name, content, rows, limits, masks=masks) for name in ("hotcoco", "pycocotools"))
+    assert_equal(first, second)
+
+
+def test_a_detection_has_the_size_of_its_mask():
+    """It is small by its mask and large by its box: no error among the large objects."""
+    mask = torch.zeros(1, 300, 300, dtype=torch.bool)
+    mask[0, 10:20, 10:20] = mask[0, 280, 280] = True
+    content, _ = random_case(0, num_images=1)
+    large = torch.zeros(1, 300, 300, dtype=torch.bool)
+    large[0, 100:250, 100:250] = True
+    box = {"image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": [100, 100, 150, 150], "area": 22500}
+    content["annotations"] = [{**box, "id": 1, "segmentation": encode_masks(large)[0]}]
+    rows = np.array([[1, 10, 10, 271, 271, 0.9, 1], [1, 100, 100, 150, 150, 0.5, 1]], dtype=np.float64)
+    for backend in ("hotcoco", "pycocotools"):
+        found = evaluate(backend, content, rows, masks=encode_masks(torch.cat([mask, large]))).twelve()
+        assert (found["APl"], found["AP"]) == pytest.approx((1, 0.5))
 
 
 def test_the_twelve_numbers_are_those_that_pycocotools_prints(capsys):

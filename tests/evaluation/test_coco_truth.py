@@ -1,12 +1,17 @@
 """The ground truth as COCO's json: ids, repaired boxes, order of the images."""
 
+import itertools
+
 import numpy as np
 import pytest
+import torch
 from detectron2.data import MetadataCatalog
 
 from querydet.evaluation.coco_backend import CocoBackend
 from querydet.evaluation.coco_truth import CocoTruth, category_ids, ground_truth
+from querydet.utils.run_lengths import encode_masks
 from tests.evaluation.hand_made import make_dataset
+from tests.evaluation.masked import random_dataset, truth_masks
 
 BOX = [10.0, 20.0, 30.0, 40.0]
 
@@ -46,3 +51,22 @@ def test_detections_are_compared_by_the_ids_of_the_data_set():
     assert 0.4 < curves.twelve()["AP"] < 0.6
     assert truth.evaluate(CocoBackend("pycocotools"), {40: row}, (1, 10, 100), [40]).twelve()["AP"] == pytest.approx(1)
     assert truth.evaluate(CocoBackend("pycocotools"), {50: row}, (1, 10, 100), [40]).twelve()["AP"] == 0
+
+
+def test_every_annotation_has_its_pixels_as_run_lengths_computed_once():
+    dataset = random_dataset(3)
+    truth = CocoTruth(dataset)
+    assert truth.has_masks
+    expected = [encode_masks(torch.from_numpy(np.stack(masks))) for masks in map(truth_masks, dataset) if masks]
+    items = truth.content_with_masks["annotations"]
+    assert [item["segmentation"] for item in items] == list(itertools.chain(*expected))
+    assert [{**item, "segmentation": None} for item in items] == [
+        {**item, "segmentation": None} for item in truth.content["annotations"]
+    ]
+    assert truth.content_with_masks["annotations"] is items
+    assert "segmentation" not in truth.content["annotations"][0]
+
+
+def test_a_data_set_has_masks_or_none():
+    assert not CocoTruth(make_dataset([BOX], [])).has_masks
+    assert not CocoTruth(make_dataset([], [])).has_masks

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from querydet.data import load_coco
 from querydet.evaluation import LvisEvaluator
+from querydet.utils.run_lengths import encode_masks
 from tests.evaluation.hand_made import detections, in_two_processes, run
 
 pytest.importorskip("hotcoco", reason="hotcoco, which computes LVIS, is not installed")
@@ -88,3 +90,28 @@ def test_no_detections_and_files_that_are_not_of_lvis(make):
         LvisEvaluator(dataset=make(images=images, annotations=[]))
     with pytest.raises(ValueError, match="every category of LVIS has a frequency"):
         LvisEvaluator(dataset=make(categories=[{"id": number, "name": f"c{number}"} for number in (3, 5, 8)]))
+
+
+def rectangle(x0, y0, x1, y1):
+    mask = torch.zeros(100, 200, dtype=torch.bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+@pytest.mark.parametrize("limit", [300, 3])
+def test_masks_follow_the_same_rules(make, limit):
+    """Masks that fill their boxes have the results of the boxes."""
+    dataset = make(negative=[5])
+    for record in dataset:
+        for item in record["annotations"]:
+            item["segmentation"] = encode_masks(rectangle(*BOX)[None])[0]
+    boxes, scores, labels = [BOX, WRONG, WRONG, BOX, WRONG], [0.5, 0.3, 0.9, 0.8, 0.95], [0, 1, 1, 2, 0]
+    found = detections(boxes, scores, labels)
+    found.pred_masks = torch.stack([rectangle(*box) for box in boxes])
+    second = detections([BOX, BOX], [0.5, 0.5], [1, 2])
+    second.pred_masks_rle = encode_masks(torch.stack([rectangle(*BOX)] * 2))
+    evaluator = LvisEvaluator(dataset=dataset, max_dets_per_image=limit)
+    results = run(evaluator, _1={"instances": found}, _2={"instances": second})
+    del results["bbox"]["nonfinite_detections"]
+    assert results["segm"] == pytest.approx(results["bbox"], abs=1e-9)
+    assert results["segm"]["APr"] == pytest.approx(50 if limit == 300 else 0)
