@@ -3,10 +3,15 @@
 import json
 import logging
 
+import numpy as np
 import pytest
+import torch
 from detectron2.data import MetadataCatalog
 
-from querydet.evaluation.results_file import find_results, read_results
+from querydet.evaluation.detections_file import write_detections
+from querydet.evaluation.image_detections import ImageDetections
+from querydet.evaluation.results_file import find_results, read_detections, read_results
+from querydet.utils.run_lengths import encode_masks, read_counts
 from tests.evaluation.hand_made import make_dataset
 
 GOOD = {"image_id": 1, "category_id": 20, "bbox": [1, 2, 3, 4], "score": 0.5}
@@ -103,3 +108,80 @@ def test_results_are_found_in_a_run(tmp_path, dataset):
     assert find_results(str(tmp_path)) == find_results(str(path)) == str(path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_results(str(tmp_path / "x.json"), dataset)
+
+
+@pytest.fixture
+def read_masks(dataset, tmp_path):
+    """Reads the masks, too."""
+
+    def reader(content):
+        path = tmp_path / "results.json"
+        path.write_text(json.dumps(content))
+        return read_detections(str(path), dataset)
+
+    return reader
+
+
+def disc(radius=20):
+    y, x = torch.meshgrid(torch.arange(100), torch.arange(200), indexing="ij")
+    (mask,) = encode_masks(((y - 50) ** 2 + (x - 80) ** 2 < radius**2)[None])
+    return mask
+
+
+def test_written_detections_are_read(dataset, tmp_path):
+    rows = np.array([[1, 2, 3, 4, 0.5, 0], [5, 6, 7, 8.5, 0.25, 2]])
+    masks = [disc(), disc(9)]
+    written = {1: ImageDetections(rows, masks=masks), 2: ImageDetections(rows[:1], masks=[disc(0)])}
+    path = write_detections(str(tmp_path), written, [10, 20, 30])
+    found = read_detections(path, dataset)
+    assert {image_id: image.masks for image_id, image in found.items()} == {1: masks, 2: [disc(0)]}
+    for by_image in ({image_id: image.rows for image_id, image in found.items()}, read_results(path, dataset)):
+        assert by_image[1].tolist() == rows.tolist()
+        assert by_image[2].tolist() == rows[:1].tolist()
+
+
+def test_boxes_only_have_no_masks(read_masks):
+    assert read_masks([GOOD, {**GOOD, "segmentation": []}])[1].masks is None
+
+
+def test_masks_without_boxes_have_the_box_around_them(read, read_masks):
+    entry = {**{key: value for key, value in GOOD.items() if key != "bbox"}, "segmentation": disc()}
+    found = read_masks([entry])[1]
+    assert found.masks == [disc()]
+    assert found.rows.tolist() == read([entry])[1].tolist() == [[61, 31, 39, 39, 0.5, 1]]
+
+
+def test_counts_as_a_list_become_a_text(read_masks):
+    listed = {"size": [100, 200], "counts": read_counts(disc()["counts"]).tolist()}
+    assert read_masks([{**GOOD, "segmentation": listed}])[1].masks == [disc()]
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ({"size": [200, 100], "counts": "0"}, r"1 of 2 entries have masks that cannot be used \(entry 1: its size is"),
+        ({**disc(), "counts": "~~~"}, "entry 1: its counts"),
+        ({**disc(), "counts": disc()["counts"][:-2]}, "entry 1: its counts"),
+        ([[1, 2, 30, 2, 30, 40]], "entry 1: a mask of run lengths needs 'size' and 'counts'"),
+        ("text", "entry 1: a mask of run lengths needs"),
+        ({"size": 3, "counts": []}, "entry 1: its size"),
+        (None, r"1 of 2 entries have no mask \(segmentation\), but others have one \(entry 1\)"),
+    ],
+)
+def test_bad_masks_are_named_by_their_entry(read, read_masks, mask, message):
+    content = [{**GOOD, "segmentation": disc()}, {**GOOD, "segmentation": mask}]
+    with pytest.raises(ValueError, match=message):
+        read_masks(content)
+    assert len(read(content)[1]) == 2  # where boxes are compared, nobody looks at masks
+
+
+def test_an_entry_has_a_box_or_a_mask(read):
+    entry = {key: value for key, value in GOOD.items() if key != "bbox"}
+    for mask in (None, []):
+        with pytest.raises(ValueError, match="are not detections with image_id"):
+            read([{**entry, "segmentation": mask}])
+
+
+def test_masks_leave_with_detections_that_are_not_finite(read_masks):
+    content = [{**GOOD, "score": float("nan"), "segmentation": disc(3)}, {**GOOD, "segmentation": disc()}]
+    assert read_masks(content)[1].masks == [disc()]
