@@ -3,6 +3,7 @@
     querydet errors RUN                                    # a run's folder: its results, its test set
     querydet errors results.json --config-file CONFIG [key=value ...]
     querydet errors results.json --annotations val.json --images val/
+    querydet errors RUN --iou-type segm                    # compares masks
 
 RESULTS is a file in COCO's results format, a list of image_id, category_id, bbox (x, y, width, height) and score, or
 the folder of a run that has one (coco_instances_results.json, there or in inference/). An evaluation writes it when
@@ -19,6 +20,9 @@ reaches:
     background      no object is there (IoU of at most 0.1)
     missed          an object that nothing found and that no better box or class would find
 
+With --iou-type segm, the IoU and the size of a detection are those of its mask. The results need masks then
+(segmentation, as run lengths), and so does the data set.
+
 The cost of a kind is the AP that would be gained without it. Written to the output folder: errors.json with everything
 (all sizes and classes, precision over recall, the confusion matrix, the worst images), and the pictures costs.png,
 precision.png, confusion.png and worst.png.
@@ -30,6 +34,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -37,12 +42,14 @@ from querydet.cli.options import command_parser
 from querydet.config import load_config
 from querydet.data import load_coco
 from querydet.data.catalog import DetectionDataset
-from querydet.data.validation_set import load_test_data
+from querydet.data.validation_set import load_test_data, with_masks
 from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.error_costs import SPECIAL
 from querydet.evaluation.errors import ERRORS
-from querydet.evaluation.results_file import find_results, read_results
+from querydet.evaluation.image_detections import masks_of_images
+from querydet.evaluation.results_file import find_results, read_detections, read_results
 from querydet.utils.atomic import atomic_write
+from querydet.utils.run_lengths import RunLengths
 from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
 from querydet.visualization.figures import save_figure
 from querydet.visualization.grids import save_grid
@@ -56,6 +63,9 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--annotations", help="instead of a config: a COCO json")
     parser.add_argument("--images", help="and its folder of images; without it no images are drawn")
     parser.add_argument("--output", help="folder to write to (default: errors/ beside the results file)")
+    parser.add_argument(
+        "--iou-type", choices=("bbox", "segm"), default="bbox", help="compare boxes or masks (default %(default)s)"
+    )
     parser.add_argument(
         "--iou", type=float, default=0.5, help="IoU from which a detection has found an object (default %(default)s)"
     )
@@ -82,8 +92,9 @@ def load_dataset(args: argparse.Namespace, results: str) -> tuple[DetectionDatas
     Raises:
         ValueError: neither the options nor a config.yaml beside the results name one.
     """
+    masks = args.iou_type == "segm"
     if args.annotations:
-        return load_coco(args.annotations, args.images or "", check_files=bool(args.images)), None
+        return load_coco(args.annotations, args.images or "", check_files=bool(args.images), masks=masks), None
     config = args.config_file
     folder = os.path.dirname(os.path.abspath(results))
     for candidate in (folder, os.path.dirname(folder)):
@@ -92,7 +103,23 @@ def load_dataset(args: argparse.Namespace, results: str) -> tuple[DetectionDatas
     if config is None:
         raise ValueError(f"no config.yaml beside {results}: give --config-file, or --annotations and --images")
     cfg = load_config(config, args.overrides)
-    return load_test_data(cfg), cfg.dataloader.test.get("mapper")
+    return load_test_data(with_masks(cfg) if masks else cfg), cfg.dataloader.test.get("mapper")
+
+
+def read_masks(path: str, dataset: DetectionDataset) -> tuple[dict[Any, np.ndarray], dict[Any, Sequence[RunLengths]]]:
+    """Read a results file, and return detections and their masks by image id.
+
+    Raises:
+        ValueError: it has no masks.
+    """
+    detections = read_detections(path, dataset)
+    masks = masks_of_images(detections)
+    if detections and masks is None:
+        raise ValueError(
+            f"{path} has no masks (segmentation): it is of a detector that makes none, or was written without them; "
+            "compare boxes with --iou-type bbox"
+        )
+    return {image_id: image.rows for image_id, image in detections.items()}, dict(masks or {})
 
 
 def tables(analysis: dict[str, Any], shown: int = 20) -> str:
@@ -151,8 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     path = find_results(args.results)
     dataset, mapper = load_dataset(args, path)
-    rows = read_results(path, dataset)
-    analysis = analyze_errors(dataset, rows, settings, _progress)
+    rows, masks = read_masks(path, dataset) if args.iou_type == "segm" else (read_results(path, dataset), None)
+    analysis = analyze_errors(dataset, rows, settings, _progress, masks)
     print(tables(analysis))
     folder = args.output or os.path.join(os.path.dirname(os.path.abspath(path)), "errors")
     os.makedirs(folder, exist_ok=True)
@@ -163,6 +190,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         save_figure(draw(analysis), name)
     if analysis["worst"] and not (args.annotations and not args.images):
         written.append(os.path.join(folder, "worst.png"))
-        save_grid(draw_worst(analysis, dataset, rows, settings, mapper), written[-1], legend=COLORS)
+        save_grid(draw_worst(analysis, dataset, rows, settings, mapper, masks), written[-1], legend=COLORS)
     print("\n" + "\n".join(f"wrote {name}" for name in written))
     return 0

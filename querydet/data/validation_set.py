@@ -67,6 +67,16 @@ def as_trained(cfg: DictConfig, classes: Sequence[str] = ()) -> DictConfig:
     return changed
 
 
+def with_masks(cfg: DictConfig) -> DictConfig:
+    """Return a config whose test data have masks; data of loaders that have no such argument are as before."""
+    node = OmegaConf.select(cfg, "dataloader.test.dataset")
+    if not isinstance(node, DictConfig) or "masks" not in _arguments(node):
+        return cfg
+    changed = copy.deepcopy(cfg)
+    OmegaConf.update(changed, "dataloader.test.dataset.masks", True, force_add=True)
+    return changed
+
+
 def load_test_data(cfg: DictConfig, classes: Sequence[str] = ()) -> DetectionDataset:
     """Load the test data of a config.
 

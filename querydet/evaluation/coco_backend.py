@@ -127,7 +127,7 @@ def _hotcoco(truth: Mapping[str, Any], rows: np.ndarray, masks: Sequence[RunLeng
     if not len(rows):
         coco_results = coco_truth.load_res([])
     else:
-        coco_results = coco_truth.load_res(rows if masks is None else _entries(rows, masks))
+        coco_results = coco_truth.load_res(rows if masks is None else entries(rows, masks))
     return hotcoco.COCOeval(coco_truth, coco_results, _iou_type(masks), lvis_style=federated)
 
 
@@ -137,7 +137,7 @@ def _pycocotools(truth: Mapping[str, Any], rows: np.ndarray, masks: Sequence[Run
     coco_truth = coco_api(truth)
     if len(rows):
         with contextlib.redirect_stdout(io.StringIO()):
-            coco_results = coco_truth.loadRes(rows if masks is None else _entries(rows, masks))
+            coco_results = coco_truth.loadRes(rows if masks is None else entries(rows, masks))
     else:  # COCO.loadRes cannot load an empty array
         coco_results = coco_api({**truth, "annotations": []})
     return COCOeval(coco_truth, coco_results, _iou_type(masks))
@@ -147,7 +147,7 @@ def _iou_type(masks: Sequence[RunLengths] | None) -> str:
     return "bbox" if masks is None else "segm"
 
 
-def _entries(rows: np.ndarray, masks: Sequence[RunLengths]) -> list[dict[str, Any]]:
+def entries(rows: np.ndarray, masks: Sequence[RunLengths]) -> list[dict[str, Any]]:
     """Return detections as entries of a results file without boxes, which would give them the area of the box."""
     return [
         {"image_id": int(image_id), "category_id": int(category_id), "score": score, "segmentation": mask}

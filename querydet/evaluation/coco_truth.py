@@ -1,6 +1,7 @@
 """The ground truth of COCO's evaluation: the loaded data set, with its repaired boxes, as COCO's json."""
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from detectron2.structures import BoxMode
 from pycocotools.coco import COCO
 
 from querydet.data.catalog import DetectionDataset, class_names
+from querydet.data.mask_targets import HAS_MASKS
 from querydet.data.masks import to_run_lengths
 from querydet.evaluation.coco_backend import CocoBackend, Curves, coco_api
 from querydet.utils.run_lengths import RunLengths
@@ -41,13 +43,14 @@ class CocoTruth:
         self.has_masks = has_masks(dataset)
 
     @functools.cached_property
+    def masks(self) -> dict[Any, list[RunLengths]]:
+        """The masks of the annotations by image id, as run lengths, computed when first needed."""
+        return {record["image_id"]: annotation_masks(record) for record in self._dataset}
+
+    @functools.cached_property
     def content_with_masks(self) -> dict[str, Any]:
-        """The content with run lengths as the `segmentation` of every annotation, computed when first needed."""
-        masks = [
-            to_run_lengths(item["segmentation"], record["height"], record["width"])
-            for record in self._dataset
-            for item in record["annotations"]
-        ]
+        """The content with run lengths as the `segmentation` of every annotation, likewise."""
+        masks = itertools.chain.from_iterable(self.masks.values())
         annotations = [
             {**item, "segmentation": mask} for item, mask in zip(self.content["annotations"], masks, strict=True)
         ]
@@ -101,15 +104,22 @@ def has_masks(dataset: DetectionDataset) -> bool:
     Raises:
         ValueError: some have, and others have none.
     """
-    with_mask = [(record, "segmentation" in item) for record in dataset for item in record.get("annotations", ())]
-    found = any(has_mask for _, has_mask in with_mask)
-    if found and not all(has_mask for _, has_mask in with_mask):
-        image_id = next(record["image_id"] for record, has_mask in with_mask if not has_mask)
+    items = [(record["image_id"], item) for record in dataset for item in record.get("annotations", ())]
+    lacking = [image_id for image_id, item in items if "segmentation" not in item]
+    if len(lacking) == len(items):
+        return any(record.get(HAS_MASKS, False) for record in dataset) and not items
+    if lacking:
         raise ValueError(
             f"data set '{dataset.name}' has annotations with a segmentation and others without, such as in image "
-            f"{image_id}: load it with masks=True, which gives all of them one, or without masks"
+            f"{lacking[0]}: load it with masks=True, which gives all of them one, or without masks"
         )
-    return found
+    return True
+
+
+def annotation_masks(record: Mapping[str, Any]) -> list[RunLengths]:
+    """Return the masks of the annotations of an image, in their order, as run lengths."""
+    size = (record["height"], record["width"])
+    return [to_run_lengths(item["segmentation"], *size) for item in record["annotations"]]
 
 
 def ground_truth(dataset: DetectionDataset) -> COCO:

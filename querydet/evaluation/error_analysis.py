@@ -4,8 +4,9 @@ TIDE's errors by size and class (`evaluation.errors`), precision over recall, co
 images.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from querydet.evaluation.errors import (
 )
 from querydet.evaluation.labelling import check_fraction
 from querydet.evaluation.per_image import image_truth
+from querydet.utils.run_lengths import RunLengths
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 NOTHING = "background"  # the last row and column of the confusion matrix
@@ -70,6 +72,7 @@ def analyze_errors(
     rows: Mapping[Any, np.ndarray],
     settings: Settings | None = None,
     progress: Progress = iter,
+    masks: Mapping[Any, Sequence[RunLengths]] | None = None,
 ) -> dict[str, Any]:
     """Analyse the errors of detections.
 
@@ -78,6 +81,7 @@ def analyze_errors(
         rows: detections by image id, from `results_file.read_results`.
         settings: of the analysis; None: the defaults.
         progress: wraps the images for a progress bar, such as `tqdm`.
+        masks: of the detections by image id, if masks are compared and not boxes; the data set has some then.
 
     Returns:
         `sizes` and `classes` with `AP` at the positive IoU, `objects`, `detections`, and by error the `gain` in AP and
@@ -85,29 +89,32 @@ def analyze_errors(
         in percent, -1 without objects.
 
     Raises:
-        ValueError: the data set has no images.
+        ValueError: the data set has no images, or no masks to compare masks with.
     """
     settings = settings or Settings()
     if not len(dataset):
         raise ValueError("the data set has no images")
-    names = class_names(dataset)
+    names, truth = class_names(dataset), _truth(dataset, need_masks=masks is not None)
     errors_by_size: dict[str, list[ImageErrors]] = {name: [] for name in SIZES}
     matrix = np.zeros((len(names) + 1, len(names) + 1), dtype=np.int64)
     images = []
     for record in progress(sorted(dataset, key=_image_id)):
-        objects = Objects.of(image_truth(record))
-        detections = rows.get(record["image_id"], np.zeros((0, 6)))
+        image_id = record["image_id"]
+        objects = Objects.of(image_truth(record), None if masks is None else truth.masks[image_id])
+        detections = rows.get(image_id, np.zeros((0, 6)))
+        detected_masks = None if masks is None else masks.get(image_id, ())
         for name, size in SIZES.items():
-            errors_by_size[name].append(_errors(detections, objects, settings, size))
-        shown = shown_errors(detections, objects, settings)
-        matrix += confusion(shown.rows, objects, len(names), settings.positive)
+            errors_by_size[name].append(_errors(detections, objects, settings, size, detected_masks))
+        shown = shown_errors(detections, objects, settings, detected_masks)
+        matrix += confusion(shown.rows, objects, len(names), settings.positive, shown.masks)
         images.append(_image(record, shown))
     costs = {name: cost_of_errors(errors, len(names)) for name, errors in errors_by_size.items()}
     backend = CocoBackend()
-    curves = CocoTruth(dataset).evaluate(backend, dict(rows), limits(settings.max_dets))
+    curves = truth.evaluate(backend, rows, limits(settings.max_dets), masks=masks)
     overall = costs["all"]
     return {
         "settings": {name: getattr(settings, name) for name in ("positive", "background", "min_score", "max_dets")},
+        "iou_type": "bbox" if masks is None else "segm",
         "data_set": dataset.name,
         "images": len(dataset),
         "backend": {"name": backend.name, "version": backend.version},
@@ -120,12 +127,29 @@ def analyze_errors(
     }
 
 
-def shown_errors(detections: np.ndarray, objects: Objects, settings: Settings) -> ImageErrors:
-    """Find the errors of an image among the detections with at least the score `min_score`."""
-    return _errors(detections[detections[:, 4] >= settings.min_score], objects, settings, SIZES["all"])
+def _truth(dataset: DetectionDataset, need_masks: bool) -> CocoTruth:
+    truth = CocoTruth(dataset)
+    if need_masks and not truth.has_masks:
+        raise ValueError(f"data set '{dataset.name}' was loaded without masks: load it with masks=True")
+    return truth
 
 
-def _errors(detections: np.ndarray, objects: Objects, settings: Settings, size: Range) -> ImageErrors:
+def shown_errors(
+    detections: np.ndarray, objects: Objects, settings: Settings, masks: Sequence[RunLengths] | None = None
+) -> ImageErrors:
+    """Find the errors of an image among the detections with at least the score `min_score`; of masks, if given."""
+    shown = detections[:, 4] >= settings.min_score
+    masks = None if masks is None else list(itertools.compress(masks, shown.tolist()))
+    return _errors(detections[shown], objects, settings, SIZES["all"], masks)
+
+
+def _errors(
+    detections: np.ndarray,
+    objects: Objects,
+    settings: Settings,
+    size: Range,
+    masks: Sequence[RunLengths] | None,
+) -> ImageErrors:
     return find_errors(
         detections,
         objects,
@@ -133,10 +157,17 @@ def _errors(detections: np.ndarray, objects: Objects, settings: Settings, size: 
         background=settings.background,
         max_dets=settings.max_dets,
         size=size,
+        masks=masks,
     )
 
 
-def confusion(rows: np.ndarray, objects: Objects, num_classes: int, positive: float) -> np.ndarray:
+def confusion(
+    rows: np.ndarray,
+    objects: Objects,
+    num_classes: int,
+    positive: float,
+    masks: Sequence[RunLengths] | None = None,
+) -> np.ndarray:
     """Count confusions of classes in one image.
 
     In descending order of score, a detection is matched with the unmatched object of any class with the highest IoU, if
@@ -148,17 +179,19 @@ def confusion(rows: np.ndarray, objects: Objects, num_classes: int, positive: fl
         objects: the annotations.
         num_classes: K.
         positive: smallest IoU of a match.
+        masks: n of the detections, if masks are compared.
 
     Returns:
         (K + 1, K + 1) int64: objects by class, then background, in rows; detections by class, then missed, in columns.
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
-    classless = Objects(objects.boxes, np.zeros_like(objects.labels), objects.areas, objects.crowd)
+    classless = replace(objects, labels=np.zeros_like(objects.labels))
     classless_rows = rows.copy()
     classless_rows[:, 5] = 0
-    errors = find_errors(classless_rows, classless, positive=positive, max_dets=max(1, len(rows)))
+    errors = find_errors(classless_rows, classless, positive=positive, max_dets=max(1, len(rows)), masks=masks)
     labels = rows[:, 5].astype(np.int64)
-    in_own_crowd = find_errors(rows, objects, positive=positive, max_dets=max(1, len(rows))).kinds == Kind.IGNORED
+    own = find_errors(rows, objects, positive=positive, max_dets=max(1, len(rows)), masks=masks)
+    in_own_crowd = own.kinds == Kind.IGNORED
     for index, kind in enumerate(errors.kinds):
         if kind == Kind.RIGHT:
             matrix[objects.labels[errors.targets[index]], labels[index]] += 1

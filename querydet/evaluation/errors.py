@@ -19,9 +19,10 @@ detections, `false negatives` removes all objects that were not found.
 Differences to the authors' program (`tidecv`, not maintained): matching, crowd regions, the limit on detections, the
 objects of a size and the mean over classes are COCO's, so that the AP before any fix is COCO's AP50, or its AP50 of
 small, medium or large objects. hotcoco computes the gains of a whole data set, with which tests compare these; the
-breakdown by class, size and image is ours.
+breakdown by class, size and image is ours. Where masks are compared, the IoU and the size of a detection are theirs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -29,6 +30,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from querydet.evaluation.per_image import ImageTruth
+from querydet.utils.run_lengths import RunLengths, mask_areas
 
 POSITIVE, BACKGROUND = 0.5, 0.1  # TIDE, section 2.2
 
@@ -71,13 +73,14 @@ class Objects:
     labels: np.ndarray  # (T,)
     areas: np.ndarray  # (T,)
     crowd: np.ndarray  # (T,) bool
+    masks: Sequence[RunLengths] | None = None  # T; None: boxes are compared
 
     @classmethod
-    def of(cls, truth: ImageTruth) -> "Objects":
-        """Convert the annotations of `per_image.image_truth`."""
+    def of(cls, truth: ImageTruth, masks: Sequence[RunLengths] | None = None) -> "Objects":
+        """Convert the annotations of `per_image.image_truth`, with masks as of `coco_truth.annotation_masks`."""
         boxes = truth.boxes_xyxy_abs.numpy().copy()
         boxes[:, 2:] -= boxes[:, :2]
-        return cls(boxes, truth.labels.numpy(), truth.areas.numpy(), truth.crowd.numpy())
+        return cls(boxes, truth.labels.numpy(), truth.areas.numpy(), truth.crowd.numpy(), masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class ImageErrors:
     asked: np.ndarray  # (T,) bool: objects to find: no crowd regions, and of this size
     found: np.ndarray  # (T,) bool
     missed: np.ndarray  # (T,) bool
+    masks: list[RunLengths] | None = None  # of the detections, if masks are compared
 
 
 def find_errors(
@@ -103,6 +107,7 @@ def find_errors(
     background: float = BACKGROUND,
     max_dets: int = 100,
     size: Range = SIZES["all"],
+    masks: Sequence[RunLengths] | None = None,
 ) -> ImageErrors:
     """Find the errors of one image.
 
@@ -114,9 +119,11 @@ def find_errors(
         max_dets: number of highest scoring detections that count, per class.
         size: areas of the objects to find; objects of other areas, and unmatched detections of other areas, are ignored
             as in COCO.
+        masks: n checked run lengths of the detections, if masks are compared; the objects have some then.
     """
-    rows = _best(rows, max_dets)
-    overlaps = _overlaps(rows, objects)
+    order = _best(rows, max_dets)
+    rows, masks = rows[order], None if masks is None else [masks[index] for index in order]
+    overlaps = _overlaps(rows, masks, objects)
     same = rows[:, 5:].astype(np.int64) == objects.labels[None]
     ignored = objects.crowd | ~size.holds(objects.areas)
     matches = _match(np.where(same, overlaps, -1.0), ignored, objects.crowd, positive)
@@ -128,28 +135,37 @@ def find_errors(
     targets[hit] = matches[hit]
     kinds[hit] = Kind.RIGHT
     kinds[hit] = np.where(ignored[matches[hit]], Kind.IGNORED, Kind.RIGHT)
-    counted = (kinds != Kind.IGNORED) & (hit | size.holds(rows[:, 2] * rows[:, 3]))
+    counted = (kinds != Kind.IGNORED) & (hit | size.holds(_areas(rows, masks)))
     corrected, usable = _corrected(kinds, targets, found)
-    return ImageErrors(
-        rows, kinds, targets, counted, corrected, objects.labels, ~ignored, found, ~ignored & ~found & ~usable
-    )
+    missed = ~ignored & ~found & ~usable
+    return ImageErrors(rows, kinds, targets, counted, corrected, objects.labels, ~ignored, found, missed, masks)
 
 
 def _best(rows: np.ndarray, max_dets: int) -> np.ndarray:
-    rows = rows[np.argsort(-rows[:, 4], kind="stable")]
+    """Return the indices of the best detections of every class, in descending order of score."""
+    order = np.argsort(-rows[:, 4], kind="stable")
+    labels = rows[order, 5]
     keep = np.ones(len(rows), dtype=bool)
     if len(rows) > max_dets:
-        for label in np.unique(rows[:, 5]):
-            keep[np.flatnonzero(rows[:, 5] == label)[max_dets:]] = False
-    return rows[keep]
+        for label in np.unique(labels):
+            keep[np.flatnonzero(labels == label)[max_dets:]] = False
+    return order[keep]
 
 
-def _overlaps(rows: np.ndarray, objects: Objects) -> np.ndarray:
+def _areas(rows: np.ndarray, masks: Sequence[RunLengths] | None) -> np.ndarray:
+    return rows[:, 2] * rows[:, 3] if masks is None else np.array(mask_areas(masks), dtype=np.float64)
+
+
+def _overlaps(rows: np.ndarray, masks: Sequence[RunLengths] | None, objects: Objects) -> np.ndarray:
     """Compute the IoU (n, T); for crowd regions, the covered fraction of the detection."""
     if not len(rows) or not len(objects.labels):
         return np.zeros((len(rows), len(objects.labels)))
+    crowd = objects.crowd.astype(np.uint8)
+    if masks is not None:
+        assert objects.masks is not None
+        return np.asarray(coco_mask.iou(list(masks), list(objects.masks), crowd))
     boxes = np.ascontiguousarray(rows[:, :4])
-    return np.asarray(coco_mask.iou(boxes, np.ascontiguousarray(objects.boxes), objects.crowd.astype(np.uint8)))
+    return np.asarray(coco_mask.iou(boxes, np.ascontiguousarray(objects.boxes), crowd))
 
 
 def _match(overlaps: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, positive: float) -> np.ndarray:

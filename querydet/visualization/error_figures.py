@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 
 from querydet.data.catalog import DetectionDataset, class_names
 from querydet.data.media import read_record
+from querydet.evaluation.coco_truth import annotation_masks
 from querydet.evaluation.error_analysis import Settings, shown_errors
 from querydet.evaluation.errors import ERRORS, SIZES, ImageErrors, Kind, Objects
 from querydet.evaluation.per_image import image_truth
+from querydet.utils.run_lengths import RunLengths
 from querydet.visualization.drawing import FONT_SCALE, drawing_scale, on_image
 from querydet.visualization.figures import new_figure
 from querydet.visualization.grids import Panel
@@ -112,6 +114,7 @@ def draw_worst(
     rows: Mapping[Any, np.ndarray],
     settings: Settings,
     mapper: Any = None,
+    masks: Mapping[Any, Sequence[RunLengths]] | None = None,
 ) -> list[Panel]:
     """Draw the worst images: ground truth with missed objects marked, beside the detections coloured by error.
 
@@ -121,6 +124,7 @@ def draw_worst(
         rows: detections by image id.
         settings: of the analysis.
         mapper: the test mapper, or its node in the config, which says how image files are read.
+        masks: of the detections by image id, if they were analysed; their boxes are drawn.
 
     Raises:
         FileNotFoundError: an image file is missing.
@@ -132,8 +136,10 @@ def draw_worst(
         record = records[entry["image_id"]]
         image = read_record(record, mapper)
         check_image_size(dict(record), image)
-        objects = Objects.of(image_truth(record))
-        errors = shown_errors(rows.get(entry["image_id"], np.zeros((0, 6))), objects, settings)
+        objects = Objects.of(image_truth(record), None if masks is None else annotation_masks(record))
+        detected_masks = None if masks is None else masks.get(entry["image_id"], ())
+        detections = rows.get(entry["image_id"], np.zeros((0, 6)))
+        errors = shown_errors(detections, objects, settings, detected_masks)
         kinds = [f"{count} {error}" for error, count in entry["counts"].items() if count]
         summary = f"{entry['right']} right, " + (", ".join(kinds[-1:]) or "no errors")
         lines = "\n".join(filter(None, [summary, ", ".join(kinds[:-1])]))

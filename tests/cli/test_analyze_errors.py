@@ -3,7 +3,10 @@
 import json
 
 import pytest
+import torch
 from PIL import Image
+
+from querydet.utils.run_lengths import encode_masks
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
 
@@ -64,6 +67,49 @@ def test_a_run_knows_its_test_set(cli, config, toy_data, tmp_path):
     analysis = json.loads((run / "inference" / "errors" / "errors.json").read_text())
     assert analysis["sizes"]["all"]["AP"] == 0
     assert analysis["sizes"]["all"]["counts"]["missed"] == analysis["sizes"]["all"]["objects"] > 0
+
+
+def add_masks(data, holes=0):
+    """Give objects and detections masks that fill their boxes; those of the detections with a hole."""
+
+    def run_lengths(box, hole=0):
+        mask = torch.zeros(1, 80, 120, dtype=torch.bool)
+        x, y, w, h = box
+        mask[0, y : y + h, x : x + w] = True
+        mask[0, y + 1 : y + 1 + hole, x + 1 : x + 1 + hole] = False
+        return encode_masks(mask)[0]
+
+    truth, found = (json.loads((data / name).read_text()) for name in ("truth.json", "results.json"))
+    for item in truth["annotations"]:
+        item["segmentation"] = run_lengths(item["bbox"])
+    for item in found:
+        item["segmentation"] = run_lengths(item["bbox"], holes)
+    (data / "truth.json").write_text(json.dumps(truth))
+    (data / "results.json").write_text(json.dumps(found))
+
+
+def test_masks_are_compared_where_wanted(cli, data):
+    add_masks(data, holes=35)  # IoU of 0.23
+    command = [str(data / "results.json"), "--annotations", str(data / "truth.json"), "--images", str(data)]
+    counts = {}
+    for iou_type in ("bbox", "segm"):
+        folder = data / iou_type
+        assert cli("analyze_errors").main([*command, "--output", str(folder), "--iou-type", iou_type]) == 0
+        analysis = json.loads((folder / "errors.json").read_text())
+        assert analysis["iou_type"] == iou_type
+        counts[iou_type] = analysis["sizes"]["all"]["counts"]
+        assert (folder / "worst.png").is_file()
+    assert (counts["bbox"]["classification"], counts["bbox"]["localisation"]) == (1, 0)
+    assert (counts["segm"]["both"], counts["segm"]["localisation"], counts["segm"]["missed"]) == (1, 1, 1)
+
+
+def test_masks_that_are_missing_are_said(cli, data):
+    command = [str(data / "results.json"), "--annotations", str(data / "truth.json"), "--iou-type", "segm"]
+    before = (data / "results.json").read_text()
+    add_masks(data)
+    (data / "results.json").write_text(before)
+    with pytest.raises(ValueError, match=r"has no masks \(segmentation\).*--iou-type bbox"):
+        cli("analyze_errors").main(command)
 
 
 def test_images_of_another_size(cli, data):

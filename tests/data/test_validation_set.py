@@ -12,6 +12,7 @@ from querydet.data.validation_set import (
     need_test_data,
     warn_of_differences,
     why_no_test_data,
+    with_masks,
 )
 
 
@@ -65,6 +66,21 @@ def test_loaders_of_other_data_are_left_alone():
     for target in ("querydet.data.load_synthetic", "no.such.function", 7):
         cfg = config({"_target_": target})
         assert as_trained(cfg, ["cat"]) is cfg
+
+
+def test_masks_of_the_test_data_are_loaded_where_wanted(write_coco, coco_json):
+    for item in coco_json["annotations"]:
+        x, y, w, h = item["bbox"]
+        item["segmentation"] = [[x, y, x + w, y, x + w, y + h]]
+    cfg = config(coco(*write_coco(coco_json)))
+    changed = with_masks(cfg)
+    assert "masks" not in cfg.dataloader.test.dataset
+    for node, expected in ((cfg, False), (changed, True)):
+        items = [item for record in load_test_data(node) for item in record["annotations"]]
+        assert items
+        assert ["segmentation" in item for item in items] == [expected] * len(items)
+    for target in ("querydet.data.coco.read_json", "no.such.function"):
+        assert with_masks(other := config({"_target_": target})) is other
 
 
 def test_one_file_for_both_and_different_rules_are_said(write_coco, coco_json, caplog):

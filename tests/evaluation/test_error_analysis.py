@@ -5,8 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from querydet.evaluation import CocoEvaluator
 from querydet.evaluation.error_analysis import Settings, analyze_errors, confusion
+from querydet.evaluation.image_detections import detection_rows
+from querydet.utils.run_lengths import encode_masks
 from tests.evaluation.hand_made import make_dataset
+from tests.evaluation.masked import noisy, random_dataset
 from tests.evaluation.test_errors import HERE, THERE, objects, rows, shifted, varied
 
 SIZE = (1000, 1000)
@@ -90,3 +94,35 @@ def test_settings_out_of_range(options, message):
 def test_a_data_set_without_images():
     with pytest.raises(ValueError, match="no images"):
         analyze_errors(make_dataset(), {})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_analysis_of_masks_has_coco_s_metrics_of_masks(seed):
+    dataset = random_dataset(seed)
+    found = noisy(dataset, seed)
+    rows = {image_id: detection_rows(instances) for image_id, instances in found.items()}
+    masks = {image_id: encode_masks(instances.pred_masks) for image_id, instances in found.items()}
+    evaluator = CocoEvaluator(dataset=dataset)
+    evaluator.reset()
+    for image_id, instances in found.items():
+        evaluator.process([{"image_id": image_id}], [{"instances": instances}])
+    expected = evaluator.evaluate()
+    analysis = analyze_errors(dataset, rows, Settings(min_score=0.2), masks=masks)
+    assert analysis["iou_type"] == "segm"
+    assert analysis["coco"]["AP"] == pytest.approx(expected["segm"]["AP"], abs=1e-9)
+    assert analysis["coco"]["AP50"] == pytest.approx(expected["segm"]["AP50"], abs=1e-9)
+    for size, name in (("small", "APs"), ("medium", "APm"), ("large", "APl")):
+        assert analysis["coco"][name] == pytest.approx(expected["segm"][name], abs=1e-9), size
+    assert analysis["sizes"]["all"]["AP"] == pytest.approx(expected["segm"]["AP50"], abs=1e-9)
+    boxes = analyze_errors(dataset, rows, Settings(min_score=0.2))
+    assert boxes["iou_type"] == "bbox"
+    assert boxes["coco"]["AP"] == pytest.approx(expected["bbox"]["AP"], abs=1e-9)
+    assert boxes["confusion"] != analysis["confusion"]
+    shown = sum((image[:, 4] >= 0.2).sum() for image in rows.values())
+    assert np.array(analysis["confusion"]["matrix"])[:, :-1].sum() <= shown
+    json.dumps(analysis)
+
+
+def test_masks_need_a_data_set_with_masks():
+    with pytest.raises(ValueError, match="was loaded without masks: load it with masks=True"):
+        analyze_errors(make_dataset([HERE], size=SIZE), {}, masks={})

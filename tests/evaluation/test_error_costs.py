@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
 
-from querydet.evaluation.coco_backend import CocoBackend
+from querydet.evaluation.coco_backend import CocoBackend, entries
 from querydet.evaluation.error_costs import cost_of_errors
 from querydet.evaluation.errors import ERRORS, SIZES, Objects, find_errors
+from tests.evaluation.test_coco_backend import random_masks
 from tests.evaluation.test_errors import HERE, THERE, objects, rows, shifted, varied
 
 
@@ -58,8 +60,9 @@ def test_nothing():
     assert gains([], [(0, HERE)]) == (0.0, {})
 
 
-def costs_of(content, found, size, num_classes=4):
+def costs_of(content, found, size, num_classes=4, masks=None):
     images = []
+    own_masks = np.array(masks, dtype=object)
     for image in content["images"]:
         items = [item for item in content["annotations"] if item["image_id"] == image["id"]]
         truth = Objects(
@@ -67,9 +70,12 @@ def costs_of(content, found, size, num_classes=4):
             np.array([item["category_id"] - 1 for item in items], dtype=np.int64),
             np.array([item["area"] for item in items], dtype=np.float64),
             np.array([item["iscrowd"] for item in items], dtype=bool),
+            None if masks is None else [item["segmentation"] for item in items],
         )
-        detections = found[found[:, 0] == image["id"]][:, 1:] - [0, 0, 0, 0, 0, 1]
-        images.append(find_errors(detections, truth, size=size))
+        own = found[:, 0] == image["id"]
+        detections = found[own][:, 1:] - [0, 0, 0, 0, 0, 1]
+        detected_masks = None if masks is None else own_masks[own].tolist()
+        images.append(find_errors(detections, truth, size=size, masks=detected_masks))
     return cost_of_errors(images, num_classes)
 
 
@@ -86,17 +92,50 @@ def test_ap_is_coco_s(seed):
         assert np.where(costs.objects > 0, costs.ap, -1) == pytest.approx(wanted, abs=1e-12)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+def with_masks(content, found, seed):
+    """Add masks to the annotations, and return those of the detections."""
+    items = content["annotations"]
+    for item, mask in zip(items, random_masks(seed, [item["bbox"] for item in items]), strict=True):
+        item["segmentation"] = mask
+    return random_masks(seed + 1, found[:, 1:5])
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6))
-def test_costs_are_hotcoco_s(seed):
-    # Without crowd regions, which count as objects to localise there, and without ties, which are ordered otherwise.
+def test_ap_of_masks_is_coco_s(seed):
+    content, found = varied(seed, crowd=1)
+    masks = with_masks(content, found, seed)
+    precision = CocoBackend("pycocotools").evaluate(content, found, (1, 10, 100), masks=masks).precision
+    for index, size in enumerate(SIZES.values()):
+        costs = costs_of(content, found, size, masks=masks)
+        wanted = precision[0, :, :, index, -1].mean(axis=0)
+        assert np.where(costs.objects > 0, costs.ap, -1) == pytest.approx(wanted, abs=1e-12)
+
+
+def at_a_threshold(content, found, masks):
+    """Whether masks, which are whole pixels, have an IoU of exactly 0.1 or 0.5."""
+    items = content["annotations"]
+    ious = coco_mask.iou(masks, [item["segmentation"] for item in items], [0] * len(items)) if items and masks else []
+    same = found[:, :1] == [item["image_id"] for item in items]
+    return bool(np.isin(np.where(same, ious, 0.0), (0.1, 0.5)).any()) if len(ious) else False
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_costs_are_hotcoco_s(iou_type, seed):
+    # Without crowd regions, which count as objects to localise there, without ties, which are ordered otherwise, and
+    # without an IoU of 0.5 exactly, which is not a duplicate there.
     hotcoco = pytest.importorskip("hotcoco", reason="hotcoco, which computes TIDE's errors too, is not installed")
     content, found = varied(seed, crowd=0)
+    masks = with_masks(content, found, seed) if iou_type == "segm" else None
+    assume(masks is None or not at_a_threshold(content, found, masks))
     truth = hotcoco.COCO(content)
-    evaluation = hotcoco.COCOeval(truth, truth.load_res(found if len(found) else []), "bbox")
+    results = found if masks is None else entries(found, masks)
+    evaluation = hotcoco.COCOeval(truth, truth.load_res(results if len(found) else []), iou_type)
     evaluation.evaluate()
     wanted = evaluation.tide_errors(0.5, 0.1)
-    costs = costs_of(content, found, SIZES["all"])
+    costs = costs_of(content, found, SIZES["all"], masks=masks)
     names = dict(zip(("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"), ERRORS, strict=True))
     for theirs, ours in {**names, "FP": "false positives", "FN": "false negatives"}.items():
         assert max(0, costs.gain(ours)) == pytest.approx(wanted["delta_ap"][theirs], abs=1e-9), ours

@@ -1,8 +1,12 @@
 """The kinds of errors of TIDE, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 
 from querydet.evaluation.errors import Kind, Objects, Range, find_errors
+from querydet.utils.run_lengths import encode_masks
 from tests.evaluation.test_coco_backend import random_case
 
 HERE, THERE = [100, 100, 100, 100], [600, 600, 50, 50]  # x, y, w, h
@@ -93,3 +97,45 @@ def varied(seed, crowd):
     for item in content["annotations"]:
         item["iscrowd"] *= crowd
     return content, found
+
+
+def masks_of(boxes, holes=()):
+    """Run lengths of boxes x, y, w, h in an image of 1000 x 1000 pixels, without what is in the holes."""
+    masks = torch.zeros(len(boxes), 1000, 1000, dtype=torch.bool)
+    for mask, (x, y, w, h) in zip(masks, boxes, strict=True):
+        mask[y : y + h, x : x + w] = True
+        for x, y, w, h in holes:
+            mask[y : y + h, x : x + w] = False
+    return encode_masks(masks)
+
+
+def test_masks_that_fill_their_boxes_have_the_errors_of_boxes():
+    truth = [(0, HERE), (1, THERE), (0, [300, 300, 90, 90], "crowd")]
+    found = [(0, shifted(step), 0.9 - step / 100) for step in (5, 0, 60, 85)]
+    found += [(1, shifted(5), 0.2), (0, [310, 310, 20, 20], 0.3), (1, [602, 600, 50, 50], 0.4)]
+    for size in (Range(), Range(0, 32**2), Range(32**2, 96**2), Range(96**2)):
+        boxes = find_errors(rows(*found), objects(*truth), size=size)
+        with_masks = replace(objects(*truth), masks=masks_of([item[1] for item in truth]))
+        masks = find_errors(rows(*found), with_masks, size=size, masks=masks_of([item[1] for item in found]))
+        for name in ("rows", "kinds", "targets", "counted", "corrected", "asked", "found", "missed"):
+            assert np.array_equal(getattr(masks, name), getattr(boxes, name)), name
+        assert masks.masks == masks_of(boxes.rows[:, :4].astype(int))
+        assert boxes.masks is None
+
+
+def test_a_good_box_with_a_poor_mask_is_a_localisation_error():
+    truth = replace(objects((0, HERE)), masks=masks_of([HERE]))
+    found, frame = rows((0, HERE, 0.9)), masks_of([HERE], holes=[[110, 110, 80, 80]])  # IoU 0.36
+    assert find_errors(found, truth).kinds == [Kind.RIGHT]
+    errors = find_errors(found, truth, masks=frame)
+    assert errors.kinds == [Kind.LOCALISATION]
+    assert not errors.missed.any()
+    assert find_errors(found, truth, masks=masks_of([HERE], holes=[[102, 102, 97, 97]])).kinds == [Kind.BACKGROUND]
+    assert find_errors(found, truth, masks=masks_of([[0, 0, 0, 0]])).kinds == [Kind.BACKGROUND]
+
+
+def test_a_detection_has_the_size_of_its_mask():
+    nothing = replace(objects(), masks=[])
+    small = find_errors(rows((0, HERE, 0.9)), nothing, size=Range(0, 32**2), masks=masks_of([[100, 100, 9, 9]]))
+    assert small.counted.tolist() == [True]
+    assert find_errors(rows((0, HERE, 0.9)), nothing, size=Range(0, 32**2)).counted.tolist() == [False]

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
 from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.errors import ERRORS
+from querydet.utils.run_lengths import encode_masks
 from querydet.visualization import error_figures
 from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
 from querydet.visualization.figures import png_of
@@ -87,3 +89,22 @@ def test_the_worst_images_have_truth_beside_errors(dataset, analysis, tmp_path):
     assert [has(panels[1], kind) for kind in ("right", "background")] == [False, True]
     assert [has(panels[2], kind) for kind in ("right", "missed")] == [True, False]
     assert [has(panels[3], kind) for kind in ("right", "classification", "background")] == [True, True, False]
+
+
+def test_the_worst_masks_are_drawn_with_their_errors(dataset, tmp_path):
+    """A box is right and its mask is not."""
+    pixels = torch.zeros(2, 1000, 1000, dtype=torch.bool)
+    pixels[:, 100:200, 100:200] = True
+    pixels[1, 110:190, 110:190] = False
+    whole, frame = encode_masks(pixels)
+    for record in dataset:
+        record["file_name"] = str(tmp_path / record["file_name"])
+        Image.new("RGB", (1000, 1000)).save(record["file_name"])
+        record["annotations"] = [{**record["annotations"][0], "bbox": HERE, "category_id": 0, "segmentation": whole}]
+    found = {1: rows((0, HERE, 0.9))}
+    summaries = []
+    for masks in (None, {1: [frame]}):
+        analysis = analyze_errors(dataset, found, SETTINGS, masks=masks)
+        panels = draw_worst(analysis, dataset, found, SETTINGS, masks=masks)
+        summaries.append([panel.title for panel in panels[1::2]])
+    assert summaries == [["0 right, 1 missed", "1 right, no errors"], ["0 right, 1 missed", "0 right, 1 localisation"]]
