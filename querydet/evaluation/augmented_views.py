@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from querydet.data.bounded_input import BoundedInput
 from querydet.data.media import ImageReader, read_record
-from querydet.evaluation.ensemble import Ensemble, default_ensemble
+from querydet.evaluation.ensemble import Ensemble, default_ensemble, refuse_masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ class TestTimeAugmentation(nn.Module):
             `[{"instances": Instances}]` in pixels of each image's `height` and `width`.
 
         Raises:
-            ValueError: the module is in training mode, or the ensemble does not have one weight for each view.
+            ValueError: the module is in training mode, the ensemble does not have one weight for each view, or the
+                detector makes masks.
         """
         if self.training:
             raise ValueError("test-time augmentation is for evaluation alone: call eval() first")
@@ -104,6 +105,7 @@ class TestTimeAugmentation(nn.Module):
         size = {"height": inputs.get("height", image.shape[-2]), "width": inputs.get("width", image.shape[-1])}
         (output,) = self.model([{**inputs, **size, "image": make_view(image, view, original)}])
         instances: Instances = output["instances"]
+        refuse_masks(instances)
         if view.flip:
             instances = Instances(instances.image_size, **instances.get_fields())
             x0, y0, x1, y1 = instances.pred_boxes.tensor.unbind(1)

@@ -1,6 +1,6 @@
 """Merging of the detections of several views of one image: one to one as DINO does, or by suppression.
 
-All detections are in pixels of the same image; those of the main view come first.
+All detections are in pixels of the same image; those of the main view come first. Masks are not merged, but refused.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from querydet.evaluation.labelling import check_fraction
 from querydet.traits import trait
+from querydet.utils.instance_masks import has_masks
 
 
 class OneToOneEnsemble:
@@ -54,7 +55,7 @@ class OneToOneEnsemble:
             views: for each view `pred_boxes` (XYXY, pixels of the image), `scores` and `pred_classes`.
 
         Raises:
-            ValueError: there are no views, or not as many as weights.
+            ValueError: there are no views, or not as many as weights, or detections have masks.
         """
         check_views(views)
         weights = [1.0] * len(views) if self.weights is None else self.weights
@@ -114,7 +115,7 @@ class NMSEnsemble:
         """Merge the detections of all views; see `OneToOneEnsemble`.
 
         Raises:
-            ValueError: there are no views.
+            ValueError: there are no views, or detections have masks.
         """
         check_views(views)
         boxes = torch.cat([view.pred_boxes.tensor for view in views])
@@ -133,11 +134,22 @@ Ensemble = OneToOneEnsemble | NMSEnsemble
 
 
 def check_views(views: Sequence[Instances]) -> None:
-    """Raise ValueError unless there are views, all of an image of one size."""
+    """Raise ValueError unless there are views, all of an image of one size, and of boxes only."""
+    for view in views:
+        refuse_masks(view)
     sizes = {tuple(view.image_size) for view in views}
     if len(sizes) != 1:
         problem = f"views of images of the sizes {sorted(sizes)}" if sizes else "no views"
         raise ValueError(f"an ensemble is of one image in its own pixels, found {problem}")
+
+
+def refuse_masks(view: Instances) -> None:
+    """Raise ValueError if detections have masks, for which there is no rule of merging."""
+    if has_masks(view):
+        raise ValueError(
+            "detections of several views are merged by their boxes, and there is no rule for masks: switch test-time "
+            "augmentation off (train.test_time_augmentation.enabled=False) for a detector that makes masks"
+        )
 
 
 def default_ensemble(model: torch.nn.Module) -> Ensemble:

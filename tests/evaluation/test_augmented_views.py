@@ -96,3 +96,17 @@ def test_larger_views_are_made_from_the_file_and_not_from_its_shrunken_copy(tmp_
         seen.clear()
         augmented([{**inputs, **missing}])
         assert (seen[2] == 127).all()
+
+
+def test_a_detector_with_masks_is_refused_at_its_first_view():
+    class WithMasks(BrightBox):
+        def forward(self, batch):
+            (output,) = super().forward(batch)
+            output["instances"].pred_masks = torch.ones(1, *output["instances"].image_size, dtype=torch.bool)
+            return [output]
+
+    model = WithMasks()
+    image = torch.full((3, 40, 80), 255, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"no rule for masks.*train\.test_time_augmentation\.enabled=False"):
+        TestTimeAugmentation(model, scales=[2]).eval()([{"image": image}])
+    assert len(model.seen) == 1

@@ -1,9 +1,12 @@
 """Ensembles of views by hand."""
 
 import pytest
+import torch
+from detectron2.structures import Instances
 
 from querydet.evaluation import NMSEnsemble, OneToOneEnsemble
 from querydet.evaluation.ensemble import default_ensemble
+from querydet.utils.run_lengths import encode_masks
 from tests.evaluation.hand_made import detections
 from tests.models import tiny_detector
 
@@ -81,3 +84,13 @@ def test_the_ensemble_fits_the_model():
     assert isinstance(deta, NMSEnsemble)
     assert (deta.num_detections, deta.nms_threshold) == (100, 0.7)
     assert isinstance(default_ensemble(tiny_detector("dino")), OneToOneEnsemble)
+
+
+@pytest.mark.parametrize("ensemble", [OneToOneEnsemble(), NMSEnsemble()])
+@pytest.mark.parametrize("field", ["pred_masks", "pred_masks_rle"])
+def test_masks_are_not_lost_in_silence(ensemble, field):
+    masks = torch.zeros(1, *MAIN.image_size, dtype=torch.bool)
+    with_masks = Instances(MAIN.image_size, **SHIFTED.get_fields())
+    with_masks.set(field, masks if field == "pred_masks" else encode_masks(masks))
+    with pytest.raises(ValueError, match=r"no rule for masks.*train\.test_time_augmentation\.enabled=False"):
+        ensemble([MAIN, with_masks])
