@@ -117,9 +117,18 @@ def has_masks(dataset: DetectionDataset) -> bool:
 
 
 def annotation_masks(record: Mapping[str, Any]) -> list[RunLengths]:
-    """Return the masks of the annotations of an image, in their order, as run lengths."""
-    size = (record["height"], record["width"])
-    return [to_run_lengths(item["segmentation"], *size) for item in record["annotations"]]
+    """Return the masks of the annotations of an image, in their order, as run lengths.
+
+    Raises:
+        ValueError: a segmentation cannot be read, or is of another size than the image.
+    """
+    masks = []
+    for index, item in enumerate(record["annotations"]):
+        try:
+            masks.append(to_run_lengths(item["segmentation"], record["height"], record["width"]))
+        except ValueError as error:
+            raise ValueError(f"image {record['image_id']}, annotation {item.get('id', index)}: {error}") from error
+    return masks
 
 
 def ground_truth(dataset: DetectionDataset) -> COCO:

@@ -7,8 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
+from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from querydet.data import load_synthetic
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation import CocoEvaluator
 from querydet.evaluation.coco_backend import coco_api
@@ -269,3 +272,22 @@ def test_an_image_without_detections_needs_no_masks():
     detections = noisy(dataset, 17)
     detections[1] = without_masks(detections[1][:0])
     assert "segm" in run(dataset, detections)
+
+
+def test_files_of_a_data_set_give_pycocotools_the_same_numbers(tmp_path):
+    """The json that was loaded, and the results that were written, read by pycocotools alone."""
+    dataset = load_synthetic(str(tmp_path / "data"), "val", num_images=8, image_size=96, masks=True)
+    results = run(dataset, noisy(dataset, 18), output_dir=str(tmp_path))
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(MetadataCatalog.get(dataset.name).json_file)
+        for task in ("bbox", "segm"):
+            found = json.loads((tmp_path / "coco_instances_results.json").read_text())
+            if task == "segm":  # for the areas of masks
+                found = [{key: value for key, value in entry.items() if key != "bbox"} for entry in found]
+            evaluation = COCOeval(truth, truth.loadRes(found), task)
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+            expected = [100 * value if value >= 0 else -1 for value in evaluation.stats]
+            assert [results[task][name] for name in TWELVE] == pytest.approx(expected, abs=1e-9)
+    assert 0 < results["segm"]["AP"] < 100

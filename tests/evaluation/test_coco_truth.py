@@ -7,8 +7,9 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 
+from querydet.data.mask_targets import HAS_MASKS
 from querydet.evaluation.coco_backend import CocoBackend
-from querydet.evaluation.coco_truth import CocoTruth, category_ids, ground_truth
+from querydet.evaluation.coco_truth import CocoTruth, annotation_masks, category_ids, ground_truth
 from querydet.utils.run_lengths import encode_masks
 from tests.evaluation.hand_made import make_dataset
 from tests.evaluation.masked import random_dataset, truth_masks
@@ -70,3 +71,16 @@ def test_every_annotation_has_its_pixels_as_run_lengths_computed_once():
 def test_a_data_set_has_masks_or_none():
     assert not CocoTruth(make_dataset([BOX], [])).has_masks
     assert not CocoTruth(make_dataset([], [])).has_masks
+
+
+def test_images_without_objects_may_have_masks():
+    dataset = make_dataset([], [])
+    dataset[0][HAS_MASKS] = True
+    assert CocoTruth(dataset).has_masks
+
+
+def test_a_mask_that_cannot_be_used_is_named():
+    good, bad = {"size": [100, 200], "counts": "Pac0"}, {"size": [200, 100], "counts": "Pac0"}
+    dataset = make_dataset([], [{"bbox": BOX, "segmentation": good}, {"bbox": BOX, "segmentation": bad, "id": 17}])
+    with pytest.raises(ValueError, match=r"image 2, annotation 17: segmentation .*size"):
+        annotation_masks(dataset[1])

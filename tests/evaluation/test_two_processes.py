@@ -53,7 +53,8 @@ def main(root):
     results = inference_on_dataset(Oracle(dataset), test, CocoEvaluator(dataset=dataset))
     shares = comm.gather(seen)
     if comm.is_main_process():
-        json.dump({"shares": shares, "ap": [results[task]["AP"] for task in ("bbox", "segm")]}, open(f"{root}/out.json", "w"))
+        precisions = [results[task]["AP"] for task in ("bbox", "segm")]
+        json.dump({"shares": shares, "ap": precisions}, open(f"{root}/out.json", "w"))
 
 if __name__ == "__main__":
     launch(main, 2, dist_url="auto", args=(sys.argv[1],))
