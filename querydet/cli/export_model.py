@@ -30,8 +30,9 @@ from querydet.cli.options import command_parser
 from querydet.data.media import find_media
 from querydet.export.checking import Run, measure
 from querydet.export.exported_program import export_program, min_side
-from querydet.export.graph import INPUTS, OUTPUTS
+from querydet.export.graph import INPUTS, output_names
 from querydet.export.inference_checkpoint import export_checkpoint
+from querydet.export.masks import mask_settings
 from querydet.export.onnx import OnnxModel, export_onnx, require_onnx
 from querydet.export.operators import DEFINITIONS
 from querydet.export.running import run_program
@@ -100,6 +101,7 @@ def check(
         found = measure(model, run, batch, args.tolerance, least)
         sizes = ", ".join(f"{height}x{width}" for height, width in found.sizes)
         differences = f"logits differ by {found.logits:.1e}, boxes by {found.query_boxes:.1e}"
+        differences += "" if model.masks is None else f", masks by {found.masks:.1e}"
         swapped = f" (but for images of {found.swapped} queries with swapped ranks)" if found.swapped else ""
         logger.info("%s, %s: %s%s, %d detections differ", name, sizes, differences, swapped, found.detections)
         if not found.within(args.tolerance):
@@ -129,7 +131,8 @@ def describe(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:
         "class_names": predictor.class_names,
         "input_format": predictor.model.input_format,
         "inputs": list(INPUTS),
-        "outputs": list(OUTPUTS),
+        "outputs": list(output_names(predictor.model)),
+        "masks": mask_settings(predictor.model),
         "fixed_size" if args.fixed_size else "min_size": [height, width],
         "versions": {"querydet": __version__, "torch": torch.__version__},
         "checked": {},

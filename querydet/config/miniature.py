@@ -55,8 +55,8 @@ def _shrink_masks(model: DictConfig) -> None:
     """
     if list(model.masks.head.in_channels) != [FINE_MAP]:
         raise ValueError(
-            f"masks in miniature are made from {FINE_MAP} (configs/common/models/masks/dot_product.py); the composition "
-            f"reads {list(model.masks.head.in_channels)}, and its widths do not divide into group norms when narrow"
+            f"masks in miniature are made from {FINE_MAP} (common/models/masks/dot_product.py), the composition makes "
+            f"them from {list(model.masks.head.in_channels)}: the group norms of that head do not fit narrow maps"
         )
     model.masks.head.in_channels = {FINE_MAP: FINE_CHANNELS}
     for rule in model.criterion.rules.values():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from querydet.export.graph import DetectionGraph, pad_images
+from querydet.export.graph import MASKS, DetectionGraph, pad_images
 from querydet.export.operators import DEFINITIONS
 from querydet.modeling.detector import QueryDetector
 from querydet.traits import trait
@@ -29,13 +29,14 @@ class Difference:
     sizes: tuple[tuple[int, int], ...]  # (height, width) of the images
     logits: float
     query_boxes: float  # normalised
+    masks: float  # probabilities of pixels, of detections that are at the same place in both lists; 0 without masks
     detections: int  # without a counterpart whose score and box agree within the tolerance
     compared: int  # number of images that were compared strictly
     swapped: int  # number of queries with swapped ranks; their images are left out of the numbers above
 
     def within(self, tolerance: float) -> bool:
         """Return whether no difference exceeds the tolerance and all detections have counterparts."""
-        return max(self.logits, self.query_boxes) <= tolerance and not self.detections
+        return max(self.logits, self.query_boxes, self.masks) <= tolerance and not self.detections
 
 
 def measure(
@@ -76,6 +77,7 @@ def measure(
         sizes=tuple((height, width) for height, width in inputs[1].tolist()),
         logits=_largest(differences["logits"][same]),
         query_boxes=_largest(differences["query_boxes"][same]),
+        masks=_largest_of_masks(expected, actual, tolerance),
         detections=count_unmatched(expected, actual, tolerance) + count_unmatched(actual, expected, tolerance),
         compared=int(same.sum()),
         swapped=int(swapped.sum()),
@@ -114,6 +116,17 @@ def count_unmatched(outputs: dict[str, Tensor], others: dict[str, Tensor], toler
         )
         count += int((counted & ~matches.any(1)).sum())
     return count
+
+
+def _largest_of_masks(expected: dict[str, Tensor], actual: dict[str, Tensor], tolerance: float) -> float:
+    if MASKS not in expected:
+        return 0.0
+    same = (expected["labels"] == actual["labels"]) & (expected["labels"] >= 0)
+    for name in ("boxes", "scores"):
+        difference = (expected[name] - actual[name]).abs()
+        same &= (difference.amax(-1) if difference.dim() > same.dim() else difference) <= tolerance
+    probabilities = (outputs[MASKS][same].sigmoid() for outputs in (expected, actual))
+    return _largest(torch.sub(*probabilities).abs().nan_to_num(torch.inf))
 
 
 def _largest(differences: Tensor) -> float:

@@ -14,6 +14,8 @@ The outputs:
 * `scores` (B, N), in descending order.
 * `labels` (B, N) int64; -1, with score 0, where there are fewer detections.
 * `logits` (B, Q, K) and `query_boxes` (B, Q, 4) as (cx, cy, w, h): the predictions that detections are selected from.
+* `masks` (B, N, h, w), of a detector that predicts some: logits of the masks of all detections, in the resolution of
+  its mask head, over the padded batch (`export.masks`).
 """
 
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from querydet.export.detections import fixed_size_detections
+from querydet.export.masks import masks_of_detections
 from querydet.export.operators import PortableOperators
 from querydet.modeling.backbones import pad_batch
 from querydet.modeling.detector import QueryDetector
@@ -30,6 +33,12 @@ from querydet.modeling.geometry import mask_padding
 
 INPUTS = ("images", "sizes")
 OUTPUTS = ("boxes", "scores", "labels", "logits", "query_boxes")
+MASKS = "masks"
+
+
+def output_names(detector: QueryDetector) -> tuple[str, ...]:
+    """Return the names of the outputs of a detector."""
+    return OUTPUTS if detector.masks is None else (*OUTPUTS, MASKS)
 
 
 class DetectionGraph(nn.Module):
@@ -49,14 +58,16 @@ class DetectionGraph(nn.Module):
         """Detect; see the top of this file for inputs and outputs."""
         detector = self.detector
         with PortableOperators(keep=self.keep_operators):
-            images = pad_batch(images, detector.backbone)
+            images = pad_batch(images, detector.backbone, detector.size_divisibility)
             padding = mask_padding(sizes, images.shape[-2:])
             normalised = (images - detector.pixel_mean) / detector.pixel_std
             normalised = normalised.masked_fill(padding[:, None], 0)
-            last = detector.detect(normalised, padding)
+            last = detector.detect(normalised, detector.padding_of(padding))
             detections = fixed_size_detections(detector.postprocess, last.logits, last.boxes)
-        values = (detections.boxes, detections.scores, detections.labels, last.logits, last.boxes)
-        return dict(zip(OUTPUTS, values, strict=True))
+            values = [detections.boxes, detections.scores, detections.labels, last.logits, last.boxes]
+            if detector.masks is not None:
+                values.append(masks_of_detections(last, detections.queries))
+        return dict(zip(output_names(detector), values, strict=True))
 
 
 def pad_images(images: Sequence[Tensor], min_size: tuple[int, int] = (1, 1)) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from querydet.export.exported_program import export_program
-from querydet.export.graph import INPUTS, OUTPUTS
+from querydet.export.graph import INPUTS, output_names
 from querydet.modeling.detector import QueryDetector
 
 OPSET = 20  # the first whose GridSample has the mode "linear"; all exporters of torch since 2.11 write it
@@ -33,7 +33,7 @@ def export_onnx(detector: QueryDetector, path: str, fixed_size: tuple[int, int] 
         export_program(detector, (suppress,), fixed_size),
         dynamo=True,
         input_names=list(INPUTS),
-        output_names=list(OUTPUTS),
+        output_names=list(output_names(detector)),
         opset_version=OPSET,
         custom_translation_table={
             suppress.default: translate_suppress,
@@ -111,5 +111,6 @@ class OnnxModel:
 
     def __call__(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         """Detect; see `export.graph` for inputs and outputs."""
-        values = self._session.run(list(OUTPUTS), {"images": images.numpy(), "sizes": sizes.numpy()})
-        return {name: torch.from_numpy(value) for name, value in zip(OUTPUTS, values, strict=True)}
+        names = [output.name for output in self._session.get_outputs()]
+        values = self._session.run(names, {"images": images.numpy(), "sizes": sizes.numpy()})
+        return {name: torch.from_numpy(value) for name, value in zip(names, values, strict=True)}

@@ -49,7 +49,7 @@ def small_detector(name: str, seed: int = 0, **overrides: Any) -> QueryDetector:
     if name == "deta":
         config.selection.iou_threshold = 0.3
         config.postprocess.iou_threshold = 0.3
-    config.backbone = L(ConvBackbone)(channels=dict(config.neck.in_channels))
+    config.backbone = L(ConvBackbone)(channels=dict(sorted(config.backbone.channels.items())))
     torch.manual_seed(seed)
     detector = instantiate(config).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -89,3 +89,6 @@ def assert_same_detections(found: list[dict[str, Any]], wanted: list[dict[str, A
         assert torch.equal(instances.pred_classes, expected.pred_classes)
         assert torch.allclose(instances.scores, expected.scores, atol=1e-5)
         assert torch.allclose(instances.pred_boxes.tensor, expected.pred_boxes.tensor, atol=1e-2)
+        if expected.has("pred_masks"):
+            assert (instances.pred_masks != expected.pred_masks).float().mean() < 1e-4
+            assert 0 < expected.pred_masks.float().mean() < 1

@@ -23,6 +23,9 @@ METHODS = (
     "detr",
     "group_dab_detr",
     "dn_deformable_encoder",
+    "mask_deformable_detr",
+    "dino_masks",
+    "group_mask2former",
 )
 
 onnx = pytest.importorskip("onnx", reason="an ONNX graph needs onnx")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from querydet.export.graph import DetectionGraph
+from querydet.export.masks import mask_settings
 from querydet.export.operators import DEFINITIONS
 from querydet.export.running import ExportedDetector
 from tests.export.detectors import assert_same_detections, noise, small_detector
@@ -11,11 +12,21 @@ from tests.export.detectors import assert_same_detections, noise, small_detector
 SIZES = [(150, 203), (180, 131)]
 
 
-@pytest.mark.parametrize(("name", "keep"), [("dino", ()), ("deta", ()), ("deta", tuple(DEFINITIONS))])
+@pytest.mark.parametrize(
+    ("name", "keep"),
+    [
+        ("dino", ()),
+        ("deta", ()),
+        ("deta", tuple(DEFINITIONS)),
+        ("dino_masks", ()),
+        ("mask_deformable_detr", ()),
+        ("group_mask2former", ()),
+    ],
+)
 def test_called_like_a_detector_it_detects_the_same(name: str, keep: tuple) -> None:
     detector = small_detector(name)
     inputs = [{"image": image, "height": 300, "width": 400} for image in noise(SIZES)]
-    exported = ExportedDetector(DetectionGraph(detector, keep), (1, 1))
+    exported = ExportedDetector(DetectionGraph(detector, keep), (1, 1), mask_settings(detector))
     with torch.no_grad():
         assert_same_detections(exported(inputs), detector(inputs))
 
