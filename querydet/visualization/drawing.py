@@ -1,4 +1,4 @@
-"""Drawing of labelled boxes on one image, through Detectron2's `Visualizer`.
+"""Drawing of labelled boxes and masks on one image; boxes and labels are drawn by Detectron2's `Visualizer`.
 
 Colours are determined by the class, so that a class looks the same in every picture and the global random generators
 are not used (Detectron2's own choices are random).
@@ -14,6 +14,9 @@ import torch
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.visualizer import Visualizer
 
+from querydet.visualization.cropped_masks import cropped_masks
+from querydet.visualization.mask_painting import paint_masks
+
 MIN_SIDE = 480  # pixels; smaller images are enlarged by an integer factor so that the labels are readable ...
 MAX_SIDE = 4000  # ... up to this long side, which limits the pictures of narrow strips
 FONT_SCALE = 1.6  # of Detectron2's labels, whose size suits whole photographs, not cells of a grid
@@ -26,26 +29,30 @@ def class_color(index: int) -> tuple[float, float, float]:
 
 
 def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequence[str]) -> np.ndarray:
-    """Draw boxes with class names and, for predictions, scores.
+    """Draw boxes with class names, masks where there are some and, for predictions, scores.
 
     Args:
         image: (H, W, 3), RGB, uint8.
-        instances: `gt_boxes, gt_classes` or `pred_boxes, pred_classes, scores`; boxes XYXY in pixels of the image.
+        instances: `gt_boxes, gt_classes` or `pred_boxes, pred_classes, scores`; boxes XYXY in pixels of the image. Masks
+            of any kind that `cropped_masks` reads are optional.
         class_names: by class index; an index beyond the end is drawn as a number.
 
     Returns:
         (H * s, W * s, 3), RGB, uint8 with the integer factor s >= 1 that makes the short side about `MIN_SIDE` long, or
         less where the long side would exceed `MAX_SIDE`.
+
+    Raises:
+        ValueError: masks do not fit the image.
     """
-    visualizer = make_visualizer(image)
     kind = "pred" if instances.has("pred_boxes") else "gt"
     boxes = on_image(instances.get(f"{kind}_boxes").tensor.detach().cpu().numpy(), image)
     classes = instances.get(f"{kind}_classes").tolist()
     labels = [class_names[index] if index < len(class_names) else str(index) for index in classes]
     if instances.has("scores"):
         labels = [f"{label} {score:.0%}" for label, score in zip(labels, instances.scores.tolist(), strict=True)]
+    colors = [class_color(index) for index in classes]
+    visualizer = make_visualizer(paint_masks(image, cropped_masks(instances), colors))
     if len(boxes):
-        colors = [class_color(index) for index in classes]
         visualizer.overlay_instances(boxes=boxes, labels=labels, assigned_colors=colors, alpha=1.0)
     return visualizer.output.get_image()
 

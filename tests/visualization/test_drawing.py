@@ -1,13 +1,17 @@
 """Pictures show what they should: checked on pixels, and that drawing has no side effects."""
 
 import numpy as np
+import pytest
+import torch
 from detectron2.structures import BoxMode
+from scipy.ndimage import binary_dilation, binary_erosion
 
+from querydet.utils.run_lengths import encode_masks
 from querydet.visualization import (
     draw_instances,
     instances_of_record,
 )
-from querydet.visualization.drawing import class_color
+from querydet.visualization.drawing import class_color, make_visualizer
 from tests.visualization.instances import GREY, predictions
 
 
@@ -62,3 +66,39 @@ def test_record_to_instances():
     assert instances.gt_boxes.tensor.tolist() == [[1, 2, 4, 6]]
     assert instances.gt_classes.tolist() == [5]
     assert len(instances_of_record({**record, "annotations": []})) == 0
+
+
+def test_detections_without_masks_are_drawn_pixel_for_pixel_as_by_the_visualizer_alone():
+    found = predictions([[40, 30, 120, 90], [10, 10, 30, 110]], [0.9, 0.5], [1, 0])
+    visualizer = make_visualizer(GREY)
+    visualizer.overlay_instances(
+        boxes=found.pred_boxes.tensor.numpy(),
+        labels=["b 90%", "a 50%"],
+        assigned_colors=[class_color(1), class_color(0)],
+        alpha=1.0,
+    )
+    expected = visualizer.output.get_image()
+    assert np.array_equal(draw_instances(GREY, found, ["a", "b"]), expected)
+    found.pred_masks = torch.zeros(2, *GREY.shape[:2], dtype=torch.bool)  # empty ones
+    assert np.array_equal(draw_instances(GREY, found, ["a", "b"]), expected)
+
+
+@pytest.mark.parametrize("as_run_lengths", [False, True])
+def test_masks_are_drawn_in_their_class_colour_where_they_are(as_run_lengths):
+    found = predictions([[40, 30, 120, 90], [10, 60, 30, 110]], [0.9, 0.5], [1, 0])
+    without = draw_instances(GREY, found, ["a", "b"]).astype(int)
+    masks = torch.zeros(2, *GREY.shape[:2], dtype=torch.bool)
+    masks[0, 45:80, 60:100] = True
+    if as_run_lengths:
+        found.pred_masks_rle = encode_masks(masks)
+    else:
+        found.pred_masks = masks
+    drawn = draw_instances(GREY, found, ["a", "b"]).astype(int)
+    changed = np.abs(drawn - without).max(axis=2) > 3
+    mask = masks[0].numpy().repeat(4, axis=0).repeat(4, axis=1)  # the picture has four times the size
+    inner = binary_erosion(mask, iterations=4)
+    assert changed[inner].all()
+    assert not changed[~binary_dilation(mask, iterations=4)].any()
+    color = 255 * np.array(class_color(1))
+    assert np.abs(drawn[4 * 60, 4 * 80] - (0.55 * 128 + 0.45 * color)).max() < 3
+    assert np.abs(drawn[4 * 45 + 2, 4 * 80] - color).max() < 3  # the outline

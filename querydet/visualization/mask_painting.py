@@ -1,0 +1,43 @@
+"""Painting of masks into the pixels of an image: a translucent fill and an outline in the colour of the object.
+
+Detectron2's `Visualizer` draws a mask with holes as a layer of the whole image's size, and fills the holes of others.
+Here every pixel of a mask is painted once, whatever its shape, and others stay as they are.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from querydet.visualization.cropped_masks import CroppedMask, outline
+
+FILL = 0.45  # opacity within the outline
+OUTLINE_PART = 1 / 500  # thickness of an outline in parts of the mean side of the image, at least one pixel
+
+
+def paint_masks(
+    image: np.ndarray, masks: Sequence[CroppedMask | None], colors: Sequence[tuple[float, float, float]]
+) -> np.ndarray:
+    """Paint masks into an image, small ones over large ones.
+
+    Args:
+        image: (H, W, 3), RGB, uint8.
+        masks: by object, from `cropped_masks`; None: nothing is painted.
+        colors: by object, RGB in [0, 1].
+
+    Returns:
+        (H, W, 3), RGB, uint8: the given array where there are no masks, else a new one.
+    """
+    painted = [(mask, color) for mask, color in zip(masks, colors, strict=True) if mask is not None]
+    if not painted:
+        return image
+    painted.sort(key=lambda pair: -int(pair[0].bitmap.sum()))
+    thickness = max(1, round(math.sqrt(image.shape[0] * image.shape[1]) * OUTLINE_PART))
+    result = image.copy()
+    for mask, color in painted:
+        height, width = mask.bitmap.shape
+        part = result[mask.y : mask.y + height, mask.x : mask.x + width]
+        wanted = 255 * np.array(color, dtype=np.float32)
+        part[mask.bitmap] = (1 - FILL) * part[mask.bitmap] + FILL * wanted + 0.5
+        part[outline(mask.bitmap, thickness)] = wanted + 0.5
+    return result
