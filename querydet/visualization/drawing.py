@@ -33,8 +33,8 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
 
     Args:
         image: (H, W, 3), RGB, uint8.
-        instances: `gt_boxes, gt_classes` or `pred_boxes, pred_classes, scores`; boxes XYXY in pixels of the image. Masks
-            of any kind that `cropped_masks` reads are optional.
+        instances: `gt_boxes, gt_classes` or `pred_boxes, pred_classes, scores`; boxes XYXY in pixels of the image;
+            where there are masks, in any form that `cropped_masks` reads.
         class_names: by class index; an index beyond the end is drawn as a number.
 
     Returns:

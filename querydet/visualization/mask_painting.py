@@ -7,12 +7,13 @@ Here every pixel of a mask is painted once, whatever its shape, and others stay 
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from querydet.visualization.cropped_masks import CroppedMask, outline
 
 FILL = 0.45  # opacity within the outline
-OUTLINE_PART = 1 / 500  # thickness of an outline in parts of the mean side of the image, at least one pixel
+OUTLINE_PART = 1 / 300  # thickness of an outline in parts of the mean side of the image, at least one pixel
 
 
 def paint_masks(
@@ -37,7 +38,12 @@ def paint_masks(
     for mask, color in painted:
         height, width = mask.bitmap.shape
         part = result[mask.y : mask.y + height, mask.x : mask.x + width]
-        wanted = 255 * np.array(color, dtype=np.float32)
-        part[mask.bitmap] = (1 - FILL) * part[mask.bitmap] + FILL * wanted + 0.5
-        part[outline(mask.bitmap, thickness)] = wanted + 0.5
+        pure = 255 * np.array(color)
+        mixed = (1 - FILL) * np.arange(256)[:, None] + FILL * pure  # by the value of a pixel
+        np.copyto(part, cv2.LUT(part, _rounded(mixed)[None]), where=mask.bitmap[..., None])
+        np.copyto(part, _rounded(pure), where=outline(mask.bitmap, thickness)[..., None])
     return result
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    return np.round(values).astype(np.uint8)
