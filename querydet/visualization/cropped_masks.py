@@ -4,13 +4,12 @@ Most objects cover a small part of an image. Cropped, the masks of a hundred obj
 memory and are quickly drawn.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from detectron2.structures import BitMasks, Instances, PolygonMasks
-from torch import Tensor
 
 from querydet.utils.instance_masks import BITMAPS, has_masks, masks_of, run_lengths_of
 from querydet.utils.run_lengths import RunLengths, decode_masks
@@ -43,27 +42,23 @@ def cropped_masks(instances: Instances) -> list[CroppedMask | None]:
     Raises:
         ValueError: masks are not bool, no run lengths, or not of the size of the image.
     """
+    if instances.has(BITMAPS):
+        return [crop(mask.detach().cpu().numpy()) for mask in masks_of(instances)]
     if has_masks(instances):
-        bitmaps = _of_tensor(masks_of(instances)) if instances.has(BITMAPS) else _decoded(run_lengths_of(instances))
-    elif instances.has(GT_RUN_LENGTHS):
-        bitmaps = _decoded(instances.get(GT_RUN_LENGTHS))
-    elif instances.has("gt_masks"):
-        masks, (height, width) = instances.get("gt_masks"), instances.image_size
-        if isinstance(masks, PolygonMasks):
-            masks = BitMasks.from_polygon_masks(masks, height, width)
-        bitmaps = _of_tensor(masks.tensor)
-    else:
+        return decoded_crops(run_lengths_of(instances))
+    if instances.has(GT_RUN_LENGTHS):
+        return decoded_crops(instances.get(GT_RUN_LENGTHS))
+    if not instances.has("gt_masks"):
         return [None] * len(instances)
-    return [None if bitmap is None else crop(bitmap) for bitmap in bitmaps]
+    masks = instances.get("gt_masks")
+    if isinstance(masks, PolygonMasks):
+        masks = BitMasks.from_polygon_masks(masks, *instances.image_size)
+    return [crop(mask.cpu().numpy()) for mask in masks.tensor]
 
 
-def _of_tensor(masks: Tensor) -> Iterator[np.ndarray]:
-    return (mask.detach().cpu().numpy() for mask in masks)
-
-
-def _decoded(masks: Iterable[RunLengths | None]) -> Iterator[np.ndarray | None]:
-    """Decode one mask at a time: all of them together may not fit into the memory."""
-    return (None if mask is None else decode_masks([mask], *mask["size"])[0].numpy() for mask in masks)
+def decoded_crops(masks: Iterable[RunLengths | None]) -> list[CroppedMask | None]:
+    """Decode run lengths that were checked, one mask at a time: all of them together may not fit into the memory."""
+    return [None if mask is None else crop(decode_masks([mask], *mask["size"])[0].numpy()) for mask in masks]
 
 
 def crop(bitmap: np.ndarray) -> CroppedMask | None:
