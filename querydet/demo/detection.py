@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from detectron2.structures import Instances
+
 from querydet.demo.choices import Choice
+from querydet.demo.mask_images import mask_image
 from querydet.demo.uploads import decode
 from querydet.inference.predictor import Predictor
+from querydet.utils.instance_masks import has_masks
+from querydet.visualization.cropped_masks import cropped_masks
 from querydet.visualization.drawing import class_color
 
 LEAST_SCORE = 0.01  # the page's slider hides detections below its threshold; lower scores are not sent
@@ -21,7 +26,9 @@ class Detections:
     width: int  # pixels, after the EXIF rotation
     height: int
     seconds: float  # time of detection, without loading the model
-    objects: list[dict[str, Any]]  # label, score, box [x0, y0, x1, y1] in pixels, color "#rrggbb"; best first
+    # best first: label, score, box [x0, y0, x1, y1] in pixels, color "#rrggbb"; with masks also
+    # mask: what `mask_image` returns, None for an empty one
+    objects: list[dict[str, Any]]
 
 
 class NoModelError(ValueError):
@@ -63,22 +70,8 @@ class Models:
             start = time.perf_counter()
             detections = predictor(image)
             seconds = time.perf_counter() - start
-        height, width = detections.image_size
-        objects = [
-            {
-                "label": predictor.class_names[label],
-                "score": round(score, 4),
-                "box": [round(value, 1) for value in box],
-                "color": "#" + "".join(f"{round(255 * part):02x}" for part in class_color(label)),
-            }
-            for box, score, label in zip(
-                detections.pred_boxes.tensor.tolist(),
-                detections.scores.tolist(),
-                detections.pred_classes.tolist(),
-                strict=True,
-            )
-        ]
-        return Detections(width, height, seconds, objects)
+            height, width = detections.image_size
+            return Detections(width, height, seconds, _objects(detections, predictor.class_names))
 
     def _load(self, index: int) -> Predictor:
         if self._loaded is None or self._loaded[0] != index:
@@ -87,3 +80,21 @@ class Models:
             predictor = Predictor(choice.config, choice.weights, threshold=LEAST_SCORE, overrides=self._overrides)
             self._loaded = (index, predictor)
         return self._loaded[1]
+
+
+def _objects(detections: Instances, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    boxes, scores = detections.pred_boxes.tensor.tolist(), detections.scores.tolist()
+    colors = [class_color(label) for label in detections.pred_classes.tolist()]
+    objects: list[dict[str, Any]] = [
+        {
+            "label": class_names[label],
+            "score": round(score, 4),
+            "box": [round(value, 1) for value in box],
+            "color": "#" + "".join(f"{round(255 * part):02x}" for part in color),
+        }
+        for box, score, label, color in zip(boxes, scores, detections.pred_classes.tolist(), colors, strict=True)
+    ]
+    if has_masks(detections):
+        for entry, mask, color in zip(objects, cropped_masks(detections), colors, strict=True):
+            entry["mask"] = mask and mask_image(mask, detections.image_size, color)
+    return objects

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from detectron2.structures import BitMasks, Instances, PolygonMasks
+from pycocotools import mask as coco_mask
 
 from querydet.utils.instance_masks import BITMAPS, has_masks, masks_of, run_lengths_of
-from querydet.utils.run_lengths import RunLengths, decode_masks
+from querydet.utils.run_lengths import RunLengths
 
 GT_RUN_LENGTHS = "gt_masks_rle"  # field of annotations: run lengths, or None where an annotation has no mask
 
@@ -58,7 +59,16 @@ def cropped_masks(instances: Instances) -> list[CroppedMask | None]:
 
 def decoded_crops(masks: Iterable[RunLengths | None]) -> list[CroppedMask | None]:
     """Decode run lengths that were checked, one mask at a time: all of them together may not fit into the memory."""
-    return [None if mask is None else crop(decode_masks([mask], *mask["size"])[0].numpy()) for mask in masks]
+    return [None if mask is None else _decoded_crop(mask) for mask in masks]
+
+
+def _decoded_crop(mask: RunLengths) -> CroppedMask | None:
+    x, y, width, height = (int(value) for value in coco_mask.toBbox(mask))
+    if not width or not height:
+        return None
+    # cropped before its columns become rows, which takes most of the time on a large image
+    bitmap = coco_mask.decode(mask)[y : y + height, x : x + width]
+    return CroppedMask(x, y, np.ascontiguousarray(bitmap).astype(bool))
 
 
 def crop(bitmap: np.ndarray) -> CroppedMask | None:

@@ -33,7 +33,7 @@ def paint_masks(
     if not painted:
         return image
     painted.sort(key=lambda pair: -int(pair[0].bitmap.sum()))
-    thickness = max(1, round(math.sqrt(image.shape[0] * image.shape[1]) * OUTLINE_PART))
+    thickness = outline_thickness(image.shape[:2])
     result = image.copy()
     for mask, color in painted:
         height, width = mask.bitmap.shape
@@ -43,6 +43,11 @@ def paint_masks(
         np.copyto(part, cv2.LUT(part, _rounded(mixed)[None]), where=mask.bitmap[..., None])
         np.copyto(part, _rounded(pure), where=outline(mask.bitmap, thickness)[..., None])
     return result
+
+
+def outline_thickness(size: Sequence[int]) -> int:
+    """Return the thickness of outlines in an image of this height and width, in pixels."""
+    return max(1, round(math.sqrt(size[0] * size[1]) * OUTLINE_PART))
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from querydet.config import load_config, save_config
 from querydet.demo import Models, find_choices
 from querydet.engine import build_model
 from tests.engine.conftest import DINO_CONFIG
+from tests.masked import WithMasks
 from tests.models import PooledBackbone
 
 
@@ -40,3 +41,18 @@ def picture(tmp_path_factory):
 def models(run_folder):
     """What the page offers."""
     return Models(find_choices([str(run_folder)]))
+
+
+@pytest.fixture(params=["bitmaps", "run lengths"])
+def masked_models(models, request, monkeypatch):
+    """The same, as of detectors with masks."""
+    load = models._load
+
+    def load_with_masks(index):
+        predictor = load(index)
+        if not isinstance(predictor.model, WithMasks):
+            predictor.model = WithMasks(predictor.model, as_rle=request.param == "run lengths")
+        return predictor
+
+    monkeypatch.setattr(models, "_load", load_with_masks)
+    return models

@@ -1,5 +1,6 @@
 """Detections of an uploaded image."""
 
+import base64
 import io
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from querydet import Predictor
 from querydet.demo import detection
 from querydet.demo.detection import LEAST_SCORE
+from querydet.utils.instance_masks import masks_of
 
 
 def test_detections_are_those_of_the_predictor(models, run_folder, picture):
@@ -51,3 +53,26 @@ def test_one_image_is_decoded_at_a_time(models, picture, monkeypatch):
 def test_an_unknown_model_costs_no_decoding(models):
     with pytest.raises(detection.NoModelError, match="no model 7: they are 0 to 1"):
         models.detect(b"no image", 7)
+
+
+def test_without_masks_nothing_is_said_of_them(models, picture):
+    assert all(
+        set(item) == {"label", "score", "box", "color"} for item in models.detect(picture.read_bytes(), 0).objects
+    )
+
+
+def test_masks_lie_where_the_detections_have_them(masked_models, picture):
+    found = masked_models.detect(picture.read_bytes(), 0)
+    masks = masks_of(masked_models._load(0)(picture)).numpy()
+    assert len(found.objects) == len(masks) > 0
+    for item, mask in zip(found.objects, masks, strict=True):
+        assert (item["mask"] is None) == (not mask.any())
+        if mask.any():
+            part = item["mask"]
+            image = Image.open(io.BytesIO(base64.b64decode(part["picture"].partition(",")[2]))).convert("RGBA")
+            shown = np.zeros(mask.shape, dtype=bool)
+            rows, columns = (slice(part[a], part[a] + part[b]) for a, b in (("y", "height"), ("x", "width")))
+            shown[rows, columns] = np.asarray(image)[..., 3] > 0
+            assert np.array_equal(shown, mask)
+            color = "#" + "".join(f"{value:02x}" for value in np.asarray(image)[np.asarray(image)[..., 3] > 0][0, :3])
+            assert color == item["color"]

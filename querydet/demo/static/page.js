@@ -16,39 +16,54 @@ function clear() {
   draw();
 }
 
+function setAll(element, attributes) {
+  Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
+}
+
+function makeMask({ x, y, width, height, picture }) {
+  const mask = document.createElementNS(SVG, "image");
+  setAll(mask, { x, y, width, height, href: picture, preserveAspectRatio: "none" });
+  byId("masks").append(mask);
+  return mask;
+}
+
 function makeBox(object) {
   const [x0, y0, x1, y1] = object.box;
   const size = Math.max(found.width, found.height) / 50;
   const box = document.createElementNS(SVG, "rect");
-  const numbers = { x: x0, y: y0, width: x1 - x0, height: y1 - y0, stroke: object.color };
-  Object.entries(numbers).forEach(([name, value]) => box.setAttribute(name, value));
+  setAll(box, { x: x0, y: y0, width: x1 - x0, height: y1 - y0, stroke: object.color });
   const label = document.createElementNS(SVG, "text");
-  const place = { x: x0 + size / 4, y: Math.max(y0, 0) + size, "font-size": size };
-  Object.entries(place).forEach(([name, value]) => label.setAttribute(name, value));
+  setAll(label, { x: x0 + size / 4, y: Math.max(y0, 0) + size, "font-size": size });
   label.textContent = `${object.label} ${Math.round(100 * object.score)}%`;
   byId("boxes").append(box, label);
   return box;
 }
 
-function makeRow(object, box) {
+function makeRow(object, shapes) {
   const row = byId("objects").insertRow();
   const values = [object.label, object.score.toFixed(2), object.box.map(Math.round).join(", ")];
   values.forEach((value) => { row.insertCell().textContent = value; });
   row.cells[0].style.setProperty("--class-color", object.color);
-  row.addEventListener("mouseenter", () => box.classList.add("strong"));
-  row.addEventListener("mouseleave", () => box.classList.remove("strong"));
+  const mark = (strong) => shapes.forEach((shape) => shape.classList.toggle("strong", strong));
+  row.addEventListener("mouseenter", () => mark(true));
+  row.addEventListener("mouseleave", () => mark(false));
 }
 
 function draw() {
   const threshold = Number(byId("threshold").value);
   byId("threshold-value").textContent = threshold.toFixed(2);
   byId("boxes").replaceChildren();
+  byId("masks").replaceChildren();
   byId("objects").replaceChildren();
   byId("count").textContent = "";
   if (!found) return;
-  byId("boxes").setAttribute("viewBox", `0 0 ${found.width} ${found.height}`);
+  byId("overlay").setAttribute("viewBox", `0 0 ${found.width} ${found.height}`);
   const shown = found.objects.filter((object) => object.score >= threshold);
-  shown.forEach((object) => makeRow(object, makeBox(object)));
+  const masks = new Map(); // small ones lie above large ones
+  const masked = shown.filter((object) => object.mask);
+  masked.sort((one, other) => other.mask.width * other.mask.height - one.mask.width * one.mask.height);
+  masked.forEach((object) => masks.set(object, makeMask(object.mask)));
+  shown.forEach((object) => makeRow(object, [makeBox(object), masks.get(object)].filter(Boolean)));
   byId("count").textContent = `${shown.length} of ${found.objects.length} detections`;
 }
 
