@@ -6,7 +6,7 @@ are not used (Detectron2's own choices are random).
 
 import colorsys
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ import torch
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.visualizer import Visualizer
 
-from querydet.visualization.cropped_masks import cropped_masks
+from querydet.data.masks import to_run_lengths
+from querydet.utils.run_lengths import RunLengths
+from querydet.visualization.cropped_masks import GT_RUN_LENGTHS, cropped_masks
 from querydet.visualization.mask_painting import paint_masks
 
 MIN_SIDE = 480  # pixels; smaller images are enlarged by an integer factor so that the labels are readable ...
@@ -73,10 +75,37 @@ def make_visualizer(image: np.ndarray) -> Visualizer:
 
 
 def instances_of_record(record: dict[str, Any]) -> Instances:
-    """Convert the annotations of a Detectron2 dataset dict to `gt_boxes` and `gt_classes`, crowd regions left out."""
+    """Convert the annotations of a Detectron2 dataset dict, crowd regions left out.
+
+    Returns:
+        `gt_boxes`, `gt_classes` and, where an annotation has a `segmentation`, `gt_masks_rle`; see `cropped_masks`.
+
+    Raises:
+        ValueError: a `segmentation` cannot be read.
+    """
     objects = [item for item in record.get("annotations", []) if not item.get("iscrowd", 0)]
     boxes = [BoxMode.convert(item["bbox"], item["bbox_mode"], BoxMode.XYXY_ABS) for item in objects]
     instances = Instances((record["height"], record["width"]))
     instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
     instances.gt_classes = torch.tensor([item["category_id"] for item in objects], dtype=torch.int64)
+    masks = annotated_masks(record, objects)
+    if any(mask is not None for mask in masks):
+        instances.set(GT_RUN_LENGTHS, masks)
     return instances
+
+
+def annotated_masks(record: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> list[RunLengths | None]:
+    """Rasterise the `segmentation` of annotations of a Detectron2 dataset dict; None for those without one.
+
+    Raises:
+        ValueError: one cannot be read.
+    """
+    masks: list[RunLengths | None] = []
+    for position, item in enumerate(annotations):
+        outline = item.get("segmentation")
+        try:
+            masks.append(None if outline is None else to_run_lengths(outline, record["height"], record["width"]))
+        except ValueError as error:
+            name = record.get("file_name", record.get("image_id"))
+            raise ValueError(f"{name}: object {position} cannot be drawn: {error}") from error
+    return masks

@@ -8,6 +8,7 @@ import numpy as np
 from detectron2.data.detection_utils import check_image_size
 from detectron2.utils.visualizer import Visualizer
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from querydet.data.catalog import DetectionDataset, class_names
@@ -17,9 +18,11 @@ from querydet.evaluation.error_analysis import Settings, shown_errors
 from querydet.evaluation.errors import ERRORS, SIZES, ImageErrors, Kind, Objects
 from querydet.evaluation.per_image import image_truth
 from querydet.utils.run_lengths import RunLengths
-from querydet.visualization.drawing import FONT_SCALE, drawing_scale, on_image
+from querydet.visualization.cropped_masks import decoded_crops
+from querydet.visualization.drawing import FONT_SCALE, annotated_masks, drawing_scale, on_image
 from querydet.visualization.figures import new_figure
 from querydet.visualization.grids import Panel
+from querydet.visualization.mask_painting import paint_masks
 
 MOST_CLASSES = 25  # maximum number of readable rows of a figure
 MOST_CURVES = 10
@@ -118,6 +121,8 @@ def draw_worst(
 ) -> list[Panel]:
     """Draw the worst images: ground truth with missed objects marked, beside the detections coloured by error.
 
+    Objects are drawn with the masks that the data set has.
+
     Args:
         analysis: of the detections.
         dataset: the test data.
@@ -144,17 +149,26 @@ def draw_worst(
         summary = f"{entry['right']} right, " + (", ".join(kinds[-1:]) or "no errors")
         lines = "\n".join(filter(None, [summary, ", ".join(kinds[:-1])]))
         title = os.path.basename(record["file_name"])
-        panels.append(Panel(_draw_objects(image, objects, errors, names), f"{title}: {entry['objects']} objects"))
+        outlines = annotated_masks(record, record.get("annotations", ()))
+        truth = _draw_objects(image, objects, outlines, errors, names)
+        panels.append(Panel(truth, f"{title}: {entry['objects']} objects"))
         panels.append(Panel(_draw_detections(image, errors, names), lines))
     return panels
 
 
-def _draw_objects(image: np.ndarray, objects: Objects, errors: ImageErrors, names: Sequence[str]) -> np.ndarray:
+def _draw_objects(
+    image: np.ndarray,
+    objects: Objects,
+    masks: Sequence[RunLengths | None],
+    errors: ImageErrors,
+    names: Sequence[str],
+) -> np.ndarray:
     kinds = ["ignored" if crowd else "right" for crowd in objects.crowd]
     kinds = ["missed" if missed else kind for kind, missed in zip(kinds, errors.missed, strict=True)]
     words = {"right": "", "missed": " missed", "ignored": " crowd"}
     labels = [names[label] + words[kind] for label, kind in zip(objects.labels, kinds, strict=True)]
-    return _draw(image, objects.boxes, labels, kinds)
+    colors = [to_rgb(COLORS[kind]) for kind in kinds]
+    return _draw(paint_masks(image, decoded_crops(masks), colors), objects.boxes, labels, kinds)
 
 
 def _draw_detections(image: np.ndarray, errors: ImageErrors, names: Sequence[str]) -> np.ndarray:

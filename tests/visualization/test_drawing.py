@@ -11,6 +11,7 @@ from querydet.visualization import (
     draw_instances,
     instances_of_record,
 )
+from querydet.visualization.cropped_masks import cropped_masks
 from querydet.visualization.drawing import class_color, make_visualizer
 from tests.visualization.instances import GREY, predictions
 
@@ -102,3 +103,45 @@ def test_masks_are_drawn_in_their_class_colour_where_they_are(as_run_lengths):
     color = 255 * np.array(class_color(1))
     assert np.abs(drawn[4 * 60, 4 * 80] - (0.55 * 128 + 0.45 * color)).max() < 3
     assert np.abs(drawn[4 * 45 + 2, 4 * 80] - color).max() < 3  # the outline
+
+
+@pytest.fixture
+def outlined_record():
+    """A record with polygons of two parts, run lengths, no outline, and a crowd region."""
+    square = [10.0, 10, 20, 10, 20, 20, 10, 20]
+    other = [30.0, 10, 35, 10, 35, 15, 30, 15]
+    box = {"bbox": [10, 10, 25, 10], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0, "iscrowd": 0}
+    mask = torch.zeros(1, 50, 60, dtype=torch.bool)
+    mask[0, 40:45, 50:60] = True
+    return {
+        "file_name": "a.jpg",
+        "height": 50,
+        "width": 60,
+        "annotations": [
+            {**box, "segmentation": [np.array(square), np.array(other)]},
+            {**box, "segmentation": encode_masks(mask)[0]},
+            box,
+            {**box, "iscrowd": 1, "segmentation": encode_masks(~mask)[0]},
+        ],
+    }
+
+
+def test_masks_of_a_record_are_those_of_its_outlines(outlined_record):
+    instances = instances_of_record(outlined_record)
+    first, second, third = cropped_masks(instances)
+    assert (first.x, first.y, first.bitmap.shape, first.bitmap.sum()) == (10, 10, (10, 25), 125)
+    assert (second.x, second.y, second.bitmap.shape) == (50, 40, (5, 10))
+    assert third is None
+    picture = draw_instances(np.full((50, 60, 3), 128, np.uint8), instances, ["a"])
+    scale = picture.shape[0] // 50
+    color = 0.55 * 128 + 0.45 * 255 * np.array(class_color(0))
+    assert np.abs(picture[15 * scale, 15 * scale] - color).max() < 3
+    for item in outlined_record["annotations"]:
+        item.pop("segmentation", None)
+    assert set(instances_of_record(outlined_record).get_fields()) == {"gt_boxes", "gt_classes"}
+
+
+def test_an_outline_that_cannot_be_read_is_named(outlined_record):
+    outlined_record["annotations"][1]["segmentation"] = [["text", 1, 2, 3, 4, 5]]
+    with pytest.raises(ValueError, match=r"a\.jpg: object 1 cannot be drawn"):
+        instances_of_record(outlined_record)

@@ -108,3 +108,16 @@ def test_the_worst_masks_are_drawn_with_their_errors(dataset, tmp_path):
         panels = draw_worst(analysis, dataset, found, SETTINGS, masks=masks)
         summaries.append([panel.title for panel in panels[1::2]])
     assert summaries == [["0 right, 1 missed", "1 right, no errors"], ["0 right, 1 missed", "0 right, 1 localisation"]]
+
+
+def test_the_objects_of_the_worst_images_have_their_masks(dataset, analysis, tmp_path):
+    for record in dataset:
+        record["file_name"] = str(tmp_path / record["file_name"])
+        Image.new("RGB", (1000, 1000)).save(record["file_name"])
+    before = draw_worst(analysis, dataset, DETECTIONS, SETTINGS)
+    for record in dataset:
+        for item in record["annotations"]:
+            item["segmentation"] = [np.array([700.0, 700, 900, 700, 900, 900, 700, 900])]
+    panels = draw_worst(analysis, dataset, DETECTIONS, SETTINGS)
+    assert panels[0].image[800, 800] == pytest.approx(0.45 * 255 * np.array(to_rgb(COLORS["missed"])), abs=2)
+    assert np.array_equal(panels[1].image, before[1].image)  # the detections
