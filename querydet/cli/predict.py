@@ -2,7 +2,8 @@
 
     querydet predict --config-file CONFIG --weights model_final.pth --input photos/ clip.mp4 --output out/
 
-Draws labelled boxes (``out/<name>``; videos as mp4) and writes all detections to ``out/detections.json``, COCO format.
+Draws labelled boxes and masks (``out/<name>``; videos as mp4) and writes all detections to ``out/detections.json``,
+COCO format, with masks as run lengths (``segmentation``).
 """
 
 import argparse

@@ -3,7 +3,7 @@
 Example::
 
     predictor = Predictor("projects/dino/configs/dino_r50_4scale_12ep.py", "model_final.pth")
-    instances = predictor("street.jpg")  # Detectron2's Instances: pred_boxes, scores, pred_classes
+    instances = predictor("street.jpg")  # Detectron2's Instances: pred_boxes, scores, pred_classes, pred_masks
     several = predictor(["street.jpg", array, pil_image])  # a list of Instances
 """
 
@@ -180,7 +180,9 @@ class Predictor(ArrayPredictor):
 
         Returns:
             For one image, Detectron2's `Instances`: `pred_boxes` (XYXY, pixels of the image), `scores` and
-            `pred_classes`, best first, on the CPU. For several images, a list of them.
+            `pred_classes`, best first, on the CPU; of a detector with masks also `pred_masks`, (n, H, W) bool in pixels
+            of the image, or `pred_masks_rle` where its config says so (`querydet.utils.instance_masks` reads both). For
+            several images, a list of them.
 
         Raises:
             FileNotFoundError: a file does not exist.
@@ -203,7 +205,7 @@ class Predictor(ArrayPredictor):
         return detections + (self.detect(batch) if batch else [])
 
     def draw(self, image: Picture, instances: Instances) -> Image.Image:
-        """Draw detections on an image: boxes, class names and scores; a small image is enlarged.
+        """Draw detections on an image: boxes, masks, class names and scores; a small image is enlarged.
 
         Args:
             image: one image, as of `__call__`.

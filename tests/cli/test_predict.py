@@ -8,7 +8,10 @@ import pytest
 from PIL import Image
 
 from querydet.data import load_coco
+from querydet.data.masks import to_bitmap
 from querydet.data.media import VideoSink
+from querydet.inference.predictor import Predictor
+from tests.masked import WithMasks
 
 
 @pytest.fixture
@@ -114,6 +117,37 @@ def test_missing_input_and_weights_are_named(predict, cli, config, photos, tmp_p
 def test_a_misspelt_override_is_refused(predict, photos):
     with pytest.raises(ValueError, match=r"no key 'train.devise'; did you mean 'train.device'"):
         predict(photos, overrides=["train.devise=cpu"])
+
+
+@pytest.mark.parametrize("as_rle", [False, True])
+def test_masks_are_drawn_and_written(predict, cli, photos, monkeypatch, as_rle):
+    _, output = predict(photos)
+    plain = np.asarray(Image.open(output / "a.png")).astype(int)
+    without = json.loads((output / "detections.json").read_text())["annotations"]
+    assert all("segmentation" not in item for item in without)
+
+    def with_masks(*arguments, **options):
+        predictor = Predictor(*arguments, **options)
+        predictor.model = WithMasks(predictor.model, as_rle)
+        return predictor
+
+    monkeypatch.setattr(cli("predict"), "Predictor", with_masks)
+    status, output = predict(photos)
+    assert status == 0
+    content = json.loads((output / "detections.json").read_text())
+    sizes = {image["id"]: [image["height"], image["width"]] for image in content["images"]}
+    for item, other in zip(content["annotations"], without, strict=True):
+        assert item["segmentation"]["size"] == sizes[item["image_id"]]
+        bitmap = to_bitmap(item["segmentation"], *item["segmentation"]["size"])
+        assert item["area"] == bitmap.sum() > 0
+        assert {**item, "area": 0} == {**other, "area": 0, "segmentation": item["segmentation"]}
+    dataset = load_coco(str(output / "detections.json"), str(photos), masks=True)
+    assert [len(record["annotations"]) for record in dataset] == [1, 1, 1]
+    changed = np.abs(np.asarray(Image.open(output / "a.png")) - plain).max(axis=2) > 8
+    (height, width), item = sizes[1], content["annotations"][0]
+    mask = to_bitmap(item["segmentation"], height, width)
+    scale = plain.shape[0] // height
+    assert changed[mask.repeat(scale, axis=0).repeat(scale, axis=1)].mean() > 0.5
 
 
 def test_video(predict, tmp_path):

@@ -15,7 +15,10 @@ from querydet.checkpoint import Checkpointer
 from querydet.checkpoint.training_only import INFERENCE_ONLY, inference_state
 from querydet.config import load_config
 from querydet.inference.predictor import find_class_names
+from querydet.utils.instance_masks import has_masks, masks_of
+from querydet.visualization import draw_instances
 from tests.engine.conftest import DINO_CONFIG
+from tests.masked import WithMasks, ellipses
 from tests.models import tiny_detector
 
 NAMES = ["one", "two", "three", "four", "five", "six"]
@@ -88,6 +91,24 @@ def test_names_threshold_and_picture(predictor: querydet.Predictor, weights: str
     assert strict(picture(0)).scores.tolist() == [score for score in scores.tolist() if score >= middle]
     assert strict.class_names == list("uvwxyz")
     assert strict.draw(picture(0), strict(picture(0))).size >= (120, 90)
+
+
+@pytest.mark.parametrize("as_rle", [False, True])
+def test_masks_come_with_their_detections_and_are_drawn(weights: str, as_rle: bool) -> None:
+    predictor = querydet.Predictor(DINO_CONFIG, weights, threshold=0.0, device="cpu")
+    without = predictor(picture(0))
+    assert not has_masks(without)
+    middle = float(without.scores[len(without) // 2])
+    predictor.model = WithMasks(predictor.model, as_rle)
+    predictor.threshold = middle
+    found, other = predictor([picture(0), picture(1, 64, 100)])
+    assert found.scores.tolist() == [score for score in without.scores.tolist() if score >= middle]
+    assert torch.equal(masks_of(found), ellipses(found.pred_boxes.tensor, (90, 120)))
+    assert masks_of(other).shape == (len(other), 64, 100)
+    drawn = np.asarray(predictor.draw(picture(0), found))
+    boxes = draw_instances(picture(0), without[: len(found)], NAMES)
+    assert drawn.shape == boxes.shape
+    assert (drawn != boxes).any(axis=2).mean() > 0.01
 
 
 def test_without_any_names_classes_are_numbers() -> None:
