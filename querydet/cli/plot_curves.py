@@ -1,8 +1,8 @@
-"""Plot training runs as one PNG: loss and AP, or any metrics; of repeated runs the mean and its spread.
+"""Plot training runs as one PNG: loss and AP of boxes and masks, or any metrics; of repeated runs mean and spread.
 
     querydet plot curves RUN... [--output curves.png]
     querydet plot curves dino=out/a dino=out/b deta=out/c
-    querydet plot curves RUN... --metrics bbox/AP 'loss_*_dn' lr
+    querydet plot curves RUN... --metrics bbox/AP segm/AP 'loss_*_dn' lr
 
 RUN is the output folder of a run. Runs whose configs are equal but for the seed and the output folder repeat each other
 and become one curve: their mean, as far as all of them go, and a band of one standard deviation. NAME=RUN says so by

@@ -5,8 +5,8 @@
 
 RUN is the output folder of a run. The file needs no network and nothing beside it; it can be mailed. Its sections:
 
-    results     the last evaluation: COCO's measures, AP by class, any other measure; the best AP
-    curves      loss and AP, the parts of the loss, gradients, learning rate
+    results     the last evaluation: COCO's measures of boxes and masks, AP by class, any other measure; the best AP
+    curves      loss and AP of boxes and masks, the parts of the loss, gradients, learning rate
     errors      precision over recall, TIDE's errors and their costs, confusions, the worst images; for runs that have a
                 results file (querydet errors --help) and whose test set is still there
     pictures    those of training (train.pictures.enabled=True), and images in the run's folder

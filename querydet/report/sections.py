@@ -23,12 +23,21 @@ from querydet.report.parts import (
     text_of,
 )
 from querydet.visualization.curves import AP_METRICS, LOSS, draw_loss_and_ap, draw_metrics
-from querydet.visualization.runs import Run, RunGroup, Series, shared_settings
+from querydet.visualization.runs import KINDS, Run, RunGroup, Series, shared_settings
 
-AP = "bbox/AP"
 MAIN = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 NO_MEASURES = ("grad_norm/", "lr/")  # training metrics whose names have a slash, like those of evaluations
-DETAILS = ("loss_class", "loss_l1", "loss_giou", "loss_class_enc", "loss_class_dn", "grad_norm", "lr")
+DETAILS = (
+    "loss_class",
+    "loss_l1",
+    "loss_giou",
+    "loss_mask",
+    "loss_dice",
+    "loss_class_enc",
+    "loss_class_dn",
+    "grad_norm",
+    "lr",
+)
 TIMING = {
     "time": "seconds of an iteration",
     "data_time": "of these waiting for data",
@@ -47,29 +56,33 @@ LONGEST = 200_000  # characters of a config or a patch
 def results(groups: Sequence[RunGroup]) -> Section:
     """Build the section of the last value of every metric and the best AP, with groups side by side."""
     names = list(dict.fromkeys(name for group in groups for name in group.names() if _is_measure(name)))
-    main = [f"bbox/{name}" for name in MAIN if f"bbox/{name}" in names]
-    classes = [name for name in names if name.startswith("bbox/AP-")]
-    others = [name for name in names if name not in main and name not in classes]
-    blocks: list[Block] = []
+    main = [f"{kind}/{name}" for kind in KINDS for name in MAIN if f"{kind}/{name}" in names]
+    classes = {kind: [name for name in names if name.startswith(f"{kind}/AP-")] for kind in KINDS}
+    others = [name for name in names if name not in main and all(name not in found for found in classes.values())]
     rows = [["iterations", *(mean_text(_lengths(group), 0) for group in groups)]]
-    rows += [_row(name.removeprefix("bbox/"), name, groups) for name in main]
-    if AP in main:
-        rows.append(
-            ["best AP", *(mean_text([max(values.values()) for values in group.series(AP)]) for group in groups)]
-        )
-        rows.append(["at iteration", *(mean_text(_best_places(group.series(AP)), 0) for group in groups)])
-    blocks.append(_beside(groups, rows, "COCO's measures of the last evaluation, in percent" if main else ""))
-    for chosen, prefix, caption in (
-        (classes, "bbox/AP-", "AP by class, in percent"),
-        (others, "", "other measures of the last evaluation"),
-    ):
-        if chosen:
-            digits = 1 if prefix else 3
-            table = [_row(name.removeprefix(prefix), name, groups, digits) for name in chosen]
-            blocks.append(_beside(groups, table, caption))
+    for kind, word in KINDS.items():
+        shown = [name for name in main if name.startswith(f"{kind}/")]
+        rows += [_row(word + name.removeprefix(f"{kind}/"), name, groups) for name in shown]
+        rows += _best_rows(kind, groups) if f"{kind}/AP" in shown else []
+    blocks: list[Block] = [_beside(groups, rows, "COCO's measures of the last evaluation, in percent" if main else "")]
+    for kind, word in KINDS.items():
+        if classes[kind]:
+            table = [_row(name.removeprefix(f"{kind}/AP-"), name, groups) for name in classes[kind]]
+            blocks.append(_beside(groups, table, f"{word}AP by class, in percent"))
+    if others:
+        table = [_row(name, name, groups, 3) for name in others]
+        blocks.append(_beside(groups, table, "other measures of the last evaluation"))
     if any(len(group.runs) > 1 for group in groups):
         blocks.append(Text("± is the standard deviation over the runs."))
     return Section("results", "Results", blocks)
+
+
+def _best_rows(kind: str, groups: Sequence[RunGroup]) -> list[list[str]]:
+    series = [group.series(f"{kind}/AP") for group in groups]
+    return [
+        [f"best {KINDS[kind]}AP", *(mean_text([max(values.values()) for values in of_group]) for of_group in series)],
+        ["at iteration" + (", masks" if kind == "segm" else ""), *(mean_text(_best_places(s), 0) for s in series)],
+    ]
 
 
 def _beside(groups: Sequence[RunGroup], rows: Sequence[Sequence[str]], caption: str) -> Table:

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from querydet.visualization.figures import new_figure, save_figure
-from querydet.visualization.runs import RunGroup, Series, Spread, mean_and_spread, read_groups
+from querydet.visualization.runs import KINDS, RunGroup, Series, Spread, mean_and_spread, read_groups
 
 LOSS = "total_loss"
-AP_METRICS = ("bbox/AP50", "bbox/AP", "bbox/AP75")
-_STYLES = {"bbox/AP50": "-", "bbox/AP": "--", "bbox/AP75": ":"}
+_STYLES = {"AP50": "-", "AP": "--", "AP75": ":"}
+AP_METRICS = tuple(f"{kind}/{name}" for kind in KINDS for name in _STYLES)
 SMOOTHING_WINDOW = 0.05  # fraction of the curve's length; the unsmoothed loss is drawn behind
 MOST_STYLED = 3  # maximum number of groups for which AP50 and AP75 are drawn besides AP
 MOST_LABELLED = 6  # maximum number of groups with a legend inside of the axes; more share one below
@@ -44,29 +44,40 @@ def plot_curves(
 def draw_loss_and_ap(groups: Sequence[RunGroup]) -> Figure:
     """Draw the training loss (left) and AP, AP50 and AP75 (right; only AP with many groups), one colour per group.
 
+    Where there are results of masks, these have a third panel.
+
     Raises:
         ValueError: no run has any of these.
     """
     if not any(group.series(name) for group in groups for name in (LOSS, *AP_METRICS)):
         folders = ", ".join(run.folder for group in groups for run in group.runs)
         raise ValueError(f"nothing to plot: no {LOSS} and no bbox/AP in {folders}")
-    figure = new_figure(11, 4 + _legend_height(groups), "constrained")
-    loss_axes, ap_axes = figure.subplots(1, 2)
-    names = AP_METRICS if len(groups) <= MOST_STYLED else ("bbox/AP",)
+    has_masks = any(group.series(f"segm/{name}") for group in groups for name in _STYLES)
+    kinds = tuple(KINDS) if has_masks else ("bbox",)
+    figure = new_figure(5.5 * (1 + len(kinds)), 4 + _legend_height(groups), "constrained")
+    loss_axes, *ap_axes = figure.subplots(1, 1 + len(kinds))
     for index, group in enumerate(groups):
-        color = f"C{index % _PALETTE}"
-        _draw(loss_axes, group.series(LOSS), group.title(), color, _style(index), smooth=True)
+        _draw(loss_axes, group.series(LOSS), group.title(), f"C{index % _PALETTE}", _style(index), smooth=True)
+    _finish(loss_axes, "training loss", "weighted sum of all losses", groups)
+    _to_log(loss_axes)
+    for kind, axes in zip(kinds, ap_axes, strict=True):
+        _draw_precision(axes, kind, groups)
+    named = [axes for kind, axes in zip(kinds, ap_axes, strict=True) if all(g.series(f"{kind}/AP") for g in groups)]
+    _name_below(figure, (named or [loss_axes])[0], groups)
+    return figure
+
+
+def _draw_precision(axes: Axes, kind: str, groups: Sequence[RunGroup]) -> None:
+    """Draw AP, AP50 and AP75 of boxes or masks."""
+    names = tuple(_STYLES) if len(groups) <= MOST_STYLED else ("AP",)
+    for index, group in enumerate(groups):
+        prefix = f"{group.title()}: " if len(groups) > 1 or len(group.runs) > 1 else ""
         for name in names:
             style = _STYLES[name] if len(names) > 1 else _style(index)
-            own = color if len(groups) > 1 else f"C{AP_METRICS.index(name)}"
-            prefix = f"{group.title()}: " if len(groups) > 1 or len(group.runs) > 1 else ""
-            _draw(ap_axes, group.series(name), prefix + name.removeprefix("bbox/"), own, style, last=True)
-    _finish(loss_axes, "training loss", "weighted sum of all losses", groups)
-    _finish(ap_axes, "validation", "AP in %", groups)
-    _to_log(loss_axes)
-    ap_axes.set_ylim(0, 100 if len(groups) <= MOST_STYLED else None)
-    _name_below(figure, ap_axes if all(group.series("bbox/AP") for group in groups) else loss_axes, groups)
-    return figure
+            color = f"C{index % _PALETTE if len(groups) > 1 else list(_STYLES).index(name)}"
+            _draw(axes, group.series(f"{kind}/{name}"), prefix + KINDS[kind] + name, color, style, last=True)
+    _finish(axes, "validation" + (", masks" if kind == "segm" else ""), f"{KINDS[kind]}AP in %", groups)
+    axes.set_ylim(0, 100 if len(groups) <= MOST_STYLED else None)
 
 
 def draw_metrics(groups: Sequence[RunGroup], metrics: Sequence[str]) -> Figure:

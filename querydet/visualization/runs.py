@@ -16,6 +16,7 @@ from querydet.utils.provenance import RUN_FILE, read_parts
 
 logger = logging.getLogger(__name__)
 
+KINDS = {"bbox": "", "segm": "mask "}  # COCO's results of boxes and of masks, and how the latter are told apart
 METRICS_FILE = "metrics.json"  # of Detectron2's JSONWriter
 FOLDER = "train.output_dir"
 OWN = ("train.seed", FOLDER)  # keys that may differ between repeated runs
@@ -62,7 +63,7 @@ def read_metrics(run_dir: str) -> dict[str, Series]:
 def _is_value(name: str, value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return False
-    return not (name.startswith("bbox/") and value < 0)
+    return not (name.startswith(tuple(f"{kind}/" for kind in KINDS)) and value < 0)
 
 
 @dataclass(frozen=True, slots=True)

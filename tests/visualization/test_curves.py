@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from querydet.visualization import plot_curves, read_metrics
+from querydet.visualization.curves import draw_loss_and_ap
+from querydet.visualization.runs import read_groups
 
 
 def write_run(folder, lines, tail=""):
@@ -70,3 +72,28 @@ def test_one_and_several_runs_are_plotted(tmp_path):
         path = tmp_path / "new" / f"{count}.png"
         plot_curves(runs[:count], str(path))
         assert Image.open(path).size[0] > 800
+
+
+def test_results_of_masks_have_a_panel_of_their_own(tmp_path):
+    masks = [{**line, "segm/AP": 5.0 + line["iteration"]} for line in LINES]
+    masks[1]["segm/AP50"], masks[1]["segm/APs"] = 30.0, -1.0
+    runs = [write_run(tmp_path / "masks", masks), write_run(tmp_path / "boxes", LINES)]
+    assert "segm/APs" not in read_metrics(runs[0])  # no ground truth
+    _, boxes, own = draw_loss_and_ap(read_groups(runs)).axes
+    assert [line.get_label() for line in boxes.lines] == [
+        "masks: AP50 (last 3.0)", "masks: AP (last 2.0)", "boxes: AP50 (last 3.0)", "boxes: AP (last 2.0)"
+    ]  # fmt: skip
+    assert [line.get_label() for line in own.lines] == [
+        "masks: mask AP50 (last 30.0)", "masks: mask AP (last 34.0)"
+    ]  # fmt: skip
+    assert own.lines[1].get_ydata().tolist() == [14, 24, 34]
+    assert (boxes.get_title(), own.get_title()) == ("validation", "validation, masks")
+    assert len(draw_loss_and_ap(read_groups(runs[1:])).axes) == 2
+    many = [write_run(tmp_path / f"run{number}", masks) for number in range(8)]
+    assert [len(axes.lines) for axes in draw_loss_and_ap(read_groups(many)).axes[1:]] == [8, 8]  # AP alone
+
+
+def test_masks_alone_are_plotted(tmp_path):
+    run = write_run(tmp_path / "run", [{"iteration": 1, "segm/AP": 3.0}])
+    plot_curves([run], str(tmp_path / "x.png"))
+    assert Image.open(tmp_path / "x.png").size[0] > 1500
