@@ -17,6 +17,9 @@ from querydet.config import load_config
 from querydet.utils.provenance import provenance, read_parts
 from querydet.visualization import read_metrics
 
+MEASURES = {"bbox/AP": "AP", "bbox/AP50": "AP50", "segm/AP": "mask_AP", "segm/AP50": "mask_AP50"}
+BEST = ("bbox/AP50", "segm/AP50")
+
 
 def record_run(run: str) -> dict[str, Any]:
     """Collect the result of a run.
@@ -27,7 +30,7 @@ def record_run(run: str) -> dict[str, Any]:
     Returns:
         Provenance, ``iterations``, ``batch_size``, ``minutes`` (of all parts of the run, start-up and evaluations
         included), ``evaluations`` (iteration -> AP, AP50), ``best_AP50``, ``num_classes``, and a ``note`` on what is
-        not known.
+        not known. A run with masks also has ``mask_AP`` and ``mask_AP50`` of its evaluations, and ``best_mask_AP50``.
 
     Raises:
         FileNotFoundError: the folder is not that of a run.
@@ -38,16 +41,16 @@ def record_run(run: str) -> dict[str, Any]:
         raise ValueError(f"{run} holds no evaluation: nothing to record")
     cfg = load_config(str(Path(run) / "config.yaml"))
     iterations = max(metrics["total_loss"]) + 1
-    evaluations = {
-        str(iteration + 1): {"AP": round(metrics["bbox/AP"][iteration], 3), "AP50": round(value, 3)}
-        for iteration, value in metrics["bbox/AP50"].items()
-    }
+    evaluations: dict[str, dict[str, float]] = {}
+    for metric, name in MEASURES.items():
+        for iteration, value in metrics.get(metric, {}).items():
+            evaluations.setdefault(str(iteration + 1), {})[name] = round(value, 3)
     return {
         **origin(run, iterations, sorted(metrics["time"].values())),
         "iterations": iterations,
         "batch_size": cfg.dataloader.train.total_batch_size,
         "evaluations": evaluations,
-        "best_AP50": max(each["AP50"] for each in evaluations.values()),
+        **{f"best_{MEASURES[name]}": round(max(metrics[name].values()), 3) for name in BEST if metrics.get(name)},
         "num_classes": cfg.model.num_classes,
     }
 

@@ -32,6 +32,7 @@ from querydet.utils.lazy import instantiate
 from querydet.visualization import Panel, save_grid
 from querydet.visualization.drawing import instances_of_record
 from querydet.visualization.group_pictures import draw_group_points, group_colors
+from querydet.visualization.runs import KINDS
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,9 +56,9 @@ def explain_ap(predictor: Predictor, args: argparse.Namespace) -> None:
     groups = count_groups(model)
     evaluators = [combine(instantiate(data.evaluator)) for _ in range(groups)]
     results = evaluate_groups(model, instantiate(data.test), evaluators)
-    keys = [key for key in KEYS if key in results[0]["bbox"]]
-    rows = [[group_name(group), *(result["bbox"][key] for key in keys)] for group, result in enumerate(results)]
-    print(tabulate(rows, headers=("group", *keys), floatfmt=".2f"))
+    shown = [(kind, key) for kind in KINDS for key in KEYS if key in results[0].get(kind, {})]
+    rows = [[group_name(group), *(result[kind][key] for kind, key in shown)] for group, result in enumerate(results)]
+    print(tabulate(rows, headers=("group", *(KINDS[kind] + key for kind, key in shown)), floatfmt=".2f"))
     values: list[float] = [result["bbox"]["AP"] for result in results]
     print(f"AP {statistics.mean(values):.2f} on average, {min(values):.2f} to {max(values):.2f}")
     os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)

@@ -1,5 +1,6 @@
 """``querydet groups`` on a checkpoint and a data set."""
 
+import argparse
 import json
 
 import pytest
@@ -38,3 +39,17 @@ def test_average_precision_of_each_group_and_points_of_an_object(explain, capsys
         explain("points", "points.png", "--index", "99")
     with pytest.raises(ValueError, match="there is no object 50"):
         explain("points", "points.png", "--object", "50")
+
+
+def test_masks_have_columns_beside_boxes(cli, monkeypatch, tmp_path, capsys):
+    module, precision = cli("explain_groups"), {"AP": 12.5, "AP50": 25.0}
+    results = [{"bbox": precision, "segm": {"AP": 10.5, "AP50": 20.0}}, {"bbox": precision, "segm": precision}]
+    monkeypatch.setattr(module, "evaluate_groups", lambda *_: results)
+    monkeypatch.setattr(module, "count_groups", lambda _: 2)
+    monkeypatch.setattr(module, "instantiate", lambda _: None)
+    monkeypatch.setattr(module, "combine", lambda _: None)
+    args = argparse.Namespace(config_file=CONFIG, weights="x.pth", overrides=[], output=str(tmp_path / "groups.json"))
+    module.explain_ap(argparse.Namespace(model=None), args)
+    head, _, primary, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == ["group", "AP", "AP50", "mask", "AP", "mask", "AP50"]
+    assert primary.split() == ["primary", "12.50", "25.00", "10.50", "20.00"]

@@ -44,6 +44,17 @@ def test_record_is_that_of_the_run(tool, run):
     assert record(tool, run, "--command", "make quickstart")["command"] == "make quickstart"
 
 
+def test_a_record_has_the_results_of_masks(tool, run):
+    (run / "run.json").write_text(json.dumps([{"start_iteration": 0, **PART, "minutes": 3}]))
+    lines = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
+    lines[0] |= {"segm/AP": 8.0, "segm/AP50": 15.0}
+    (run / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = record(tool, run)
+    assert found["evaluations"]["10"] == {"AP": 10.0, "AP50": 20.0, "mask_AP": 8.0, "mask_AP50": 15.0}
+    assert found["evaluations"]["20"] == {"AP": 11.0, "AP50": 19.0}
+    assert (found["best_AP50"], found["best_mask_AP50"]) == (20.0, 15.0)
+
+
 def test_minutes_of_a_killed_part_are_estimated_and_this_is_said(tool, run):
     (run / "run.json").write_text(json.dumps([{"start_iteration": 0, **PART}]))
     found = record(tool, run)
