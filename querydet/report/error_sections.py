@@ -5,22 +5,27 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from omegaconf import DictConfig
 
 from querydet.config import load_config
 from querydet.config.safe_yaml import CONFIG_FILE
+from querydet.data.catalog import DetectionDataset
 from querydet.data.synthetic import existing_data_only
 from querydet.data.validation_set import load_test_data
 from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.error_costs import SPECIAL
 from querydet.evaluation.errors import ERRORS
-from querydet.evaluation.results_file import find_results, read_results
+from querydet.evaluation.image_detections import masks_of_images
+from querydet.evaluation.results_file import find_results, read_detections, read_results
 from querydet.report.parts import Block, Section, Table, Text, photograph, plot
 from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
 from querydet.visualization.figures import new_figure
-from querydet.visualization.grids import render_grid
+from querydet.visualization.grids import Panel, render_grid
 from querydet.visualization.runs import Run, RunGroup
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+Analyze = Callable[[Run, str, Settings, Progress], tuple[dict[str, Any], list[Block]]]
+MASKS_KEY = "dataloader.test.dataset.masks"
 MOST_RUNS = 8  # runs with figures; the tables list all runs
 
 
@@ -42,14 +47,15 @@ def error_section(groups: Sequence[RunGroup], settings: Settings, progress: Prog
         except FileNotFoundError as error:
             missing.append((run.label, str(error)))
             continue
-        try:
-            analysis, pictures = _analyze(run, path, settings, progress)
-        except (OSError, ValueError, KeyError) as error:  # the data was moved or has changed
-            section.blocks.append(Text(f"{run.label}: {path} could not be analysed: {error}"))
-            continue
-        analyses[run.label] = analysis
-        if len(analyses) <= MOST_RUNS:
-            blocks += pictures
+        for label, analyze in _analyses(run):
+            try:
+                analysis, pictures = analyze(run, path, settings, progress)
+            except (OSError, ValueError, KeyError) as error:  # the data was moved or has changed
+                section.blocks.append(Text(f"{label}: {path} could not be analysed: {error}"))
+                continue
+            analyses[label] = analysis
+            if len(analyses) <= MOST_RUNS:
+                blocks += pictures
     if missing:
         others = ", ".join(label for label, _ in missing[1:])
         section.blocks.append(Text(missing[0][1] + (f"\nThe same for {others}." if others else "")))
@@ -61,26 +67,51 @@ def error_section(groups: Sequence[RunGroup], settings: Settings, progress: Prog
     return section
 
 
-def _analyze(run: Run, path: str, settings: Settings, progress: Progress) -> tuple[dict[str, Any], list[Block]]:
-    cfg = load_config(os.path.join(run.folder, CONFIG_FILE))
-    with existing_data_only():
-        dataset = load_test_data(cfg)
+def _analyses(run: Run) -> list[tuple[str, Analyze]]:
+    """Return what is analysed of a run, by label: boxes, and masks where its test data have some."""
+    masks = run.config.get(MASKS_KEY, "").lower() == "true"
+    return [(run.label, _analyze_boxes), *([(f"{run.label}, masks", _analyze_masks)] if masks else [])]
+
+
+def _analyze_boxes(run: Run, path: str, settings: Settings, progress: Progress) -> tuple[dict[str, Any], list[Block]]:
+    cfg, dataset = _load(run)
     rows = read_results(path, dataset)
     analysis = analyze_errors(dataset, rows, settings, lambda images: progress(images, run.label))
+    return analysis, _figures(
+        analysis, run.label, lambda: draw_worst(analysis, dataset, rows, settings, cfg.dataloader.test.get("mapper"))
+    )
+
+
+def _analyze_masks(run: Run, path: str, settings: Settings, progress: Progress) -> tuple[dict[str, Any], list[Block]]:
+    label = f"{run.label}, masks"
+    cfg, dataset = _load(run)
+    detections = read_detections(path, dataset)
+    rows, masks = {image_id: image.rows for image_id, image in detections.items()}, masks_of_images(detections)
+    if masks is None:
+        raise ValueError("it has no masks")
+    analysis = analyze_errors(dataset, rows, settings, lambda images: progress(images, label), masks)
+    mapper = cfg.dataloader.test.get("mapper")
+    return analysis, _figures(analysis, label, lambda: draw_worst(analysis, dataset, rows, settings, mapper, masks))
+
+
+def _load(run: Run) -> tuple[DictConfig, DetectionDataset]:
+    cfg = load_config(os.path.join(run.folder, CONFIG_FILE))
+    with existing_data_only():
+        return cfg, load_test_data(cfg)
+
+
+def _figures(analysis: dict[str, Any], label: str, worst: Callable[[], list[Panel]]) -> list[Block]:
     blocks: list[Block] = [
-        plot(draw_costs(analysis), f"{run.label}: cost and number of errors"),
-        plot(draw_precision(analysis), f"{run.label}: precision over recall"),
-        plot(draw_confusion(analysis), f"{run.label}: confusions"),
+        plot(draw_costs(analysis), f"{label}: cost and number of errors"),
+        plot(draw_precision(analysis), f"{label}: precision over recall"),
+        plot(draw_confusion(analysis), f"{label}: confusions"),
     ]
     if analysis["worst"]:
         try:
-            page = render_grid(
-                draw_worst(analysis, dataset, rows, settings, cfg.dataloader.test.get("mapper")), legend=COLORS
-            )
-            blocks.append(photograph(page, f"{run.label}: the worst images"))
+            blocks.append(photograph(render_grid(worst(), legend=COLORS), f"{label}: the worst images"))
         except (OSError, ValueError) as error:
-            blocks.append(Text(f"{run.label}: the worst images cannot be drawn: {error}"))
-    return analysis, blocks
+            blocks.append(Text(f"{label}: the worst images cannot be drawn: {error}"))
+    return blocks
 
 
 def _table(analyses: dict[str, dict[str, Any]]) -> Table:

@@ -121,7 +121,7 @@ def draw_worst(
 ) -> list[Panel]:
     """Draw the worst images: ground truth with missed objects marked, beside the detections coloured by error.
 
-    Objects are drawn with the masks that the data set has.
+    Objects are drawn with the masks that the data set has, detections with those that were analysed.
 
     Args:
         analysis: of the detections.
@@ -129,7 +129,7 @@ def draw_worst(
         rows: detections by image id.
         settings: of the analysis.
         mapper: the test mapper, or its node in the config, which says how image files are read.
-        masks: of the detections by image id, if they were analysed; their boxes are drawn.
+        masks: of the detections by image id, if they were analysed.
 
     Raises:
         FileNotFoundError: an image file is missing.
@@ -177,7 +177,9 @@ def _draw_detections(image: np.ndarray, errors: ImageErrors, names: Sequence[str
         f"{names[int(row[5])]} {row[4]:.0%}" + ("" if kind == "right" else f" {kind}")
         for row, kind in zip(errors.rows, kinds, strict=True)
     ]
-    return _draw(image, errors.rows[:, :4], labels, kinds)
+    colors = [to_rgb(COLORS[kind]) for kind in kinds]
+    painted = paint_masks(image, decoded_crops(errors.masks), colors) if errors.masks else image
+    return _draw(painted, errors.rows[:, :4], labels, kinds)
 
 
 def _draw(image: np.ndarray, boxes_xywh: np.ndarray, labels: list[str], kinds: list[str]) -> np.ndarray:

@@ -102,12 +102,17 @@ def test_the_worst_masks_are_drawn_with_their_errors(dataset, tmp_path):
         Image.new("RGB", (1000, 1000)).save(record["file_name"])
         record["annotations"] = [{**record["annotations"][0], "bbox": HERE, "category_id": 0, "segmentation": whole}]
     found = {1: rows((0, HERE, 0.9))}
-    summaries = []
+    summaries, pictures = [], []
     for masks in (None, {1: [frame]}):
         analysis = analyze_errors(dataset, found, SETTINGS, masks=masks)
         panels = draw_worst(analysis, dataset, found, SETTINGS, masks=masks)
         summaries.append([panel.title for panel in panels[1::2]])
+        pictures.append(panels[3].image)
     assert summaries == [["0 right, 1 missed", "1 right, no errors"], ["0 right, 1 missed", "0 right, 1 localisation"]]
+    boxes, masks = pictures
+    assert not boxes[150, 105].any()  # black within the box ...
+    assert masks[150, 105] == pytest.approx(0.45 * 255 * np.array(to_rgb(COLORS["localisation"])), abs=2)
+    assert not masks[150, 150].any()  # ... and in the hole of the mask
 
 
 def test_the_objects_of_the_worst_images_have_their_masks(dataset, analysis, tmp_path):
