@@ -1,17 +1,22 @@
 """Several pictures on one page."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from querydet.data import DetrDatasetMapper, load_synthetic
+from querydet.data.catalog import class_names
 from querydet.visualization import (
     Panel,
+    batch_panels,
     draw_batch,
     draw_predictions,
+    prediction_panels,
     save_grid,
 )
 from querydet.visualization.grids import _make_figure as make_figure
+from tests.masked import WithMasks
 from tests.visualization.instances import GREY, predictions
 
 
@@ -37,6 +42,37 @@ def test_ground_truth_beside_predictions(dataset, tmp_path):
     assert model.training
     width, height = Image.open(path).size
     assert width > 2 * height * 0.9  # two rows of four
+
+
+def test_panels_have_the_masks_of_annotations_samples_and_predictions(tmp_path):
+    records, without = (
+        load_synthetic(str(tmp_path / name), "train", num_images=2, image_size=64, masks=name == "masks")
+        for name in ("masks", "boxes")
+    )
+    names = class_names(records)
+    mapper = DetrDatasetMapper(is_train=True, augmentations=[])
+    with_masks = batch_panels([mapper(record) for record in records], names)
+    plain = batch_panels([mapper(record) for record in without], names)
+    test_mapper = DetrDatasetMapper(is_train=False, augmentations=[])
+
+    class Masked(torch.nn.Module):
+        num_classes = 1
+
+        def forward(self, batch):
+            return [{"instances": predictions([[10, 10, 50, 50]], [0.9], [0], (64, 64))} for _ in batch]
+
+    shown = prediction_panels(WithMasks(Masked()), without, names, test_mapper, 0.3)
+    truth = prediction_panels(
+        Masked(), [record for record in records if record["annotations"]], names, test_mapper, 0.3
+    )
+    assert len(with_masks) == len(plain) > 0
+    for one, other in zip(with_masks, plain, strict=True):
+        assert (one.image != other.image).any(axis=2).mean() > 0.005
+    for both, other, sample in zip(truth[::2], shown[::2], with_masks, strict=True):
+        assert (both.image != other.image).any(axis=2).mean() > 0.005
+        assert np.array_equal(both.image, sample.image)  # an annotation looks like a sample that is not augmented
+    for one, other in zip(shown[1::2], truth[1::2], strict=True):
+        assert (one.image != other.image).any(axis=2).mean() > 0.1
 
 
 def test_images_that_the_mapper_skips_are_left_out(dataset, tmp_path):
