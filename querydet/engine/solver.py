@@ -21,13 +21,14 @@ def build_adamw(
     betas: Sequence[float] = (0.9, 0.999),
     lr_factors: Mapping[str, float] | None = None,
     norm_weight_decay: float | None = None,
+    embedding_weight_decay: float | None = None,
 ) -> torch.optim.AdamW:
     """Build AdamW over the trainable parameters of a model; see `parameter_groups` for the arguments.
 
     Raises:
         ValueError: from `parameter_groups`.
     """
-    groups = parameter_groups(model, lr, weight_decay, lr_factors, norm_weight_decay)
+    groups = parameter_groups(model, lr, weight_decay, lr_factors, norm_weight_decay, embedding_weight_decay)
     # Plain Python numbers: they end in the checkpoint, which is loaded without unpickling foreign classes.
     return torch.optim.AdamW(
         groups,
@@ -44,6 +45,7 @@ def parameter_groups(
     weight_decay: float,
     lr_factors: Mapping[str, float] | None = None,
     norm_weight_decay: float | None = None,
+    embedding_weight_decay: float | None = None,
 ) -> list[dict]:
     """Sort the trainable parameters into groups of equal learning rate.
 
@@ -55,16 +57,21 @@ def parameter_groups(
         weight_decay: weight decay.
         lr_factors: rules, part of a parameter's name -> factor on ``lr``. The first rule that matches counts.
         norm_weight_decay: weight decay of the parameters of norms, as detrex has it; None: that of the others.
+        embedding_weight_decay: weight decay of tables, the weights of ``nn.Embedding``, as Mask2Former has it; None:
+            that of the others.
 
     Returns:
         Groups in the order of their first parameter: ``params, lr, weight_decay`` and, for logs, ``name`` (the rule,
-        or "other", and " norms" for those with a decay of their own).
+        or "other", and " norms" or " embeddings" for those with a decay of their own).
 
     Raises:
         ValueError: a rule matches no parameter, or the model has no trainable parameter.
     """
     factors = {str(part): float(factor) for part, factor in (lr_factors or {}).items()}
-    norms = set() if norm_weight_decay is None else parameters_of_norms(model)
+    kinds = {} if norm_weight_decay is None else dict.fromkeys(parameters_of_norms(model), "norms")
+    if embedding_weight_decay is not None:
+        kinds |= dict.fromkeys(parameters_of_embeddings(model), "embeddings")
+    decays = {"norms": norm_weight_decay, "embeddings": embedding_weight_decay}
     matched = set()
     groups: dict[str, dict] = {}
     for name, parameter in model.named_parameters():
@@ -72,12 +79,12 @@ def parameter_groups(
         matched.add(rule)
         if not parameter.requires_grad:
             continue
-        is_norm = name in norms
+        kind = kinds.get(name)
         group = {
             "params": [],
             "lr": lr * factors.get(rule or "", 1.0),
-            "weight_decay": norm_weight_decay if is_norm else weight_decay,
-            "name": (rule or "other") + (" norms" if is_norm else ""),
+            "weight_decay": weight_decay if kind is None else decays[kind],
+            "name": (rule or "other") + (f" {kind}" if kind else ""),
         }
         groups.setdefault(str(group["name"]), group)["params"].append(parameter)
     idle = [part for part in factors if part not in matched]
@@ -97,6 +104,11 @@ def parameters_of_norms(model: nn.Module) -> set[str]:
         if "Norm" in type(module).__name__
         for parameter, _ in module.named_parameters(recurse=False)
     }
+
+
+def parameters_of_embeddings(model: nn.Module) -> set[str]:
+    """Return the names of the tables of all ``nn.Embedding``; a table that is a bare parameter is none of them."""
+    return {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
 
 
 def lr_scale(rule: str | None, total_batch_size: int, base_batch_size: int) -> float:

@@ -127,3 +127,40 @@ def test_norms_may_have_a_weight_decay_of_their_own():
     found = {group["name"]: (group["lr"], group["weight_decay"], len(group["params"])) for group in groups}
     assert found == {"backbone": (0.1, 0.5, 2), "backbone norms": (0.1, 0.0, 2), "other norms": (1.0, 0.0, 2)}
     assert len(parameter_groups(model, 1.0, 0.5, {"backbone": 0.1})) == 2
+
+
+class Tables(nn.Module):
+    """A level embedding that is a parameter, one that is a table, and a norm; as Mask2Former's."""
+
+    def __init__(self):
+        super().__init__()
+        self.neck = nn.Module()
+        self.neck.level_embed = nn.Parameter(torch.zeros(3, 2))
+        self.queries = nn.ModuleList(nn.Embedding(4, 2) for _ in range(2))
+        self.level_embed = nn.Embedding(3, 2)
+        self.norm = nn.LayerNorm(2)
+
+
+def decay_of_each(model, **settings):
+    """The weight decay of every parameter by its name."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model, 1.0, 0.05, **settings)
+    return {names[parameter]: group["weight_decay"] for group in groups for parameter in group["params"]}
+
+
+def test_tables_of_embeddings_may_have_a_weight_decay_of_their_own():
+    found = decay_of_each(Tables(), embedding_weight_decay=0.0)
+    assert {name for name, decay in found.items() if decay == 0} == {
+        *("queries.0.weight", "queries.1.weight", "level_embed.weight"),
+    }
+    assert found["neck.level_embed"] == found["norm.weight"] == 0.05, "parameters of no table"
+
+
+def test_norms_and_tables_keep_their_decays_apart():
+    model = Tables()
+    found = decay_of_each(model, norm_weight_decay=0.1, embedding_weight_decay=0.2)
+    assert (found["norm.bias"], found["level_embed.weight"], found["neck.level_embed"]) == (0.1, 0.2, 0.05)
+    names = [group["name"] for group in parameter_groups(model, 1.0, 0.05, {"queries": 2.0}, 0.1, 0.2)]
+    assert names == ["other", "queries embeddings", "other embeddings", "other norms"]
+    optimizer = build_adamw(model, weight_decay=0.05, norm_weight_decay=0.1, embedding_weight_decay=0.2)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.2, 0.1]
