@@ -9,6 +9,9 @@ from detectron2.config import LazyCall as L
 
 from querydet.modeling.masks import AttentionMapHead, DiceLoss, FocalMaskLoss, MaskBranch, PasteMasks
 
+# what the head takes from the model that it is put into
+neck = {"embed_dim": 256}
+
 masks = L(MaskBranch)(
     head=L(AttentionMapHead)(
         in_channels={"res5": 2048, "res4": 1024, "res3": 512},

@@ -9,6 +9,9 @@ from detectron2.config import LazyCall as L
 
 from querydet.modeling.masks import MaskBranch, PasteMasks, PixelEmbedding, PointDiceLoss, PointMaskLoss
 
+# what the head takes from the model that it is put into
+neck = {"embed_dim": 256}
+
 masks = L(MaskBranch)(
     head=L(PixelEmbedding)(
         in_channels={"res2": 256}, embed_dim="${...neck.embed_dim}", mask_dim=None, level=0, ignore_padding=True
