@@ -170,7 +170,8 @@ def make_table(part: str, rows: list[dict[str, Any]]) -> str:
             for row in rows
         ]  # fmt: skip
     else:
-        headers = ["model", "size", "batch", "type", *INFERENCE, "total"]
+        timed = [name for name in INFERENCE if any(name in row["milliseconds"] for row in rows)]
+        headers = ["model", "size", "batch", "type", *timed, "total"]
         cells = [
             (
                 row["model"],

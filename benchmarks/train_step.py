@@ -207,7 +207,8 @@ def measure(cases: dict[str, Case], repeats: int, memory: bool) -> list[dict[str
 def make_table(part: str, rows: list[dict[str, Any]]) -> str:
     """Return the rows of a part as a Markdown table."""
     if part == "breakdown":
-        names = [*TRAINING, "other", "total"]
+        timed = [name for name in TRAINING if any(name in row["milliseconds"] for row in rows)]
+        names = [*timed, "other", "total"]
         cells = [(row["name"], *(row["milliseconds"].get(name) for name in names)) for row in rows]
         return tabulate(cells, headers=["milliseconds", *names], tablefmt="pipe", floatfmt=".0f")
     headers = [part, "seconds of a step", "times", "peak memory (MiB)", "times"]

@@ -237,7 +237,10 @@ class CriterionPart(Protocol):
 
 
 class Postprocess(Protocol):
-    """Slot `postprocess`: to detections. Traits: `score_function`, `suppresses`, `suppresses_one_to_one`."""
+    """Slot `postprocess`: to detections.
+
+    Traits: `score_function`, `num_detections`, `suppresses`, `suppresses_one_to_one`.
+    """
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
         """Return the detections of each image.

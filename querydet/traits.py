@@ -77,6 +77,7 @@ TRAITS: Mapping[str, Trait] = {
     "rules": Trait({}, "supervision rules by name; checks compare them with the parts"),
     # of selection and postprocess
     "suppresses": Trait(False, "drops boxes that overlap a better one"),
+    "num_detections": Trait(None, "of a postprocess: the most detections of an image; None: no limit"),
     "suppresses_one_to_one": Trait(False, "of a postprocess: it is meant for queries that are trained one to one"),
 }
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from querydet.analysis.detection_masks import DetectionMasks
 from querydet.analysis.part_hooks import watch_parts
 from querydet.modeling.backbones import padded_size
 from querydet.modeling.detector import QueryDetector
@@ -114,19 +115,22 @@ def count_activations(model: QueryDetector, height: int, width: int) -> dict[str
 
     Args:
         model: a detector, on any device.
-        height: of the image, in pixels; the size that the backbone pads it to is counted.
+        height: of the image, in pixels; the size that it is padded to is counted.
         width: of the image, in pixels.
 
     Raises:
         ValueError: height or width is not positive or more than the backbone takes, or the image has fewer tokens than
             the model selects queries.
     """
-    size = padded_size(model.backbone, height, width)
+    size = padded_size(model.backbone, height, width, model.size_divisibility)
     shadow = copy.deepcopy(model).to("meta").eval()
-    counter = _OutputCounter()
+    masks, counter = DetectionMasks(shadow.postprocess), _OutputCounter()
     with torch.device("meta"), torch.no_grad(), watch_parts(shadow, counter.enter, counter.leave), counter:
         padding = torch.empty(1, *size, dtype=torch.bool)
-        shadow.predict(shadow.backbone(torch.empty(1, 3, *size)), padding)
+        (last,) = shadow.predict(shadow.backbone(torch.empty(1, 3, *size)), padding)
+        counter.enter("masks")
+        masks(last)
+        counter.leave("masks")
     return counter.elements
 
 

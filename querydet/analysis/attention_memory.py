@@ -44,7 +44,7 @@ def attention_memory(model: QueryDetector, height: int, width: int, batch_size: 
 
     Args:
         model: a detector; deformable attention counts as zero, and so does an encoder up to which nothing is trained.
-        height: largest of the images, in pixels; the size that the backbone pads them to is counted.
+        height: largest of the images, in pixels; the size that they are padded to is counted.
         width: largest of the images, in pixels.
         batch_size: images per process.
 
@@ -53,7 +53,7 @@ def attention_memory(model: QueryDetector, height: int, width: int, batch_size: 
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be positive, found {batch_size}")
-    tokens = sum(_level_sizes(model, *padded_size(model.backbone, height, width)))
+    tokens = sum(_level_sizes(model, *padded_size(model.backbone, height, width, model.size_divisibility)))
     queries = int(model.selection.num_queries) * int(trait(model.selection, "num_groups"))
     maps = {"encoder": 0, "decoder": 0}
     for name in ("encoder", "decoder") if _encoder_is_trained(model) else ("decoder",):

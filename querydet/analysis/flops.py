@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
+from querydet.analysis.detection_masks import DetectionMasks
 from querydet.modeling.backbones import padded_size
 from querydet.modeling.detector import QueryDetector
 from querydet.ops.ms_deform_attn import OPERATOR as SAMPLING
@@ -154,26 +155,31 @@ def count_parameters(model: nn.Module) -> ParameterCount:
 
 
 def count_flops(model: QueryDetector, height: int, width: int) -> FlopCount:
-    """Count the floating-point operations of inference on one image, from its pixels to logits and boxes.
+    """Count the floating-point operations of inference on one image, from its pixels to logits, boxes and masks.
 
-    The model is not changed and may be on any device. Normalising the image and selecting the best detections are not
-    counted.
+    The model is not changed and may be on any device. Normalising the image, selecting the best detections and resizing
+    their masks are not counted. Masks are those of as many queries as there are detections; each makes its mask once.
 
     Args:
         model: a detector.
-        height: of the image, in pixels; the size that the backbone pads it to is counted.
+        height: of the image, in pixels; the size that it is padded to is counted.
         width: of the image, in pixels.
 
     Raises:
         ValueError: height or width is not positive or more than the backbone takes, or the image has fewer tokens than
             the model selects queries.
     """
-    size = padded_size(model.backbone, height, width)
+    size = padded_size(model.backbone, height, width, model.size_divisibility)
     image = torch.empty(1, 3, *size, device="meta")
     padding = torch.empty(1, *size, dtype=torch.bool, device="meta")
     count = count_module_flops(_Inference(model), image, padding)
     prefix = "detector."
     by_module = {name.removeprefix(prefix): ops for name, ops in count.by_module.items() if name.startswith(prefix)}
+    if detection_masks := count.by_module.get("detection_masks"):
+        before = by_module.get("masks", {})
+        by_module["masks"] = {
+            op: before.get(op, 0) + detection_masks.get(op, 0) for op in {**before, **detection_masks}
+        }
     return replace(count, by_module=by_module)
 
 
@@ -234,15 +240,20 @@ class _RealRanges(TorchFunctionMode):
 
 
 class _Inference(nn.Module):
-    """A detector between pre- and postprocessing; a module, so that the counter sees the names of its parts."""
+    """A detector between pre- and postprocessing, with the masks of detections.
+
+    It is a module, so that the counter sees the names of its parts.
+    """
 
     def __init__(self, detector: QueryDetector) -> None:
         super().__init__()
         self.detector = detector
+        self.detection_masks = DetectionMasks(detector.postprocess)
 
     def forward(self, images: Tensor, padding: Tensor) -> None:
         """Predict for normalised images (B, 3, H, W) with padding (B, H, W)."""
-        self.detector.predict(self.detector.backbone(images), padding)
+        (last,) = self.detector.predict(self.detector.backbone(images), padding)
+        self.detection_masks(last)
 
 
 def _per_element(cost: int) -> Callable[..., int]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from querydet.modeling.detector import QueryDetector
 
-MODULES = ("backbone", "neck", "encoder", "selection", "denoising", "decoder", "heads")
+MODULES = ("backbone", "neck", "encoder", "masks", "selection", "denoising", "decoder", "heads")
 
 
 @contextmanager
@@ -17,7 +17,8 @@ def watch_parts(model: QueryDetector, enter: Callable[[str], None], leave: Calla
     """Call `enter` and `leave` around every part of a detector, also when the part fails.
 
     Parts are the modules of `MODULES`, `preprocess`, `postprocess`, and in training `losses` (the whole criterion) with
-    `assignment` inside of it. Heads that the decoder applies between its layers count as part of the decoder.
+    `assignment` inside of it. Heads that the decoder applies between its layers count as part of the decoder, and so do
+    masks that it makes there. `masks` runs twice in inference: after the encoder, and for the detections.
 
     Args:
         model: a detector.
@@ -35,6 +36,7 @@ def watch_parts(model: QueryDetector, enter: Callable[[str], None], leave: Calla
         for owner, attribute, name in (  # neither of them is a module
             (model, "preprocess", "preprocess"),
             (model, "postprocess", "postprocess"),
+            (model.masks, "add_masks", "masks"),
             (model, "criterion", "losses"),
             (model.criterion, "assign", "assignment"),
         ):

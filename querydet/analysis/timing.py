@@ -24,8 +24,8 @@ from querydet.analysis.activation_memory import peak_memory, reset_peak_memory
 from querydet.analysis.part_hooks import watch_parts
 from querydet.modeling.detector import QueryDetector
 
-INFERENCE = ("preprocess", "backbone", "neck", "encoder", "selection", "decoder", "heads", "postprocess")
-TRAINING = (*INFERENCE[:5], "denoising", "decoder", "heads", "assignment", "losses", "backward", "optimizer")
+INFERENCE = ("preprocess", "backbone", "neck", "encoder", "masks", "selection", "decoder", "heads", "postprocess")
+TRAINING = (*INFERENCE[:6], "denoising", "decoder", "heads", "assignment", "losses", "backward", "optimizer")
 OTHER, TOTAL = "other", "total"
 
 Inputs = Sequence[dict[str, Any]]

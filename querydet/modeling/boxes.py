@@ -4,7 +4,8 @@ Boxes are `(cx, cy, w, h)` normalised by the unpadded image unless a name ends i
 `_unsigmoid` (logit space).
 """
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,14 @@ def in_full_precision(module: nn.Module, values: Tensor) -> Tensor:
 
     In bfloat16 the scores of neighbouring proposals would be equal, and boxes would move by whole pixels.
     """
-    device = values.device.type
-    available = torch.amp.is_autocast_available(device)  # not on the meta device, where models are counted
-    with torch.autocast(device, enabled=False) if available else nullcontext():
+    with outside_of_autocast(values.device):
         return full_precision(module(values.to(next(module.parameters()).dtype)))
+
+
+def outside_of_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which autocast changes nothing, on any device."""
+    available = torch.amp.is_autocast_available(device.type)  # not on the meta device, where models are counted
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 def inverse_sigmoid(values: Tensor, eps: float) -> Tensor:

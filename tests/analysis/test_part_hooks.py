@@ -31,6 +31,15 @@ def test_parts_of_inference_follow_each_other():
     assert outermost == [*before, "heads", "postprocess"]
 
 
+def test_masks_are_made_from_the_encoded_image_and_for_the_detections():
+    model, trace = tiny_detector("mask_deformable_detr").eval(), Trace()
+    with watch_parts(model, trace.enter, trace.leave), torch.no_grad():
+        model(make_inputs([(64, 96)]))
+    assert trace.open == []
+    outermost = [part for part, parent in trace.entered if parent is None]
+    assert outermost[3:] == ["encoder", "masks", "selection", "decoder", "heads", "postprocess", "masks"]
+
+
 def test_a_training_step_has_denoising_and_losses_with_the_assignment_inside():
     model, trace = tiny_detector("dino").train(), Trace()
     with watch_parts(model, trace.enter, trace.leave):

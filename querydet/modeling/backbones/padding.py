@@ -64,15 +64,21 @@ def padding_rule(backbone: nn.Module, least_divisor: int = 1) -> PaddingRule:
     return PaddingRule(divisor=divisor, square=max(constraints.get("square_size", 0), 0))
 
 
-def padded_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
+def padded_size(backbone: nn.Module, height: int, width: int, least_divisor: int = 1) -> tuple[int, int]:
     """Return the height and width of a batch, padded for a backbone, from the largest height and width of its images.
+
+    Args:
+        backbone: the backbone that takes the batch.
+        height: in pixels.
+        width: in pixels.
+        least_divisor: see `padding_rule`.
 
     Raises:
         ValueError: a side is not positive, or the image does not fit into the square that the backbone pads to.
     """
     if height < 1 or width < 1:
         raise ValueError(f"the image must have a positive size, found height {height} and width {width}")
-    return padding_rule(backbone).padded_size(height, width)
+    return padding_rule(backbone, least_divisor).padded_size(height, width)
 
 
 def batch_images(images: Sequence[Tensor], backbone: nn.Module, least_divisor: int = 1) -> ImageList:

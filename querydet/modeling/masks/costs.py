@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from querydet.mask_structures import ObjectMasks
+from querydet.modeling.boxes import outside_of_autocast
 from querydet.modeling.masks.points import check_num_points, sample_objects
 from querydet.structures import PredictionSet
 
@@ -44,7 +45,7 @@ class PointMaskCost:
         points = objects.draws("matching", predictions.describe(), image, 1, self.num_points)
         logits = masks.at_points(image, hidden[image], points[0])
         targets = sample_objects(objects, index, points)
-        with torch.autocast(logits.device.type, enabled=False):
+        with outside_of_autocast(logits.device):
             return self.mask_weight * _entropy(logits, targets) + self.dice_weight * _dice(logits, targets)
 
 

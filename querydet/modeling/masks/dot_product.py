@@ -10,10 +10,9 @@ points. So matching and masked attention never compute whole masks.
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
-from querydet.modeling.boxes import full_precision, in_full_precision
+from querydet.modeling.boxes import full_precision, in_full_precision, outside_of_autocast
 from querydet.modeling.geometry import resize_mask
 from querydet.modeling.layers import MLP
 from querydet.modeling.masks.image_masks import WholeMasks, resize_maps
@@ -51,7 +50,7 @@ class DotProductMasks(WholeMasks):
 
     def at_points(self, image: int, hidden: Tensor, points: Tensor) -> Tensor:
         """Return the values (n, P) of the masks of n queries (n, C) of an image at P points (P, 2)."""
-        with torch.autocast(hidden.device.type, enabled=False):
+        with outside_of_autocast(hidden.device):
             return self.embed_queries(hidden) @ sample_channels(self.pixels[image], points)
 
     def resized(self, size: tuple[int, int]) -> "DotProductMasks":
@@ -61,7 +60,7 @@ class DotProductMasks(WholeMasks):
 
 def _product(queries: Tensor, pixels: Tensor) -> Tensor:
     """Return the products (B, n, h, w) of queries (B, n, E) and pixels (B, E, h, w), in full precision."""
-    with torch.autocast(queries.device.type, enabled=False):
+    with outside_of_autocast(queries.device):
         return (queries @ pixels.flatten(2)).unflatten(2, pixels.shape[-2:])
 
 
@@ -113,8 +112,7 @@ class PixelEmbedding(nn.Module):
 
     def forward(self, features: ImageFeatures) -> DotProductMasks:
         """Embed the pixels of a batch, outside of autocast as the released code does."""
-        device = features.padding.device.type
-        with torch.autocast(device, enabled=False):
+        with outside_of_autocast(features.padding.device):
             pixels = self.embed_pixels(features)
         height, width = features.padding.shape[-2:]
         return DotProductMasks(self.query_embed, pixels, (height, width))
