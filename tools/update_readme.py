@@ -88,7 +88,8 @@ def published_parameters(published: dict[str, Any]) -> str:
     """Return parameters of the official code; else its trainable ones, else the millions that a paper prints."""
     official, millions = published.get("official_code", {}), published.get("paper", {}).get("parameters_millions")
     if official.get("parameters"):
-        return f"{official['parameters']:,}"
+        classes = official.get("num_classes")
+        return f"{official['parameters']:,}" + (f" with {classes} classes" if classes else "")
     if official.get("trainable"):
         return f"{official['trainable']:,} trainable"
     return f"{millions} M" if millions else ""

@@ -123,6 +123,7 @@ def test_summary_names_command_machine_and_commit(tool, monkeypatch):
         ({"paper": {"parameters_millions": 44, "gflops": 94}}, "44 M"),
         ({"paper": {"parameters_millions": 44}, "official_code": {"trainable": 43_472_577}}, "43,472,577 trainable"),
         ({"paper": {"gflops": 90}, "official_code": {"parameters": 44_186_401, "trainable": 1}}, "44,186,401"),
+        ({"official_code": {"parameters": 43_970_257, "num_classes": 80}}, "43,970,257 with 80 classes"),
     ],
 )
 def test_the_most_exact_published_number_of_parameters_is_shown(tool, published, text):
