@@ -4,10 +4,10 @@
     querydet train --config-file dino.yaml --eval-only train.init_checkpoint=dino.pkl
 
 Known are the layouts of the official DINO, DN-DETR, DETA, MS-DETR, H-DETR, Deformable, Conditional (with groups), DAB-
-and plain DETR, of detrex, and of Hugging Face's Deformable DETR and DETA: docs/checkpoints.md. Every key of the source
-is mapped, found to be a copy, or dropped with a reason, and every weight of the model is covered; anything else is an
-error. Beside DESTINATION (.pkl as in Detectron2's model zoo, or .pth) a .safetensors file with the same weights is
-written, and a .yaml config that fits. No code of the source runs.
+and plain DETR, also with DETR's mask head, of Mask2Former, of detrex, and of Hugging Face's Deformable DETR and DETA:
+docs/checkpoints.md. Every key of the source is mapped, found to be a copy, or dropped with a reason, and every weight
+of the model is covered; anything else is an error. Beside DESTINATION (.pkl as in Detectron2's model zoo, or .pth) a
+.safetensors file with the same weights is written, and a .yaml config that fits. No code of the source runs.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from querydet.checkpoint.conversion.families import FAMILIES
 from querydet.checkpoint.conversion.pipeline import convert_content, save_converted, save_weights
 from querydet.checkpoint.conversion.revert import revert_state_dict
 from querydet.checkpoint.reading import read_checkpoint
+from querydet.checkpoint.settings import KEY, stored
 from querydet.checkpoint.weights import find_weights
 from querydet.cli.options import command_parser
 from querydet.config import load_config
@@ -100,8 +101,10 @@ def revert(args: argparse.Namespace) -> str:
         ValueError: the weights are of a method that has no official layout here.
     """
     path = find_source(args.source)
-    weights = find_weights(read_checkpoint(path, trust=args.trust), path, ema=args.ema)
-    state = revert_state_dict(weights.state)
+    content = read_checkpoint(path, trust=args.trust)
+    weights = find_weights(content, path, ema=args.ema)
+    heads = stored(content, KEY, {}).get("encoder.layers.0.attention.num_heads")
+    state = revert_state_dict(weights.state, args.num_heads or (heads if isinstance(heads, int) else None))
     written = save_weights(state, args.destination, {"author": "querydet, in official names"})
     return f"{len(weights.state)} weights under {len(state)} official names\nwritten: {', '.join(written)}"
 

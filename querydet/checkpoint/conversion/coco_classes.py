@@ -14,7 +14,7 @@ NUM_IDS = 91
 UNUSED = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(identifier for identifier in range(NUM_IDS) if identifier not in UNUSED)
 COCO_NAMES = tuple(category["name"] for category in COCO_CATEGORIES if category["isthing"])
-_HEADS = re.compile(r"heads\.(class_heads|one_to_many_heads\.class)\.\d+\.(weight|bias)")
+_HEADS = re.compile(r"heads\.(class_head|(class_heads|one_to_many_heads\.class)\.\d+)\.(weight|bias)")
 _PROPOSALS = re.compile(r"selection\.(proposals|extra_proposals\.\d+)\.class_head\.(weight|bias)")
 LABELS = "denoising.label_embed.weight"
 
@@ -30,7 +30,7 @@ def select_coco_classes(state: Mapping[str, Tensor], objectness: bool, no_object
     Args:
         state: weights under our names.
         objectness: whether the encoder's class head is binary.
-        no_object: whether class heads have a last row for no object, which is kept (DETR).
+        no_object: whether class heads have a last row for no object, which is kept (DETR, Mask2Former).
 
     Raises:
         ValueError: the weights do not have 91 classes.
@@ -40,15 +40,14 @@ def select_coco_classes(state: Mapping[str, Tensor], objectness: bool, no_object
     for name, value in state.items():
         head, proposal = _HEADS.fullmatch(name), _PROPOSALS.fullmatch(name)
         if head or proposal:
-            if no_object and len(value) == NUM_IDS + 1:
-                selected[name] = value[torch.cat([ids, torch.tensor([NUM_IDS])])]
-                continue
-            if len(value) != NUM_IDS:
+            wanted, found = NUM_IDS + bool(head and no_object), len(value) if value.dim() else 0
+            if found != wanted:
                 raise ValueError(
-                    f"COCO's 80 classes can be selected from {NUM_IDS} outputs, but {name} has {len(value)}: leave out "
+                    f"COCO's 80 classes can be selected from {wanted} outputs, but {name} has {found}: leave out "
                     "--select-coco-classes"
                 )
-            selected[name] = value[: len(ids)].clone() if proposal and objectness else value[ids]
+            rows = torch.cat([ids, torch.arange(NUM_IDS, wanted)])
+            selected[name] = value[: len(ids)].clone() if proposal and objectness else value[rows]
         elif name == LABELS:
             rows = torch.cat([ids, torch.arange(NUM_IDS, len(value))])
             selected[name] = value[rows]

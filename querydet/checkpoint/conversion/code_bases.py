@@ -6,10 +6,10 @@ option of training only, or one that the shapes of the weights show, has no effe
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from querydet.checkpoint.conversion.methods import is_dense, is_levelwise
+from querydet.checkpoint.conversion.methods import has_attention_maps, is_dense, is_levelwise
 
 
 @dataclass(frozen=True)
@@ -246,6 +246,11 @@ def code_base_of(options: Mapping[str, Any], state: Mapping[str, Any]) -> CodeBa
         options: the command line of an official file.
         state: its weights under our names.
     """
+    base = _detector_of(options, state)
+    return replace(base, fixed={**base.fixed, "masks": (True,)}) if has_attention_maps(state) else base
+
+
+def _detector_of(options: Mapping[str, Any], state: Mapping[str, Any]) -> CodeBase:
     if is_levelwise(state):
         return DN_LEVELWISE
     boxes = "selection.anchors.weight" in state

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,24 @@ class Conversion:
             names = [name for name, why in self.dropped.items() if why == reason]
             lines.append(f"dropped {len(names)} ({reason}): {listed(names, SHOWN)}")
         return "\n".join(lines)
+
+    def size_of(self, name: str, dim: int) -> int:
+        """Return one dimension of a weight that the config depends on.
+
+        Args:
+            name: our name of the weight.
+            dim: index of the dimension.
+
+        Raises:
+            ValueError: the weight does not exist, or has fewer dimensions; the message has its published name.
+        """
+        theirs = self.family.their_name(name, self.sizes) or name
+        if name not in self.state:
+            raise ValueError(f"the {self.family.name} layout needs {theirs}, which the file does not have")
+        shape = tuple(self.state[name].shape)
+        if len(shape) <= dim:
+            raise ValueError(f"{theirs} has the shape {shape}, which it cannot have")
+        return shape[dim]
 
 
 def recognise(names: Iterable[str]) -> Family:
@@ -133,7 +151,8 @@ def convert_state_dict(state: Mapping[str, Tensor], family: Family | None = None
 
 def find_sizes(state: Mapping[str, Tensor], family: Family) -> Sizes:
     """Count what the names of a published state dict depend on."""
-    ours = ((family.our_name(name, Sizes(99, 99, True)), value) for name, value in state.items())
+    plain = replace(family, coarse_first=False)  # levels are turned round once they are counted
+    ours = ((plain.our_name(name, Sizes(99, 99, True)), value) for name, value in state.items())
     dino = any(name.startswith("transformer.enc_out_") for name in state)
     return find_counts({name: value for name, value in ours if name is not None}, dino)
 

@@ -1,6 +1,7 @@
 """The code bases whose names are known: see `conversion.names`."""
 
 from querydet.checkpoint.conversion.backbone_names import SWIN, TORCHVISION
+from querydet.checkpoint.conversion.mask_families import MASK2FORMER, MASK2FORMER_OLD, with_masks
 from querydet.checkpoint.conversion.names import DETREX, DETREX_FFN, FFN, HUGGINGFACE, OFFICIAL, Family, under
 
 _SHARED = (
@@ -179,6 +180,9 @@ DETREX_DENSE = Family(
     tables=("query_embed.weight",),
 )
 
+OFFICIAL_MASKS = with_masks(OFFICIAL)  # Atten4Vis/MS-DETR, models/segmentation.py
+OFFICIAL_DETR_MASKS = with_masks(OFFICIAL_DETR)  # facebookresearch/detr, models/segmentation.py
+
 FAMILIES = (
     OFFICIAL,
     DETREX,
@@ -188,4 +192,8 @@ FAMILIES = (
     OFFICIAL_DENSE,
     DETREX_DENSE,
     OFFICIAL_DETR,
+    OFFICIAL_MASKS,
+    OFFICIAL_DETR_MASKS,
+    MASK2FORMER,
+    MASK2FORMER_OLD,
 )

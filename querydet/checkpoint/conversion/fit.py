@@ -6,7 +6,6 @@ and the constant of the inverse sigmoid. They depend on the code base and are ch
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,13 +13,20 @@ from omegaconf import DictConfig, OmegaConf
 from querydet.checkpoint.conversion.backbones import PREFIX, find_backbone
 from querydet.checkpoint.conversion.convert import Conversion
 from querydet.checkpoint.conversion.families import DETREX_DENSE
+from querydet.checkpoint.conversion.fitted import CODE, OPTIONS, Fit, plain
+from querydet.checkpoint.conversion.mask_fit import count_maps, mask_changes
 from querydet.checkpoint.conversion.methods import (
+    NUM_HEADS,
     RECIPES,
+    class_head_of,
     dab_widths,
     find_method,
+    has_attention_maps,
+    has_no_object,
     is_dense,
-    is_detr,
     is_levelwise,
+    is_mask2former,
+    order_levels,
     split_table,
 )
 from querydet.checkpoint.conversion.names import DETREX
@@ -28,58 +34,13 @@ from querydet.checkpoint.conversion.parts import check_given_attentions, chosen_
 from querydet.checkpoint.settings import SETTINGS
 from querydet.config import get_config
 
-OPTIONS, CODE = "the options given or in the file", "the released code"
-NUM_HEADS = 8  # in all released configurations
-
-
-@dataclass
-class Fit:
-    """A config that fits converted weights.
-
-    Args:
-        recipe: name of the shipped config that it is based on.
-        cfg: the complete config with changes applied.
-        changes: new values of changed keys.
-        sources: where settings that no shape determines come from, by key.
-        backbone: whether the weights include a backbone.
-    """
-
-    recipe: str
-    cfg: DictConfig
-    changes: dict[str, Any] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
-    backbone: bool = True
-
-    def statement(self) -> list[str]:
-        """List the settings that no shape determines, with their sources."""
-        return [f"{key}={OmegaConf.select(self.cfg, key)}, known from {why}" for key, why in self.sources.items()]
-
-    def guesses(self) -> str:
-        """Say what was guessed of a file that has no options."""
-        parts = ("selection", "decoder.layer.order", "postprocess")
-        known = [f"{key}={OmegaConf.select(self.cfg, key)}" for key, why in self.sources.items() if why == CODE]
-        for part in parts:
-            value = OmegaConf.select(self.cfg, f"model.{part}")
-            if value is not None:
-                named = value["_target_"] if OmegaConf.is_dict(value) else list(value)
-                known.append(f"model.{part}={_text(named)}")
-        return f"the file holds no options, and these were guessed, as released: {', '.join(known)}"
-
-    def overrides(self) -> list[str]:
-        """Format the changes as overrides of a command line."""
-        printed = []
-        for key, value in self.changes.items():
-            if OmegaConf.is_config(value):  # another part: none of the arguments of the old one stay
-                printed.append(f"{key}=null")
-            printed.append(f"{key}={_text(value)}")
-        return printed
-
 
 def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictConfig | None = None) -> Fit:
     """Choose the config of converted weights, or check the settings of a given one that no shape determines.
 
     Args:
-        conversion: the converted weights; the query table of H-DETR's two groups is split here.
+        conversion: the converted weights; tables of several groups of queries are split here, and levels that come
+            from coarse to fine reversed.
         options: from `options.read_options`, updated by those of the user.
         given: the config to check; None: choose one.
 
@@ -87,27 +48,29 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
         ValueError: weights that the choice depends on are missing, the options ask for unsupported features, or the
             given config has other constants.
     """
-    state = conversion.state
     if given is not None:
-        options = {"num_queries": OmegaConf.select(given, _num_queries_key(given)), **options}
+        heads = OmegaConf.select(given, "model.encoder.layer.num_heads")
+        options = {"num_queries": OmegaConf.select(given, _num_queries_key(given)), "num_heads": heads, **options}
+    order_levels(conversion, options.get("num_heads"))
     extra = split_table(conversion, options)
+    state = conversion.state
     method = find_method(state, options, extra)
     if given is not None:
         check_given_attentions(given)
         fit = Fit("the given one", given, backbone=any(name.startswith(PREFIX) for name in state))
         _check_given(_constants(conversion, method, options, fit), given)
         return fit
-    backbone = find_backbone(state, conversion.sizes.num_maps or 1)
+    backbone = find_backbone(state, count_maps(conversion))
     recipe = _recipe(conversion, method, options, swin=backbone is not None and "window_size" in backbone)
     fit = Fit(recipe, get_config(recipe), backbone=backbone is not None)
     changes = {**_widths(conversion, options), **_queries(conversion, options, extra, fit.cfg)}
-    changes |= _backbone_changes(conversion, backbone)
+    changes |= _backbone_changes(conversion, backbone, fit.cfg)
     changes |= {**_constants(conversion, method, options, fit), **chosen_parts(state, method, options, fit.cfg)}
     for key, option in (("model.decoder.layer.num_heads", "num_heads"), (_num_queries_key(fit.cfg), "num_queries")):
         if option == "num_heads" or changes.get(key) is None or option in options:
             fit.sources[key] = OPTIONS if option in options else CODE
     for key, value in changes.items():
-        if _plain(OmegaConf.select(fit.cfg, key)) != _plain(value):
+        if plain(OmegaConf.select(fit.cfg, key)) != plain(value):
             OmegaConf.update(fit.cfg, key, value, merge=False)
             fit.changes[key] = value
     return fit
@@ -115,9 +78,11 @@ def fit_config(conversion: Conversion, options: Mapping[str, Any], given: DictCo
 
 def _recipe(conversion: Conversion, method: str, options: Mapping[str, Any], swin: bool) -> str:
     """Choose the shipped config of a method that has the backbone and the levels of the weights."""
+    if has_attention_maps(conversion.state) and f"{method}_masks" in RECIPES:
+        method = f"{method}_masks"
     dilated = f"{method}_dc5"
     if options.get("dilation"):
-        several = not is_dense(conversion.state) and size_of(conversion, "neck.level_embed", 0) > 1
+        several = not is_dense(conversion.state) and conversion.size_of("neck.level_embed", 0) > 1
         if dilated not in RECIPES or several:
             raise ValueError(
                 f"the file was trained with dilation=True, which no part here does for {method} with these levels"
@@ -141,48 +106,30 @@ def _check_given(constants: Mapping[str, Any], given: DictConfig) -> None:
         raise ValueError(f"the given config would load these weights and misread them: {'; '.join(wrong)}")
 
 
-def size_of(conversion: Conversion, name: str, dim: int) -> int:
-    """Return one dimension of a weight that the config depends on.
-
-    Args:
-        conversion: the converted weights.
-        name: our name of the weight.
-        dim: index of the dimension.
-
-    Raises:
-        ValueError: the weight does not exist, or has fewer dimensions; the message has its published name.
-    """
-    theirs = conversion.family.their_name(name, conversion.sizes) or name
-    if name not in conversion.state:
-        raise ValueError(f"the {conversion.family.name} layout needs {theirs}, which the file does not have")
-    shape = tuple(conversion.state[name].shape)
-    if len(shape) <= dim:
-        raise ValueError(f"{theirs} has the shape {shape}, which it cannot have")
-    return shape[dim]
-
-
 def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any]:
     state = conversion.state
     heads = int(options.get("num_heads", NUM_HEADS))
     if options.get("encoder_heads", heads) != heads:
         raise ValueError("encoder and decoder have different numbers of heads, which was not expected")
-    classes = size_of(conversion, "heads.class_heads.0.weight", 0) - is_detr(state)
+    classes = conversion.size_of(class_head_of(state), 0) - has_no_object(state)
     changes: dict[str, Any] = {
         "model.num_classes": classes,
-        "model.heads.share_layers": not any(re.match(r"heads\.(class|box)_heads\.1\.", name) for name in state),
     }
+    if not is_mask2former(state):
+        several = any(re.match(r"heads\.(class|box)_heads\.1\.", name) for name in state)
+        changes["model.heads.share_layers"] = not several
     for part in ("encoder", "decoder"):
         layers = {int(match[1]) for name in state if (match := re.match(rf"{part}\.layers\.(\d+)\.", name))}
         changes |= {
             f"model.{part}.num_layers": len(layers),
             f"model.{part}.layer.num_heads": heads,
-            f"model.{part}.layer.ffn_dim": size_of(conversion, f"{part}.layers.0.ffn.linear1.weight", 0),
+            f"model.{part}.layer.ffn_dim": conversion.size_of(f"{part}.layers.0.ffn.linear1.weight", 0),
         }
     labels = state.get("denoising.label_embed.weight")
     if labels is not None:
         changes["model.denoising.num_embeddings"] = None if len(labels) == classes + 1 else len(labels)
     if is_dense(state):
-        changes["model.neck.embed_dim"] = size_of(conversion, "neck.projection.weight", 0)
+        changes["model.neck.embed_dim"] = conversion.size_of("neck.projection.weight", 0)
     else:
         changes |= _levels(conversion, heads)
     return changes | (dab_widths(state) if is_dense(state) or is_levelwise(state) else {})
@@ -190,11 +137,12 @@ def _widths(conversion: Conversion, options: Mapping[str, Any]) -> dict[str, Any
 
 def _levels(conversion: Conversion, heads: int) -> dict[str, Any]:
     """Infer the changes that only models with several levels need."""
-    levels = size_of(conversion, "neck.level_embed", 0)
-    changes = {"model.neck.num_levels": levels, "model.neck.embed_dim": size_of(conversion, "neck.level_embed", 1)}
-    attentions = {"encoder": "attention"} | ({} if is_levelwise(conversion.state) else {"decoder": "cross_attention"})
+    levels = conversion.size_of("neck.level_embed", 0)
+    changes = {"model.neck.num_levels": levels, "model.neck.embed_dim": conversion.size_of("neck.level_embed", 1)}
+    standard = is_levelwise(conversion.state) or is_mask2former(conversion.state)
+    attentions = {"encoder": "attention"} | ({} if standard else {"decoder": "cross_attention"})
     for part, attention in attentions.items():
-        rows = size_of(conversion, f"{part}.layers.0.{attention}.attention_weights.weight", 0)
+        rows = conversion.size_of(f"{part}.layers.0.{attention}.attention_weights.weight", 0)
         points, rest = divmod(rows, levels * heads)
         if rest or not points:
             raise ValueError(f"{rows} attention weights cannot be those of {heads} heads and {levels} levels")
@@ -220,34 +168,37 @@ def _queries(conversion: Conversion, options: Mapping[str, Any], extra: int, cfg
     if not extra:
         return changes
     return changes | (
-        {"model.selection.num_groups": extra + 1} if is_dense(state) else {"model.selection.extra_queries": extra}
+        {"model.selection.extra_queries": extra}
+        if not is_dense(state) and not is_mask2former(state)
+        else {"model.selection.num_groups": extra + 1}
     )
 
 
-def _backbone_changes(conversion: Conversion, backbone: dict[str, Any] | None) -> dict[str, Any]:
+def _backbone_changes(conversion: Conversion, backbone: dict[str, Any] | None, cfg: DictConfig) -> dict[str, Any]:
+    """Infer the changes of the backbone, and of the maps that the neck and the mask head read."""
     if is_dense(conversion.state):
-        widths = [size_of(conversion, "neck.projection.weight", 1)]
+        widths = [conversion.size_of("neck.projection.weight", 1)]
     else:
         levels = range(max(1, conversion.sizes.num_maps))
-        widths = [size_of(conversion, f"neck.projections.{level}.conv.weight", 1) for level in levels]
+        widths = [conversion.size_of(f"neck.projections.{level}.conv.weight", 1) for level in levels]
     if backbone is None:
-        return {"model.neck.in_channels": {f"map{level}": width for level, width in enumerate(widths)}}
-    backbone = dict(backbone)
-    names = backbone.pop("names")
-    changes = {f"model.backbone.{key}": value for key, value in backbone.items()}
-    return changes | {"model.neck.in_channels": dict(zip(names, widths, strict=True))}
+        changes, names = {}, [f"map{level}" for level in range(count_maps(conversion))]
+    else:
+        changes = {f"model.backbone.{key}": value for key, value in backbone.items() if key != "names"}
+        names = backbone["names"]
+    changes["model.neck.in_channels"] = dict(zip(names[-len(widths) :], widths, strict=True))
+    return changes | mask_changes(conversion, cfg, names)
 
 
 def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], fit: Fit) -> dict[str, Any]:
     """Choose the settings that change the outputs and no shape."""
     embedding = "model.neck.position_embedding"
-    constants: dict[str, Any] = {
-        f"{embedding}.temperature": 10000.0,
-        f"{embedding}.offset": -0.5,
-        "model.heads.inverse_sigmoid_eps": 1e-5,
-    }
+    constants: dict[str, Any] = {f"{embedding}.temperature": 10000.0, f"{embedding}.offset": -0.5}
+    masked = is_mask2former(conversion.state)
+    if not masked:
+        constants["model.heads.inverse_sigmoid_eps"] = 1e-5
     fit.sources = dict.fromkeys(constants, CODE)
-    if is_dense(conversion.state) or method == "dn_deformable_encoder":
+    if is_dense(conversion.state) or masked or method == "dn_deformable_encoder":
         constants[f"{embedding}.offset"] = 0.0
     boxes = ("dino", "dn_detr", "dab_deformable_detr", "dab_detr", "dn_dab_detr", "dn_deformable_encoder")
     if conversion.family in (DETREX, DETREX_DENSE) or method in boxes:
@@ -268,26 +219,11 @@ def _constants(conversion: Conversion, method: str, options: Mapping[str, Any], 
     if options.get("temperature_w", options.get("temperature")) != options.get("temperature"):
         constants[f"{embedding}.temperature_x"] = float(options["temperature_w"])
         fit.sources[f"{embedding}.temperature_x"] = OPTIONS
+    if masked:  # the decoder embeds positions as the neck does
+        constants |= {key.replace("neck", "decoder"): value for key, value in constants.items()}
+        fit.sources |= {key.replace("neck", "decoder"): why for key, why in fit.sources.items()}
     if "num_detections" in options:
         constants["model.postprocess.num_detections"] = options["num_detections"]
     if "look_forward_twice" in options and method not in boxes:
         constants["model.decoder.look_forward_twice"] = bool(options["look_forward_twice"])
     return constants
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    if OmegaConf.is_config(value):
-        return _text(_plain(value))
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_text, value)) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,10 +6,12 @@ from typing import Any
 from torch import Tensor
 
 from querydet.checkpoint.conversion.convert import Conversion
+from querydet.checkpoint.conversion.level_order import reverse_levels
 from querydet.checkpoint.conversion.names import DETREX
 
 HYBRID_EXTRA = 1500  # queries of H-DETR's extra group in all released configurations
 GROUP_SIZE = 300  # queries of a group of Group DETR in all released configurations
+NUM_HEADS = 8  # in all released configurations
 RECIPES = {
     "detr": "projects/detr/configs/detr_r50_50ep.py",
     "detr_dc5": "projects/detr/configs/detr_r50_dc5_50ep.py",
@@ -45,9 +47,14 @@ RECIPES = {
     "ms_detr_no_aux_ffn": "projects/ms_detr/configs/ms_detr_r50_no_aux_ffn_12ep.py",
     "ms_detr_a": "projects/ms_detr/configs/ms_detr_r50_placement_a_12ep.py",
     "ms_detr_pp": "projects/ms_detr/configs/ms_detr_pp_r50_12ep.py",
+    "deformable_detr_masks": "projects/deformable_detr/configs/mask_deformable_detr_r50_50ep.py",
+    "ms_detr_masks": "projects/ms_detr/configs/ms_mask_deformable_detr_r50_50ep.py",
+    "mask2former": "projects/mask2former/configs/mask2former_r50_50ep.py",
+    "group_mask2former": "projects/group_detr/configs/group_mask2former_r50_50ep.py",
 }
 
 
+CONTENT, POSITION, EMBEDDING = (f"selection.{name}.weight" for name in ("content", "position", "embedding"))
 DETA_STAGES = {  # which of both stages assigns by overlap, and then suppresses
     (True, True): "deta",
     (True, False): "deta_first_stage",
@@ -66,9 +73,24 @@ def is_levelwise(state: Mapping[str, Tensor]) -> bool:
     return "decoder.layers.0.level_gate.weight" in state
 
 
-def is_detr(state: Mapping[str, Tensor]) -> bool:
-    """Return whether weights under our names are DETR's, whose class heads have an additional output for no object."""
+def is_mask2former(state: Mapping[str, Tensor]) -> bool:
+    """Return whether weights under our names belong to a decoder that attends within masks."""
+    return "decoder.level_embed.weight" in state
+
+
+def has_attention_maps(state: Mapping[str, Tensor]) -> bool:
+    """Return whether weights under our names have DETR's mask head."""
+    return any(name.startswith("masks.head.attention.") for name in state)
+
+
+def has_no_object(state: Mapping[str, Tensor]) -> bool:
+    """Return whether class heads have an additional output for no object: those of DETR and of Mask2Former."""
     return "decoder.layers.0.cross_attention.in_proj_weight" in state
+
+
+def class_head_of(state: Mapping[str, Tensor]) -> str:
+    """Return our name of the weight that has a row for each class."""
+    return "heads.class_head.weight" if is_mask2former(state) else "heads.class_heads.0.weight"
 
 
 def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_queries: int = 0) -> str:
@@ -79,8 +101,11 @@ def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_q
         options: options of the file, from `options.read_options`.
         extra_queries: number of queries of H-DETR's extra group.
     """
+    if is_mask2former(state):
+        grouped = any(name.startswith("selection.extra_contents.") for name in state)
+        return "group_mask2former" if grouped else "mask2former"
     if is_dense(state):
-        if is_detr(state):
+        if has_no_object(state):
             return "detr"
         if "selection.anchors.weight" in state:
             return "dn_dab_detr" if "denoising.label_embed.weight" in state else "dab_detr"
@@ -108,7 +133,7 @@ def find_method(state: Mapping[str, Tensor], options: Mapping[str, Any], extra_q
     if "selection.content.linear.weight" in state:
         stages = (bool(options.get("assign_first_stage", True)), bool(options.get("assign_second_stage", True)))
         return DETA_STAGES[stages]
-    mixed = "selection.content.weight" in state
+    mixed = CONTENT in state
     if "decoder.layers.0.read_out.ffn.linear1.weight" in state:
         return "ms_detr_pp" if mixed else "ms_detr"
     if has["heads.one_to_many_heads."]:
@@ -141,18 +166,39 @@ def dab_widths(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def split_table(conversion: Conversion, options: Mapping[str, Any]) -> int:
-    """Split the query table of several groups; return the number of extra queries (H-DETR) or groups (Group DETR).
+    """Split the query table of several groups; return the number of extra queries (H-DETR) or groups (others).
 
     Raises:
         ValueError: the boundary of the groups is unknown.
     """
-    if is_levelwise(conversion.state):
+    state = conversion.state
+    if is_mask2former(state):
+        table = state.get(CONTENT)
+        size = options.get("num_queries") or (len(table) if table is not None and table.dim() else 1)
+        return _split_groups(conversion, {CONTENT: "extra_contents", POSITION: "extra_positions"}, size)
+    if is_levelwise(state):
         _split_labels(conversion)
         return 0
-    if is_dense(conversion.state):
+    if is_dense(state):
         _split_labels(conversion)
-        return 0 if is_detr(conversion.state) else _split_groups(conversion, options)
+        size = options.get("num_queries") or GROUP_SIZE
+        return 0 if has_no_object(state) else _split_groups(conversion, {EMBEDDING: "extra_groups"}, size)
     return split_hybrid(conversion, options)
+
+
+def order_levels(conversion: Conversion, num_heads: int | None) -> None:
+    """Reverse the levels of code bases that have them from coarse to fine.
+
+    Args:
+        conversion: the converted weights.
+        num_heads: of the encoder's attention; None: as released.
+
+    Raises:
+        ValueError: an attention cannot have so many heads.
+    """
+    levels = conversion.state.get("neck.level_embed")
+    if conversion.family.coarse_first and levels is not None and levels.dim():
+        conversion.state = reverse_levels(conversion.state, len(levels), num_heads or NUM_HEADS)
 
 
 def _split_labels(conversion: Conversion) -> None:
@@ -160,7 +206,7 @@ def _split_labels(conversion: Conversion) -> None:
 
     Patterns, which DAB-DETR has as contents, are then added to it.
     """
-    name, content, patterns = "denoising.label_embed.weight", "selection.content.weight", "selection.patterns.weight"
+    name, content, patterns = "denoising.label_embed.weight", CONTENT, "selection.patterns.weight"
     labels = conversion.state.get(name)
     if labels is None:
         return
@@ -171,29 +217,31 @@ def _split_labels(conversion: Conversion) -> None:
     conversion.notes.append("the last row of label_enc is the content of the matching queries")
 
 
-def _split_groups(conversion: Conversion, options: Mapping[str, Any]) -> int:
-    name = "selection.embedding.weight"
-    table = conversion.state.get(name)
-    if table is None:
-        return 0
-    size = options.get("num_queries") or GROUP_SIZE
-    groups, rest = divmod(len(table), size)
-    if rest or not groups:
-        raise ValueError(
-            f"the table of queries has {len(table)} rows, which are no groups of {size}: say with --num-queries how "
-            "many are of the primary group"
-        )
-    first, *others = table.split(size)
-    conversion.state[name] = first
-    conversion.state.update({f"selection.extra_groups.{n}.weight": rows for n, rows in enumerate(others)})
-    if others:
-        conversion.notes.append(f"the table of {len(table)} queries holds {groups} groups of {size}")
-    return len(others)
+def _split_groups(conversion: Conversion, tables: Mapping[str, str], size: int) -> int:
+    """Split tables of queries into groups of a size; the values of `tables` name those of further groups."""
+    further = 0
+    for name, extra in tables.items():
+        table = conversion.state.get(name)
+        if table is None or not table.dim():
+            continue
+        groups, rest = divmod(len(table), size)
+        if rest or groups < 1:
+            raise ValueError(
+                f"the table of queries has {len(table)} rows, which are no groups of {size}: say with --num-queries "
+                "how many are of the primary group"
+            )
+        first, *others = table.split(size)
+        conversion.state[name] = first
+        conversion.state.update({f"selection.{extra}.{n}.weight": rows for n, rows in enumerate(others)})
+        if others and not further:
+            conversion.notes.append(f"the table of {len(table)} queries holds {groups} groups of {size}")
+        further = max(further, len(others))
+    return further
 
 
 def split_hybrid(conversion: Conversion, options: Mapping[str, Any]) -> int:
     """Split the query table of H-DETR's groups, primary group first; return the size of the extra group."""
-    table = conversion.state.get("selection.content.weight")
+    table = conversion.state.get(CONTENT)
     primary = options.get("num_queries")
     if table is None or not any(name.startswith("selection.box_embedding.") for name in conversion.state):
         return 0  # in DINO and in one-stage models the table has one group
@@ -209,7 +257,7 @@ def split_hybrid(conversion: Conversion, options: Mapping[str, Any]) -> int:
             f"the table of queries has {len(table)} rows, and it is not known how many are of the primary group: say "
             "it with --num-queries"
         )
-    conversion.state["selection.content.weight"] = table[:primary]
+    conversion.state[CONTENT] = table[:primary]
     if len(table) > primary:
         conversion.state["selection.extra_content.weight"] = table[primary:]
     return len(table) - primary

@@ -81,6 +81,7 @@ class Family:
         levels: their prefix of the neck's convolution and norm of a level; None: `rules` handle them.
         heads: their prefixes of class and box heads, the main ones first; the others are copies of the same tensors.
         tables: their names of the query table.
+        coarse_first: whether their levels are counted from the coarsest; ours are counted from the finest.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Family:
     levels: str | None
     heads: tuple[tuple[str, str], ...]
     tables: tuple[str, ...] = ()
+    coarse_first: bool = False
 
     @cached_property
     def compiled(self) -> tuple[tuple[re.Pattern[str], str], ...]:
@@ -118,7 +120,7 @@ class Family:
         """Translate one of our parameter names to their main one, the inverse of `our_name`; None if there is none."""
         level = re.fullmatch(r"neck\.(extra_)?projections\.(\d+)\.(conv|norm)\.(.+)", name)
         if level and self.levels is not None:
-            index = int(level[2]) + (sizes.num_maps if level[1] else 0)
+            index = self._swap(int(level[2]) + (sizes.num_maps if level[1] else 0), sizes)
             return f"{self.levels}{index}.{('conv', 'norm').index(level[3])}.{level[4]}"
         many = re.fullmatch(r"heads\.one_to_many_heads\.(class)\.(\d+)\.(.+)", name)
         head = re.fullmatch(r"heads\.(class|box)_heads\.(\d+)\.(.+)", name)
@@ -148,10 +150,13 @@ class Family:
         level = re.fullmatch(re.escape(self.levels) + r"(\d+)\.([01])\.(weight|bias)", name)
         if level is None:
             return None
-        index, module = int(level[1]), ("conv", "norm")[int(level[2])]
+        index, module = self._swap(int(level[1]), sizes), ("conv", "norm")[int(level[2])]
         extra = index - sizes.num_maps
         target = f"extra_projections.{extra}" if extra >= 0 else f"projections.{index}"
         return f"neck.{target}.{module}.{level[3]}"
+
+    def _swap(self, index: int, sizes: Sizes) -> int:
+        return sizes.num_maps - 1 - index if self.coarse_first and index < sizes.num_maps else index
 
 
 def _pattern(template: str) -> re.Pattern[str]:

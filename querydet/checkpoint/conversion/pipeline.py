@@ -15,7 +15,7 @@ from torch import Tensor
 from querydet.checkpoint.conversion.coco_classes import COCO_NAMES, NUM_IDS, select_coco_classes
 from querydet.checkpoint.conversion.convert import Conversion, convert_state_dict
 from querydet.checkpoint.conversion.fit import Fit, fit_config
-from querydet.checkpoint.conversion.methods import find_method, is_detr
+from querydet.checkpoint.conversion.methods import class_head_of, find_method, has_no_object
 from querydet.checkpoint.conversion.options import read_options
 from querydet.checkpoint.conversion.verify import verify
 from querydet.checkpoint.seal import seal
@@ -108,12 +108,12 @@ def convert_content(
         known.pop("temperature_w", None)
     if coco_classes:
         objectness = find_method(conversion.state, known) != "dino"
-        conversion.state = select_coco_classes(conversion.state, objectness, is_detr(conversion.state))
+        conversion.state = select_coco_classes(conversion.state, objectness, has_no_object(conversion.state))
     fit = fit_config(conversion, known, config)
     if not stored and config is None:
         conversion.notes.append(fit.guesses())
     expected = fit.cfg.model.num_classes
-    actual = len(conversion.state["heads.class_heads.0.weight"]) - is_detr(conversion.state)
+    actual = len(conversion.state[class_head_of(conversion.state)]) - has_no_object(conversion.state)
     if actual == NUM_IDS:
         hint = "the 91 outputs are COCO's category ids; --select-coco-classes keeps its 80 classes"
         if expected != actual:

@@ -7,28 +7,33 @@ import torch
 from torch import Tensor
 
 from querydet.checkpoint.conversion.convert import find_counts
-from querydet.checkpoint.conversion.families import OFFICIAL_LEVELWISE
-from querydet.checkpoint.conversion.methods import find_method
-from querydet.checkpoint.conversion.names import OFFICIAL, Sizes
+from querydet.checkpoint.conversion.families import OFFICIAL_DETR, OFFICIAL_LEVELWISE, OFFICIAL_MASKS
+from querydet.checkpoint.conversion.level_order import reverse_levels
+from querydet.checkpoint.conversion.mask_families import DETECTOR, MASK2FORMER
+from querydet.checkpoint.conversion.methods import CONTENT, NUM_HEADS, POSITION, find_method
+from querydet.checkpoint.conversion.names import OFFICIAL, Family, Sizes
 from querydet.checkpoint.conversion.parts import check_own_attentions
 
 LEVELWISE = "dn_deformable_encoder"
-METHODS = ("dino", "deformable_detr", "deformable_detr_plain", "deformable_detr_refine", "dac_detr", LEVELWISE)
-# heads that the official decoder of a method stores too
-IN_DECODER = {
+MASK2FORMERS = ("mask2former", "group_mask2former")
+IN_DECODER = {  # heads that the official decoder of a method stores too
     "dino": ("class_embed.", "bbox_embed."),
     "deformable_detr": ("class_embed.", "bbox_embed."),
+    "deformable_detr_plain": (),
     "deformable_detr_refine": ("bbox_embed.",),
     "dac_detr": ("class_embed.", "bbox_embed."),
+    "ms_detr": ("class_embed.", "bbox_embed."),
+    "ms_detr_pp": ("class_embed.", "bbox_embed."),
 }
+METHODS = (*IN_DECODER, LEVELWISE, "detr", *MASK2FORMERS)
 
 
-def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def revert_state_dict(state: Mapping[str, Tensor], num_heads: int | None = None) -> dict[str, Tensor]:
     """Rename our weights to the official names, with every copy that the official code stores.
 
     Args:
-        state: weights under our names, of DINO, of Deformable DETR with or without refinement and first stage, of
-            DAC-DETR with denoising, or of DN-DETR with a deformable encoder and a decoder with standard attention.
+        state: weights under our names, of one of `METHODS`, with or without the mask head of DETR.
+        num_heads: of the encoder's attention, by which the weights of Mask2Former are ordered; None: as released.
 
     Returns:
         Weights under official names; those of shared heads are the same tensor.
@@ -40,22 +45,60 @@ def revert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     method = find_method(state, {})
     if method not in METHODS:
         raise ValueError(f"these weights are of {method}; the way back exists for {', '.join(METHODS)}")
+    if method in MASK2FORMERS:
+        return _revert_mask2former(state, num_heads or NUM_HEADS)
+    detector = {name: value for name, value in state.items() if not name.startswith("masks.")}
+    official = _revert_detector(detector, method)
+    if len(detector) == len(state):
+        return official
+    head = {name: value for name, value in state.items() if name not in detector}
+    prefixed = {DETECTOR + name: value for name, value in official.items()}
+    return prefixed | _renamed(head, OFFICIAL_MASKS, find_counts(state, dino=False))
+
+
+def _revert_detector(state: Mapping[str, Tensor], method: str) -> dict[str, Tensor]:
     if method == LEVELWISE:
         return _revert_levelwise(state)
+    if method == "detr":
+        return _renamed(state, OFFICIAL_DETR, find_counts(state, dino=False))
     check_own_attentions(state)
     sizes = find_counts(state, dino=method == "dino")
-    official: dict[str, Tensor] = {}
-    for name, value in state.items():
-        for copy in _heads(name, state, sizes):
-            theirs = OFFICIAL.their_name(copy, sizes)
-            if theirs is None:
-                raise ValueError(f"{name} has no place in the official layout")
-            official[theirs] = value
+    copies = {copy: value for name, value in state.items() for copy in _heads(name, state, sizes)}
+    official = _renamed(copies, OFFICIAL, sizes)
     for name in list(official):
-        if name.startswith(IN_DECODER.get(method, ())):
+        if name.startswith(IN_DECODER[method]):
             alias = re.sub(r"^(class|bbox)_embed\.", r"transformer.decoder.\1_embed.", name)
             official[alias] = official[name]
     return official
+
+
+def _renamed(state: Mapping[str, Tensor], family: Family, sizes: Sizes) -> dict[str, Tensor]:
+    """Give weights the main names of a family.
+
+    Raises:
+        ValueError: a weight has none.
+    """
+    official: dict[str, Tensor] = {}
+    for name, value in state.items():
+        theirs = family.their_name(name, sizes)
+        if theirs is None:
+            raise ValueError(f"{name} has no place in the {family.name} layout")
+        official[theirs] = value
+    return official
+
+
+def _revert_mask2former(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Tensor]:
+    """Rename the weights of Mask2Former, whose levels come from coarse to fine; tables of groups are joined.
+
+    Raises:
+        ValueError: a weight has no official name.
+    """
+    sizes = find_counts(state, dino=False)
+    joined = {name: value for name, value in state.items() if not name.startswith("selection.extra_")}
+    for table, extra in ((CONTENT, "extra_contents"), (POSITION, "extra_positions")):
+        further = [value for name, value in state.items() if name.startswith(f"selection.{extra}.")]
+        joined[table] = torch.cat([state[table], *further])
+    return _renamed(reverse_levels(joined, len(state["neck.level_embed"]), num_heads), MASK2FORMER, sizes)
 
 
 def _revert_levelwise(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,20 +107,13 @@ def _revert_levelwise(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: a weight has no official name.
     """
-    labels, content = "denoising.label_embed.weight", "selection.content.weight"
+    labels, content = "denoising.label_embed.weight", CONTENT
     known = state[labels][: len(state["heads.class_heads.0.weight"])]  # without rows that no label has
     joined = {**state, labels: torch.cat([known, state[content]])}
     del joined[content]
-    sizes = find_counts(state, dino=False)
-    official: dict[str, Tensor] = {}
-    for name, value in joined.items():
-        theirs = OFFICIAL_LEVELWISE.their_name(name, sizes)
-        if theirs is None:
-            raise ValueError(f"{name} has no place in the official layout")
-        official[theirs] = value
-        if theirs.startswith("bbox_embed."):
-            official[f"transformer.decoder.{theirs}"] = value
-    return official
+    official = _renamed(joined, OFFICIAL_LEVELWISE, find_counts(joined, dino=False))
+    copies = {name: value for name, value in official.items() if name.startswith("bbox_embed.")}
+    return official | {f"transformer.decoder.{name}": value for name, value in copies.items()}
 
 
 def _heads(name: str, state: Mapping[str, Tensor], sizes: Sizes) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from querydet.analysis.flops import build_on_meta
@@ -36,6 +36,16 @@ class GivenMaps(Backbone):
         return {name: ShapeSpec(channels=count) for name, count in self.channels.items()}
 
 
+def given_maps(model: DictConfig) -> dict[str, int]:
+    """Return the backbone maps that the parts of a model read, by name, with their channels.
+
+    Args:
+        model: the `model` node of a config.
+    """
+    read_by_masks = OmegaConf.select(model, "masks.head.in_channels") or {}
+    return {**read_by_masks, **model.neck.in_channels}
+
+
 def verify(conversion: Conversion, model: DictConfig, backbone: bool = True) -> nn.Module:
     """Raise an error unless converted weights cover a model exactly.
 
@@ -52,7 +62,7 @@ def verify(conversion: Conversion, model: DictConfig, backbone: bool = True) -> 
     """
     if not backbone:
         model = copy.deepcopy(model)
-        model.backbone = L(GivenMaps)(channels=dict(model.neck.in_channels))
+        model.backbone = L(GivenMaps)(channels=given_maps(model))
     built = build_on_meta(model)
     expected = {name: tuple(value.shape) for name, value in built.state_dict().items()}
     state, family, sizes = conversion.state, conversion.family, conversion.sizes
