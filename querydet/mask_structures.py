@@ -37,7 +37,7 @@ class PointDraws(Protocol):
     """Random points at which masks are compared."""
 
     def __call__(self, purpose: str, predictions: str, image: int, rows: int, count: int) -> Tensor:
-        """Return points (rows, count, 2) in [0, 1), on the device of the masks.
+        """Return points (rows, count, 2) in [0, 1), on the device and of the type of the masks.
 
         Args:
             purpose: "matching" for those of an assigner, "candidates" and "extra" for those of a loss.

@@ -71,7 +71,7 @@ def make_targets(
         names=tuple(names),
         seeds=tuple(inputs.get("seed") for inputs in batched_inputs),
         step=step,
-        masks=None if canvas is None else object_masks(batched_inputs, names, canvas, device),
+        masks=None if canvas is None else object_masks(batched_inputs, names, canvas, device, dtype),
     )
 
 

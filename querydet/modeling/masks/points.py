@@ -142,17 +142,19 @@ class SeededDraws:
     Args:
         seeds: of each image; None: the default generator.
         device: device of the points.
+        dtype: type of the points, that of the masks; the same points are drawn for every type.
     """
 
-    def __init__(self, seeds: Sequence[int | None], device: torch.device) -> None:
-        self.seeds, self.device = tuple(seeds), device
+    def __init__(
+        self, seeds: Sequence[int | None], device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.seeds, self.device, self.dtype = tuple(seeds), device, dtype
 
     def __call__(self, purpose: str, predictions: str, image: int, rows: int, count: int) -> Tensor:
         """Return points (rows, count, 2) in [0, 1); see `querydet.mask_structures.PointDraws`."""
-        device, seed = self.device, self.seeds[image]
-        if seed is None:
-            return torch.rand(rows, count, 2, device=device)
-        # a checksum, because `hash` differs between processes
-        place = zlib.crc32(f"{purpose} of {predictions} {seed}".encode())
-        generator = torch.Generator(device).manual_seed((seed + (place << 31)) % 2**63)
-        return torch.rand(rows, count, 2, device=device, generator=generator)
+        generator, seed = None, self.seeds[image]
+        if seed is not None:
+            # a checksum, because `hash` differs between processes
+            place = zlib.crc32(f"{purpose} of {predictions} {seed}".encode())
+            generator = torch.Generator(self.device).manual_seed((seed + (place << 31)) % 2**63)
+        return torch.rand(rows, count, 2, device=self.device, generator=generator).to(self.dtype)

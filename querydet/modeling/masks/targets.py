@@ -13,7 +13,11 @@ from querydet.utils.transfer import send
 
 
 def object_masks(
-    batched_inputs: Sequence[dict[str, Any]], names: Sequence[str], canvas: tuple[int, int], device: torch.device
+    batched_inputs: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    canvas: tuple[int, int],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> ObjectMasks:
     """Collect the masks of a batch.
 
@@ -23,6 +27,7 @@ def object_masks(
         names: of the images, for messages.
         canvas: height and width of the padded images.
         device: device of the returned tensors.
+        dtype: type of predicted masks.
 
     Raises:
         ValueError: an image has no masks, or masks of another size or number.
@@ -36,7 +41,7 @@ def object_masks(
         starts=send(areas.cumsum(0) - areas, device),
         sizes=send(sizes, device),
         canvas=canvas,
-        draws=SeededDraws([inputs.get("seed") for inputs in batched_inputs], device),
+        draws=SeededDraws([inputs.get("seed") for inputs in batched_inputs], device, dtype),
     )
 
 
