@@ -19,7 +19,7 @@ class MaskHead(Protocol):
 
 
 class Masks(Protocol):
-    """Slot `masks`: the masks of queries. Traits: `layers`."""
+    """Slot `masks`: the masks of queries. Traits: `layers`, `groups`."""
 
     @property
     def head(self) -> MaskHead:

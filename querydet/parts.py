@@ -5,7 +5,7 @@ A part of your own fulfils the Protocol of its slot and inherits from nothing he
 
 *Traits* are optional attributes that describe a part to the others; `querydet.traits` lists them. Checks, memory
 estimates and the criterion read traits and never test for a class, so that a part of your own counts like one of ours.
-`docs/parts.md` writes a selection and an assigner from this page.
+`docs/parts.md` writes a selection and an assigner from this page; `querydet.mask_parts` has the contracts of masks.
 
 Letters are those of `querydet.structures`.
 """
@@ -127,8 +127,8 @@ class Heads(Protocol):
         """K, the number of classes."""
 
     @property
-    def num_layers(self) -> int:
-        """Number of decoder layers that it predicts after."""
+    def num_layers(self) -> int | None:
+        """Number of decoder layers that it predicts after; None: any."""
 
     __call__: Callable[..., tuple[PredictionSet, ...]]  # is `forward`
 
@@ -201,7 +201,7 @@ class BatchedAssigner(Protocol):
 
 
 class LossTerm(Protocol):
-    """An entry of a rule's `losses`, named by its key. Traits: `normalizer`, `score_function`, and `reads_*`."""
+    """A term of `losses`. Traits: `normalizer`, `score_function`, `aligns_quality`, `reads_boxes`, `reads_masks`."""
 
     @property
     def weight(self) -> float:

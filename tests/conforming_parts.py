@@ -3,6 +3,7 @@
 `tests.test_parts` makes sure that no part of a shipped composition is missing here.
 """
 
+from querydet.mask_parts import MaskHead, Masks
 from querydet.modeling.align import IoUAwareClassLoss, RankWeights
 from querydet.modeling.assigners import (
     HungarianAssigner,
@@ -12,13 +13,29 @@ from querydet.modeling.assigners import (
     RaisedThresholdAssigner,
     UnionAssigner,
 )
+from querydet.modeling.class_heads import ClassHeads
 from querydet.modeling.criterion import Criterion
-from querydet.modeling.decoder import ConditionalDecoder, DabDecoder, DeformableDecoder, DetrDecoder
+from querydet.modeling.decoder import ConditionalDecoder, DabDecoder, DeformableDecoder, DetrDecoder, MaskedDecoder
 from querydet.modeling.encoder import DeformableEncoder, DenseEncoder, ScaledDenseEncoder
 from querydet.modeling.heads import PredictionHeads
 from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
+from querydet.modeling.masks import (
+    AttentionMapHead,
+    DiceLoss,
+    FocalMaskLoss,
+    MaskBranch,
+    PixelEmbedding,
+    PointDiceLoss,
+    PointMaskLoss,
+)
 from querydet.modeling.neck import MultiScaleNeck, SingleMapNeck
-from querydet.modeling.no_object import NoObjectHeads, SoftmaxHungarianAssigner, SoftmaxLoss, SoftmaxPostprocess
+from querydet.modeling.no_object import (
+    NoObjectHeads,
+    SoftmaxHungarianAssigner,
+    SoftmaxLoss,
+    SoftmaxPairsPostprocess,
+    SoftmaxPostprocess,
+)
 from querydet.modeling.normalizers import LocalObjects, MeanObjects, MeanRepeatedObjects, WeightedQueries
 from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess
 from querydet.modeling.queries import ContrastiveDenoising, Denoising, GroupedDenoising
@@ -27,6 +44,7 @@ from querydet.modeling.selection import (
     HybridSelection,
     LearnedBoxes,
     LearnedBoxesWithPatterns,
+    LearnedContents,
     LearnedPoints,
     LearnedQueries,
     LearnedQueriesWithPoints,
@@ -58,6 +76,7 @@ SELECTIONS: tuple[type[Selection], ...] = (
     HybridSelection,
     LearnedBoxes,
     LearnedBoxesWithPatterns,
+    LearnedContents,
     LearnedPoints,
     LearnedQueries,
     LearnedQueriesWithPoints,
@@ -65,6 +84,7 @@ SELECTIONS: tuple[type[Selection], ...] = (
     TopKSelection,
 )
 SHARED_GROUPS: tuple[type[SharedGroups], ...] = (
+    LearnedContents,
     LearnedQueries,
     LearnedQueriesWithPoints,
     NMSSelection,
@@ -72,8 +92,16 @@ SHARED_GROUPS: tuple[type[SharedGroups], ...] = (
 )
 PROPOSAL_SELECTIONS: tuple[type[ProposalSelection], ...] = (NMSSelection, TopKSelection)
 DENOISING: tuple[type[DenoisingPart], ...] = (ContrastiveDenoising, Denoising, GroupedDenoising)
-DECODERS: tuple[type[Decoder], ...] = (ConditionalDecoder, DabDecoder, DeformableDecoder, DetrDecoder)
-HEADS: tuple[type[Heads], ...] = (NoObjectHeads, PredictionHeads)
+DECODERS: tuple[type[Decoder], ...] = (
+    ConditionalDecoder,
+    DabDecoder,
+    DeformableDecoder,
+    DetrDecoder,
+    MaskedDecoder,
+)
+HEADS: tuple[type[Heads], ...] = (ClassHeads, NoObjectHeads, PredictionHeads)
+MASKS: tuple[type[Masks], ...] = (MaskBranch,)
+MASK_HEADS: tuple[type[MaskHead], ...] = (AttentionMapHead, PixelEmbedding)
 CRITERIA: tuple[type[CriterionPart], ...] = (Criterion,)
 ASSIGNERS: tuple[type[Assigner], ...] = (
     HungarianAssigner,
@@ -92,7 +120,22 @@ BATCHED_ASSIGNERS: tuple[type[BatchedAssigner], ...] = (
     SoftmaxHungarianAssigner,
     UnionAssigner,
 )
-LOSSES: tuple[type[LossTerm], ...] = (FocalLoss, GIoULoss, IoUAwareClassLoss, L1Loss, SoftmaxLoss)
+LOSSES: tuple[type[LossTerm], ...] = (
+    DiceLoss,
+    FocalLoss,
+    FocalMaskLoss,
+    GIoULoss,
+    IoUAwareClassLoss,
+    L1Loss,
+    PointDiceLoss,
+    PointMaskLoss,
+    SoftmaxLoss,
+)
 PAIR_WEIGHTS: tuple[type[PairWeights], ...] = (RankWeights,)
 NORMALIZERS: tuple[type[Normalizer], ...] = (LocalObjects, MeanObjects, MeanRepeatedObjects, WeightedQueries)
-POSTPROCESSES: tuple[type[Postprocess], ...] = (NMSPostprocess, SoftmaxPostprocess, TopKPostprocess)
+POSTPROCESSES: tuple[type[Postprocess], ...] = (
+    NMSPostprocess,
+    SoftmaxPairsPostprocess,
+    SoftmaxPostprocess,
+    TopKPostprocess,
+)

@@ -27,6 +27,8 @@ SLOTS = {
     "denoising": conforming_parts.DENOISING,
     "decoder": conforming_parts.DECODERS,
     "heads": conforming_parts.HEADS,
+    "masks": conforming_parts.MASKS,
+    "head": conforming_parts.MASK_HEADS,
     "criterion": conforming_parts.CRITERIA,
     "postprocess": conforming_parts.POSTPROCESSES,
     "assigner": conforming_parts.ASSIGNERS,
@@ -44,6 +46,8 @@ def target_of(node: Any) -> Any:
 def filled_slots(name: str) -> Iterator[tuple[str, Any]]:
     """Every (slot, class) of a composition."""
     model = get_config(f"common/models/{name}.py").model
+    if model.get("masks") is not None:
+        yield from (("masks", target_of(model.masks)), ("head", target_of(model.masks.head)))
     for slot in ("neck", "encoder", "selection", "denoising", "decoder", "heads", "criterion", "postprocess"):
         node = model.get(slot)
         while isinstance(node, DictConfig):
@@ -91,7 +95,7 @@ def test_every_trait_that_is_read_is_declared_and_every_declared_one_is_read() -
 
 
 def test_traits_stand_in_the_contract_of_a_slot_that_has_them() -> None:
-    text = (ROOT / "querydet" / "parts.py").read_text()
+    text = "".join((ROOT / "querydet" / name).read_text() for name in ("parts.py", "mask_parts.py"))
     documented = set(re.findall(r"\w+", " ".join(re.findall(r"Traits: ((?:`\w+`,?\s*)+)", text))))
     assert documented <= set(TRAITS)
     of_content = {"num_rows", "needs_box_content"}
