@@ -154,7 +154,7 @@ class SeededDraws:
         """Return points (rows, count, 2) in [0, 1); see `querydet.mask_structures.PointDraws`."""
         generator, seed = None, self.seeds[image]
         if seed is not None:
-            # a checksum, because `hash` differs between processes
-            place = zlib.crc32(f"{purpose} of {predictions} {seed}".encode())
-            generator = torch.Generator(self.device).manual_seed((seed + (place << 31)) % 2**63)
+            # a checksum, because `hash` differs between processes; generators of a CPU read 32 bits of a seed
+            own_seed = zlib.crc32(f"{purpose} of {predictions} {seed}".encode())
+            generator = torch.Generator(self.device).manual_seed(own_seed)
         return torch.rand(rows, count, 2, device=self.device, generator=generator).to(self.dtype)
