@@ -16,7 +16,7 @@ from querydet.modeling.boxes import full_precision, in_full_precision, outside_o
 from querydet.modeling.geometry import resize_mask
 from querydet.modeling.layers import MLP
 from querydet.modeling.masks.image_masks import WholeMasks, resize_maps
-from querydet.modeling.masks.level_maps import level_map, only_map
+from querydet.modeling.masks.level_maps import extend_border, level_map, level_padding, only_map
 from querydet.modeling.masks.points import sample_channels
 from querydet.modeling.neck import NUM_GROUPS, masked_group_norm
 from querydet.structures import ImageFeatures
@@ -121,7 +121,10 @@ class PixelEmbedding(nn.Module):
         """Return embeddings (B, E, h, w) of the pixels of the fine map."""
         fine = self._precise(features.maps[self.source])
         padding = resize_mask(features.padding, fine.shape[-2:]) if self.ignore_padding else None
-        coarse = self._precise(level_map(features.memory, features.memory.tokens, self.level, self.ignore_padding))
+        memory = features.memory
+        coarse = self._precise(level_map(memory, memory.tokens, self.level, ignore_padding=False))
+        if padding is not None:
+            coarse = extend_border(coarse, level_padding(memory, self.level))
         joined = _normalise(self.lateral(fine), self.lateral_norm, padding) + resize_maps(coarse, fine.shape[-2:])
         if padding is not None:
             joined = joined.masked_fill(padding[:, None], 0)

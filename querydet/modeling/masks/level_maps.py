@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from querydet.structures import TokenPyramid
@@ -34,6 +35,23 @@ def level_map(features: TokenPyramid, tokens: Tensor, level: int, ignore_padding
 def level_padding(features: TokenPyramid, level: int) -> Tensor:
     """Return the padding (B, H, W) of a level, True = padding."""
     return features.padding[:, level_rows(features, level)].unflatten(1, features.shapes[level])
+
+
+def extend_border(values: Tensor, padding: Tensor) -> Tensor:
+    """Continue maps (B, C, H, W) into their padding, with the last row and column of the image.
+
+    So an interpolation finds at this border what it finds at the border of a map without padding.
+
+    Args:
+        values: maps of images in the top left corner.
+        padding: (B, H, W) bool, True = padding.
+    """
+    for dim, image in ((2, ~padding[:, :, 0]), (3, ~padding[:, 0])):
+        positions = torch.arange(values.shape[dim], device=values.device)
+        nearest = torch.minimum(positions, image.sum(1, keepdim=True) - 1).clamp(min=0)  # (B, H or W)
+        index = nearest[:, None, :, None] if dim == 2 else nearest[:, None, None]
+        values = values.gather(dim, index.expand(values.shape))
+    return values
 
 
 def only_map(in_channels: Mapping[str, int], part: str) -> tuple[str, int]:
