@@ -78,8 +78,16 @@ class Models:
             self._loaded = None  # free the memory before the next model is loaded
             choice = self.choices[index]
             predictor = Predictor(choice.config, choice.weights, threshold=LEAST_SCORE, overrides=self._overrides)
+            _spare_memory(predictor)
             self._loaded = (index, predictor)
         return self._loaded[1]
+
+
+def _spare_memory(predictor: Predictor) -> None:
+    """Let a detector give masks as run lengths, and of no more detections than are sent: bitmaps may be gigabytes."""
+    paste = getattr(getattr(predictor.model, "masks", None), "paste", None)
+    if paste is not None:
+        paste.as_rle, paste.min_score = True, max(paste.min_score, LEAST_SCORE)
 
 
 def _objects(detections: Instances, class_names: Sequence[str]) -> list[dict[str, Any]]:

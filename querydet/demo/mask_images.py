@@ -8,7 +8,6 @@ import io
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -28,25 +27,30 @@ def mask_image(mask: CroppedMask, size: tuple[int, int], color: tuple[float, flo
         color: RGB in [0, 1].
 
     Returns:
-        `x`, `y`, `width` and `height`, its place in the image in pixels, and `picture`, the address of a PNG that holds
-        its own content (`data:`).
+        `x`, `y`, `width` and `height`, its place in pixels, which may reach over the lower and right border of the
+        image, and `picture`, the address of a PNG that holds its own content (`data:`).
     """
-    height, width = mask.bitmap.shape
-    factor = min(1.0, MOST_PIXELS / max(height, width))
-    thickness = outline_thickness(size)
-    while len(content := _png(_shrunk(mask.bitmap, factor), max(1, round(factor * thickness)), color)) > MOST_BYTES:
-        factor /= math.sqrt(2)
+    step = math.ceil(max(mask.bitmap.shape) / MOST_PIXELS)
+    bitmap, thickness = _shrunk(mask.bitmap, step), outline_thickness(size)
+    while len(content := _png(bitmap, max(1, round(thickness / step)), color)) > MOST_BYTES:
+        bitmap, step = _shrunk(bitmap, 2), 2 * step
+    height, width = bitmap.shape
     picture = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    return {"x": mask.x, "y": mask.y, "width": width, "height": height, "picture": picture}
+    return {"x": mask.x, "y": mask.y, "width": step * width, "height": step * height, "picture": picture}
 
 
-def _shrunk(bitmap: np.ndarray, factor: float) -> np.ndarray:
-    """Return a coarser mask, which has each pixel that covers a part of the mask: fine lines stay."""
-    if factor == 1:
-        return bitmap
-    height, width = (max(1, round(factor * side)) for side in bitmap.shape)
-    shares = cv2.resize(bitmap.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(shares > 0)
+def _shrunk(bitmap: np.ndarray, step: int) -> np.ndarray:
+    """Return a mask of squares of `step` pixels, which has each that covers a part of the mask: fine lines stay."""
+    rows = _merged(bitmap, step)
+    return _merged(rows.T, step).T
+
+
+def _merged(bitmap: np.ndarray, step: int) -> np.ndarray:
+    merged = bitmap[::step].copy()
+    for start in range(1, step):
+        part = bitmap[start::step]
+        merged[: len(part)] |= part
+    return merged
 
 
 def _png(bitmap: np.ndarray, thickness: int, color: tuple[float, float, float]) -> bytes:

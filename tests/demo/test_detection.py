@@ -2,6 +2,7 @@
 
 import base64
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from querydet import Predictor
 from querydet.demo import detection
 from querydet.demo.detection import LEAST_SCORE
+from querydet.modeling.masks import PasteMasks
 from querydet.utils.instance_masks import masks_of
 
 
@@ -76,3 +78,10 @@ def test_masks_lie_where_the_detections_have_them(masked_models, picture):
             assert np.array_equal(shown, mask)
             color = "#" + "".join(f"{value:02x}" for value in np.asarray(image)[np.asarray(image)[..., 3] > 0][0, :3])
             assert color == item["color"]
+
+
+def test_detectors_with_masks_give_run_lengths_of_what_is_sent():
+    paste = PasteMasks(min_score=0.001)
+    detection._spare_memory(SimpleNamespace(model=SimpleNamespace(masks=SimpleNamespace(paste=paste))))
+    assert (paste.as_rle, paste.min_score) == (True, LEAST_SCORE)
+    detection._spare_memory(SimpleNamespace(model=SimpleNamespace(masks=None)))
