@@ -59,15 +59,15 @@ def draw_masks(
     Raises:
         ValueError: an outline cannot be read, or is of another size than the image; the message names the annotation.
     """
-    drawn = torch.zeros(len(annotations), *size, dtype=torch.bool)
+    drawn = np.empty((len(annotations), *size), dtype=bool)
     for index, annotation in enumerate(annotations):
         try:
             bitmap = to_bitmap(annotation["segmentation"], *original_size)
         except BadOutlineError as error:
             raise ValueError(f"annotation {annotation.get('id', 'without an id')}: {error}") from error
-        moved = transforms.apply_segmentation(bitmap.astype(np.uint8))
+        moved = transforms.apply_segmentation(bitmap.view(np.uint8))
         if moved.shape != size:
             raise ValueError(f"the augmentation makes masks of {moved.shape} of an image of {size}: it moves them not")
         # equal to 1: Detectron2's crops of a fixed size pad masks with 255, which is not the object
-        drawn[index] = torch.from_numpy(np.ascontiguousarray(moved == 1))
-    return BitMasks(drawn)
+        np.equal(moved, 1, out=drawn[index])
+    return BitMasks(torch.from_numpy(drawn))

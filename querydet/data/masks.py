@@ -102,7 +102,7 @@ def to_run_lengths(segmentation: Any, height: int, width: int) -> RunLengths:
 
 def to_bitmap(segmentation: Any, height: int, width: int) -> np.ndarray:
     """Rasterise an outline to a mask (height, width) bool; arguments and errors as of `to_run_lengths`."""
-    return np.ascontiguousarray(coco_mask.decode(to_run_lengths(segmentation, height, width))).astype(bool)
+    return np.ascontiguousarray(coco_mask.decode(to_run_lengths(segmentation, height, width))).view(bool)
 
 
 def box_of_extent(extent: Extent, height: int, width: int) -> list[float]:

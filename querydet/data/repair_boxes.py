@@ -48,13 +48,14 @@ def box_numbers(box: Any) -> list[float] | None:
 
 
 def number_of(value: Any) -> float | None:
-    """Return the number that a value means, as one or as a text; None where it means none."""
+    """Return the number that a value means, as one or as a text; None where it means none, or no float holds it."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
+    return number if isinstance(value, str) else value
 
 
 def _repair_outlines(images: Any, entries: list[dict[str, Any]], note: Note) -> None:

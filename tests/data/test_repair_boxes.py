@@ -62,3 +62,11 @@ def test_right_boxes_stay():
     assert repair(copy.deepcopy(right), "/nowhere") == (right, {})
     wider = with_outlines(right, lambda x, y, W, H: (2 * x, 2 * y))
     assert repair(copy.deepcopy(wider), "/nowhere") == (wider, {})
+
+
+@pytest.mark.parametrize("outline", [[[1, 2, 11, 2, 11, 22, 1, 22]], None])
+def test_integers_beyond_any_float_are_no_box(outline):
+    content = outlined(6)
+    content["annotations"][0].update(bbox=[10**400, 1, 5, 5], area=10**400, segmentation=outline)
+    fixed, _ = repair(content, "")
+    assert fixed["annotations"][0]["bbox"] == ([1, 2, 10, 20] if outline else [10**400, 1, 5, 5])
