@@ -154,7 +154,7 @@ class DetrDatasetMapper:
         size: tuple[int, int],
     ) -> Any:
         annotations = [item for item in record.get("annotations", []) if not item.get("iscrowd", 0)]
-        with_masks = have_outlines(annotations) or record.get(HAS_MASKS, False)
+        with_masks = have_outlines(annotations) if annotations else record.get(HAS_MASKS, False)
         objects = [
             utils.transform_instance_annotations(_without_outline(annotation), transforms, size)
             for annotation in annotations
