@@ -1,8 +1,9 @@
 """Detection on images in memory, and a COCO json of the detections."""
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,8 @@ class ArrayPredictor:
             For each image, `pred_boxes` (XYXY, pixels of the given image), `scores`, `pred_classes`, best first, on the
             CPU; and the masks of a detector that makes some, see `utils.instance_masks`.
         """
-        outputs = run_model(self._model, [self.prepare(image) for image in images])
+        with masks_above(self._model, self._threshold):
+            outputs = run_model(self._model, [self.prepare(image) for image in images])
         return [keep_confident(output["instances"], self._threshold) for output in outputs]
 
     def prepare(self, image: np.ndarray) -> dict[str, Any]:
@@ -120,6 +122,21 @@ class CocoWriter:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             json.dump(self._content, file)
+
+
+@contextlib.contextmanager
+def masks_above(model: object, threshold: float) -> Iterator[None]:
+    """Let a detector make no masks of detections below a threshold, within this context."""
+    paste = getattr(getattr(model, "masks", None), "paste", None)
+    if paste is None:
+        yield
+        return
+    before = paste.min_score
+    paste.min_score = max(before, threshold)
+    try:
+        yield
+    finally:
+        paste.min_score = before
 
 
 def check_threshold(threshold: float) -> float:

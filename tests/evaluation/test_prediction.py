@@ -1,6 +1,7 @@
 """Detections on one image, and the json they are written to."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from detectron2.structures import Boxes, Instances
 
 from querydet.data import load_coco
 from querydet.evaluation import ArrayPredictor, CocoWriter, keep_confident, run_model
+from querydet.evaluation.prediction import masks_above
 from querydet.utils.instance_masks import masks_of
 from querydet.utils.run_lengths import decode_masks, encode_masks
 
@@ -91,3 +93,16 @@ def test_masks_stay_with_their_detections_and_are_written(name, tmp_path):
     items = json.loads((tmp_path / "detections.json").read_text())["annotations"]
     assert torch.equal(decode_masks([item["segmentation"] for item in items], 30, 40), masks[[1, 0]])
     assert [item["area"] for item in items] == masks[[1, 0]].sum((1, 2)).tolist()
+
+
+def test_a_detector_makes_no_masks_that_the_threshold_drops() -> None:
+    class Stub:
+        masks = SimpleNamespace(paste=SimpleNamespace(min_score=0.1))
+
+    stub = Stub()
+    for threshold, wanted in ((0.3, 0.3), (0.05, 0.1)):
+        with masks_above(stub, threshold):
+            assert stub.masks.paste.min_score == wanted
+        assert stub.masks.paste.min_score == 0.1
+    with masks_above(object(), 0.3):
+        pass

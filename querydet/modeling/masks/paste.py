@@ -1,5 +1,7 @@
 """The masks of detections, in the pixels of the image."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
@@ -63,28 +65,25 @@ class PasteMasks:
         """
         instances = instances[instances.scores >= self.min_score]
         queries, mask_of = instances.query_indices.unique(return_inverse=True)
-        height, width = instances.image_size
-        bitmaps = torch.zeros(len(queries), height, width, dtype=torch.bool, device=hidden.device)
-        quality = hidden.new_zeros(len(queries), dtype=torch.float32)
-        for start in range(0, len(queries), QUERIES_AT_ONCE):
-            rows = slice(start, start + QUERIES_AT_ONCE)
-            logits = masks.of_image(image, hidden[queries[rows]])
-            bitmaps[rows], quality[rows] = self.paste(logits, masks.canvas, image_size, (height, width))
+        masks_of_queries: list[Any] = []
+        boxes, quality = [hidden.new_zeros(0, 4, dtype=torch.float32)], [hidden.new_zeros(0, dtype=torch.float32)]
+        for rows in queries.split(QUERIES_AT_ONCE):
+            logits = masks.of_image(image, hidden[rows])
+            bitmaps, mean = self.paste(logits, masks.canvas, image_size, instances.image_size)
+            quality.append(mean)
+            boxes.append(boxes_around(bitmaps) if self.boxes_from_masks else boxes[0])
+            masks_of_queries += encode_masks(bitmaps) if self.as_rle else [bitmaps]
         if self.boxes_from_masks:
-            instances.pred_boxes = Boxes(boxes_around(bitmaps)[mask_of])
+            instances.pred_boxes = Boxes(torch.cat(boxes)[mask_of])
         if self.rescore:
-            instances.scores = instances.scores * quality[mask_of].to(instances.scores.dtype)
-        order = instances.scores.argsort(descending=True, stable=True) if self.rescore else None
-        return self._finish(instances, bitmaps, mask_of, order)
-
-    def _finish(self, instances: Instances, bitmaps: Tensor, mask_of: Tensor, order: Tensor | None) -> Instances:
-        if order is not None:
+            instances.scores = instances.scores * torch.cat(quality)[mask_of].to(instances.scores.dtype)
+            order = instances.scores.argsort(descending=True, stable=True)
             instances, mask_of = instances[order], mask_of[order]
         if self.as_rle:
-            encoded = encode_masks(bitmaps)
-            instances.pred_masks_rle = [encoded[index] for index in mask_of.tolist()]
+            instances.pred_masks_rle = [masks_of_queries[index] for index in mask_of.tolist()]
         else:
-            instances.pred_masks = bitmaps[mask_of]
+            empty = torch.zeros(0, *instances.image_size, dtype=torch.bool, device=hidden.device)
+            instances.pred_masks = torch.cat([*masks_of_queries, empty])[mask_of]
         return instances
 
     def paste(

@@ -145,9 +145,7 @@ class SeededDraws:
         dtype: type of the points, that of the masks; the same points are drawn for every type.
     """
 
-    def __init__(
-        self, seeds: Sequence[int | None], device: torch.device, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, seeds: Sequence[int | None], device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self.seeds, self.device, self.dtype = tuple(seeds), device, dtype
 
     def __call__(self, purpose: str, predictions: str, image: int, rows: int, count: int) -> Tensor:

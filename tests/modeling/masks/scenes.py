@@ -53,7 +53,9 @@ def features(
 
     def pyramid(salt: int) -> TokenPyramid:
         maps = [batch(DIM, stride, salt) for stride in LEVELS]
-        masks = [padding_of([(-(-h // s), -(-w // s)) for h, w in sizes], maps[i].shape[2:]) for i, s in enumerate(LEVELS)]
+        masks = [
+            padding_of([(-(-h // s), -(-w // s)) for h, w in sizes], maps[i].shape[2:]) for i, s in enumerate(LEVELS)
+        ]
         tokens = torch.cat([values.flatten(2).transpose(1, 2) for values in maps], 1)
         return TokenPyramid(
             tokens=tokens,

@@ -92,7 +92,9 @@ def test_padding_changes_no_mask(make: Make, sizes: list[tuple[int, int]]) -> No
 
 @pytest.mark.parametrize("sizes", [[(100, 150), (130, 90)], [(77, 201), (201, 78)]])
 @torch.no_grad()
-def test_padding_changes_no_mask_of_any_size_once_the_canvas_is_divided(make: Make, sizes: list[tuple[int, int]]) -> None:
+def test_padding_changes_no_mask_of_any_size_once_the_canvas_is_divided(
+    make: Make, sizes: list[tuple[int, int]]
+) -> None:
     """As with `size_divisibility=64`: what is left are the rounded sides of the levels, the same in every batch."""
     head, hidden = make(), hidden_states(2, 5)
     together = head(features(sizes, canvas=(256, 256)))
