@@ -6,9 +6,10 @@
     python benchmarks/convergence.py report
     python benchmarks/convergence.py run --comparison convergence_dense --methods detr group_detr
 
-There are two comparisons, each with configs, data and iterations of its own: `convergence`, of the models with
-deformable attention, and `convergence_dense`, of those with standard attention, which learn more slowly. The name is
-that of the folder of configs, of the folder of runs in `output`, of the data file and of the picture.
+There are three comparisons, each with configs, data and iterations of its own: `convergence`, of the models with
+deformable attention, `convergence_dense`, of those with standard attention, which learn more slowly, and
+`convergence_masks`, of those that predict masks. The name is that of the folder of configs, of the folder of runs in
+`output`, of the data file and of the picture, which shows the AP of masks where there are some.
 
 `run` trains all runs that the output folder lacks, one after the other, and can be stopped and started again.
 `cost` times a training step of every method in turns, on the same batches, so that other work of the machine affects
@@ -40,8 +41,17 @@ from querydet.utils.provenance import provenance, read_parts
 from querydet.visualization import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
-BASELINES = {"convergence": "deformable_detr_pp", "convergence_dense": "conditional_detr"}  # of each comparison
-METRICS = ("bbox/AP", "bbox/AP50")
+BASELINES = {  # of each comparison
+    "convergence": "deformable_detr_pp",
+    "convergence_dense": "conditional_detr",
+    "convergence_masks": "mask_deformable_detr_pp",
+}
+METRICS = {
+    "bbox/AP": "AP",
+    "bbox/AP50": "AP50",
+    "segm/AP": "mask AP",
+    "segm/AP50": "mask AP50",
+}  # names in the data file
 
 
 def config_of(comparison: str, method: str) -> Path:
@@ -117,22 +127,30 @@ def summarize(config: Path, folders: Sequence[Path], seconds: float | None) -> d
     metrics = [read_metrics(str(folder)) for folder in folders]
     cfg = load_config(str(folders[0] / "config.yaml"))
     curves = {
-        name.removeprefix("bbox/"): {
+        shown: {
             str(step + 1): [round(run[name][step], 3) for run in metrics if step in run[name]]
             for step in metrics[0][name]
         }
-        for name in METRICS
+        for name, shown in METRICS.items()
+        if name in metrics[0]
     }
     memory = [json.loads((folder / "usage.json").read_text())["peak_memory_mib"] for folder in folders]
-    final = [values[-1] for values in zip(*curves["AP"].values(), strict=True)]
+    finals = {
+        f"final_{shown.replace(' ', '_')}": [values[-1] for values in zip(*curves[shown].values(), strict=True)]
+        for shown in ("AP", "mask AP")
+        if shown in curves
+    }
     return {
         "config": config.relative_to(ROOT).as_posix(),
         "seeds": [int(folder.name.rpartition("seed")[2]) for folder in folders],
         "commits": sorted({part["commit"] for folder in folders for part in read_parts(str(folder))}),
         "batch_size": cfg.dataloader.train.total_batch_size,
         "curves": curves,
-        "final_AP_mean": round(statistics.mean(final), 2),
-        "final_AP_std": round(statistics.stdev(final), 2) if len(final) > 1 else None,
+        **{f"{name}_mean": round(statistics.mean(final), 2) for name, final in finals.items()},
+        **{
+            f"{name}_std": round(statistics.stdev(final), 2) if len(final) > 1 else None
+            for name, final in finals.items()
+        },
         "seconds_per_iteration": seconds,
         "peak_memory_mib": round(statistics.median(memory)),
     }
@@ -169,21 +187,23 @@ def report(comparison: str, output: Path, known: dict[str, Any]) -> dict[str, An
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Plot AP over iterations: a line for each method, and a band of one standard deviation."""
+    """Plot AP over iterations, of masks where there are some: a line for each method, and one standard deviation."""
     figure = Figure(figsize=(9, 5.5), dpi=110, layout="tight")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    ranked = sorted(results["methods"].items(), key=lambda item: -item[1]["final_AP_mean"])
+    shown = "mask AP" if all("mask AP" in result["curves"] for result in results["methods"].values()) else "AP"
+    final = f"final_{shown.replace(' ', '_')}_mean"
+    ranked = sorted(results["methods"].items(), key=lambda item: -item[1][final])
     for index, (method, result) in enumerate(ranked):
-        steps = [int(step) for step in result["curves"]["AP"]]
-        values = np.array(list(result["curves"]["AP"].values()))
+        steps = [int(step) for step in result["curves"][shown]]
+        values = np.array(list(result["curves"][shown].values()))
         mean, spread = values.mean(1), values.std(1, ddof=1) if values.shape[1] > 1 else np.zeros(len(values))
         style = {"color": "black", "linestyle": "--"} if method == results["baseline"] else {"color": f"C{index % 10}"}
         style["linestyle"] = ":" if index >= 10 and method != results["baseline"] else style.get("linestyle", "-")
         axes.plot(steps, mean, marker=".", label=f"{method} ({mean[-1]:.1f}, n={values.shape[1]})", **style)
         axes.fill_between(steps, mean - spread, mean + spread, color=style["color"], alpha=0.12, linewidth=0)
     axes.set_xlabel("iteration")
-    axes.set_ylabel("AP in %")
+    axes.set_ylabel(f"{shown} in %")
     axes.set_title("miniature models on synthetic scenes")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
