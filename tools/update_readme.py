@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from querydet import model_zoo
 from querydet.cli.published_tables import absent_rows, cite_precisions, describe_purpose, markdown_table, recipe_table
-from querydet.model_zoo.published import publications, recipes, weights_precision
+from querydet.model_zoo.published import MASKS, describe_precisions, publications, recipes, weights_precision
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
@@ -58,11 +58,13 @@ def model_table() -> str:
     rows = []
     for name, path in recipes().items():
         counts = counted.get(path, ["", "", "", ""])
-        rows.append([f"[{name}]({path})", describe_purpose(name), cite_precisions(name), trained(name), *counts])
+        cited = [cite_precisions(name), describe_precisions(name, MASKS)]
+        rows.append([f"[{name}]({path})", describe_purpose(name), *cited, trained(name), *counts])
     headers = [
         "recipe",
         "stands for",
         "published AP",
+        "published mask AP",
         "trained by us",
         "parameters",
         "published",
@@ -103,7 +105,7 @@ def zoo_table() -> str:
         where = f"[file]({entry.url})" if entry.url else f"[page]({entry.page}), by hand"
         checksum = f"`{entry.sha256[:12]}`" if entry.sha256 else "not published"
         rows.append(
-            [name, f"[{entry.recipe}]({entry.config})", f"{weights_precision(name):.1f}", entry.layout, where, checksum]
+            [name, f"[{entry.recipe}]({entry.config})", weights_precision(name), entry.layout, where, checksum]
         )
     headers = ["name", "config", "published AP", "layout", "weights", "sha256"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)

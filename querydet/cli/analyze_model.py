@@ -31,9 +31,11 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from querydet import model_zoo
 from querydet.analysis.activation_memory import count_activations
@@ -98,18 +100,34 @@ def find_published(name: str, entries: Sequence[dict[str, Any]]) -> dict[str, An
     return next((entry for entry in entries if any(fnmatch.fnmatch(name, glob) for glob in entry["configs"])), {})
 
 
-def analyze(config: str, sizes: Sequence[str], overrides: Sequence[str], entries: Sequence[dict[str, Any]]) -> Facts:
-    """Build the model of a config without weights and count."""
-    cfg, _ = find_model(config, "", overrides)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about deprecated calls in Detectron2, which have no part in counting
-        model: Any = build_on_meta(cfg.model)
-        shapes = {size: tuple(map(int, size.split("x"))) for size in sizes}
-        flops = {size: count_flops(model, *shape) for size, shape in shapes.items()}
-        activations = {size: count_activations(model, *shape) for size, shape in shapes.items()}
-    name = shipped_name(config)
-    published = find_published(name, entries)
-    return Facts(name, model.num_classes, count_parameters(model), flops, activations, published)
+class ModelCounter:
+    """Counts models; one that several configs share, such as those of two schedules, is counted once.
+
+    Args:
+        sizes: of the image, such as "800x1066".
+    """
+
+    def __init__(self, sizes: Sequence[str]) -> None:
+        self.shapes = {size: tuple(map(int, size.split("x"))) for size in sizes}
+        self._counted: dict[str, Facts] = {}
+
+    def __call__(self, config: str, overrides: Sequence[str], entries: Sequence[dict[str, Any]]) -> Facts:
+        """Return the numbers of the model of a config, beside the published ones."""
+        cfg, _ = find_model(config, "", overrides)
+        key = repr(OmegaConf.to_container(cfg.model, resolve=True))
+        if key not in self._counted:
+            self._counted[key] = self._count(cfg.model)
+        name = shipped_name(config)
+        return replace(self._counted[key], config=name, published=find_published(name, entries))
+
+    def _count(self, model_config: DictConfig) -> Facts:
+        """Build a model without weights and count."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about deprecated calls in Detectron2, which have no part in counting
+            model: Any = build_on_meta(model_config)
+            flops = {size: count_flops(model, *shape) for size, shape in self.shapes.items()}
+            activations = {size: count_activations(model, *shape) for size, shape in self.shapes.items()}
+        return Facts("", model.num_classes, count_parameters(model), flops, activations, {})
 
 
 def run(config: str, args: argparse.Namespace) -> Measured:
@@ -177,8 +195,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
     entries = read_published()
     facts, timed = [], []
+    count = ModelCounter(args.size)
     for config in args.configs:
-        facts.append(analyze(config, args.size, args.overrides, entries))
+        facts.append(count(config, args.overrides, entries))
         print(f"{facts[-1].config}\n\n{part_table(facts[-1])}\n", flush=True)
         if args.time:
             timed.append(run(config, args))

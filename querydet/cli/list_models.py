@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from querydet import model_zoo
 from querydet.cli.options import command_parser
-from querydet.model_zoo.published import describe_precisions, weights_precision
+from querydet.model_zoo.published import MASKS, describe_precisions, weights_precision
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def list_models() -> str:
     """Return a table of all published models."""
     entries = map(model_zoo.get_entry, model_zoo.names())
-    rows = [(entry.name, f"{weights_precision(entry.name):.1f}", entry.layout, entry.config) for entry in entries]
+    rows = [(entry.name, weights_precision(entry.name), entry.layout, entry.config) for entry in entries]
     return tabulate(rows, headers=("name", "AP", "layout", "config"), disable_numparse=True)
 
 
@@ -58,8 +58,9 @@ def describe_model(name: str) -> str:
     lines = {
         "name": entry.name,
         "config": " ".join([entry.config, *entry.overrides]),
-        "AP on COCO val2017, as published with the weights": f"{weights_precision(entry.name):.1f}",
+        "AP on COCO val2017, as published with the weights": weights_precision(entry.name),
         "published AP of the recipe": describe_precisions(entry.recipe),
+        "published mask AP of the recipe": describe_precisions(entry.recipe, MASKS),
         "weights": model_zoo.get_checkpoint_url(name),
         "published by": entry.publisher,
         "sha256": entry.sha256 or "not published",

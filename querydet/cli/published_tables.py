@@ -2,23 +2,39 @@
 
 from collections.abc import Callable, Sequence
 
-from querydet.model_zoo.published import Row, Table, describe_precisions, project_of, publications, recipes, rows_of
+from querydet.model_zoo.published import (
+    MASKS,
+    Row,
+    Table,
+    describe_precisions,
+    project_of,
+    publications,
+    recipes,
+    rows_of,
+)
 
 
 def recipe_table(project: str, trained: Callable[[str], str]) -> str:
     """Return a table of the recipes of a project: the rows that they stand for, and the published AP.
+
+    Where a recipe has a published AP of masks, the table has a column of them.
 
     Args:
         project: name of its folder.
         trained: returns our AP of a recipe, or "no".
     """
     paper = next(publication.paper for publication in publications() if publication.project == project)
-    rows = [
-        [f"[{name}](configs/{name}.py)", describe_purpose(name, paper), cite_precisions(name), trained(name)]
-        for name in recipes()
-        if project_of(name) == project
-    ]
-    return markdown_table(["recipe", "stands for", "published AP", "trained by us"], rows)
+    names = [name for name in recipes() if project_of(name) == project]
+    columns = {
+        "recipe": [f"[{name}](configs/{name}.py)" for name in names],
+        "stands for": [describe_purpose(name, paper) for name in names],
+        "published AP": [cite_precisions(name) for name in names],
+        "published mask AP": [describe_precisions(name, MASKS) for name in names],
+        "trained by us": [trained(name) for name in names],
+    }
+    if not any(columns["published mask AP"]):
+        del columns["published mask AP"]
+    return markdown_table(list(columns), list(zip(*columns.values(), strict=True)))
 
 
 def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -46,7 +62,8 @@ def describe_purpose(recipe: str, paper: str = "") -> str:
 
 def cite_precisions(recipe: str) -> str:
     """Return the published AP of a recipe with sources, or where it should be and is not printed."""
-    return describe_precisions(recipe) or ("not printed" if rows_of(recipe) else "none")
+    expected = rows_of(recipe) and not describe_precisions(recipe, MASKS)
+    return describe_precisions(recipe) or ("not printed" if expected else "none")
 
 
 def label(table: Table, row: Row) -> str:

@@ -19,8 +19,8 @@ Every project has them in a file ``tables.yaml``:
       dino_r50_4scale_bccd: trains from scratch on photographs of blood cells
 
 ``~`` is a number that is not printed, and empty values are those of a figure. ``weights`` of a row names the published
-weights of `querydet.model_zoo` that the number is of. The column "AP" is that on COCO val2017. A table with ``source``
-in place of ``table`` is that of a repository.
+weights of `querydet.model_zoo` that the number is of. The columns "AP" and "mask AP" are those of boxes and of masks on
+COCO val2017. A table with ``source`` in place of ``table`` is that of a repository.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,11 @@ import yaml
 from querydet.config import config_root, shipped_configs
 
 FILE = "tables.yaml"
-PRECISIONS = {"AP": "", "test-dev AP": " on test-dev"}  # columns that are the AP of a recipe, and what is said of them
+BOXES, MASKS = "boxes", "masks"
+PRECISIONS = {  # columns that are the AP of a recipe, of either kind, and what is said of them
+    BOXES: {"AP": "", "test-dev AP": " on test-dev"},
+    MASKS: {"mask AP": ""},
+}
 
 
 @dataclass(frozen=True)
@@ -185,32 +189,33 @@ def project_of(recipe: str) -> str:
 
 
 @cache
-def precisions(recipe: str) -> dict[str, tuple[str, ...]]:
+def precisions(recipe: str, kind: str = BOXES) -> dict[str, tuple[str, ...]]:
     """Return the published AP of a recipe, each with the titles of the tables that print it.
 
     Args:
         recipe: its name.
+        kind: of the AP, `BOXES` or `MASKS`.
 
     Returns:
         Numbers as text, such as "49.0" or "63.5 on test-dev"; one for each that is printed, in the order of `rows_of`.
     """
     found: dict[str, list[str]] = {}
     for table, row in rows_of(recipe):
-        for column, note in PRECISIONS.items():
+        for column, note in PRECISIONS[kind].items():
             if column in row.values:
                 titles = found.setdefault(f"{row.values[column]:.1f}{note}", [])
                 titles += [table.title] if table.title not in titles else []
     return {number: tuple(titles) for number, titles in found.items()}
 
 
-def describe_precisions(recipe: str) -> str:
+def describe_precisions(recipe: str, kind: str = BOXES) -> str:
     """Return the published AP of a recipe in one line, with their sources; empty where none is published."""
-    numbers = (f"{number} ({_join(titles)})" for number, titles in precisions(recipe).items())
+    numbers = (f"{number} ({_join(titles)})" for number, titles in precisions(recipe, kind).items())
     return ", ".join(numbers)
 
 
-def weights_precision(name: str) -> float:
-    """Return the AP that is published with weights.
+def weights_precision(name: str) -> str:
+    """Return the AP that is published with weights, such as "49.0", or "43.7 of masks" where boxes have none.
 
     Args:
         name: of the weights in the model zoo.
@@ -220,7 +225,7 @@ def weights_precision(name: str) -> float:
     """
     for _, row in all_rows():
         if row.weights == name:
-            return row.values["AP"]
+            return f"{row.values['AP']:.1f}" if "AP" in row.values else f"{row.values['mask AP']:.1f} of masks"
     raise KeyError(f"no {FILE} of a project has a row with the weights '{name}'")
 
 

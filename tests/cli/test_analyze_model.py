@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from querydet.analysis.flops import build_on_meta
 from querydet.cli import analyze_model
 from querydet.config import shipped_configs
 from tests.engine.conftest import DINO_CONFIG
@@ -91,3 +92,16 @@ def test_names_of_the_zoo_are_configs(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_missing_checkpoint_is_named() -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
         analyze_model.main([DINO_CONFIG, "--size", "64x64", "--time", "inference", "--weights", "none.pth"])
+
+
+def test_a_model_of_several_configs_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    monkeypatch.setattr(analyze_model, "build_on_meta", lambda config: built.append(config) or build_on_meta(config))
+    count = analyze_model.ModelCounter(["320x256"])
+    folder = "projects/dino/configs/dino_r50_4scale"
+    first, longer = (count(f"{folder}_{epochs}ep.py", [], []) for epochs in (12, 24))
+    assert len(built) == 1
+    assert (first.config, longer.config) == (f"{folder}_12ep.py", f"{folder}_24ep.py")
+    assert first.flops == longer.flops
+    assert count(f"{folder}_12ep.py", ["model.num_classes=91"], []).num_classes == 91
+    assert len(built) == 2
