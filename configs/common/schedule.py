@@ -2,8 +2,8 @@
 
 The drops are those of DINO's published runs (11 of 12, 20 of 24, 30 of 36), of Deformable DETR (40 of 50), of DETR
 (200 of 300, 400 of 500) and of Conditional DETR (80 of 108). Group DETR does not say when its longer baselines drop the
-rate (15 and 60 epochs): here at the same part of the run as in 12 and 50. Mask2Former drops it twice, after 8/9 and 26/27
-of a run of 50 epochs; nobody says when in one of 12: here at the same parts.
+rate (15 and 60 epochs): here at the same part of the run as in 12 and 50. Mask2Former drops it twice, after 8/9 and
+26/27 of a run of 50 epochs; nobody says when in one of 12: here at the same parts.
 """
 
 from detectron2.config import LazyCall as L

@@ -1,4 +1,4 @@
-"""Deformable DETR++ with masks in miniature, the baseline of the comparison of masks; data and schedule are the same."""
+"""Deformable DETR++ with masks in miniature, the baseline of the comparison of masks, trained as without them."""
 
 from querydet.config import get_config
 from querydet.config.miniature import shrink
