@@ -64,7 +64,7 @@ class Checkpointer(DetectionCheckpointer):
         self.allow_nonfinite = False  # accept NaN and infinite weights, to look into a failed training
         self.allow_backbone_only = allow_backbone_only
         self.class_names = list(class_names)
-        self.adapt = False  # also load files of other classes, queries, groups or levels
+        self.adapt = False  # also load files of other classes, queries, groups, levels or masks
         self.parts: tuple[str, ...] = ()  # load these parts of the model alone; none: all of it
         self.allow_inference_only = False  # accept files without the weights that only training uses
         self.surgery: Surgery | None = None  # what the last file needed for that

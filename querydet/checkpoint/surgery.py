@@ -1,4 +1,4 @@
-"""Weights of one detector for another: other classes, queries, groups of queries, or feature levels.
+"""Weights of one detector for another: other classes, queries, groups of queries, feature levels, or masks.
 
 Weights with the same meaning in both are kept. New weights are newly initialized, or copied from the part that they
 are made from. Any other difference is an error, so that a wrong file is noticed.
@@ -14,10 +14,10 @@ from querydet.checkpoint.part_loading import of_parts
 from querydet.checkpoint.surgery_rules import ClassMap, LevelMap, adapt_rows
 from querydet.checkpoint.training_only import training_only_keys
 
-# Parts that may come and go: groups of queries, denoising, one-to-many branches, levels.
+# Parts that may come and go: groups of queries, denoising, one-to-many branches, levels, masks.
 _OPTIONAL = re.compile(
-    r"denoising\.|heads\.one_to_many_heads\.|decoder\.layers\.\d+\.read_out\.|neck\.(extra_)?projections\.\d+\."
-    r"|selection\.(extra_(proposals|contents|groups)\.\d+|extra_content|content)\."
+    r"masks\.|denoising\.|heads\.one_to_many_heads\.|decoder\.layers\.\d+\.read_out\.|neck\.(extra_)?projections\.\d+\."
+    r"|selection\.(extra_(proposals|contents|positions|groups)\.\d+|extra_content|content)\."
 )
 # Origins of new parts that start as copies: the constructors do the same with untrained weights.
 _COPIED_FROM = (
@@ -99,7 +99,7 @@ def adapt(
         adapted = adapt_rows(key, initial, source[key], model, classes, levels)
         if adapted is None:
             shapes = f"{tuple(source[key].shape)} in the file, {tuple(initial.shape)} in the model"
-            done.problems.append(f"{key}: {shapes}, which is no difference of classes, queries, groups or levels")
+            done.problems.append(f"{key}: {shapes}: no difference of classes, queries, groups, levels or masks")
             continue
         done.state[key] = adapted.value
         if adapted.fresh:
@@ -119,8 +119,8 @@ def _refuse_problems(done: Surgery) -> None:
     if done.problems:
         raise ValueError(
             f"the checkpoint is not one of a similar detector\n  {done.describe()}\n  Start from a config that differs "
-            "in classes, queries, groups and levels alone (train.init_surgery), or load what fits by name and shape "
-            "with train.init_allow_mismatch=True"
+            "in classes, queries, groups, levels and masks alone (train.init_surgery), or load what fits by name and "
+            "shape with train.init_allow_mismatch=True"
         )
 
 

@@ -10,15 +10,17 @@ from querydet.modeling.layers import MultiScaleDeformableAttention
 from querydet.traits import trait
 
 _CLASS_ROWS = re.compile(
-    r"(heads\.(class_heads|one_to_many_heads\.class)\.\d+|selection\.(proposals|extra_proposals\.\d+)\.class_head)"
+    r"(heads\.(class_head|(class_heads|one_to_many_heads\.class)\.\d+)|selection\.(proposals|extra_proposals\.\d+)\.class_head)"
     r"\.(weight|bias)"
 )
 _LABEL_ROWS = re.compile(r"denoising\.(members\.\d+\.)?label_embed\.weight")
 _QUERY_ROWS = re.compile(
-    r"selection\.(extra_groups\.\d+\.)?(content|patterns|anchors|embedding|extra_content|extra_contents\.\d+)\.weight"
+    r"selection\.(extra_groups\.\d+\.)?"
+    r"(content|position|patterns|anchors|embedding|extra_content|extra_(contents|positions)\.\d+)\.weight"
 )
 _LEVEL_ROWS = re.compile(r"(.*)\.(sampling_offsets|attention_weights)\.(weight|bias)")
 _LEVEL_EMBED = "neck.level_embed"
+_LEVEL_EMBEDS = (_LEVEL_EMBED, "decoder.level_embed.weight")
 _LEVEL_GATE = re.compile(r"decoder\.layers\.\d+\.level_gate\.(weight|bias)")  # a row for each level
 _ONE_MAP = "neck.projection.weight"  # of models with dense attention, which have one level
 
@@ -212,7 +214,7 @@ def adapt_rows(
         return Adapted(value, classes.describe_fresh())
     if _QUERY_ROWS.fullmatch(key) and initial.shape[1:] == source.shape[1:]:
         return _first_rows(initial, source, "queries")
-    if (key == _LEVEL_EMBED or _LEVEL_GATE.fullmatch(key)) and initial.shape[1:] == source.shape[1:]:
+    if (key in _LEVEL_EMBEDS or _LEVEL_GATE.fullmatch(key)) and initial.shape[1:] == source.shape[1:]:
         return Adapted(levels.move(initial, source, 0), levels.describe_fresh())
     if _LEVEL_ROWS.fullmatch(key):
         return _move_points(key, initial, source, model, levels)
@@ -241,7 +243,7 @@ def _first_rows(initial: Tensor, source: Tensor, what: str) -> Adapted:
 
 
 def _class_head(state: Mapping[str, Tensor]) -> str | None:
-    heads = [key for key in state if re.fullmatch(r"heads\.class_heads\.\d+\.bias", key)]
+    heads = [key for key in state if re.fullmatch(r"heads\.class_head(s\.\d+)?\.bias", key)]
     return heads[-1] if heads else None
 
 

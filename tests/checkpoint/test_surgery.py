@@ -156,3 +156,37 @@ def test_other_differences_are_refused_with_what_to_do() -> None:
         adapt(tiny_detector("dino"), {"layer1.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="2 class names were given, but the file's heads have 5 classes"):
         adapt(tiny_detector("dino"), source, source_classes=["a", "b"])
+
+
+def test_masks_come_and_go() -> None:
+    """A detector of boxes learns masks, and one of masks is trained on without them."""
+    boxes, masks = tiny_detector("deformable_detr"), tiny_detector("mask_deformable_detr", seed=1)
+    done = adapt(masks, boxes.state_dict())
+    new = {key for key in masks.state_dict() if key.startswith("masks.")}
+    assert set(done.fresh) == new
+    assert all(torch.equal(done.state[key], value) for key, value in boxes.state_dict().items())
+    back = adapt(boxes, masks.state_dict())
+    assert set(back.dropped) == new
+    assert all(torch.equal(value, masks.state_dict()[key]) for key, value in back.state.items())
+
+
+def test_a_detector_without_boxes_changes_classes_queries_and_groups() -> None:
+    source = tiny_detector("mask2former").state_dict()
+    target = tiny_detector("group_mask2former", seed=1, num_classes=2, selection__selection__num_queries=9)
+    done = adapt(target, source, source_classes=FIVE, target_classes=["cat", "bus"])
+    own = target.state_dict()
+    head = "heads.class_head.weight"
+    assert torch.equal(done.state[head], torch.stack([source[head][4], own[head][1], source[head][5]]))
+    for table in ("content", "position"):
+        assert torch.equal(done.state[f"selection.{table}.weight"], source[f"selection.{table}.weight"][:9])
+        extra = f"selection.extra_{table}s.0.weight"
+        assert torch.equal(done.state[extra], own[extra])
+
+
+def test_levels_of_a_masked_decoder_correspond_by_resolution() -> None:
+    source = tiny_detector("mask2former").state_dict()
+    target = tiny_detector("mask2former", seed=1, neck__num_levels=4)
+    done = adapt(target, source)
+    key = "decoder.level_embed.weight"
+    assert torch.equal(done.state[key][:3], source[key])
+    assert torch.equal(done.state[key][3], target.state_dict()[key][3])
