@@ -48,6 +48,7 @@ FIRST = 2  # of a method's own configurations that are tested by default
 FOLDER = Path(os.environ.get("QUERYDET_PARITY_DIR") or Path(__file__).parents[1] / "fixtures" / "parity")
 ADAPTERS = (models, models_align_detr, models_dac_detr, models_deta, models_dn_detr, models_h_detr, models_ms_detr)
 DENSE = ("group_detr_official", "detrex_group_detr")  # of a method whose test builds the model itself
+MASKS = ("mask2former", "mask_head")  # of masks, whose tests build the model or the head themselves
 MODELS = {name: build for each in ADAPTERS for name, build in each.MODELS.items()}  # compositions, by adapter
 
 
@@ -221,16 +222,17 @@ def parameters(names: Iterable[str]) -> list[Any]:
 
 
 def available() -> list[str]:
-    """Names of the fixtures that our parts can express: those in the folder, and our own.
+    """Names of the fixtures of whole detectors of boxes: those in the folder, and our own.
 
     Raises:
-        FileNotFoundError: when there are none, as in a folder that was misspelt.
+        FileNotFoundError: when the folder has none that a test reads, as in a folder that was misspelt.
     """
     names = sorted(path.stem for path in FOLDER.glob("*.json") if path.with_suffix(".npz").exists())
     supported = [name for name in names if _adapter(name) in MODELS]
-    if not supported:
+    known = (*MODELS, *DENSE, *MASKS)
+    if not any(_adapter(name) in known for name in names):
         raise FileNotFoundError(
-            f"{FOLDER} holds no fixture of {', '.join(MODELS)}; set QUERYDET_PARITY_DIR to the folder of the recordings"
+            f"{FOLDER} holds no fixture of {', '.join(known)}; set QUERYDET_PARITY_DIR to the folder of the recordings"
         )
     return [*supported, *own(*MODELS)]
 
@@ -238,7 +240,7 @@ def available() -> list[str]:
 def unsupported() -> list[str]:
     """Names of the other fixtures in the folder."""
     names = sorted(path.stem for path in FOLDER.glob("*.json") if path.with_suffix(".npz").exists())
-    return [name for name in names if _adapter(name) not in (*MODELS, *DENSE)]
+    return [name for name in names if _adapter(name) not in (*MODELS, *DENSE, *MASKS)]
 
 
 def _adapter(name: str) -> str | None:
