@@ -38,8 +38,8 @@ def check_compatible(model: nn.Module, incompatible: Any, allow_mismatch: bool) 
     if not allow_mismatch:
         raise ValueError(
             f"the checkpoint does not fit the model\n{text}\n  To fine-tune from it with other classes, queries, "
-            "groups, levels or masks, set train.init_surgery=True. With train.init_allow_mismatch=True whatever fits by "
-            "name and shape is loaded, and the rest is newly initialized."
+            "groups, levels or masks, set train.init_surgery=True. With train.init_allow_mismatch=True whatever fits "
+            "by name and shape is loaded, and the rest is newly initialized."
         )
     if len(wrong) + len(missing) == len(model.state_dict()):
         raise ValueError(f"nothing in the checkpoint fits the model\n{text}")
