@@ -25,6 +25,7 @@ DOCUMENTS = (
     ROOT / "MODEL_ZOO.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "dense.md",
+    ROOT / "docs" / "masks.md",
     *sorted((ROOT / "projects").glob("*/README.md")),
 )
 RESULTS = ROOT / "benchmarks" / "results"
@@ -42,8 +43,11 @@ def load(name: str) -> dict[str, Any]:
 def run_summary(name: str) -> str:
     """Return AP over the evaluations of a recorded run, with its command and machine."""
     record = load(name)
-    rows = [[int(step), each["AP50"], each["AP"]] for step, each in record["evaluations"].items()]
-    table = tabulate(rows, ["iteration", "AP50", "AP"], tablefmt="github", floatfmt=".1f")
+    evaluations = record["evaluations"]
+    columns = {"AP50": "AP50", "AP": "AP", "mask_AP50": "mask AP50", "mask_AP": "mask AP"}
+    shown = {key: title for key, title in columns.items() if all(key in each for each in evaluations.values())}
+    rows = [[int(step), *(each[key] for key in shown)] for step, each in evaluations.items()]
+    table = tabulate(rows, ["iteration", *shown.values()], tablefmt="github", floatfmt=".1f")
     return (
         f"Seen on {record['machine']}, {record['minutes']:.0f} minutes of training with batches of "
         f"{record['batch_size']} (`{record['command']}`, {record['date']}, "
@@ -104,9 +108,7 @@ def zoo_table() -> str:
         entry = model_zoo.get_entry(name)
         where = f"[file]({entry.url})" if entry.url else f"[page]({entry.page}), by hand"
         checksum = f"`{entry.sha256[:12]}`" if entry.sha256 else "not published"
-        rows.append(
-            [name, f"[{entry.recipe}]({entry.config})", weights_precision(name), entry.layout, where, checksum]
-        )
+        rows.append([name, f"[{entry.recipe}]({entry.config})", weights_precision(name), entry.layout, where, checksum])
     headers = ["name", "config", "published AP", "layout", "weights", "sha256"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
@@ -127,11 +129,18 @@ def convergence_table(name: str, root: str = "") -> str:
         root: the way from the document to the project's root.
     """
     record = load(name)
-    ranked = sorted(record["methods"].items(), key=lambda item: -item[1]["final_AP_mean"])
+    measures = [
+        name for name in ("mask_AP", "AP") if all(f"final_{name}_mean" in of for of in record["methods"].values())
+    ]
+    ranked = sorted(record["methods"].items(), key=lambda item: -item[1][f"final_{measures[0]}_mean"])
     rows = [
         [
             f"[{method}]({root}{found['config']})",
-            f"{found['final_AP_mean']:.1f}" + (f" ± {found['final_AP_std']:.1f}" if len(found["seeds"]) > 1 else ""),
+            *(
+                f"{found[f'final_{name}_mean']:.1f}"
+                + (f" ± {found[f'final_{name}_std']:.1f}" if len(found["seeds"]) > 1 else "")
+                for name in measures
+            ),
             len(found["seeds"]),
             *(
                 "" if found[name] is None else f"{found[name]:.2f}"
@@ -140,7 +149,8 @@ def convergence_table(name: str, root: str = "") -> str:
         ]
         for method, found in ranked
     ]
-    headers = ["method", "AP", "seeds", "time of an iteration", "peak memory"]
+    titles = [name.replace("_", " ") for name in measures]
+    headers = ["method", *titles, "seeds", "time of an iteration", "peak memory"]
     table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
     last = max(int(step) for found in record["methods"].values() for step in found["curves"]["AP"])
     commits = sorted({commit[:9] for found in record["methods"].values() for commit in found["commits"]})
@@ -180,11 +190,13 @@ SECTIONS: dict[str, Callable[[], str]] = {
     **project_sections(),
     "absent": absent_rows,
     "quickstart": lambda: run_summary("quickstart"),
+    "quickstart_masks": lambda: run_summary("quickstart_masks"),
     "bccd": lambda: run_summary("bccd"),
     "models": model_table,
     "zoo": zoo_table,
     "convergence": lambda: convergence_table("convergence"),
     "convergence_dense": lambda: convergence_table("convergence_dense", "../"),
+    "convergence_masks": lambda: convergence_table("convergence_masks", "../"),
     "train_step": lambda: benchmark_tables("train_step"),
     "inference": lambda: benchmark_tables("inference"),
     "data": data_table,
