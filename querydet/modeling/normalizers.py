@@ -77,8 +77,9 @@ class WeightedQueries:
         num_queries, counts = predictions.logits.shape[1], targets.step.per_image
         matched = sum(min(count * predictions.group.target_repeats, num_queries) for count in counts)
         weight = self.background * num_queries * len(counts) + (1 - self.background) * matched
-        mean = weight / targets.step.num_micro_batches
-        return _at_least_one(mean, targets.step) * predictions.group.loss_divisor
+        if not weight:  # neither objects nor a weight of the others: the loss is 0
+            return float(predictions.group.loss_divisor)
+        return weight / targets.step.num_micro_batches * predictions.group.loss_divisor
 
 
 def _at_least_one(mean: float, step: ObjectCount) -> float:
