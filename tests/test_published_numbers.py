@@ -63,12 +63,12 @@ def test_a_recipe_trains_as_many_epochs_as_its_rows() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("title", ["MS-DETR, table 1", "MS-DETR, table 2", "MS-DETR, table 4"])
+@pytest.mark.parametrize("title", ["MS-DETR, table 1", "MS-DETR, table 2", "MS-DETR, table 4", "MS-DETR, table 7"])
 def test_rows_with_and_without_ms_detr_are_models_of_one_size(title: str) -> None:
     found = {(row.label, row.epochs): row.recipe for table, row in all_rows() if table.title == title}
     pairs = [(found[label.removesuffix(", MS-DETR"), epochs], name) for (label, epochs), name in found.items()]
     pairs = [pair for pair in pairs if pair[0] != pair[1]]
-    assert len(pairs) == {"MS-DETR, table 1": 5, "MS-DETR, table 2": 6, "MS-DETR, table 4": 2}[title]
+    assert len(pairs) == {"table 1": 5, "table 2": 6, "table 4": 2, "table 7": 2}[title.partition(", ")[2]]
     for names in pairs:
         base, combined = (load_config(recipes()[name or ""]).model for name in names)
         for key in SIZES:
@@ -81,6 +81,45 @@ def test_rows_of_a_table_with_different_numbers_have_different_recipes() -> None
         if row.recipe and table.name and "AP" in row.values:
             found.setdefault((table.title, table.part, row.recipe), set()).add(row.values["AP"])
     assert {key: numbers for key, numbers in found.items() if len(numbers) > 1} == {}
+
+
+def test_every_row_of_the_tables_of_masks_has_a_recipe_and_its_printed_number() -> None:
+    found = {
+        (table.title, row.label, row.epochs): (row.values["mask AP"], row.values.get("AP"))
+        for table, row in all_rows()
+        if row.recipe and row.recipe in recipes() and "mask AP" in row.values
+    }
+    mask2former, deformable = "Group DETR, table 6", "MS-DETR, table 7"
+    assert {key: numbers for key, numbers in found.items() if key[0] in (mask2former, deformable)} == {
+        (mask2former, "Mask2Former", 12): (38.5, None),
+        (mask2former, "Mask2Former, groups", 12): (39.7, None),
+        (mask2former, "Mask2Former", 50): (43.7, None),
+        (mask2former, "Mask2Former, groups", 50): (44.0, None),
+        (deformable, "Mask-Deformable-DETR", 12): (28.3, 43.8),
+        (deformable, "Mask-Deformable-DETR, MS-DETR", 12): (31.5, 47.1),
+        (deformable, "Mask-Deformable-DETR", 50): (32.2, 45.6),
+        (deformable, "Mask-Deformable-DETR, MS-DETR", 50): (34.7, 48.3),
+    }
+
+
+def test_sources_that_print_the_masks_of_one_model_agree() -> None:
+    printed = [row.values for _, row in all_rows() if row.recipe == "mask2former_r50_50ep"]
+    assert len(printed) == 2
+    shared = set(printed[0]) & set(printed[1])
+    assert shared == {"mask AP", "mask APS", "mask APM", "mask APL"}
+    assert {column: printed[0][column] for column in shared} == {column: printed[1][column] for column in shared}
+
+
+def test_recipes_train_on_masks_where_the_model_has_some() -> None:
+    """And choose their best checkpoint by masks; the backbone gives the maps that the masks read."""
+    with_masks = {name for name in recipes() if "mask" in name}
+    assert {row.recipe for _, row in all_rows() if "mask AP" in row.values and row.recipe} <= with_masks
+    for name in sorted(with_masks):
+        cfg = load_config(recipes()[name])
+        assert cfg.model.masks is not None, name
+        assert cfg.dataloader.train.dataset.masks is cfg.dataloader.test.dataset.masks is True, name
+        assert cfg.train.checkpointer.best_metric == "segm/AP", name
+        assert set(cfg.model.masks.head.in_channels) <= set(cfg.model.backbone.out_features), name
 
 
 def test_papers_that_repeat_a_row_of_another_have_its_numbers() -> None:
@@ -102,7 +141,7 @@ def test_weights_are_of_the_recipe_of_their_row() -> None:
     assert set(found) == set(model_zoo.names())
     for name, row in found.items():
         assert row.recipe == model_zoo.get_entry(name).recipe
-        assert 30 < row.values["AP"] < 70
+        assert 30 < row.values.get("AP", row.values.get("mask AP", 0)) < 70
 
 
 def test_costs_of_models_are_those_of_the_tables() -> None:

@@ -1,5 +1,7 @@
 """The recipes hold the published hyperparameters (papers' tables, and launch scripts of the released code)."""
 
+from collections.abc import Iterable
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -527,11 +529,15 @@ PUBLISHED |= {  # rows of the papers' tables
 }
 
 
+def read_settings(recipe: str, keys: Iterable[str]) -> dict[str, object]:
+    """Values of a recipe by their keys, in plain types."""
+    cfg = load_config(f"projects/{recipe}")
+    values = {key: OmegaConf.select(cfg, key) for key in keys}
+    return {
+        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in values.items()
+    }
+
+
 @pytest.mark.parametrize("recipe", PUBLISHED)
 def test_settings_are_the_published_ones(recipe: str) -> None:
-    cfg = load_config(f"projects/{recipe}")
-    found = {}
-    for key in PUBLISHED[recipe]:
-        value = OmegaConf.select(cfg, key)
-        found[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-    assert found == PUBLISHED[recipe]
+    assert read_settings(recipe, PUBLISHED[recipe]) == PUBLISHED[recipe]

@@ -25,6 +25,15 @@ def test_a_project_has_a_line_for_each_of_its_recipes():
     )
 
 
+def test_a_project_with_masks_has_a_column_of_their_numbers():
+    lines = recipe_table("ms_detr", lambda name: "no").splitlines()
+    assert lines[0] == "| recipe | stands for | published AP | published mask AP | trained by us |"
+    (line,) = [line for line in lines if line.startswith("| [ms_mask_deformable_detr_r50_12ep]")]
+    assert line.endswith(" | 47.1 (MS-DETR, table 7) | 31.5 (MS-DETR, table 7) | no |")
+    (line,) = [line for line in lines if line.startswith("| [ms_detr_r50_12ep]")]
+    assert line.endswith(" |  | no |")
+
+
 def test_rows_that_a_recipe_stands_for():
     assert describe_purpose("dino_ablation_row2_12ep") == "DINO, table 4: row 2, DN-DETR optimised"
     assert describe_purpose("dino_ablation_row2_12ep", "DINO") == "table 4: row 2, DN-DETR optimised"
@@ -41,6 +50,7 @@ def test_two_numbers_that_disagree_are_both_cited():
 def test_a_number_that_is_nowhere_is_not_an_empty_cell():
     assert cite_precisions("group_conditional_detr_r50_2groups_12ep") == "not printed"
     assert cite_precisions("dino_r50_4scale_bccd") == "none"
+    assert cite_precisions("mask2former_r50_12ep") == "none", "it has masks alone"
 
 
 def test_label_has_the_part_of_the_table():
@@ -55,5 +65,5 @@ def test_rows_without_recipe_stand_by_their_reason():
         "* a detector of convolutions, without queries: DINO, table 1: Faster R-CNN, 5 scales; HTC, 5 scales. "
         "DINO, table 2: Faster R-CNN. DINO, table 5: Faster R-CNN."
     )
-    assert "Mask2Former" in absent_rows()
-    assert "Mask2Former" not in absent_rows("dino")
+    assert "PETR" in absent_rows()
+    assert "PETR" not in absent_rows("dino")

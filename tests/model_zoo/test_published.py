@@ -109,9 +109,21 @@ def test_test_dev_is_said(use):
 
 def test_weights_have_the_number_that_is_published_with_them(read, use):
     use(read())
-    assert published.weights_precision("one") == 40.5
+    assert published.weights_precision("one") == "40.5"
     with pytest.raises(KeyError, match=r"no tables.yaml of a project has a row with the weights 'two'"):
         published.weights_precision("two")
+
+
+def test_boxes_and_masks_have_numbers_of_their_own(use):
+    both = Row("", {"AP": 47.1, "mask AP": 31.5}, 12, "one_12ep", None, "both")
+    masks = Row("", {"mask AP": 43.7, "mask APS": 23.4}, 50, "two_50ep", None, "masks")
+    use(Publication("a", "A", "", (Table("A", "table 7", "", "", (both, masks)),), {}))
+    assert describe_precisions("one_12ep") == "47.1 (A, table 7)"
+    assert describe_precisions("one_12ep", published.MASKS) == "31.5 (A, table 7)"
+    assert describe_precisions("two_50ep") == ""
+    assert describe_precisions("two_50ep", published.MASKS) == "43.7 (A, table 7)"
+    assert published.weights_precision("both") == "47.1"
+    assert published.weights_precision("masks") == "43.7 of masks"
 
 
 def test_recipes_are_those_of_projects():
