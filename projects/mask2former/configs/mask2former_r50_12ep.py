@@ -1,4 +1,4 @@
-"""Mask2Former for instance segmentation, R50, 12 epochs (Group DETR, table 6, which does not say how it is shortened)."""
+"""Mask2Former for instance segmentation, R50, 12 epochs (Group DETR, table 6; how it is shortened is our guess)."""
 
 from querydet.config import get_config
 
