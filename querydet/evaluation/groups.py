@@ -53,14 +53,15 @@ def predict_groups(model: QueryDetector, batched_inputs: Sequence[dict[str, Any]
         raise ValueError("groups are compared in evaluation mode: call eval() first")
     count_groups(model)
     images = model.preprocess(batched_inputs)
-    memory = model.encoder(model.neck(model.backbone(images.tensor), padding_mask(images)))
+    memory = model.encode(model.backbone(images.tensor), model.padding_of(padding_mask(images)))
     initial = tuple(
         replace(queries, group=replace(queries.group, name=group_name(index), visible_groups=()))
         for index, queries in enumerate(model.selection(memory, True))
     )
     queries = model.compose_queries(initial, None)
     outputs = model.decoder(queries, memory, model.heads)
-    return model.heads(outputs, queries.groups, last_only=True)
+    predictions = model.heads(outputs, queries.groups, last_only=True)
+    return tuple(replace(prediction_set, masks=memory.masks) for prediction_set in predictions)
 
 
 def evaluate_groups(
@@ -85,13 +86,13 @@ def evaluate_groups(
     for evaluator in evaluators:
         evaluator.reset()
     for inputs in loader:
-        shapes = [image_inputs["image"].shape[-2:] for image_inputs in inputs]
+        shapes = [tuple(image_inputs["image"].shape[-2:]) for image_inputs in inputs]
         sizes = [
             (image_inputs.get("height", height), image_inputs.get("width", width))
             for image_inputs, (height, width) in zip(inputs, shapes, strict=True)
         ]
         for predictions, evaluator in zip(predict_groups(model, inputs), evaluators, strict=True):
-            detected = model.postprocess(predictions.logits, predictions.boxes, sizes)
+            detected = model.detections(predictions, sizes, shapes)
             evaluator.process(inputs, [{"instances": instances} for instances in detected])
     return [dict(evaluator.evaluate() or {}) for evaluator in evaluators]
 

@@ -14,6 +14,7 @@ from querydet.modeling.boxes import xyxy_to_cxcywh
 from querydet.modeling.detector import QueryDetector
 from querydet.parts import Assigner
 from querydet.structures import PRIMARY, ObjectCount, PredictionSet, QueryGroup, Stage, Targets
+from querydet.traits import trait
 
 QUERIES = "queries"  # key of the `QueryRecord` in an output
 
@@ -41,10 +42,18 @@ class WithQueries(nn.Module):
 
     Args:
         model: the detector.
+
+    Raises:
+        ValueError: the detector predicts no boxes.
     """
 
     def __init__(self, model: QueryDetector) -> None:
         super().__init__()
+        if not trait(model.heads, "predicts_boxes"):
+            raise ValueError(
+                f"the queries of {type(model.heads).__name__} have no boxes, which this measure or picture compares: "
+                "it is for detectors with a box head"
+            )
         self.model = model
 
     def forward(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

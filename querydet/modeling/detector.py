@@ -14,7 +14,7 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from querydet.mask_parts import Masks
-from querydet.modeling.backbones import batch_images
+from querydet.modeling.backbones import batch_images, image_layout
 from querydet.modeling.boxes import full_precision
 from querydet.modeling.compatibility import check_parts
 from querydet.modeling.criterion import check_finite
@@ -30,6 +30,7 @@ from querydet.structures import (
     QueryBatch,
     QueryGroup,
     Targets,
+    TokenPyramid,
 )
 from querydet.traits import trait
 from querydet.utils.transfer import send
@@ -165,10 +166,22 @@ class QueryDetector(nn.Module):
             (inputs.get("height", height), inputs.get("width", width))
             for inputs, (height, width) in zip(batched_inputs, images.image_sizes, strict=True)
         ]
+        return [{"instances": instances} for instances in self.detections(last, sizes, images.image_sizes)]
+
+    def detections(
+        self, last: PredictionSet, sizes: list[tuple[int, int]], image_sizes: Sequence[tuple[int, int]]
+    ) -> list[Instances]:
+        """Select the detections of each image from predictions, with their masks if there are some.
+
+        Args:
+            last: predictions after the last layer.
+            sizes: (height, width) in pixels that detections are scaled to.
+            image_sizes: (height, width) of each image in the batch, without padding.
+        """
         detections = self.postprocess(last.logits, last.boxes, sizes)
         if self.masks is not None:
-            detections = self.masks.add_masks(detections, last, images.image_sizes)
-        return [{"instances": without_indices(instances)} for instances in detections]
+            detections = self.masks.add_masks(detections, last, image_sizes)
+        return [without_indices(instances) for instances in detections]
 
     def padding_of(self, padding: Tensor) -> Tensor:
         """Return the padding (B, H, W) bool that the parts see, from the pixels that no image covers."""
@@ -225,20 +238,29 @@ class QueryDetector(nn.Module):
             The predictions; in inference there is one set, of the primary queries after the last layer.
         """
         training = targets is not None
-        projected = self.neck(features, padding)
-        memory = self.encoder(projected)
-        if self.masks is not None:
-            masks = self.masks(ImageFeatures(features, padding, projected, memory))
-            memory = replace(memory, masks=masks)
+        memory = self.encode(features, padding)
         initial = self.selection(memory, training)
         queries = self.compose_queries(initial, targets)
         outputs = self.decoder(queries, memory, self.heads, one_to_many=training)
         predictions = self.heads(outputs, queries.groups, last_only=not training)
-        if self.masks is not None:
-            predictions = self.masks.attach(predictions, masks)
+        if self.masks is not None and memory.masks is not None:
+            predictions = self.masks.attach(predictions, memory.masks)
         if not training:
             return predictions
         return sum((group.encoder_predictions() for group in initial), ()) + predictions
+
+    def encode(self, features: dict[str, Tensor], padding: Tensor) -> TokenPyramid:
+        """Encode backbone maps by name; the result also makes the masks of queries, where the detector predicts some.
+
+        Args:
+            features: backbone maps by name.
+            padding: (B, H, W) bool of the padded images, True = padding.
+        """
+        projected = self.neck(features, padding)
+        memory = self.encoder(projected)
+        if self.masks is None:
+            return memory
+        return replace(memory, masks=self.masks(ImageFeatures(features, padding, projected, memory)))
 
     def compose_queries(self, initial: tuple[InitialQueries, ...], targets: Targets | None) -> QueryBatch:
         """Join all groups to one batch of queries; in training, denoising groups come before the group that they see.
@@ -272,13 +294,3 @@ def without_indices(instances: Instances) -> Instances:
     if instances.has("query_indices"):
         instances.remove("query_indices")
     return instances
-
-
-def image_layout(device: torch.device) -> torch.memory_format:
-    """Return channels last, the fastest layout for convolutions, unless a backward pass on a CPU follows.
-
-    There, the backward pass of convolutions with few channels writes outside of its memory in that layout (torch 2.14,
-    oneDNN, AVX2).
-    """
-    backward_on_cpu = device.type == "cpu" and torch.is_grad_enabled()
-    return torch.contiguous_format if backward_on_cpu else torch.channels_last

@@ -60,3 +60,8 @@ def test_queries_that_are_not_finite_are_refused():
     record = one_query_per([[0.5, 0.5, 0.1, float("nan")]])
     with pytest.raises(ValueError, match="NaN or infinite"):
         evaluator.process([{"image_id": 1}], [{"queries": record}])
+
+
+def test_detectors_without_boxes_are_refused() -> None:
+    with pytest.raises(ValueError, match="have no boxes"):
+        WithQueries(tiny_detector("mask2former"))
