@@ -92,6 +92,11 @@ class OneToManyAssigner(HostAssigner):
         return trait(self.merge_with, "compares_start_boxes")
 
     @property
+    def reads_masks(self) -> bool:
+        """True where `merge_with` compares masks."""
+        return bool(trait(self.merge_with, "reads_masks"))
+
+    @property
     def num_layers(self) -> int | None:
         """The number of layers that `merge_with` is for; None: any."""
         return trait(self.merge_with, "num_layers")

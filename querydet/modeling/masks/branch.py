@@ -70,7 +70,12 @@ class MaskBranch(nn.Module):
         Raises:
             ValueError: the heads do not tell the hidden states of the queries.
         """
-        return tuple(replace(each, masks=masks) if self._has_masks(each) else each for each in predictions)
+        return tuple(self._attach(each, masks) for each in predictions)
+
+    def _attach(self, predictions: PredictionSet, masks: ImageMasks) -> PredictionSet:
+        if predictions.one_to_one is not None:
+            predictions = replace(predictions, one_to_one=self._attach(predictions.one_to_one, masks))
+        return replace(predictions, masks=masks) if self._has_masks(predictions) else predictions
 
     def _has_masks(self, predictions: PredictionSet) -> bool:
         group = predictions.group
