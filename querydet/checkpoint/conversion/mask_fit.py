@@ -1,5 +1,7 @@
 """Choice of the mask branch of a config that fits converted weights."""
 
+import copy
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +12,8 @@ from querydet.checkpoint.conversion.methods import has_attention_maps, is_mask2f
 from querydet.config import get_config
 
 PART = "common/models/masks/attention_map.py"
-HEAD = "model.masks.head"
+HEAD, LOSSES = "model.masks.head", "model.criterion.rules.decoder.losses"
+_ADAPTER = re.compile(r"masks\.head\.adapters\.(\d+)\.")
 _ADAPTERS, _HALVINGS = (f"masks.head.{name}.{{}}.weight" for name in ("adapters", "halvings"))
 
 
@@ -70,12 +73,14 @@ def _of_attention_maps(conversion: Conversion, cfg: DictConfig, names: Sequence[
         return {f"{HEAD}.{key}": value for key, value in values.items()}
     part = get_config(PART)
     part.masks.head.update({**values, "embed_dim": width})
-    losses = {f"model.criterion.rules.decoder.losses.{name}": loss for name, loss in part.losses.items()}
-    return {"model.masks": part.masks, **losses}
+    losses = copy.deepcopy(OmegaConf.select(cfg, LOSSES))
+    losses.update(part.losses)
+    return {"model.masks": part.masks, LOSSES: losses}
 
 
 def _num_fine(conversion: Conversion) -> int:
-    return next(count for count in range(len(conversion.state)) if _ADAPTERS.format(count) not in conversion.state)
+    numbers = [int(match[1]) for name in conversion.state if (match := _ADAPTER.match(name))]
+    return 1 + max(numbers, default=-1)
 
 
 def _halves(conversion: Conversion) -> bool:

@@ -75,7 +75,7 @@ def is_levelwise(state: Mapping[str, Tensor]) -> bool:
 
 def is_mask2former(state: Mapping[str, Tensor]) -> bool:
     """Return whether weights under our names belong to a decoder that attends within masks."""
-    return "decoder.level_embed.weight" in state
+    return any(name.startswith(("decoder.level_embed.", "heads.class_head.", "selection.position.")) for name in state)
 
 
 def has_attention_maps(state: Mapping[str, Tensor]) -> bool:

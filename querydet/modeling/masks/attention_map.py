@@ -142,8 +142,9 @@ class AttentionMapHead(nn.Module):
     """Makes masks from attention maps.
 
     Args:
-        in_channels: backbone maps that join, coarse to fine, with their channels: `{"res5": 2048, "res4": 1024, "res3":
-            512}` in MS-DETR's repository, `{"res4": 1024, "res3": 512, "res2": 256}` in DETR.
+        in_channels: backbone maps that join, with their channels: `{"res5": 2048, "res4": 1024, "res3": 512}` in
+            MS-DETR's repository, `{"res4": 1024, "res3": 512, "res2": 256}` in DETR. They join from the last name in the alphabet
+            to the first, in whatever order they are given, which a saved config does not keep.
         embed_dim: width C.
         num_heads: M.
         level: index of the coarse level among those of the neck; negative ones count from the coarsest. -1, of stride
@@ -178,7 +179,7 @@ class AttentionMapHead(nn.Module):
                 f"be a multiple of {NUM_GROUPS} for the group norm: take a wider embed_dim, fewer maps in in_channels, "
                 f"or num_heads={NUM_GROUPS}"
             )
-        self.in_channels, self.embed_dim = dict(in_channels), embed_dim
+        self.in_channels, self.embed_dim = dict(sorted(in_channels.items(), reverse=True)), embed_dim
         self.level, self.source, self.ignore_padding = level, source, ignore_padding
         self.attention = AttentionMaps(embed_dim, num_heads)
         stages = [Stage(before, after) for before, after in pairwise(widths)]
