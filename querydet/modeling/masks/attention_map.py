@@ -143,8 +143,8 @@ class AttentionMapHead(nn.Module):
 
     Args:
         in_channels: backbone maps that join, with their channels: `{"res5": 2048, "res4": 1024, "res3": 512}` in
-            MS-DETR's repository, `{"res4": 1024, "res3": 512, "res2": 256}` in DETR. They join from the last name in the alphabet
-            to the first, in whatever order they are given, which a saved config does not keep.
+            MS-DETR's repository, `{"res4": 1024, "res3": 512, "res2": 256}` in DETR. They join from the last name in
+            the alphabet to the first, in whatever order they are given, which a saved config does not keep.
         embed_dim: width C.
         num_heads: M.
         level: index of the coarse level among those of the neck; negative ones count from the coarsest. -1, of stride

@@ -1,6 +1,7 @@
 """The mask branch of the config that is chosen for published weights."""
 
 import argparse
+import re
 
 import pytest
 import torch
@@ -87,7 +88,10 @@ def test_a_recipe_without_masks_gets_the_head_of_the_file(layout, halve, tmp_pat
     build_on_meta(restored.model).load_state_dict(found.state, assign=True)
     printed = load_config(found.fit.recipe, found.fit.overrides())
     save_config(printed, str(tmp_path / "printed.yaml"))
-    assert (tmp_path / "printed.yaml").read_text() == (tmp_path / "config.yaml").read_text()
+    texts = [(tmp_path / f"{name}.yaml").read_text() for name in ("printed", "config")]
+    assert len({re.sub(r"\.masks\.\w+\.(?=[A-Z])", ".masks.", text) for text in texts}) == 1, (
+        "but for places of classes"
+    )
     assert_there_and_back(state, found)
 
 
