@@ -4,7 +4,7 @@ from querydet.config import get_config
 from querydet.config.miniature import shrink
 
 _base = get_config("convergence/deformable_detr_pp.py")
-_mask = get_config("common/models/masks/dot_product.py")
+_mask = get_config("common/models/masks/dot_product_short.py")
 
 dataloader = _base.dataloader
 lr_multiplier = _base.lr_multiplier

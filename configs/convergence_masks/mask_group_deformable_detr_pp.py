@@ -5,7 +5,7 @@ from querydet.config.miniature import shrink
 
 from .mask_deformable_detr_pp import dataloader, lr_multiplier, optimizer, train
 
-_mask = get_config("common/models/masks/dot_product.py")
+_mask = get_config("common/models/masks/dot_product_short.py")
 
 model = get_config("common/models/group_deformable_detr_pp.py").model
 model.masks = _mask.masks
