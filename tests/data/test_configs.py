@@ -19,7 +19,7 @@ from querydet.data import (
     large_scale_jitter,
 )
 
-CONFIGS = ["coco", "bccd", "synthetic"]
+CONFIGS = ["coco", "coco_instance", "coco_instance_lsj", "bccd", "synthetic"]
 
 
 def data_config(name, *overrides):
@@ -141,3 +141,36 @@ def test_synthetic_masks_are_one_override(tmp_path, masks):
     assert all(sample["instances"].has("gt_masks") == masks for sample in next(iter(instantiate(cfg.train))))
     found = [item for record in instantiate(cfg.test.dataset) for item in record["annotations"]]
     assert all(("segmentation" in item) == masks for item in found)
+
+
+def test_coco_with_masks_differs_by_nothing_else():
+    plain, masks = (OmegaConf.to_container(data_config(name).dataloader) for name in ("coco", "coco_instance"))
+    for split in ("train", "test"):
+        assert (plain[split]["dataset"].pop("masks"), masks[split]["dataset"].pop("masks")) == (False, True)
+    assert plain == masks
+
+
+def test_large_scale_jitter_has_the_published_numbers_and_the_test_images_of_detectron2():
+    cfg = data_config("coco_instance_lsj").dataloader
+    node = cfg.train.mapper.augmentations
+    for name, parameter in inspect.signature(large_scale_jitter).parameters.items():
+        assert node[name] == parameter.default, name
+    assert (node.image_size, node.min_scale, node.max_scale, node.pad_value) == (1024, 0.1, 2.0, 128)
+    (resize,) = instantiate(cfg.test.mapper.augmentations)
+    assert resize.output_size(480, 640, 800) == (800, 1067)
+
+
+def test_large_scale_jitter_makes_samples_with_masks(four_paths, coco_json):
+    for annotation in coco_json["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation["segmentation"] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+    for entry in (four_paths[0], four_paths[2]):
+        with open(entry.partition("=")[2], "w") as file:
+            json.dump(coco_json, file)
+    overrides = ["dataloader.train.num_workers=0", "dataloader.train.mapper.augmentations.image_size=64"]
+    cfg = data_config("coco_instance_lsj", *four_paths, *overrides).dataloader
+    samples = next(iter(instantiate(cfg.train)))
+    assert len(samples) == 16
+    for sample in samples:
+        assert sample["image"].shape == (3, 64, 64)
+        assert sample["instances"].gt_masks.nonempty().all(), "what a crop emptied is left out"
