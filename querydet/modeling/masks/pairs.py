@@ -4,7 +4,7 @@ Only masks of assigned queries are computed, a few at a time, and again in the b
 checkpointing): the memory of a step does not grow with the number of pairs times that of pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -102,22 +102,43 @@ def sample_pairs(pairs: PairMasks, sampling: PointSampling) -> PointSamples:
 
 def _sample_image(pairs: PairMasks, image: int, sampling: PointSampling) -> PointSamples:
     hidden, index = pairs.hidden[image], pairs.object[image]
-    candidates = _draw(pairs, image, "candidates", sampling.num_candidates)
-    extra = _draw(pairs, image, "extra", sampling.num_random)
     logits, targets = [], []
-    for rows in _blocks(len(hidden)):
+    for rows, candidates, extra in _draw_blocks(pairs, image, sampling):
         with torch.no_grad():
             masks = pairs.predicted.of_image(image, hidden[rows])
-            uncertain = most_uncertain(sample_maps(masks, candidates[rows]), candidates[rows], sampling.num_uncertain)
-            points = torch.cat([uncertain, extra[rows]], 1)
+            uncertain = most_uncertain(sample_maps(masks, candidates), candidates, sampling.num_uncertain)
+            points = torch.cat([uncertain, extra], 1)
         targets.append(sample_objects(pairs.objects, index[rows], points))
         logits.append(recomputed(_masks_at, pairs, image, hidden[rows], points))
     return PointSamples(torch.cat(logits), torch.cat(targets))
 
 
-def _draw(pairs: PairMasks, image: int, purpose: str, count: int) -> Tensor:
-    draws = pairs.objects.draws
-    return torch.cat([draws(purpose, predictions, image, rows, count) for predictions, rows in pairs.sets[image]])
+def _draw_blocks(pairs: PairMasks, image: int, sampling: PointSampling) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield rows of the pairs of an image, at most `PAIRS_AT_ONCE`, with their candidates and their random points.
+
+    The points of a few sets exist at a time: those of all pairs would take more memory than their masks.
+    """
+    draws, start = pairs.objects.draws, 0
+    for sets in _neighbours(pairs.sets[image]):
+        candidates, extra = (
+            torch.cat([draws(purpose, predictions, image, rows, count) for predictions, rows in sets])
+            for purpose, count in (("candidates", sampling.num_candidates), ("extra", sampling.num_random))
+        )
+        for rows in _blocks(len(candidates)):
+            yield slice(start + rows.start, start + min(rows.stop, len(candidates))), candidates[rows], extra[rows]
+        start += len(candidates)
+
+
+def _neighbours(sets: Sequence[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
+    """Split the sets of an image into runs of at least `PAIRS_AT_ONCE` pairs, but for the last one."""
+    run: list[tuple[str, int]] = []
+    for each in sets:
+        run.append(each)
+        if sum(rows for _, rows in run) >= PAIRS_AT_ONCE:
+            yield run
+            run = []
+    if run:
+        yield run
 
 
 def _masks_at(pairs: PairMasks, image: int, hidden: Tensor, points: Tensor) -> Tensor:
