@@ -34,6 +34,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/evaluation/test_two_processes.py": "evaluators in two processes see the batches of one",
     "tests/export/test_padded_backbones.py": "exported detectors on backbones that take some sizes only",
     "tests/modeling/backbones/test_any_backbone.py": "detectors on every kind of backbone",
+    "tests/modeling/masks/test_compositions.py": "masks on every kind of detector",
     "tests/modeling/test_combinations.py": "combinations of methods",
     "tests/modeling/test_dense.py": "detectors with standard attention",
     "tests/modeling/test_dense_products.py": "products of parts with standard attention",

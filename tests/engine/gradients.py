@@ -18,8 +18,8 @@ from tests.models import make_inputs, tiny_detector
 COUNTS = ([3, 0, 1, 2], [0, 1, 0, 0])
 EQUAL = [(64, 64)] * 4
 UNEQUAL = [(64, 64), (64, 128), (128, 64), (64, 64)]
-# Dense predictions of the encoder count padding as background, as in the released codes: their loss depends on which
-# images are padded together.
+# Dense predictions of the encoder, and masks, count padding as background, as in the released codes: their loss depends
+# on which images are padded together.
 PADDING_IS_TRAINED = (
     "deformable_detr",
     "group_deformable_detr_pp",
@@ -30,6 +30,11 @@ PADDING_IS_TRAINED = (
     "dac_detr",
     "ms_dac_detr",
     "ms_align_detr",
+    "mask_deformable_detr",
+    "ms_mask_deformable_detr",
+    "dino_masks",
+    "mask2former",
+    "group_mask2former",
 )
 
 

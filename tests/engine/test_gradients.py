@@ -20,6 +20,9 @@ NAMES = (
     "ms_dn_detr",
     "ms_group_detr",
     "ms_h_detr",
+    "mask_deformable_detr",
+    "dino_masks",
+    "group_mask2former",
 )
 
 

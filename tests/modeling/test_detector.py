@@ -9,9 +9,8 @@ from torch import Tensor
 
 from querydet.modeling.detector import QueryDetector
 from querydet.modeling.geometry import padding_mask
-from querydet.modeling.queries.group_order import order_groups
 from querydet.modeling.selection import anchor_tokens
-from querydet.structures import InitialQueries, ObjectCount, QueryGroup, Role, Stage
+from querydet.structures import ObjectCount, Role, Stage
 from tests.models import COMPOSITIONS, make_inputs, make_targets, tiny_config, tiny_detector
 
 
@@ -213,30 +212,3 @@ def test_losses_are_divided_by_the_objects_of_the_whole_step() -> None:
     for name, value in alone.items():
         assert torch.equal(same[name], value), name
         torch.testing.assert_close(third[name] * 3, value, msg=name)
-
-
-def initial(name: str, role: Role = Role.MATCHING, sees: tuple[str, ...] = ()) -> InitialQueries:
-    return InitialQueries(QueryGroup(name, 0, 2, role, visible_groups=sees), torch.zeros(1, 2, 8), torch.zeros(1, 2, 4))
-
-
-def test_denoising_groups_stand_before_the_first_group_that_sees_them() -> None:
-    matching = tuple(initial(name) for name in ("primary", "group1", "group2"))
-    denoising = tuple(
-        initial(f"of {sees}", Role.DENOISING, sees)
-        for sees in (("group2",), ("group2", "group1"), ("primary",), ("group1",))
-    )
-    found = [queries.group.name for queries in order_groups(matching, denoising)]
-    assert found == [
-        "of ('primary',)",
-        "primary",
-        "of ('group2', 'group1')",
-        "of ('group1',)",
-        "group1",
-        "of ('group2',)",
-        "group2",
-    ]
-
-
-def test_a_denoising_group_belongs_to_a_group_that_there_is() -> None:
-    with pytest.raises(ValueError, match=r"'a' sees \['group3'\], but the selection makes \['primary'\]: name one"):
-        order_groups((initial("primary"),), (initial("a", Role.DENOISING, ("group3",)),))

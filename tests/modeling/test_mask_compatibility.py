@@ -15,7 +15,9 @@ def refuse(config: DictConfig, match: str) -> None:
 
 
 def test_losses_and_costs_of_masks_without_masks() -> None:
-    refuse(tiny_config("dino_masks", masks=None), r"rule 'decoder' reads masks, but model\.masks is None: set it .*leave")
+    refuse(
+        tiny_config("dino_masks", masks=None), r"rule 'decoder' reads masks, but model\.masks is None: set it .*leave"
+    )
     config = tiny_config("dino")
     config.criterion.rules.decoder.assigner.mask_cost = L(PointMaskCost)(num_points=4)
     refuse(config, r"rule 'decoder' reads masks, but model\.masks is None")
@@ -44,7 +46,9 @@ def test_boxes_that_nobody_predicts() -> None:
     refuse(config, "L1Loss of the rule 'decoder' read predicted boxes, but model.heads predicts none")
     config = tiny_config("mask2former")
     config.criterion.rules.decoder.assigner.giou_weight = 2.0
-    refuse(config, "SoftmaxHungarianAssigner of the rule 'decoder' read predicted boxes.*weights of boxes in the matching")
+    refuse(
+        config, "SoftmaxHungarianAssigner of the rule 'decoder' read predicted boxes.*weights of boxes in the matching"
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,9 @@ def test_losses_of_masks_for_a_branch_without_masks() -> None:
 @pytest.mark.parametrize("options", [{"layers": "last", "groups": "all"}, {"layers": "all", "groups": "primary"}])
 def test_matching_by_masks_needs_masks_of_all_layers_and_groups(options: dict[str, str]) -> None:
     config = tiny_config("group_mask2former", **{f"masks__{key}": value for key, value in options.items()})
-    refuse(config, r"compares masks of all layers and groups: set model\.masks\.layers=all and model\.masks\.groups=all")
+    refuse(
+        config, r"compares masks of all layers and groups: set model\.masks\.layers=all and model\.masks\.groups=all"
+    )
 
 
 def test_an_assigner_within_another_reads_masks_too() -> None:

@@ -6,8 +6,10 @@ import torch
 from tests.modeling.test_detector import losses_of
 from tests.models import make_inputs, tiny_detector
 
+MASKED = ("mask_deformable_detr", "dino_masks", "mask2former")
 
-@pytest.mark.parametrize("name", ["deformable_detr", "dino"])
+
+@pytest.mark.parametrize("name", ["deformable_detr", "dino", *MASKED])
 def test_bfloat16_autocast_trains_with_boxes_and_losses_in_float32(name: str) -> None:
     detector = tiny_detector(name)
     inputs = make_inputs([(96, 128), (80, 64)], [3, 1])
@@ -21,7 +23,7 @@ def test_bfloat16_autocast_trains_with_boxes_and_losses_in_float32(name: str) ->
     assert total == pytest.approx(sum(plain.values()).item(), rel=0.1)
 
 
-@pytest.mark.parametrize("name", ["deformable_detr", "dino"])
+@pytest.mark.parametrize("name", ["deformable_detr", "dino", *MASKED])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @torch.no_grad()
 def test_runs_in_the_dtype_of_its_weights(name: str, dtype: torch.dtype) -> None:
@@ -39,7 +41,7 @@ def test_images_in_half_precision_weights() -> None:
     assert len(found["instances"]) > 0
 
 
-@pytest.mark.parametrize("name", ["deformable_detr", "dino"])
+@pytest.mark.parametrize("name", ["deformable_detr", "dino", *MASKED])
 def test_trains_in_double_precision(name: str) -> None:
     losses = losses_of(tiny_detector(name).double(), make_inputs([(96, 128), (80, 64)], [3, 1]))
     assert {value.dtype for value in losses.values()} == {torch.float64}
