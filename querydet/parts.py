@@ -237,10 +237,7 @@ class CriterionPart(Protocol):
 
 
 class Postprocess(Protocol):
-    """Slot `postprocess`: to detections.
-
-    Traits: `score_function`, `num_detections`, `suppresses`, `suppresses_one_to_one`.
-    """
+    """Slot `postprocess`. Traits: `score_function`, `num_detections`, `suppresses`, `suppresses_one_to_one`."""
 
     def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Instances]:
         """Return the detections of each image.
@@ -251,7 +248,7 @@ class Postprocess(Protocol):
             sizes: (height, width) of each image in pixels, in which the detections are returned.
 
         Returns:
-            Per image `pred_boxes` (XYXY, pixels), `scores` and `pred_classes`, by falling score.
+            Per image `pred_boxes` (XYXY, pixels), `scores`, `pred_classes`, and `query_indices` for masks, by falling score.
         """
 
 

@@ -85,7 +85,7 @@ def test_initial_weights() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match="source must be one of .*'raw'"):
+    with pytest.raises(ValueError, match=r"source must be one of .*'raw'"):
         AttentionMapHead(in_channels=MAPS, source="raw")
     with pytest.raises(ValueError, match="multiple of 8 for the group norm: take a wider embed_dim, fewer maps"):
         AttentionMapHead(in_channels=MAPS, embed_dim=64)

@@ -54,7 +54,7 @@ def test_weights_of_the_released_shapes() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match="embed_dim must be a multiple of 32 .* found 48"):
+    with pytest.raises(ValueError, match=r"embed_dim must be a multiple of 32 .* found 48"):
         PixelEmbedding(in_channels={"res2": 256}, embed_dim=48)
     with pytest.raises(ValueError, match="reads one backbone map, found"):
         PixelEmbedding(in_channels={"res2": 256, "res3": 512})

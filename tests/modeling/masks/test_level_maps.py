@@ -44,5 +44,5 @@ def test_the_border_of_an_image_goes_on_in_its_padding() -> None:
 def test_one_map() -> None:
     assert only_map({"res2": 256}, "PixelEmbedding") == ("res2", 256)
     for maps in ({}, {"res2": 256, "res3": 512}):
-        with pytest.raises(ValueError, match="PixelEmbedding reads one backbone map, found .* name one"):
+        with pytest.raises(ValueError, match=r"PixelEmbedding reads one backbone map, found .* name one"):
             only_map(maps, "PixelEmbedding")

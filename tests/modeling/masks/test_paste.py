@@ -133,7 +133,7 @@ def test_boxes_around_masks() -> None:
 
 
 def test_impossible_options() -> None:
-    with pytest.raises(ValueError, match="resize must be one of .*'cubic'"):
+    with pytest.raises(ValueError, match=r"resize must be one of .*'cubic'"):
         PasteMasks(resize="cubic")
     for score in (-0.1, 1.5, float("nan")):
         with pytest.raises(ValueError, match=r"min_score must be in \[0, 1\]"):
