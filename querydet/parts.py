@@ -248,7 +248,7 @@ class Postprocess(Protocol):
             sizes: (height, width) of each image in pixels, in which the detections are returned.
 
         Returns:
-            Per image `pred_boxes` (XYXY, pixels), `scores`, `pred_classes`, and `query_indices` for masks, by falling score.
+            Per image `pred_boxes` (XYXY, pixels), `scores`, `pred_classes`, for masks `query_indices`, best first.
         """
 
 
