@@ -128,7 +128,11 @@ PUBLISHED = {
         )
         for number in (12, 50)
     },
-    "dino/configs/dino_masks_r50_4scale_12ep.py": {**DINO, **epochs(12, 11)},
+    "dino/configs/dino_masks_r50_4scale_12ep.py": {
+        **DINO,
+        **epochs(12, 11),
+        **{f"model.criterion.rules.{rule}.losses.class.weight": 4.0 for rule in ("decoder", "denoising")},  # ours
+    },
 }
 
 
