@@ -11,6 +11,7 @@ from querydet.structures import (
     PRIMARY,
     Assignment,
     DecoderLayerOutput,
+    ImageFeatures,
     InitialQueries,
     JoinedPredictions,
     MatchedPairs,
@@ -261,3 +262,39 @@ class OwnPostprocess:
             instances.pred_classes = classes[order]
             found.append(instances)
         return found
+
+
+class OwnMasks:
+    """A mask that is a threshold on a map of brightness, moved by the query; fulfils `ImageMasks`."""
+
+    def __init__(self, shift: nn.Linear, maps: Tensor, canvas: tuple[int, int]) -> None:
+        self.shift, self.maps, self.canvas = shift, maps, canvas
+
+    def of_batch(self, hidden: Tensor) -> Tensor:
+        return (self.maps[:, None] + self.shift(hidden)[..., None]).float()
+
+    def of_image(self, image: int, hidden: Tensor) -> Tensor:
+        return (self.maps[image] + self.shift(hidden)[..., None]).float()
+
+    def at_points(self, image: int, hidden: Tensor, points: Tensor) -> Tensor:
+        grid = 2 * points[None, None] - 1
+        sampled = torch.nn.functional.grid_sample(self.maps[image][None, None], grid, align_corners=False)
+        return sampled[0, 0] + self.shift(hidden)
+
+    def resized(self, size: tuple[int, int]) -> "OwnMasks":
+        maps = torch.nn.functional.interpolate(self.maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        return OwnMasks(self.shift, maps, self.canvas)
+
+
+class OwnMaskHead(nn.Module):
+    """Reads one backbone map."""
+
+    def __init__(self, *, in_channels: Mapping[str, int], embed_dim: int) -> None:
+        super().__init__()
+        self.in_channels, self.embed_dim = dict(in_channels), embed_dim
+        ((self.source, width),) = self.in_channels.items()
+        self.mix, self.shift = nn.Conv2d(width, 1, 1), nn.Linear(embed_dim, 1)
+
+    def forward(self, features: ImageFeatures) -> OwnMasks:
+        height, width = features.padding.shape[1:]
+        return OwnMasks(self.shift, self.mix(features.maps[self.source])[:, 0], (height, width))

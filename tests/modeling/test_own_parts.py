@@ -44,6 +44,10 @@ def own_heads(config: DictConfig) -> None:
     config.heads = L(own_parts.OwnHeads)(num_classes=CLASSES, num_layers=2, embed_dim=DIM)
 
 
+def own_mask_head(config: DictConfig) -> None:
+    config.masks.head = L(own_parts.OwnMaskHead)(in_channels={"res3": 8}, embed_dim=DIM)
+
+
 def own_assigner(config: DictConfig) -> None:
     config.criterion.rules.decoder.assigner = L(own_parts.OwnAssigner)()
 
@@ -83,6 +87,7 @@ SLOTS: dict[Callable[[DictConfig], None], str] = {
     own_denoising: "deformable_detr",
     own_decoder: "deformable_detr_one_stage",
     own_heads: "deformable_detr",
+    own_mask_head: "dino_masks",
     own_assigner: "dino",
     own_batched_assigner: "dino",
     own_loss: "dino",
@@ -131,6 +136,7 @@ def test_a_part_written_from_the_protocol_builds_trains_saves_loads_and_infers(
     for one, other in zip(found, repeated, strict=True):
         assert len(one["instances"]) > 0
         assert torch.equal(one["instances"].pred_boxes.tensor, other["instances"].pred_boxes.tensor)
+        assert one["instances"].has("pred_masks") == (config.get("masks") is not None)
 
 
 def test_own_parts_inherit_from_none_of_ours() -> None:

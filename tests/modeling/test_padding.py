@@ -39,7 +39,8 @@ def test_an_image_alone_is_the_image_in_a_padded_batch(name: str, seed: int) -> 
     """From a backbone without borders on; sizes are multiples of the coarsest stride."""
     own = {"neck__ignore_padding": True, "masks__head__ignore_padding": True} if "mask2former" in name else {}
     detector = tiny_detector(name, seed=seed, **own).double().eval()  # in float32 two tokens may happen to score alike
-    finest = min(shape.stride for shape in detector.backbone.output_shape().values())
+    strides = {name: shape.stride for name, shape in detector.backbone.output_shape().items()}
+    finest = min(strides[name] for name in detector.neck.in_channels)
     unit = finest * 2 ** (max(4, detector.neck.num_levels) - 1)  # one map has few tokens to select from
     sizes = [(unit, 2 * unit), (2 * unit, unit), (2 * unit, 3 * unit)]
     inputs = make_inputs(sizes)

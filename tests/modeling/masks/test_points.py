@@ -110,7 +110,7 @@ def test_impossible_numbers_of_points() -> None:
     for number in (0, -1, 2.5):
         with pytest.raises(ValueError, match=f"whole number and at least 1, found {number}"):
             check_num_points(number)
-    with pytest.raises(ValueError, match=r"oversampling=0.5"):
+    with pytest.raises(ValueError, match=r"oversampling=0\.5"):
         PointSampling(4, oversampling=0.5)
     with pytest.raises(ValueError, match=r"importance=1\.5"):
         PointSampling(4, importance=1.5)
