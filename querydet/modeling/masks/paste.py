@@ -67,7 +67,7 @@ class PasteMasks:
         queries, mask_of = instances.query_indices.unique(return_inverse=True)
         masks_of_queries: list[Any] = []
         boxes, quality = [hidden.new_zeros(0, 4, dtype=torch.float32)], [hidden.new_zeros(0, dtype=torch.float32)]
-        for rows in queries.split(QUERIES_AT_ONCE):
+        for rows in queries.split(QUERIES_AT_ONCE) if len(queries) else ():
             logits = masks.of_image(image, hidden[rows])
             bitmaps, mean = self.paste(logits, masks.canvas, image_size, instances.image_size)
             quality.append(mean)
