@@ -4,7 +4,7 @@ from querydet.config import get_config
 
 _base = get_config("common/models/masks/dot_product.py")
 
-masks = _base.masks
+neck, masks = _base.neck, _base.masks
 losses = _base.losses
 for _name in ("mask", "dice"):
     losses[_name].weight = 1.25
