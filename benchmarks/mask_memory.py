@@ -1,6 +1,6 @@
 """Measures the peak memory of the mask part of a training step: losses of masks, forward and backward, on the CPU.
 
-    python -m benchmarks.mask_memory                   # every case, each in a process of its own: about three minutes
+    python -m benchmarks.mask_memory                   # every case in a process of its own: about three minutes
     python -m benchmarks.mask_memory --output /dev/stdout
 
 Features are given, of one image of 800x1333 pixels and a width of 256; every object is matched in every layer. Large
