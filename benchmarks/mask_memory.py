@@ -4,8 +4,8 @@
     python -m benchmarks.mask_memory --output /dev/stdout
 
 Features are given, of one image of 800x1333 pixels and a width of 256; every object is matched in every layer. Large
-tensors have memory of their own that the system gets back (`MALLOC_MMAP_THRESHOLD_`): what is measured is in use at once,
-not what a fragmented heap keeps.
+tensors have memory of their own that the system gets back (`MALLOC_MMAP_THRESHOLD_`): what is measured is in use at
+once, not what a fragmented heap keeps.
 """
 
 import argparse
