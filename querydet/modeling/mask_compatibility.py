@@ -54,9 +54,12 @@ def _check_no_boxes(rules: Rules, masks: Masks | None) -> None:
 def _check_no_masks(rules: Rules, decoder: Decoder) -> None:
     for name, rule in rules.items():
         if reads_masks(rule):
+            terms = [term for term, loss in rule.losses.items() if trait(loss, "reads_masks")]
+            readers = [f"model.criterion.rules.{name}.losses.{term}=null" for term in terms]
+            readers += ["no mask_cost of the assigner"] if trait(rule.assigner, "reads_masks") else []
             raise ValueError(
                 f"the rule '{name}' reads masks, but model.masks is None: set it (configs/common/models/masks), or "
-                "leave out the losses and costs of masks"
+                f"leave out what reads them, with {' '.join(readers)}"
             )
     if trait(decoder, "attends_in_masks"):
         raise ValueError("the decoder attends within masks, but model.masks is None: set it, or take another decoder")

@@ -3,7 +3,7 @@
 import pytest
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from querydet.modeling.masks import PointMaskCost
 from tests.models import tiny_config
@@ -20,7 +20,17 @@ def test_losses_and_costs_of_masks_without_masks() -> None:
     )
     config = tiny_config("dino")
     config.criterion.rules.decoder.assigner.mask_cost = L(PointMaskCost)(num_points=4)
-    refuse(config, r"rule 'decoder' reads masks, but model\.masks is None")
+    refuse(config, r"rule 'decoder' reads masks.*leave out what reads them, with no mask_cost of the assigner$")
+
+
+def test_the_message_about_missing_masks_says_how_to_train_boxes_alone() -> None:
+    config = tiny_config("dino_masks", masks=None)
+    with pytest.raises(ValueError, match="model.masks is None") as error:
+        instantiate(config)
+    changes = str(error.value).rsplit(" with ", 1)[1].split()
+    detector = instantiate(OmegaConf.merge({"model": config}, OmegaConf.from_dotlist(changes)).model)
+    assert detector.masks is None
+    assert set(detector.criterion.rules["decoder"].losses) == {"class", "l1", "giou"}
 
 
 def test_masks_without_losses() -> None:

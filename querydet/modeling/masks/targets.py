@@ -58,7 +58,7 @@ def bitmaps_of(instances: Instances, name: str) -> Tensor:
     if not instances.has("gt_masks"):
         raise ValueError(
             f"{name}: the model predicts masks, but the annotations have none: set dataloader.train.dataset.masks=True "
-            "for data with outlines, or model.masks=null to train boxes"
+            "for data with outlines, or take the model without masks (model.masks=null, and null for their losses)"
         )
     masks, size = instances.gt_masks, tuple(instances.image_size)
     if isinstance(masks, PolygonMasks):
