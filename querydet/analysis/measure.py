@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import BitMasks, Boxes, Instances
 from omegaconf import DictConfig
 
 from querydet.analysis.activation_memory import Kept, KeptActivations
@@ -52,6 +52,23 @@ def noise_inputs(
     return inputs
 
 
+def add_masks(inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return inputs whose objects have masks too: all of their boxes.
+
+    Args:
+        inputs: of `noise_inputs`; not changed.
+    """
+    return [{**each, "instances": _with_masks(each["instances"])} for each in inputs]
+
+
+def _with_masks(instances: Instances) -> Instances:
+    height, width = instances.image_size
+    x0, y0, x1, y1 = instances.gt_boxes.tensor[:, :, None, None].unbind(1)
+    rows, columns = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5
+    masks = BitMasks((x0 <= columns) & (columns < x1) & (y0 <= rows) & (rows < y1))
+    return Instances(instances.image_size, **instances.get_fields(), gt_masks=masks)
+
+
 def measure(
     cfg: DictConfig,
     size: tuple[int, int],
@@ -91,6 +108,8 @@ def measure(
     if weights is not None:
         load_weights(model, weights, use_ema=cfg.train.ema.enabled)
     inputs = noise_inputs(batch_size, *size, model.num_classes, objects)
+    if model.masks is not None:
+        inputs = add_masks(inputs)
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     precision = amp_dtype(cfg.train.amp, device)
