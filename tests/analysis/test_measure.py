@@ -47,8 +47,10 @@ def test_masks_fill_boxes_and_keep_the_rest():
         for mask, (x0, y0, x1, y1) in zip(masks, one["instances"].gt_boxes.tensor.tolist(), strict=True):
             rows, columns = mask.nonzero().unbind(1)
             assert len(rows) == (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
-            assert abs(columns.min() - x0) < 1 and abs(columns.max() + 1 - x1) < 1
-            assert abs(rows.min() - y0) < 1 and abs(rows.max() + 1 - y1) < 1
+            assert abs(columns.min() - x0) < 1
+            assert abs(columns.max() + 1 - x1) < 1
+            assert abs(rows.min() - y0) < 1
+            assert abs(rows.max() + 1 - y1) < 1
         assert torch.equal(other["image"], one["image"])
         assert not one["instances"].has("gt_masks")
     assert add_masks(noise_inputs(1, 8, 8, 3, objects=0))[0]["instances"].gt_masks.tensor.shape == (0, 8, 8)

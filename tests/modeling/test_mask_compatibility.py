@@ -25,7 +25,7 @@ def test_losses_and_costs_of_masks_without_masks() -> None:
 
 def test_the_message_about_missing_masks_says_how_to_train_boxes_alone() -> None:
     config = tiny_config("dino_masks", masks=None)
-    with pytest.raises(ValueError, match="model.masks is None") as error:
+    with pytest.raises(ValueError, match=r"model\.masks is None") as error:
         instantiate(config)
     changes = str(error.value).rsplit(" with ", 1)[1].split()
     detector = instantiate(OmegaConf.merge({"model": config}, OmegaConf.from_dotlist(changes)).model)
