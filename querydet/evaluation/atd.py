@@ -19,7 +19,7 @@ from torch import Tensor
 
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.per_image import PerImageEvaluator, image_truth, mean_or_missing, size_groups
-from querydet.evaluation.query_predictions import match_queries, queries_of
+from querydet.evaluation.query_predictions import check_assigner, match_queries, queries_of
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.modeling.boxes import xyxy_to_cxcywh
 from querydet.parts import Assigner
@@ -49,7 +49,7 @@ class ATDEvaluator(PerImageEvaluator):
         distributed: gather from all processes.
 
     Raises:
-        ValueError: the data set has no images or no class names, or k is below 1.
+        ValueError: the data set has no images or no class names, the assigner compares masks, or k is below 1.
     """
 
     uses_queries = True
@@ -65,7 +65,7 @@ class ATDEvaluator(PerImageEvaluator):
         super().__init__(dataset=dataset, distributed=distributed)
         average_top_distance(torch.zeros(0), k)
         self._k = k
-        self._assigner = assigner or HungarianAssigner()
+        self._assigner = check_assigner(assigner or HungarianAssigner())
 
     def measure(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Tensor]:
         """Compute the distances (n,) and areas (n,) of matched objects, and the areas (T,) of all.

@@ -117,6 +117,9 @@ def match_groups(
         truth: annotations of the image.
         assigner: the one of training.
         image: index of the image in the batch.
+
+    Raises:
+        ValueError: the assigner compares masks.
     """
     matches: list[list[GroupMatch]] = [[] for _ in range(len(truth.objects()))]
     for group_predictions in predictions:

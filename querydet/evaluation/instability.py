@@ -24,7 +24,7 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 
 from querydet.data.catalog import DetectionDataset
 from querydet.evaluation.per_image import PerImageEvaluator, image_truth
-from querydet.evaluation.query_predictions import match_queries, queries_of
+from querydet.evaluation.query_predictions import check_assigner, match_queries, queries_of
 from querydet.modeling.assigners import HungarianAssigner
 from querydet.parts import Assigner
 from querydet.utils.atomic import atomic_write
@@ -194,7 +194,8 @@ class InstabilityEvaluator(PerImageEvaluator):
         distributed: gather from all processes.
 
     Raises:
-        ValueError: the data set has no images or no class names, or `against` is no matching.
+        ValueError: the data set has no images or no class names, the assigner compares masks, or `against` is no
+            matching.
         FileNotFoundError: `against` does not exist.
     """
 
@@ -210,7 +211,7 @@ class InstabilityEvaluator(PerImageEvaluator):
         distributed: bool = True,
     ) -> None:
         super().__init__(dataset=dataset, distributed=distributed)
-        self._assigner = assigner or HungarianAssigner()
+        self._assigner = check_assigner(assigner or HungarianAssigner())
         self._history = MatchingHistory(folder)
         self._against = None if against is None else load_matching(against)
 

@@ -130,6 +130,20 @@ def queries_of(output: dict[str, Any], name: str) -> QueryRecord:
     return record
 
 
+def check_assigner(assigner: Assigner) -> Assigner:
+    """Return an assigner that matches recorded queries.
+
+    Raises:
+        ValueError: it compares masks.
+    """
+    if trait(assigner, "reads_masks"):
+        raise ValueError(
+            "the matching of training compares masks, which are not recorded: take a detector whose assigner has no "
+            "mask_cost, or an evaluator with assigner=null, which compares classes and boxes"
+        )
+    return assigner
+
+
 def match_queries(record: QueryRecord, truth: ImageTruth, assigner: Assigner) -> tuple[Tensor, Tensor]:
     """Match the predictions of the last layer with the objects, crowd regions left out.
 
@@ -140,7 +154,11 @@ def match_queries(record: QueryRecord, truth: ImageTruth, assigner: Assigner) ->
 
     Returns:
         Matched queries (n,) in ascending order, and their objects (n,), indices into `truth.objects()`.
+
+    Raises:
+        ValueError: the assigner compares masks.
     """
+    check_assigner(assigner)
     objects = truth.objects()
     group = QueryGroup(PRIMARY, 0, record.boxes.shape[1])
     last = len(record.boxes) - 1

@@ -81,3 +81,12 @@ def test_models_with_one_group_or_in_training_are_refused():
         count_groups(tiny_detector("dab_deformable_detr"))
     with pytest.raises(ValueError, match="call eval"):
         predict_groups(tiny_detector("group_detr").train(), INPUTS)
+
+
+def test_groups_that_are_matched_by_masks_have_no_points_to_compare() -> None:
+    detector, inputs = tiny_detector("group_mask2former").eval(), make_inputs([(64, 64)], [2])
+    with torch.no_grad():
+        predictions = predict_groups(detector, inputs)
+    truth = image_truth({"height": 64, "width": 64, "annotations": []})
+    with pytest.raises(ValueError, match="compares masks, which are not recorded"):
+        match_groups(predictions, truth, detector.criterion.rules["decoder"].assigner)

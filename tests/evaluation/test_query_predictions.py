@@ -4,7 +4,16 @@ import pytest
 import torch
 from detectron2.evaluation import DatasetEvaluators
 
-from querydet.evaluation import ATDEvaluator, CocoEvaluator, WithQueries, record_queries, uses_queries
+from querydet.evaluation import (
+    ATDEvaluator,
+    CocoEvaluator,
+    InstabilityEvaluator,
+    WithQueries,
+    record_queries,
+    uses_queries,
+)
+from querydet.modeling.assigners import HungarianAssigner
+from querydet.modeling.masks import PointMaskCost
 from tests.evaluation.hand_made import make_dataset, one_query_per
 from tests.models import make_inputs, tiny_detector
 
@@ -65,3 +74,11 @@ def test_queries_that_are_not_finite_are_refused():
 def test_detectors_without_boxes_are_refused() -> None:
     with pytest.raises(ValueError, match="have no boxes"):
         WithQueries(tiny_detector("mask2former"))
+
+
+@pytest.mark.parametrize("measure", [ATDEvaluator, InstabilityEvaluator])
+def test_a_matching_by_masks_which_are_not_recorded_is_refused(measure: type) -> None:
+    dataset = make_dataset([[10, 10, 20, 20]])
+    with pytest.raises(ValueError, match=r"compares masks, which are not recorded.*assigner=null"):
+        measure(dataset=dataset, assigner=HungarianAssigner(mask_cost=PointMaskCost(num_points=4)))
+    measure(dataset=dataset, assigner=HungarianAssigner())

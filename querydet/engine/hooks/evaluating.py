@@ -13,6 +13,7 @@ from querydet.engine.evaluation import evaluate
 from querydet.engine.faults.stopping import EvaluationStopped
 from querydet.engine.hooks.catch_up import after_iteration
 from querydet.engine.run.run_parts import RunParts
+from querydet.evaluation.query_predictions import record_queries
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +26,15 @@ class RunEvaluation:
 
     Attributes:
         results: of the last evaluation; empty before the first one and after one that failed.
+
+    Raises:
+        ValueError: an evaluator compares boxes of queries, and the detector predicts none.
     """
 
     def __init__(self, parts: RunParts) -> None:
         self._parts = parts
+        if parts.test is not None:
+            record_queries(parts.model, parts.test.evaluator)  # refuses now what it would refuse after an epoch
         self.results: dict[str, Any] = {}
 
     def __call__(self) -> dict[str, Any]:

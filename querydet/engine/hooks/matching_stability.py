@@ -15,6 +15,7 @@ from querydet.engine.evaluation import Evaluation, evaluate
 from querydet.engine.hooks.evaluating import EvalHook
 from querydet.engine.run.run_parts import RunParts
 from querydet.evaluation.instability import InstabilityEvaluator
+from querydet.evaluation.query_predictions import record_queries
 from querydet.parts import Assigner
 from querydet.structures import Branch, Role, Stage
 from querydet.traits import trait
@@ -42,7 +43,7 @@ def track_instability(parts: RunParts) -> Callable[[], dict[str, Any]] | None:
         The function; None where ``train.instability`` is not enabled.
 
     Raises:
-        ValueError: it is enabled, and there is no test data.
+        ValueError: it is enabled, and there is no test data, or the detector predicts no boxes or is matched by masks.
     """
     if not OmegaConf.select(parts.cfg, "train.instability.enabled"):
         return None
@@ -52,6 +53,7 @@ def track_instability(parts: RunParts) -> Callable[[], dict[str, Any]] | None:
     dataset = DetectionDataset([mapped.record(index) for index in range(len(mapped))], mapped.name)
     folder = os.path.join(parts.cfg.train.output_dir, FOLDER)
     evaluator = InstabilityEvaluator(dataset=dataset, assigner=training_assigner(parts.model), folder=folder)
+    record_queries(parts.model, evaluator)  # refuses now what it would refuse after an epoch
     return partial(_measure, parts, Evaluation(parts.test.loader, evaluator))
 
 

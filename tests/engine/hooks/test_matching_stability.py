@@ -3,9 +3,11 @@
 import pytest
 from torch import nn
 
+from querydet.config import load_config
 from querydet.engine import train
 from querydet.engine.hooks.matching_stability import training_assigner
 from querydet.modeling.assigners import HungarianAssigner
+from querydet.modeling.detector import QueryDetector
 from tests.models import tiny_detector
 
 
@@ -28,3 +30,24 @@ def test_without_test_data_it_is_refused_before_the_first_step(toy_config, tmp_p
     with pytest.raises(ValueError, match=r"train\.instability\.enabled needs test data"):
         train(cfg)
     assert not list((tmp_path / "run").glob("*.pth"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "train.instability.enabled=True",
+        "dataloader.evaluator._target_=querydet.evaluation.ATDEvaluator",
+    ],
+)
+def test_queries_without_boxes_are_refused_before_the_first_step(change, tmp_path, monkeypatch):
+    monkeypatch.setattr(QueryDetector, "forward", lambda *_: pytest.fail("a step was run"))
+    root, images = "dataloader.train.dataset.root", ("train.dataset.num_images", "test.dataset.num_images")
+    cfg = load_config(
+        "convergence_masks/mask2former.py",
+        [f"{root}={tmp_path}", f"train.output_dir={tmp_path / 'run'}", "train.device=cpu", change]
+        + [f"dataloader.{name}=2" for name in images],
+    )
+    if "evaluator" in change:
+        cfg.dataloader.evaluator = {key: cfg.dataloader.evaluator[key] for key in ("_target_", "dataset")}
+    with pytest.raises(ValueError, match=r"queries of ClassHeads have no boxes|compares masks, which are not recorded"):
+        train(cfg)
