@@ -11,12 +11,10 @@ MASK_HEAD: Rules = (
     ("bbox_attention.k_linear.", f"{_HEAD}attention.key."),
     *(
         rule
-        for number, ours in enumerate(
-            (*(f"coarse_stages.{n}." for n in (0, 1)), *(f"fine_stages.{n}." for n in range(3)))
-        )
+        for number, stage in enumerate(_STAGES, start=1)
         for rule in (
-            (f"mask_head.lay{number + 1}.", f"{_HEAD}{ours}conv."),
-            (f"mask_head.gn{number + 1}.", f"{_HEAD}{ours}norm."),
+            (f"mask_head.lay{number}.", f"{_HEAD}{stage}conv."),
+            (f"mask_head.gn{number}.", f"{_HEAD}{stage}norm."),
         )
     ),
     *((f"mask_head.adapter{number + 1}.", f"{_HEAD}adapters.{number}.") for number in range(3)),
