@@ -64,6 +64,7 @@ def predict_groups(model: QueryDetector, batched_inputs: Sequence[dict[str, Any]
     return tuple(replace(prediction_set, masks=memory.masks) for prediction_set in predictions)
 
 
+@torch.no_grad()
 def evaluate_groups(
     model: QueryDetector, loader: Any, evaluators: Sequence[DatasetEvaluator]
 ) -> list[dict[str, dict[str, float]]]:

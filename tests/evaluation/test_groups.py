@@ -21,6 +21,7 @@ class Count:
 
     def process(self, inputs, outputs):
         assert len(inputs) == len(outputs)
+        assert not any(each["instances"].scores.requires_grad for each in outputs)
         self.total += sum(float(each["instances"].scores.sum()) for each in outputs)
 
     def evaluate(self):
