@@ -7,4 +7,5 @@ from .dino_synthetic import dataloader, lr_multiplier, optimizer, train
 model = get_config("common/models/dino_masks_tiny.py").model
 model.num_classes = 6
 dataloader.train.dataset.masks = True
+train.checkpointer.best_metric = "segm/AP"
 train.output_dir = "output/quick_masks"

@@ -130,4 +130,4 @@ def _largest_of_masks(expected: dict[str, Tensor], actual: dict[str, Tensor], to
 
 
 def _largest(differences: Tensor) -> float:
-    return float(differences.max()) if differences.numel() else 0.0
+    return float(differences.detach().max()) if differences.numel() else 0.0

@@ -81,7 +81,10 @@ class GraphedDetection:
         self.recordings: OrderedDict[Hashable, Recording] = OrderedDict()
 
     def __call__(self, images: Tensor, padding: Tensor) -> PredictionSet:
-        """Detect; arguments and result are those of `QueryDetector.detect`."""
+        """Detect; arguments and result are those of `QueryDetector.detect`.
+
+        What masks are made from is overwritten by the next call: `QueryDetector.forward` makes them before it.
+        """
         if torch.is_grad_enabled():
             return self.detect(images, padding)
         kind = images.device.type

@@ -16,7 +16,6 @@ from querydet.mask_structures import ImageMasks
 from querydet.modeling.decoder.attention import SelfAttention
 from querydet.modeling.decoder.base import QueryDecoder
 from querydet.modeling.decoder.layer import DecoderLayer
-from querydet.modeling.decoder.one_to_many import OneToManyBranch
 from querydet.modeling.geometry import repeat_levels
 from querydet.modeling.layers import MultiHeadAttention, make_feed_forward
 from querydet.modeling.masks.level_maps import level_padding, level_rows
@@ -74,7 +73,6 @@ def masked_decoder_layer(
     dropout: float = 0.0,
     activation: str = "relu",
     order: Sequence[str] = ORDER,
-    one_to_many: OneToManyBranch | None = None,
 ) -> DecoderLayer:
     """Make Mask2Former's layer.
 
@@ -85,7 +83,6 @@ def masked_decoder_layer(
         dropout: probability after each sub-layer, in the feed-forward block, and of attention weights.
         activation: activation of the feed-forward block, "relu" or "prelu".
         order: the three steps in the order in which they run.
-        one_to_many: branch for one-to-many predictions, in training; None: none.
 
     Raises:
         ValueError: C is not a multiple of M, or for an unknown activation or order.
@@ -97,7 +94,6 @@ def masked_decoder_layer(
         ffn=make_feed_forward(embed_dim, ffn_dim, dropout, activation),
         dropout=dropout,
         order=order,
-        one_to_many=one_to_many,
     )
 
 
