@@ -1,12 +1,13 @@
 """Heads of detectors that predict classes and masks, and no boxes (Mask2Former, arXiv 2112.01527)."""
 
+import torch
 from torch import Tensor, nn
 
 from querydet.modeling.boxes import full_precision, in_full_precision
 from querydet.modeling.no_object import SOFTMAX
 from querydet.structures import DecoderLayerOutput, PredictionSet, QueryGroup, Stage
 
-WHOLE_IMAGE = (0.5, 0.5, 1.0, 1.0)  # normalised (cx, cy, w, h)
+CENTRE = 0.5  # of the image, normalised
 
 
 class ClassHeads(nn.Module):
@@ -40,7 +41,8 @@ class ClassHeads(nn.Module):
 
     def refine(self, layer: int, hidden: Tensor, reference: Tensor) -> Tensor:
         """Return the box (B, Q, 4) of the whole image for every query."""
-        return full_precision(hidden).new_tensor(WHOLE_IMAGE).expand(*hidden.shape[:2], 4)
+        sides = full_precision(hidden[..., :2])  # filled on its device: a copy from the host would wait for it
+        return torch.cat([torch.full_like(sides, CENTRE), torch.ones_like(sides)], dim=-1)
 
     def forward(
         self, outputs: tuple[DecoderLayerOutput, ...], groups: tuple[QueryGroup, ...], last_only: bool

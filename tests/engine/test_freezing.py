@@ -233,7 +233,7 @@ def gradients_of_a_process(rank: int) -> dict[str, float]:
 
 
 def test_two_processes_train_the_other_parts_alike(tmp_path: Path) -> None:
-    first, second = in_two_processes(gradients_of_a_process, tmp_path)
+    first, second = in_two_processes(gradients_of_a_process, tmp_path, start="forkserver")
     assert first == second
     assert {name.partition(".")[0] for name in first} == {"selection", "denoising", "decoder", "heads"}
 

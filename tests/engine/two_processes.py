@@ -12,14 +12,16 @@ import torch.distributed as dist
 from detectron2.utils import comm
 
 
-def in_two_processes(function: Callable[[int], Any], folder: Path) -> list[Any]:
-    """Return the results, or the exceptions, of ``function(rank)`` in two forked processes.
+def in_two_processes(function: Callable[[int], Any], folder: Path, start: str = "fork") -> list[Any]:
+    """Return the results, or the exceptions, of ``function(rank)`` in two processes.
 
     Args:
         function: may call collective functions; what it returns or raises has to be plain.
         folder: for the file through which the processes find each other.
+        start: "fork", or "forkserver" for a function of a module that computes gradients: a fork of a process that had
+            some of another device than the CPU cannot.
     """
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context(start)
     pipes = [context.Pipe(duplex=False) for _ in range(2)]
     processes = [
         context.Process(target=_run, args=(function, rank, str(folder / "store"), pipes[rank][1])) for rank in range(2)

@@ -49,7 +49,9 @@ def small_detector(name: str, seed: int = 0, **overrides: Any) -> QueryDetector:
     if name == "deta":
         config.selection.iou_threshold = 0.3
         config.postprocess.iou_threshold = 0.3
-    config.backbone = L(ConvBackbone)(channels=dict(sorted(config.backbone.channels.items())))
+    of_masks = {} if config.get("masks") is None else dict(config.backbone.channels)
+    channels = dict(sorted({**of_masks, **config.neck.in_channels}.items()))
+    config.backbone = L(ConvBackbone)(channels=channels)
     torch.manual_seed(seed)
     detector = instantiate(config).eval()
     generator = torch.Generator().manual_seed(seed)

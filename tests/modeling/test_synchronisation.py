@@ -25,8 +25,9 @@ def test_a_training_step_waits_once(name: str) -> None:
         sum(losses.values()).backward()
     assert waiting.kinds == ONCE, waiting.found
     assert losses.keys() == wanted.keys()
+    tolerance = 1e-5 if detector.masks is None else 1e-4  # attention within masks enlarges what rounding changes
     for key, loss in losses.items():
-        torch.testing.assert_close(loss.inner, wanted[key], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(loss.inner, wanted[key], atol=tolerance, rtol=tolerance)
     gradients = [parameter.grad for parameter in detector.parameters() if parameter.grad is not None]
     assert len(gradients) > 60
     assert all(isinstance(gradient, OnDevice) for gradient in gradients)

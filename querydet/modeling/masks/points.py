@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from querydet.mask_structures import ObjectMasks
+from querydet.utils.transfer import send
 
 
 def sample_maps(maps: Tensor, points: Tensor) -> Tensor:
@@ -151,8 +152,10 @@ class SeededDraws:
     def __call__(self, purpose: str, predictions: str, image: int, rows: int, count: int) -> Tensor:
         """Return points (rows, count, 2) in [0, 1); see `querydet.mask_structures.PointDraws`."""
         generator, seed = None, self.seeds[image]
+        drawing = torch.device("cpu") if self.device.type == "meta" else self.device  # which has no random numbers
         if seed is not None:
             # a checksum, because `hash` differs between processes; generators of a CPU read 32 bits of a seed
             own_seed = zlib.crc32(f"{purpose} of {predictions} {seed}".encode())
-            generator = torch.Generator(self.device).manual_seed(own_seed)
-        return torch.rand(rows, count, 2, device=self.device, generator=generator).to(self.dtype)
+            generator = torch.Generator(drawing).manual_seed(own_seed)
+        points = torch.rand(rows, count, 2, device=drawing, generator=generator).to(self.dtype)
+        return send(points, self.device)
