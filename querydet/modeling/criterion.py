@@ -1,7 +1,6 @@
 """The training objective: supervision rules over a flat tuple of prediction sets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from querydet.modeling.boxes import full_precision
 from querydet.modeling.joining import JoinedSets, join_by_suffix
 from querydet.modeling.normalizers import MeanObjects
 from querydet.parts import Assigner, LossTerm, Normalizer, PairWeights
-from querydet.structures import PRIMARY, Assignment, Branch, PredictionSet, Role, Stage, Targets
+from querydet.structures import Assignment, Branch, PredictionSet, Role, Stage, Targets
 from querydet.traits import trait
 from querydet.utils.lazy import instantiate_values
 from querydet.utils.texts import listed
@@ -97,11 +96,10 @@ class SupervisionRule:
             assigned = [by_group[prediction_set.group.name] for prediction_set in predictions]
         losses: dict[str, Tensor] = {}
         with_masks = [index for index, prediction_set in enumerate(predictions) if prediction_set.masks is not None]
-        masked = _not_divided_among_others([predictions[index] for index in with_masks])
-        for reads_masks, sets, indices in ((False, predictions, range(len(predictions))), (True, masked, with_masks)):
+        for reads_masks, indices in ((False, range(len(predictions))), (True, with_masks)):
             terms = {name: term for name, term in self.losses.items() if trait(term, "reads_masks") == reads_masks}
-            if terms and sets:
-                assignments = [assigned[index] for index in indices]
+            if terms and indices:
+                sets, assignments = [predictions[index] for index in indices], [assigned[index] for index in indices]
                 joined = join_by_suffix(sets, assignments, request.targets, self.pair_weights, reads_masks)
                 self._add_losses(losses, terms, joined, request.targets)
         return losses
@@ -121,13 +119,6 @@ class SupervisionRule:
     def describe(self) -> str:
         """Describe the selected predictions in words, for error messages."""
         return f"{self.stage.value} {self.role.value} queries{self.branch.words}"
-
-
-def _not_divided_among_others(predictions: Sequence[PredictionSet]) -> Sequence[PredictionSet]:
-    """Return predictions with masks; if only the primary group has some, their losses are no mean over groups."""
-    if any(prediction_set.group.name != PRIMARY for prediction_set in predictions):
-        return predictions
-    return [replace(each, group=replace(each.group, loss_divisor=1)) for each in predictions]
 
 
 def sum_of_sets(name: str, term: LossTerm, joined: JoinedSets) -> Tensor:

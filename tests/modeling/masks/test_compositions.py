@@ -1,7 +1,6 @@
 """Masks on every kind of detector: a head of either kind trains, detects, and leaves the boxes alone."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,10 +12,7 @@ from torch import Tensor
 
 from querydet.config import get_config
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.geometry import padding_mask
 from querydet.modeling.masks import PointMaskCost
-from querydet.modeling.targets import make_targets
-from querydet.structures import PRIMARY
 from querydet.traits import trait
 from tests.models import make_inputs, make_small
 
@@ -217,19 +213,3 @@ def test_no_objects_and_more_objects_than_queries(config: DictConfig, counts: tu
         of_masks = [value for name, value in losses.items() if name.startswith(("loss_mask", "loss_dice"))]
         assert of_masks
         assert not any(value.item() for value in of_masks)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_masks_that_the_primary_group_alone_has_are_not_divided_by_the_number_of_groups(kind: str) -> None:
-    detector = noisy(config_with_masks("group_deformable_detr_pp", kind))
-    inputs, rule = make_inputs(SIZES, [3, 2]), detector.criterion.rules["decoder"]
-    images = detector.preprocess(inputs)
-    padding = padding_mask(images)
-    targets = make_targets(inputs, 5, detector.device, canvas=(padding.shape[1], padding.shape[2]))
-    sets = [each for each in detector.predict(detector.backbone(images.tensor), padding, targets) if rule.selects(each)]
-    primary = [each for each in sets if each.group.name == PRIMARY]
-    alone = [replace(each, group=replace(each.group, loss_divisor=1)) for each in primary]
-    found, expected = rule(sets, targets), rule(alone, targets)
-    assert len(sets) > len(primary)
-    for name in ("loss_mask", "loss_dice"):
-        torch.testing.assert_close(found[name], expected[name])
