@@ -75,7 +75,7 @@ def check_parts(parts: Parts) -> None:
     check_positions(parts)
     check_indicator(parts)
     check_groups(parts)
-    check_masks(parts.masks, parts.backbone, parts.neck, parts.decoder, parts.heads, parts.criterion)
+    check_masks(parts.masks, parts.backbone, parts.neck, parts.selection, parts.decoder, parts.heads, parts.criterion)
     check_rules(parts.criterion, parts.selection, parts.denoising, parts.decoder, parts.heads, parts.postprocess)
 
 

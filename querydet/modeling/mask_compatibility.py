@@ -1,19 +1,28 @@
 """Checks that the mask branch of a detector fits the other parts, run once when it is built."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from querydet.mask_parts import Masks
 from querydet.modeling.criterion import SupervisionRule
-from querydet.parts import CriterionPart, Decoder, Heads, Neck
+from querydet.parts import CriterionPart, Decoder, Heads, Neck, Selection
 from querydet.structures import Stage
 from querydet.traits import trait
+
+logger = logging.getLogger(__name__)
 
 Rules = Mapping[str, SupervisionRule]
 
 
 def check_masks(
-    masks: Masks | None, backbone: Any, neck: Neck, decoder: Decoder, heads: Heads, criterion: CriterionPart
+    masks: Masks | None,
+    backbone: Any,
+    neck: Neck,
+    selection: Selection,
+    decoder: Decoder,
+    heads: Heads,
+    criterion: CriterionPart,
 ) -> None:
     """Raise ValueError, naming parts and remedy, when masks and the other parts do not fit together."""
     rules: Rules = trait(criterion, "rules")
@@ -31,6 +40,13 @@ def check_masks(
         )
     for name in reading:
         _check_rule(name, rules[name], masks)
+    groups = trait(selection, "num_groups")
+    if reading and groups > 1 and trait(masks, "groups") == "primary":
+        logger.warning(
+            "only the primary of %d groups has masks, whose losses are divided by the number of groups as all others "
+            "are: set model.masks.groups=all, or multiply the weights of the losses of masks",
+            groups,
+        )
 
 
 def reads_masks(rule: SupervisionRule) -> bool:

@@ -111,3 +111,15 @@ def test_levels_that_the_neck_does_not_make(name: str, level: int) -> None:
 
 def test_widths() -> None:
     refuse(tiny_config("dino_masks", masks__head__embed_dim=64), r"masks\.head.* 64")
+
+
+def test_masks_of_one_group_of_several_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    for groups, warned in (("primary", True), ("all", False)):
+        caplog.clear()
+        config = tiny_config("group_dino")
+        config.masks = tiny_config("dino_masks").masks
+        config.backbone.channels.res2 = config.masks.head.in_channels.res2
+        config.masks.groups = groups
+        config.criterion.rules.decoder.losses.update(tiny_config("dino_masks").criterion.rules.decoder.losses)
+        instantiate(config)
+        assert ("only the primary of 3 groups has masks" in caplog.text) is warned

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from querydet.traits import trait
 from querydet.utils.transfer import send, to_host
 from tests.device import DEVICE, OnDevice, Synchronisations, move
 from tests.models import COMPOSITIONS, make_inputs, tiny_detector
@@ -25,7 +26,8 @@ def test_a_training_step_waits_once(name: str) -> None:
         sum(losses.values()).backward()
     assert waiting.kinds == ONCE, waiting.found
     assert losses.keys() == wanted.keys()
-    tolerance = 1e-5 if detector.masks is None else 1e-4  # attention within masks enlarges what rounding changes
+    # rounding decides where a query attends, where its mask is nearly 0
+    tolerance = 1e-2 if trait(detector.decoder, "attends_in_masks") else 1e-5
     for key, loss in losses.items():
         torch.testing.assert_close(loss.inner, wanted[key], atol=tolerance, rtol=tolerance)
     gradients = [parameter.grad for parameter in detector.parameters() if parameter.grad is not None]
