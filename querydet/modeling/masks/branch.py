@@ -30,7 +30,7 @@ class MaskBranch(nn.Module):
         branches: branches that have masks, of "one_to_one", "one_to_many" and "second_stream".
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or where the predictions that inference reads would have no masks.
     """
 
     def __init__(
@@ -51,6 +51,11 @@ class MaskBranch(nn.Module):
         self.head, self.paste = head, paste
         self.layers, self.groups = layers, groups
         self.roles, self.branches = tuple(map(Role, roles)), tuple(map(Branch, branches))
+        if not self.covers(Role.MATCHING, Branch.ONE_TO_ONE):
+            raise ValueError(
+                f"inference reads masks of matching queries, one to one, and roles={list(roles)} with branches="
+                f"{list(branches)} leave them untrained: add 'matching' to roles and 'one_to_one' to branches"
+            )
 
     def forward(self, features: ImageFeatures) -> ImageMasks:
         """Return what makes the masks of a batch."""

@@ -44,10 +44,9 @@ def predictions() -> dict[str, PredictionSet]:
         ({"roles": ["matching", "denoising"]}, "last denoising"),
         ({"branches": ["one_to_one", "one_to_many"]}, "last one_to_many"),
         (
-            {"groups": "all", "branches": ["one_to_many", "second_stream"]},
-            "one_to_many,group one_to_many,second_stream",
+            {"groups": "all", "branches": ["one_to_one", "one_to_many", "second_stream"]},
+            "last,group,one_to_many,group one_to_many,second_stream",
         ),
-        ({"roles": []}, ""),
     ],
 )
 def test_predictions_with_masks(options: dict, names: str) -> None:
@@ -79,6 +78,9 @@ def test_unknown_names() -> None:
         branch(roles=["noise"])
     with pytest.raises(ValueError, match="'second' is not a valid Branch"):
         branch(branches=["second"])
+    for options in ({"roles": []}, {"roles": ["denoising"]}, {"branches": ["one_to_many"]}):
+        with pytest.raises(ValueError, match="inference reads masks of matching queries"):
+            branch(**options)
 
 
 def scene() -> tuple[PredictionSet, torch.Tensor]:
