@@ -49,6 +49,7 @@ def test_full_size_models_have_the_official_parameters(name: str, classes: int) 
     assert name == "ms_mask_deformable_detr" or count.frozen == 0, "no stage of the backbone is frozen"
 
 
+@pytest.mark.slow
 def test_mask2former_s_parts_cost_what_they_do_in_the_released_code(mask2former: FlopCount) -> None:
     assert giga(mask2former, "backbone") == pytest.approx(MASK2FORMER["backbone"], abs=0.05)
     assert giga(mask2former, "encoder") == pytest.approx(MASK2FORMER["encoder"], abs=0.05)
@@ -64,6 +65,7 @@ def test_mask2former_differs_from_the_released_code_by_whole_masks_of_its_layers
     assert total / 1e9 == pytest.approx(MASK2FORMER["total"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_groups_cost_inference_nothing(mask2former: FlopCount) -> None:
     assert count_flops(full_size("group_mask2former"), 800, 1066).multiply_adds == mask2former.multiply_adds
 

@@ -57,6 +57,7 @@ def test_masks_of_ms_detr_choose_its_recipe():
         convert_content({"model": state, "args": argparse.Namespace(**{**vars(options), "masks": False})})
 
 
+@pytest.mark.slow
 def test_masks_of_the_baseline_choose_its_recipe():
     layout = load_layout("deformable_detr_r50_two_stage")
     state = of_detector(make_state(layout), head_state(True, widths={"res5": 2048, "res4": 1024, "res3": 512}))
@@ -73,6 +74,7 @@ def assert_there_and_back(state, found):
 
 
 @pytest.mark.parametrize(("layout", "halve"), [("deformable_detr_r50", True), ("ms_detr_pp_r50_900", False)])
+@pytest.mark.slow
 def test_a_recipe_without_masks_gets_the_head_of_the_file(layout, halve, tmp_path):
     widths = {"res5": 2048, "res4": 1024, "res3": 512} if halve else FINE
     state = of_detector(make_state(load_layout(layout)), head_state(halve, widths=widths))
@@ -127,6 +129,7 @@ def test_a_missing_weight_of_the_head_is_named(gone):
         convert_content({"model": state})
 
 
+@pytest.mark.slow
 def test_a_head_of_other_heads_and_pixels_of_another_width_show_in_the_config():
     state = of_detector(state_of(detr()), head_state(False, num_heads=16))
     assert convert_content({"model": state}).fit.cfg.model.masks.head.num_heads == 16
