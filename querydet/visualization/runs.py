@@ -16,7 +16,7 @@ from querydet.utils.provenance import RUN_FILE, read_parts
 
 logger = logging.getLogger(__name__)
 
-KINDS = {"bbox": "", "segm": "mask "}  # COCO's results of boxes and of masks, and how the latter are told apart
+KINDS = {"bbox": "", "segm": "mask "}  # what stands before the names of measures, by the key of COCO's results
 METRICS_FILE = "metrics.json"  # of Detectron2's JSONWriter
 FOLDER = "train.output_dir"
 OWN = ("train.seed", FOLDER)  # keys that may differ between repeated runs

@@ -58,7 +58,7 @@ def _of_attention_maps(conversion: Conversion, cfg: DictConfig, names: Sequence[
     count, halves = _num_fine(conversion), _halves(conversion)
     maps = [*reversed(names)][not halves :][:count]
     if len(maps) < count:
-        raise ValueError(f"the mask head reads {count} backbone maps beside the coarsest, of which there are {names}")
+        raise ValueError(f"the mask head needs {count} backbone maps, but can have only {maps} of {list(names)}")
     source = _HALVINGS if halves else _ADAPTERS
     width = conversion.size_of("masks.head.attention.key.weight", 1)
     levels = conversion.state["neck.level_embed"].shape[0] if "neck.level_embed" in conversion.state else 1
