@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from querydet.mask_structures import ObjectMasks, PairMasks
+from querydet.modeling.masks.image_masks import resize_maps
 from querydet.modeling.masks.points import PointSampling, most_uncertain, sample_maps, sample_objects
 from querydet.structures import Assignment, PredictionSet, Targets
 from querydet.utils.transfer import send
@@ -145,9 +146,9 @@ def _masks_at(pairs: PairMasks, image: int, hidden: Tensor, points: Tensor) -> T
     return sample_maps(pairs.predicted.of_image(image, hidden), points)
 
 
-def _blocks(total: int) -> list[slice]:
-    """Return rows of at most `PAIRS_AT_ONCE`. Without pairs there is an empty block: every weight has a gradient."""
-    return [slice(start, start + PAIRS_AT_ONCE) for start in range(0, max(total, 1), PAIRS_AT_ONCE)]
+def _blocks(total: int, at_once: int = PAIRS_AT_ONCE) -> list[slice]:
+    """Return rows of at most so many pairs. Without pairs there is an empty block: every weight has a gradient."""
+    return [slice(start, start + at_once) for start in range(0, max(total, 1), at_once)]
 
 
 def recomputed(function: Callable[..., Tensor], *inputs: object) -> Tensor:
@@ -164,6 +165,9 @@ Compare = Callable[[Tensor, Tensor], Tensor]
 def compare_whole(pairs: PairMasks, compare: Compare, at_once: int) -> Tensor:
     """Compare whole masks of pairs, resized to the padded image, with those of the objects, which padding follows.
 
+    Loss terms share the masks in the resolution of the head, which are small; those in that of the image are made for
+    each term, and again in the backward pass.
+
     Args:
         pairs: the pairs.
         compare: predicted masks (n, H, W) and true ones (n, H, W) bool to values (n,).
@@ -173,16 +177,26 @@ def compare_whole(pairs: PairMasks, compare: Compare, at_once: int) -> Tensor:
         (N,), in the order of the pairs of the loss terms.
     """
     values = []
-    for image, (hidden, index) in enumerate(zip(pairs.hidden, pairs.object, strict=True)):
-        for start in range(0, max(len(hidden), 1), at_once):
-            rows = slice(start, start + at_once)
-            values.append(recomputed(_compare_block, pairs, compare, image, hidden[rows], index[rows]))
+    for image, index in enumerate(pairs.object):
+        masks = _masks_of_image(pairs, image)
+        for rows in _blocks(len(index), at_once):
+            values.append(recomputed(_compare_block, pairs.objects, compare, masks[rows], index[rows]))
     return pairs.restore(values)
 
 
-def _compare_block(pairs: PairMasks, compare: Compare, image: int, hidden: Tensor, index: Tensor) -> Tensor:
-    masks = pairs.predicted.resized(pairs.objects.canvas).of_image(image, hidden)
-    return compare(masks, whole_objects(pairs.objects, index))
+def _masks_of_image(pairs: PairMasks, image: int) -> Tensor:
+    """Return the masks (n, h, w) of all pairs of an image."""
+    key, hidden = ("masks", image), pairs.hidden[image]
+    if key not in pairs.memo:
+        made = [recomputed(pairs.predicted.of_image, image, hidden[rows]) for rows in _blocks(len(hidden))]
+        pairs.memo[key] = torch.cat(made)
+    masks: Tensor = pairs.memo[key]
+    return masks
+
+
+def _compare_block(objects: ObjectMasks, compare: Compare, masks: Tensor, index: Tensor) -> Tensor:
+    resized = resize_maps(masks[:, None], objects.canvas)[:, 0]
+    return compare(resized, whole_objects(objects, index))
 
 
 def whole_objects(objects: ObjectMasks, index: Tensor) -> Tensor:

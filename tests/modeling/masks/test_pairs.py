@@ -147,3 +147,15 @@ def test_activations_do_not_grow_with_the_pairs_but_for_their_points() -> None:
         del samples
     mask = 64 * 64 * 4  # bytes of one predicted mask
     assert kept[80] - kept[40] < 40 * mask / 4
+
+
+def test_the_head_makes_whole_masks_once_for_all_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets, targets = scene(grad=True)
+    collected, masks = collect(sets, PAIRS, targets), sets[0].masks
+    made: list[int] = []
+    of_image = masks.of_image
+    monkeypatch.setattr(masks, "of_image", lambda image, hidden: made.append(len(hidden)) or of_image(image, hidden))
+    terms = [compare_whole(collected, lambda masks, objects: (masks * objects).mean((1, 2)), 2) for _ in range(2)]
+    assert made == [3, 3], "once for the pairs of each image"
+    sum(term.sum() for term in terms).backward()
+    assert sorted(made) == [3] * 4, "and once again in the backward pass"
