@@ -7,13 +7,7 @@ import torch
 from torch import Tensor
 
 from querydet.modeling.boxes import cxcywh_to_xyxy
-from querydet.modeling.no_object import (
-    SoftmaxPairsPostprocess,
-    SoftmaxPostprocess,
-    best_queries,
-    best_softmax_pairs,
-)
-from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess, best_pairs, suppress_pairs
+from querydet.modeling.postprocess import NMSPostprocess, TopKPostprocess, suppress_pairs
 
 
 class FixedDetections(NamedTuple):
@@ -47,17 +41,7 @@ def fixed_size_detections(postprocess: object, logits: Tensor, boxes: Tensor) ->
 
 @fixed_size_detections.register
 def _(postprocess: TopKPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
-    return _finish(*best_pairs(logits, boxes, postprocess.num_detections), clip=postprocess.clip)
-
-
-@fixed_size_detections.register
-def _(postprocess: SoftmaxPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
-    return _finish(*best_queries(logits, boxes, postprocess.num_detections), clip=postprocess.clip)
-
-
-@fixed_size_detections.register
-def _(postprocess: SoftmaxPairsPostprocess, logits: Tensor, boxes: Tensor) -> FixedDetections:
-    return _finish(*best_softmax_pairs(logits, boxes, postprocess.num_detections), clip=postprocess.clip)
+    return _finish(*postprocess.select(logits, boxes), clip=postprocess.clip)
 
 
 @fixed_size_detections.register

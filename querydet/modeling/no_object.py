@@ -7,7 +7,6 @@ a logit is the probability of the class where the only other choice is no object
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ from querydet.modeling.heads import PredictionHeads
 from querydet.modeling.losses import class_of_queries
 from querydet.modeling.masks.costs import PointMaskCost
 from querydet.modeling.normalizers import WeightedQueries
-from querydet.modeling.postprocess import TopKPostprocess, make_instances, select_pairs
+from querydet.modeling.postprocess import TopKPostprocess, best_pairs
 from querydet.ops.matching_cost import matching_cost
 from querydet.structures import Branch, JoinedPredictions, MatchedPairs
 
@@ -155,11 +154,12 @@ class SoftmaxPostprocess(TopKPostprocess):
     def __init__(self, *, num_detections: int = 100, clip: bool = True) -> None:
         super().__init__(num_detections=num_detections, clip=clip)
 
-    def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
-        """Return the detections of each image; arguments and result are those of `TopKPostprocess`."""
-        scores, boxes_xyxy, classes, queries = best_queries(logits, boxes, self.num_detections)
-        images = zip(boxes_xyxy, scores, classes, queries, sizes, strict=True)
-        return [make_instances(*image, clip=self.clip) for image in images]
+    def select(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Select the n = min(num_detections, Q) best queries; see `TopKPostprocess.select`."""
+        scores, classes = class_log_probabilities(logits)[..., :-1].max(-1)
+        scores, index = scores.exp().topk(min(self.num_detections, scores.shape[1]), dim=1)
+        boxes_xyxy = cxcywh_to_xyxy(boxes).gather(1, index[..., None].expand(-1, -1, 4))
+        return scores, boxes_xyxy, classes.gather(1, index), index
 
 
 class SoftmaxPairsPostprocess(TopKPostprocess):
@@ -177,33 +177,6 @@ class SoftmaxPairsPostprocess(TopKPostprocess):
     def __init__(self, *, num_detections: int = 100, clip: bool = True) -> None:
         super().__init__(num_detections=num_detections, clip=clip)
 
-    def __call__(self, logits: Tensor, boxes: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
-        """Return the detections of each image; arguments and result are those of `TopKPostprocess`."""
-        scores, boxes_xyxy, classes, queries = best_softmax_pairs(logits, boxes, self.num_detections)
-        images = zip(boxes_xyxy, scores, classes, queries, sizes, strict=True)
-        return [make_instances(*image, clip=self.clip) for image in images]
-
-
-def best_softmax_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Find the (query, class) pairs with the highest probabilities.
-
-    Arguments and result are those of `querydet.modeling.postprocess.best_pairs`.
-    """
-    return select_pairs(class_log_probabilities(logits)[..., :-1].exp(), boxes, count)
-
-
-def best_queries(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Find the queries with the highest probability of a class.
-
-    Args:
-        logits: (B, Q, K).
-        boxes: (B, Q, 4).
-        count: largest number of queries.
-
-    Returns:
-        Falling scores (B, n), boxes (B, n, 4) as XYXY, classes (B, n) and queries (B, n), with n = min(count, Q).
-    """
-    scores, classes = class_log_probabilities(logits)[..., :-1].max(-1)
-    scores, index = scores.exp().topk(min(count, scores.shape[1]), dim=1)
-    boxes_xyxy = cxcywh_to_xyxy(boxes).gather(1, index[..., None].expand(-1, -1, 4))
-    return scores, boxes_xyxy, classes.gather(1, index), index
+    def select(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Select the n best pairs; see `TopKPostprocess.select`."""
+        return best_pairs(class_log_probabilities(logits)[..., :-1].exp(), boxes, self.num_detections)

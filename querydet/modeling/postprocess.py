@@ -36,9 +36,21 @@ class TopKPostprocess:
         Returns:
             Per image `pred_boxes` (XYXY, pixels), `scores`, `pred_classes` and `query_indices`, by falling score.
         """
-        scores, boxes_xyxy, classes, queries = best_pairs(logits, boxes, self.num_detections)
+        scores, boxes_xyxy, classes, queries = self.select(logits, boxes)
         images = zip(boxes_xyxy, scores, classes, queries, sizes, strict=True)
         return [make_instances(*image, clip=self.clip) for image in images]
+
+    def select(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Select n detections of each image, before they are clipped.
+
+        Args:
+            logits: (B, Q, K).
+            boxes: (B, Q, 4), normalised.
+
+        Returns:
+            Falling scores (B, n), boxes (B, n, 4) as XYXY, classes (B, n) and queries (B, n).
+        """
+        return best_pairs(logits.sigmoid(), boxes, self.num_detections)
 
 
 class NMSPostprocess:
@@ -115,22 +127,17 @@ def suppress_pairs(logits: Tensor, boxes_xyxy: Tensor, max_candidates: int, iou_
     return scores.masked_fill(~kept, -torch.inf)
 
 
-def best_pairs(logits: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def best_pairs(scores: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Find the (query, class) pairs with the highest scores.
 
     Args:
-        logits: (B, Q, K).
+        scores: (B, Q, K).
         boxes: (B, Q, 4).
         count: largest number of pairs.
 
     Returns:
         Falling scores (B, n), boxes (B, n, 4) as XYXY, classes (B, n) and queries (B, n), with n = min(count, Q * K).
     """
-    return select_pairs(logits.sigmoid(), boxes, count)
-
-
-def select_pairs(scores: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Find the (query, class) pairs with the highest of the scores (B, Q, K); see `best_pairs`."""
     num_classes = scores.shape[-1]
     scores = scores.flatten(1)
     scores, index = scores.topk(min(count, scores.shape[1]), dim=1)
