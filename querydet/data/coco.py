@@ -17,7 +17,7 @@ from detectron2.structures import BoxMode
 
 from querydet.data.catalog import DetectionDataset, default_name, register
 from querydet.data.categories import Classes, find_classes
-from querydet.data.coco_checks import REPAIR_HINT, check_coco, read_json, repair_box
+from querydet.data.coco_checks import REPAIR_HINT, find_problems, read_json, repair_box
 from querydet.data.entries import as_number, is_crowd, is_ignored
 from querydet.data.file_names import FolderIndex
 from querydet.data.mask_checks import MASK_REPAIRS, OutlineReader
@@ -72,8 +72,8 @@ def load_coco(
 
     Raises:
         FileNotFoundError: the annotation file, the image folder or, with `check_files`, image files are missing.
-        ValueError: the json is malformed (see `coco_checks.check_coco`), has annotations of other classes, or `name` is
-            taken.
+        ValueError: the json is malformed (see `coco_checks.find_problems`), has annotations of other classes, or `name`
+            is taken.
     """
     for key, path in (("annotations", annotations), ("images", images)):
         if path is None:
@@ -114,7 +114,8 @@ def _parse(
     """Read a json; return the dataset dicts, the classes, and whether the file has annotations."""
     content = read_json(annotations)
     outlines = OutlineReader(check_boxes) if masks else None
-    check_coco(content, annotations, images, need_annotations, check_boxes, outlines)
+    problems = find_problems(content, annotations, images, need_annotations, check_boxes, outlines)
+    problems.raise_if_any(REPAIR_HINT)
     entries = content.get("annotations", [])
     classes = find_classes(content["categories"], entries, wanted, annotations)
     for note in classes.notes:

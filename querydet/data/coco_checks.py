@@ -60,35 +60,6 @@ def read_json(path: str) -> Any:
     raise ValueError(f"annotation file {path} is not valid json: it is empty")
 
 
-def check_coco(
-    content: Any,
-    source: str,
-    images: str = "",
-    need_annotations: bool = True,
-    check_boxes: bool = True,
-    outlines: OutlineReader | None = None,
-) -> None:
-    """Check the structure of a parsed COCO json.
-
-    Args:
-        content: the parsed file.
-        source: its path, for messages.
-        images: folder of the images, to suggest the file that a wrong name may mean; "": nothing is suggested.
-        need_annotations: whether a file that lists images alone is refused, as COCO's test-dev.
-        check_boxes: whether boxes are refused that are not x, y, width, height in pixels (`data.box_format`).
-        outlines: reads the outlines, where masks are used; None leaves them alone.
-
-    Raises:
-        ValueError: there are problems, all of which the message lists: missing lists, ids that are missing, no integers
-            or used twice, missing sizes or file names, file names that leave the image folder, unknown image or
-            category ids, boxes that are not four numbers or of another format, and outlines that cannot be used.
-    """
-    try:
-        find_problems(content, source, images, need_annotations, check_boxes, outlines).raise_if_any()
-    except ValueError as error:
-        raise ValueError(f"{error}\n  {REPAIR_HINT}") from None
-
-
 def find_problems(
     content: Any,
     source: str,
@@ -97,7 +68,20 @@ def find_problems(
     check_boxes: bool = True,
     outlines: OutlineReader | None = None,
 ) -> ProblemReport:
-    """Collect the problems that `check_coco` raises, without raising them."""
+    """Find all problems of the structure of a parsed COCO json.
+
+    They are missing lists, ids that are missing, no integers or used twice, missing sizes or file names, file names
+    that leave the image folder, unknown image or category ids, boxes that are not four numbers or of another format,
+    and outlines that cannot be used.
+
+    Args:
+        content: the parsed file.
+        source: its path, for messages.
+        images: folder of the images, to suggest the file that a wrong name may mean; "": nothing is suggested.
+        need_annotations: whether a file that lists images alone is refused, as COCO's test-dev.
+        check_boxes: whether boxes are refused that are not x, y, width, height in pixels (`data.box_format`).
+        outlines: reads the outlines, where masks are used; None leaves them alone.
+    """
     report = ProblemReport(source)
     if not isinstance(content, dict):
         report.add("not a COCO json, the top level must be an object", describe(content))

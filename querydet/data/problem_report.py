@@ -30,8 +30,11 @@ class ProblemReport:
         """Return the places of all problems by kind."""
         return dict(self._kinds)
 
-    def raise_if_any(self) -> None:
+    def raise_if_any(self, remedy: str = "") -> None:
         """Raise all problems in one message.
+
+        Args:
+            remedy: the last line of the message.
 
         Raises:
             ValueError: at least one problem was added; the message lists all kinds.
@@ -42,4 +45,5 @@ class ProblemReport:
         lines = [f"{self._source}: {total} problem{'s' if total > 1 else ''} in the annotations"]
         for kind, places in self._kinds.items():
             lines.append(f"  - {kind}: {listed(places, MAX_SHOWN)}")
+        lines += [f"  {remedy}"] if remedy else []
         raise ValueError("\n".join(lines))
