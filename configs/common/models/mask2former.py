@@ -11,7 +11,6 @@ from querydet.modeling.class_heads import ClassHeads
 from querydet.modeling.criterion import Criterion, SupervisionRule
 from querydet.modeling.decoder import MaskedDecoder, masked_decoder_layer
 from querydet.modeling.detector import QueryDetector
-from querydet.modeling.encoder import DeformableEncoder, deformable_encoder_layer
 from querydet.modeling.layers import SinePositionEmbedding
 from querydet.modeling.masks import (
     MaskBranch,
@@ -21,34 +20,16 @@ from querydet.modeling.masks import (
     PointMaskCost,
     PointMaskLoss,
 )
-from querydet.modeling.neck import MultiScaleNeck
 from querydet.modeling.no_object import SoftmaxHungarianAssigner, SoftmaxLoss, SoftmaxPairsPostprocess
 from querydet.modeling.selection import LearnedContents
 
-_position = L(SinePositionEmbedding)(embed_dim="${..embed_dim}", temperature=10000.0, offset=0.0)
+_base = get_config("common/models/deformable_detr.py").model
 
 model = L(QueryDetector)(
     num_classes=80,
-    backbone=get_config("common/backbones/resnet.py").backbone,
-    neck=L(MultiScaleNeck)(
-        in_channels={"res3": 512, "res4": 1024, "res5": 2048},
-        num_levels=3,
-        embed_dim=256,
-        ignore_padding=False,
-        position_embedding=_position,
-    ),
-    encoder=L(DeformableEncoder)(
-        num_layers=6,
-        activation_checkpointing=False,
-        layer=L(deformable_encoder_layer)(
-            embed_dim="${...neck.embed_dim}",
-            num_heads=8,
-            ffn_dim=1024,
-            dropout=0.0,
-            num_levels="${...neck.num_levels}",
-            num_points=4,
-        ),
-    ),
+    backbone=_base.backbone,
+    neck=_base.neck,
+    encoder=_base.encoder,
     selection=L(LearnedContents)(num_queries=100, embed_dim="${..neck.embed_dim}"),
     denoising=None,
     decoder=L(MaskedDecoder)(
@@ -90,5 +71,9 @@ model = L(QueryDetector)(
     pixel_std=[58.395, 57.12, 57.375],
     input_format="RGB",
 )
+model.neck.num_levels = 3
+model.neck.ignore_padding = False
+model.neck.position_embedding.offset = 0.0
+model.encoder.layer.dropout = 0.0
 model.backbone.out_features = ["res2", "res3", "res4", "res5"]
 model.backbone.freeze_at = 0
