@@ -28,9 +28,10 @@ from tabulate import tabulate
 
 from querydet.cli.options import command_parser
 from querydet.config import apply_overrides, get_config
-from querydet.data.coco_checks import read_json
 from querydet.data.diagnosis import CHANGES, STOPS, Diagnosis, Treatment
 from querydet.data.doctor import FILE_CHECKS, compare, compare_classes, examine
+from querydet.data.image_paths import set_file_names
+from querydet.data.json_file import read_json
 from querydet.data.media import reader_of
 from querydet.data.repairs import list_done, problems_left, repair, write_fixed
 from querydet.data.validation_set import why_no_test_data
@@ -60,6 +61,8 @@ def from_config(cfg: DictConfig) -> dict[str, tuple[str, str, Treatment]]:
             training=split == "train",
             reader=reader_of(node.get("mapper")),
             masks=bool(OmegaConf.select(node, "dataset.masks", default=False)),
+            file_names=OmegaConf.select(node, "dataset.file_names", default="auto"),
+            image_lists=tuple(OmegaConf.select(node, "dataset.image_lists", default=())),
         )
         found[split] = (*_paths(node.dataset, split), treatment)
     return found
@@ -145,7 +148,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write_fixed(args: argparse.Namespace) -> int:
     """Write the repaired file; return the exit status."""
-    content, done = repair(read_json(args.annotations), args.images)
+    content = read_json(args.annotations)
+    if isinstance(content, dict):
+        set_file_names(content.get("images"), "auto")
+    content, done = repair(content, args.images)
     left = problems_left(content, args.write_fixed, args.images, masks=args.masks)
     write_fixed(args.write_fixed, args.annotations, content)
     print(list_done(done, left, args.show))

@@ -21,7 +21,7 @@ from querydet.utils.lazy import instantiate
 from querydet.visualization import draw_batch
 
 
-def count_table(dataset: list[dict[str, Any]], names: Sequence[str]) -> str:
+def count_table(dataset: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """Return counts of images, of images without objects and of the objects of every class as a text table."""
     objects = [item for record in dataset for item in record["annotations"]]
     counts = collections.Counter(item["category_id"] for item in objects if not item["iscrowd"])

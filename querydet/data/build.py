@@ -5,7 +5,7 @@ random generators of the process, which would make a resumed run differ from an 
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -28,7 +28,7 @@ Mapper = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 def build_train_loader(
     *,
-    dataset: list[dict[str, Any]],
+    dataset: Sequence[dict[str, Any]],
     mapper: Mapper,
     total_batch_size: int,
     num_workers: int = 4,
@@ -77,7 +77,7 @@ def _positions(total_batch_size: int, rank: int, world_size: int, start: int, do
 
 def build_test_loader(
     *,
-    dataset: list[dict[str, Any]],
+    dataset: Sequence[dict[str, Any]],
     mapper: Mapper,
     batch_size: int = 1,
     num_workers: int = 4,
@@ -156,7 +156,7 @@ class TestLoader:
 class _MappedDicts(Dataset):
     """A data set of dataset dicts that are mapped on access."""
 
-    def __init__(self, dataset: list[dict[str, Any]], mapper: Mapper) -> None:
+    def __init__(self, dataset: Sequence[dict[str, Any]], mapper: Mapper) -> None:
         self.name = getattr(dataset, "name", "")
         self.annotated = is_annotated(dataset)
         self._dicts = DatasetFromList(dataset, copy=False, serialize=True)

@@ -1,8 +1,8 @@
-"""Named data sets: lists of Detectron2 dicts that carry the name of their metadata.
+"""Named data sets: sequences of Detectron2 dicts that carry the name of their metadata.
 
 Detectron2 keeps class names in its `MetadataCatalog` under the name of the data set, separate from the list of dicts
-that a loader reads. Here the list carries that name, so that the config node of a data set is all that the loaders, the
-evaluator and the visualization need.
+that a loader reads. Here the sequence carries that name, so that the config node of a data set is all that the loaders,
+the evaluator and the visualization need.
 """
 
 import functools
@@ -10,27 +10,46 @@ import hashlib
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, overload
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 logger = logging.getLogger(__name__)
 
 
-class DetectionDataset(list[dict[str, Any]]):
+class DetectionDataset(Sequence[dict[str, Any]]):
     """Detectron2 dataset dicts together with the name under which their metadata is registered.
 
     Args:
-        dicts: one dict per image, as in Detectron2's "standard dataset dicts".
+        records: one dict per image, as in Detectron2's "standard dataset dicts": a list, or any sequence that makes
+            them when they are asked for.
         name: the key in Detectron2's `MetadataCatalog`.
         annotated: False for images without annotations, such as COCO's test-dev; an annotated image may have no object.
+
+    Attributes:
+        records: as given.
     """
 
-    def __init__(self, dicts: Iterable[dict[str, Any]] = (), name: str = "", annotated: bool = True) -> None:
-        super().__init__(dicts)
+    def __init__(self, records: Sequence[dict[str, Any]] = (), name: str = "", annotated: bool = True) -> None:
+        self.records = records
         self.name = name
         self.annotated = annotated
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[dict[str, Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | Sequence[dict[str, Any]]:
+        return self.records[index]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.records)
 
 
 def class_names(dataset: Any) -> list[str]:
@@ -105,10 +124,11 @@ def default_name(annotations: str, images: str, classes: Sequence[str] = ()) -> 
 
 def register(
     name: str,
-    load: Callable[[], list[dict[str, Any]]],
+    load: Callable[[], Sequence[dict[str, Any]]],
     classes: Sequence[str],
     category_ids: Mapping[int, int],
     absent: Sequence[int] = (),
+    frequency: Sequence[str] = (),
     **paths: str,
 ) -> None:
     """Register a data set in Detectron2's catalogs; registering it again with the same paths replaces the first.
@@ -119,6 +139,7 @@ def register(
         classes: class names in the order of the contiguous class indices.
         category_ids: maps category ids of the json to contiguous class indices.
         absent: class indices that the json has no category for; their ids are made up.
+        frequency: of every class, LVIS's "r", "c" or "f"; empty for data that have none.
         paths: `json_file` and `image_root`, which Detectron2's own tools read.
 
     Raises:
@@ -138,6 +159,7 @@ def register(
         thing_classes=list(classes),
         thing_dataset_id_to_contiguous_id=dict(category_ids),
         absent_classes=tuple(absent),
+        class_frequency=list(frequency),
         evaluator_type="coco",
         **paths,
     )
@@ -154,5 +176,5 @@ def _or_none(name: str | None) -> str:
     return "none" if name is None else f"'{name}'"
 
 
-def _fresh_list(load: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _fresh_list(load: Callable[[], Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     return list(load())

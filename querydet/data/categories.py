@@ -7,12 +7,13 @@ another one; both only when no annotation uses them.
 
 import collections
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 ROOT_IN_USE = "the root above the classes: it becomes a class; if category_id is one too small, add 1 to it"
 ROOT_ID, ROOT_SUPERCATEGORY = 0, "none"
+FREQUENCIES = ("r", "c", "f")  # LVIS: rare, common and frequent
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Classes:
         absent: indices of the classes that the json lacks.
         is_matched: whether they are those of other data, and not the json's own.
         notes: what is unusual about them, for the log.
+        frequency: of every class, LVIS's "r", "c" or "f" and "" of absent ones; empty where the json has none.
     """
 
     names: list[str]
@@ -33,6 +35,7 @@ class Classes:
     absent: tuple[int, ...] = ()
     is_matched: bool = False
     notes: list[str] = field(default_factory=list)
+    frequency: tuple[str, ...] = ()
 
 
 def used_ids(annotations: Any) -> collections.Counter[Any]:
@@ -81,13 +84,16 @@ def root_in_use(categories: Sequence[dict[str, Any]], used: collections.Counter[
 
 
 def find_classes(
-    categories: Sequence[dict[str, Any]], annotations: Any, wanted: Sequence[str] | None, source: str
+    categories: Sequence[dict[str, Any]],
+    used: collections.Counter[Any],
+    wanted: Sequence[str] | None,
+    source: str,
 ) -> Classes:
     """Choose the classes of a data set.
 
     Args:
         categories: checked entries of the json (`coco_checks`).
-        annotations: of the json.
+        used: from `used_ids`.
         wanted: class names that the data set is to have, in their order, which are those of the training data; None:
             its own categories by their ids.
         source: name of the file, for messages.
@@ -95,7 +101,6 @@ def find_classes(
     Raises:
         ValueError: annotations have a category that `wanted` lacks.
     """
-    used = used_ids(annotations)
     dropped = left_out(categories, used)
     notes = [
         f"category {category['id']} ({reprlib.repr(category.get('name'))}) is left out: {dropped[category['id']]}"
@@ -107,7 +112,8 @@ def find_classes(
     kept = sorted((category for category in categories if category["id"] not in dropped), key=_by_id)
     own = [category["name"] for category in kept]
     if wanted is None or own == list(wanted):
-        return Classes(own, {category["id"]: index for index, category in enumerate(kept)}, notes=notes)
+        index_of = {category["id"]: index for index, category in enumerate(kept)}
+        return Classes(own, index_of, notes=notes, frequency=_frequencies(kept, index_of))
     positions = {name: index for index, name in enumerate(wanted)}
     foreign = [category for category in kept if category["name"] not in positions]
     refused = [category for category in foreign if used[category["id"]]]
@@ -118,6 +124,7 @@ def find_classes(
             f"{_shown(wanted)}. Give both annotation files the same names, or remove these annotations"
         )
     index_of = {each["id"]: positions[each["name"]] for each in kept if each["name"] in positions}
+    frequency = _frequencies(kept, index_of, len(wanted))
     absent = tuple(index for name, index in positions.items() if name not in own)
     first = max([0, *(category["id"] for category in categories)]) + 1
     index_of |= {first + number: index for number, index in enumerate(absent)}
@@ -126,7 +133,20 @@ def find_classes(
         notes[-1] += f"; the file has no category {_shown([wanted[index] for index in absent])}"
     if foreign:
         notes[-1] += f"; unused and left out: {_shown([category['name'] for category in foreign])}"
-    return Classes(list(wanted), index_of, absent, True, notes)
+    return Classes(list(wanted), index_of, absent, True, notes, frequency)
+
+
+def _frequencies(
+    categories: Sequence[dict[str, Any]], index_of: Mapping[int, int], count: int | None = None
+) -> tuple[str, ...]:
+    """Return the frequency of every class; nothing where a category has none."""
+    found = [""] * (len(index_of) if count is None else count)
+    for category in categories:
+        if category.get("frequency") not in FREQUENCIES:
+            return ()
+        if category["id"] in index_of:
+            found[index_of[category["id"]]] = category["frequency"]
+    return tuple(found)
 
 
 def _by_id(category: dict[str, Any]) -> int:

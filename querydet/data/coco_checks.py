@@ -6,18 +6,18 @@ counts and logs the repairs.
 Format: https://cocodataset.org/#format-data (object detection).
 """
 
-import json
+import collections
 import math
-import os
 import reprlib
-from collections.abc import Container, Iterable, Iterator
-from typing import Any
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from querydet.data.box_format import find_box_format, mostly_outside
 from querydet.data.categories import left_out, used_ids
 from querydet.data.entries import as_id, is_id, is_number
 from querydet.data.file_names import FolderIndex, fault_of
 from querydet.data.foreign_formats import describe
+from querydet.data.image_lists import check_image_lists
 from querydet.data.mask_checks import OutlineReader
 from querydet.data.outline_conflict import OUTLINES, find_conflict
 from querydet.data.problem_report import ProblemReport
@@ -31,35 +31,6 @@ ROUNDING_PX = 1.0  # COCO's own boxes leave the image by rounding to two decimal
 MAX_SIDE_PX = 2**31  # limit of image libraries; rejects sizes that would overflow later
 
 
-def read_json(path: str) -> Any:
-    """Parse a json file in UTF-8, UTF-16 or UTF-32.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file cannot be read, has another encoding, or is not json.
-    """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"annotation file {os.path.abspath(path)} does not exist: check "
-            "dataloader.{train,test}.dataset.annotations"
-        )
-    try:
-        with open(path, "rb") as file:
-            text = file.read()
-        if text.strip():
-            return json.loads(text)  # finds the encoding by the first bytes
-    except OSError as error:
-        raise ValueError(f"annotation file {path} cannot be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"annotation file {path} is not in UTF-8: byte 0x{error.object[error.start]:02x} at position "
-            f"{error.start} is of another encoding (Windows programs write cp1252): save the file as UTF-8"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"annotation file {path} is not valid json: {error}") from error
-    raise ValueError(f"annotation file {path} is not valid json: it is empty")
-
-
 def find_problems(
     content: Any,
     source: str,
@@ -67,6 +38,7 @@ def find_problems(
     need_annotations: bool = True,
     check_boxes: bool = True,
     outlines: OutlineReader | None = None,
+    image_lists: Sequence[str] = (),
 ) -> ProblemReport:
     """Find all problems of the structure of a parsed COCO json.
 
@@ -81,12 +53,13 @@ def find_problems(
         need_annotations: whether a file that lists images alone is refused, as COCO's test-dev.
         check_boxes: whether boxes are refused that are not x, y, width, height in pixels (`data.box_format`).
         outlines: reads the outlines, where masks are used; None leaves them alone.
+        image_lists: keys of the images that have to be lists of category ids.
     """
     report = ProblemReport(source)
     if not isinstance(content, dict):
         report.add("not a COCO json, the top level must be an object", describe(content))
         return report
-    _check_lists(content, need_annotations, report)
+    check_lists(content, need_annotations, report)
     if report.kinds:
         if not content.keys() & {"images", "annotations", "categories"}:
             report.add("not a COCO json", describe(content))
@@ -95,25 +68,39 @@ def find_problems(
         if not content[key]:
             report.add("empty list", f"'{key}'")
     annotations = content.get("annotations", [])
-    image_ids = _check_images(content["images"], images, report)
-    category_ids = _check_categories(content["categories"], annotations, report)
+    image_ids = check_images(enumerate(content["images"]), images, report)
+    category_ids = check_categories(content["categories"], used_ids(annotations), report)
+    check_image_lists(content["images"], image_lists, category_ids, report)
     if outlines is not None:
         outlines.read(content, report)
-    _check_annotations(content, image_ids, category_ids, report, outlines.boxes if outlines is not None else ())
+    known = KnownIds.of(content, image_ids, category_ids)
+    check_annotations(
+        enumerate(annotations), known, check_shifts(content, report), report, outlines.boxes if outlines else ()
+    )
     if check_boxes:
-        found = find_box_format(content["images"], annotations)
-        if not found.is_coco:
-            report.add(found.fault(), f"all boxes together, annotation {found.first} for one. {found.remedy()}")
-        elif (conflict := find_conflict(content["images"], annotations)) and conflict.right == OUTLINES:
-            report.add(
-                conflict.fault(), f"all boxes together, annotation {conflict.first} for one. {conflict.remedy()}"
-            )
-        elif not report.kinds and (place := mostly_outside(content["images"], annotations)):
-            report.add("most boxes lie outside of their images or reach beyond them", place)
+        check_boxes_together(content["images"], annotations, report)
     return report
 
 
-def _check_lists(content: dict[str, Any], need_annotations: bool, report: ProblemReport) -> None:
+def check_boxes_together(images: list[Any], annotations: list[Any], report: ProblemReport) -> None:
+    """Report boxes that are, as a whole, not x, y, width, height in pixels.
+
+    Args:
+        images: of the json, at least those of the annotations.
+        annotations: of the json, all or an even choice of them.
+        report: gets the problems, and has those that were found before.
+    """
+    found = find_box_format(images, annotations)
+    if not found.is_coco:
+        report.add(found.fault(), f"all boxes together, annotation {found.first} for one. {found.remedy()}")
+    elif (conflict := find_conflict(images, annotations)) and conflict.right == OUTLINES:
+        report.add(conflict.fault(), f"all boxes together, annotation {conflict.first} for one. {conflict.remedy()}")
+    elif not report.kinds and (place := mostly_outside(images, annotations)):
+        report.add("most boxes lie outside of their images or reach beyond them", place)
+
+
+def check_lists(content: dict[str, Any], need_annotations: bool, report: ProblemReport) -> None:
+    """Report lists of the top level that are missing or no lists."""
     for key in ("images", "annotations", "categories"):
         if isinstance(content.get(key), list):
             continue
@@ -162,10 +149,12 @@ def _texts_and_floats(entries: list[Any]) -> set[Any]:
     return {value for value in ids if isinstance(value, str | float)}
 
 
-def _entries(entries: list[Any], kind: str, report: ProblemReport) -> Iterator[tuple[str, dict[str, Any]]]:
+def _entries(
+    entries: Iterable[tuple[int, Any]], kind: str, report: ProblemReport
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (label for messages, entry) for every entry with a valid id that was not seen before."""
     seen = set()
-    for position, entry in enumerate(entries):
+    for position, entry in entries:
         if not isinstance(entry, dict) or not is_id(entry.get("id")):
             if isinstance(entry, dict):
                 value = entry.get("id", "no id")
@@ -180,7 +169,17 @@ def _entries(entries: list[Any], kind: str, report: ProblemReport) -> Iterator[t
         yield f"{kind} {entry['id']}", entry
 
 
-def _check_images(images: list[Any], folder: str, report: ProblemReport) -> set[int]:
+def check_images(images: Iterable[tuple[int, Any]], folder: str, report: ProblemReport) -> set[int]:
+    """Report what is wrong with images.
+
+    Args:
+        images: of the json, each with its position in the list.
+        folder: of the images; "": no other name is suggested for a wrong one.
+        report: gets the problems.
+
+    Returns:
+        The ids of those that have one.
+    """
     ids = set()
     index = FolderIndex(folder)
     for label, image in _entries(images, "image", report):
@@ -197,10 +196,20 @@ def _check_images(images: list[Any], folder: str, report: ProblemReport) -> set[
     return ids
 
 
-def _check_categories(categories: list[Any], annotations: list[Any], report: ProblemReport) -> set[int]:
+def check_categories(categories: list[Any], used: collections.Counter[Any], report: ProblemReport) -> set[int]:
+    """Report what is wrong with categories.
+
+    Args:
+        categories: of the json.
+        used: see `categories.used_ids`.
+        report: gets the problems.
+
+    Returns:
+        The ids of those that have one.
+    """
     ids, names = set(), set()
-    entries = list(_entries(categories, "category", report))
-    ignored = left_out([category for _, category in entries], used_ids(annotations))
+    entries = list(_entries(enumerate(categories), "category", report))
+    ignored = left_out([category for _, category in entries], used)
     for label, category in entries:
         ids.add(category["id"])
         name = category.get("name")
@@ -217,7 +226,7 @@ def _check_categories(categories: list[Any], annotations: list[Any], report: Pro
     return ids
 
 
-def _check_shifts(content: dict[str, Any], report: ProblemReport) -> set[str]:
+def check_shifts(content: dict[str, Any], report: ProblemReport) -> set[str]:
     """Report ids that count from another number than the list that they refer to; return their keys."""
     annotations = content.get("annotations", [])
     shifts = {
@@ -230,22 +239,44 @@ def _check_shifts(content: dict[str, Any], report: ProblemReport) -> set[str]:
     return {key for key, shift in shifts.items() if shift}
 
 
-def _check_annotations(
-    content: dict[str, Any],
-    image_ids: set[int],
-    category_ids: set[int],
+class KnownIds(NamedTuple):
+    """The ids of the images and categories of a json, by the key of an annotation that refers to them."""
+
+    ids: dict[str, Container[int]]
+    others: dict[str, set[Any]]  # texts and floats, which are no ids
+
+    @classmethod
+    def of(cls, content: dict[str, Any], image_ids: Container[int], category_ids: Container[int]) -> "KnownIds":
+        """Return the ids of a json, of which integers are known already."""
+        others = {
+            "image_id": _texts_and_floats(content["images"]),
+            "category_id": _texts_and_floats(content["categories"]),
+        }
+        return cls({"image_id": image_ids, "category_id": category_ids}, others)
+
+
+def check_annotations(
+    annotations: Iterable[tuple[int, Any]],
+    known: KnownIds,
+    shifted: Container[str],
     report: ProblemReport,
     with_box_of_outline: Container[int] = (),
 ) -> None:
-    annotations = content.get("annotations", [])
-    images, categories = (_texts_and_floats(content[key]) for key in ("images", "categories"))
-    shifted = _check_shifts(content, report)
+    """Report what is wrong with annotations.
+
+    Args:
+        annotations: of the json, each with its position in the list.
+        known: ids that they may refer to.
+        shifted: keys that are reported already, see `check_shifts`.
+        report: gets the problems.
+        with_box_of_outline: ids of annotations whose own box is not used.
+    """
     for label, annotation in _entries(annotations, "annotation", report):
-        for key, known, written in (("image_id", image_ids, images), ("category_id", category_ids, categories)):
+        for key, ids in known.ids.items():
             value = annotation.get(key)
-            if (is_id(value) and value in known) or key in shifted:
+            if (is_id(value) and value in ids) or key in shifted:
                 continue
-            is_meant = isinstance(value, str | float) and (as_id(value) in known or value in written)
+            is_meant = isinstance(value, str | float) and (as_id(value) in ids or value in known.others[key])
             kind = f"{key} is not an integer" if is_meant else f"unknown {key}"
             if value is None:
                 kind = f"{key} is missing"

@@ -20,6 +20,8 @@ class Treatment:
         check_boxes: of the data set.
         reader: of the mapper.
         masks: of the data set.
+        file_names: of the data set.
+        image_lists: of the data set.
     """
 
     on_bad_image: str = "raise"
@@ -30,6 +32,8 @@ class Treatment:
     check_boxes: bool = True
     reader: ImageReader = field(default_factory=ImageReader)
     masks: bool = False
+    file_names: str = "auto"
+    image_lists: tuple[str, ...] = ()
 
     def bad_image(self) -> tuple[str, str]:
         """Return the severity and the effect of an image file that cannot be used."""

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from querydet.data.categories import ROOT_IN_USE, left_out, root_in_use, used_ids
-from querydet.data.coco_checks import find_problems, read_json, repair_box
+from querydet.data.coco_checks import find_problems, repair_box
 from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
 from querydet.data.doctor_files import examine_files, name_of
 from querydet.data.doctor_masks import examine_masks
 from querydet.data.doctor_places import examine_places
 from querydet.data.entries import as_id, as_number, is_crowd, is_id, is_ignored, is_number
+from querydet.data.image_paths import set_file_names
+from querydet.data.json_file import read_json
 from querydet.data.mask_checks import OutlineReader
 
 FILE_CHECKS = ("none", "exist", "header", "decode")
@@ -52,9 +54,13 @@ def examine(
     if files not in FILE_CHECKS:
         raise ValueError(f"files has to be one of {', '.join(FILE_CHECKS)}, got {files!r}")
     content = read_json(annotations)
+    if isinstance(content, dict):
+        set_file_names(content.get("images"), treatment.file_names)
     diagnosis = Diagnosis(annotations)
     outlines = OutlineReader(treatment.check_boxes) if treatment.masks else None
-    problems = find_problems(content, annotations, images, treatment.training, treatment.check_boxes, outlines)
+    problems = find_problems(
+        content, annotations, images, treatment.training, treatment.check_boxes, outlines, treatment.image_lists
+    )
     for kind, places in problems.kinds.items():
         for place in places:
             diagnosis.add(STOPS, kind, "stops before the first step", place)

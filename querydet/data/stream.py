@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ class PositionStream(Dataset):
         ValueError: the data set is empty, or the seed is negative.
     """
 
-    def __init__(self, dataset: list[dict[str, Any]], mapper: Callable[[dict], dict | None], seed: int) -> None:
+    def __init__(self, dataset: Sequence[dict[str, Any]], mapper: Callable[[dict], dict | None], seed: int) -> None:
         if not len(dataset):
             raise ValueError("the training data set has no images")
         if seed < 0:

@@ -15,7 +15,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 
 from querydet.data.catalog import DetectionDataset
-from querydet.data.coco_checks import read_json
+from querydet.data.json_file import read_json
 from querydet.evaluation.coco_backend import Curves, mean_known
 from querydet.evaluation.coco_evaluation import CocoEvaluator
 from querydet.evaluation.coco_truth import category_ids

@@ -5,7 +5,7 @@ import collections
 import pytest
 
 from querydet.data import class_names, load_coco
-from querydet.data.categories import find_classes, left_out, root_in_use
+from querydet.data.categories import find_classes, left_out, root_in_use, used_ids
 from querydet.evaluation import category_ids
 
 
@@ -28,7 +28,7 @@ def test_a_root_that_nothing_uses_is_left_out():
     categories = [ROOT, *entries("red", "green", supercategory="shapes")]
     assert list(left_out(categories, used(1, 2))) == [0]
     assert left_out(categories, used(0, 1)) == {}
-    assert find_classes(categories, objects(1, 2), None, "x").names == ["red", "green"]
+    assert find_classes(categories, used_ids(objects(1, 2)), None, "x").names == ["red", "green"]
 
 
 def test_a_root_that_is_used_is_a_class_and_named():
@@ -38,7 +38,7 @@ def test_a_root_that_is_used_is_a_class_and_named():
     assert not root_in_use(categories, used(1, 2))
     assert not root_in_use(entries("cat", "dog", first=0, supercategory="none"), used(0, 1))
     assert not root_in_use([ROOT], used(0))
-    found = find_classes(categories, objects(0, 0, 1), None, "x")
+    found = find_classes(categories, used_ids(objects(0, 0, 1)), None, "x")
     assert found.names == ["shapes", "red", "green"]
     assert "2 annotations have category 0" in found.notes[0]
 
@@ -65,13 +65,14 @@ def test_of_equal_names_those_in_use_stay():
 
 
 def test_another_order_and_other_ids_are_matched_by_name():
-    found = find_classes(entries("blue", "red", "green", first=5), objects(5, 6), ["red", "green", "blue"], "x")
+    wanted = ["red", "green", "blue"]
+    found = find_classes(entries("blue", "red", "green", first=5), used_ids(objects(5, 6)), wanted, "x")
     assert (found.names, found.index_of) == (["red", "green", "blue"], {5: 2, 6: 0, 7: 1})
     assert (found.absent, found.is_matched, len(found.notes)) == ((), True, 1)
 
 
 def test_missing_classes_get_ids_of_their_own():
-    found = find_classes(entries("green"), objects(1), ["red", "green", "blue"], "x")
+    found = find_classes(entries("green"), used_ids(objects(1)), ["red", "green", "blue"], "x")
     assert found.index_of == {1: 1, 2: 0, 3: 2}
     assert found.absent == (0, 2)
     assert "no category 'red', 'blue'" in found.notes[0]
@@ -79,9 +80,9 @@ def test_missing_classes_get_ids_of_their_own():
 
 def test_further_classes_are_refused_only_where_they_are_used():
     categories = entries("red", "teapot")
-    assert find_classes(categories, objects(1), ["red"], "x").names == ["red"]
+    assert find_classes(categories, used_ids(objects(1)), ["red"], "x").names == ["red"]
     with pytest.raises(ValueError, match=r"val\.json: the model was not trained on 'teapot' \(2 annotations\).*'red'"):
-        find_classes(categories, objects(2, 2), ["red"], "val.json")
+        find_classes(categories, used_ids(objects(2, 2)), ["red"], "val.json")
 
 
 def test_a_file_with_fewer_classes_in_another_order(write_coco, coco_json, caplog):

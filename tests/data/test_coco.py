@@ -84,7 +84,7 @@ def test_dataset_survives_pickling(write_coco, coco_json):
     dataset = load(write_coco, coco_json)
     copied = pickle.loads(pickle.dumps(dataset))
     assert isinstance(copied, DetectionDataset)
-    assert (copied, copied.name) == (dataset, dataset.name)
+    assert (list(copied), copied.name) == (list(dataset), dataset.name)
 
 
 def test_repairs_are_counted_and_named_once(write_coco, coco_json, caplog):

@@ -79,7 +79,7 @@ def test_masks_of_the_test_data_are_loaded_where_wanted(write_coco, coco_json):
         items = [item for record in load_test_data(node) for item in record["annotations"]]
         assert items
         assert ["segmentation" in item for item in items] == [expected] * len(items)
-    for target in ("querydet.data.coco.read_json", "no.such.function"):
+    for target in ("querydet.data.json_file.read_json", "no.such.function"):
         assert with_masks(other := config({"_target_": target})) is other
 
 
