@@ -10,12 +10,11 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from detectron2.data import DatasetFromList
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import BatchSampler, Dataset
 
-from querydet.data.catalog import is_annotated
+from querydet.data.catalog import is_annotated, known_digests, shared_records
 from querydet.data.stream import PositionSampler, PositionStream
 from querydet.data.workers import WatchedLoader
 
@@ -159,7 +158,8 @@ class _MappedDicts(Dataset):
     def __init__(self, dataset: Sequence[dict[str, Any]], mapper: Mapper) -> None:
         self.name = getattr(dataset, "name", "")
         self.annotated = is_annotated(dataset)
-        self._dicts = DatasetFromList(dataset, copy=False, serialize=True)
+        self.digests = known_digests(dataset)
+        self._dicts = shared_records(dataset)
         self._mapper = mapper
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,19 @@ class DetectionDataset(Sequence[dict[str, Any]]):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.records)
+
+
+def shared_records(dataset: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Return the records of a data set as data workers share them: a list is serialised into one block of memory."""
+    records = getattr(dataset, "records", dataset)
+    if isinstance(records, list | tuple):
+        return DatasetFromList(list(records), copy=False, serialize=True)
+    return records
+
+
+def known_digests(dataset: Any) -> dict[str, Any]:
+    """Return what the records of a data set know of their fingerprint; see `fingerprint.fingerprint`."""
+    return dict(getattr(getattr(dataset, "records", None), "digests", {}))
 
 
 def class_names(dataset: Any) -> list[str]:

@@ -8,15 +8,20 @@ objects are kept; bad boxes are repaired and counted; classes can be matched by 
 
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Sequence
 
+from querydet.data import columns
 from querydet.data.catalog import DetectionDataset, default_name, register
 from querydet.data.categories import Classes
 from querydet.data.coco_checks import REPAIR_HINT
-from querydet.data.coco_records import ReadingRules, read_records
+from querydet.data.coco_records import Loaded, ReadingRules, read_records
 from querydet.data.file_names import FolderIndex
-from querydet.data.problem_report import ProblemReport
+from querydet.data.missing_files import missing_files
+from querydet.data.problem_report import MAX_SHOWN, ProblemReport
+
+logger = logging.getLogger(__name__)
 
 
 def load_coco(
@@ -30,6 +35,7 @@ def load_coco(
     masks: bool = False,
     file_names: str = "auto",
     image_lists: Sequence[str] = (),
+    cache: bool | None = None,
 ) -> DetectionDataset:
     """Load, check and register a COCO-format data set.
 
@@ -51,6 +57,8 @@ def load_coco(
         file_names: rule of the names of the image files, see `image_paths.set_file_names`.
         image_lists: keys of the images that hold lists of category ids, as LVIS's `neg_category_ids`, to be kept as
             lists of class indices.
+        cache: keep the annotations as columns on the disk, which are built once and shared by all processes
+            (`data.columns`). None: for files of 64 MiB or more, without masks.
 
     Returns:
         One dict per image in the order of the json: `file_name, height, width, image_id, annotations` with
@@ -69,35 +77,62 @@ def load_coco(
     annotations, images = os.fspath(annotations), os.fspath(images)
     wanted = None if classes is None else tuple(classes)
     rules = ReadingRules(wanted, need_annotations, check_boxes, masks, file_names, tuple(image_lists))
-    loaded = read_records(annotations, images, rules)
+    loaded = _read(annotations, images, rules, cache)
     if check_files:
-        _check_files(annotations, images, [record["file_name"] for record in loaded.records])
-    name = _register(name, annotations, images, check_files, rules, loaded.classes)
+        _check_files(annotations, images, missing_files(loaded.records, images))
+    name = _register(name, annotations, images, check_files, rules, cache, loaded.classes)
     return DetectionDataset(loaded.records, name, loaded.annotated)
 
 
+def _read(annotations: str, images: str, rules: ReadingRules, cache: bool | None) -> Loaded:
+    """Read a json into memory or into columns."""
+    if cache is None:
+        size = os.path.getsize(annotations) if os.path.isfile(annotations) else 0
+        cache = size >= columns.LEAST_BYTES and not rules.masks
+    if not cache:
+        return read_records(annotations, images, rules)
+    if rules.masks:
+        raise ValueError("dataset.cache keeps boxes alone: set cache=False or null where dataset.masks=True")
+    loaded = columns.read_columns(annotations, images, rules)
+    _say_once(annotations, loaded.notes)
+    return loaded
+
+
+@functools.lru_cache(maxsize=16)  # a data set is loaded several times in a run
+def _say_once(annotations: str, notes: tuple[str, ...]) -> None:
+    for note in notes:
+        logger.warning("%s: %s", annotations, note)
+
+
 def _register(
-    name: str | None, annotations: str, images: str, check_files: bool, rules: ReadingRules, classes: Classes
+    name: str | None,
+    annotations: str,
+    images: str,
+    check_files: bool,
+    rules: ReadingRules,
+    cache: bool | None,
+    classes: Classes,
 ) -> str:
     """Register a data set in Detectron2's catalogs; return its name."""
     derived = default_name(annotations, images, classes.names if classes.is_matched else ())
     name = name or derived + "_masks" * rules.masks
-    again = functools.partial(load_coco, annotations, images, name, check_files, **dataclasses.asdict(rules))
+    again = functools.partial(
+        load_coco, annotations, images, name, check_files, **dataclasses.asdict(rules), cache=cache
+    )
     paths = {"json_file": annotations, "image_root": images}
     register(name, again, classes.names, classes.index_of, classes.absent, classes.frequency, **paths)
     return name
 
 
-def _check_files(annotations: str, images: str, file_names: list[str]) -> None:
+def _check_files(annotations: str, images: str, missing: Sequence[str]) -> None:
     if not os.path.isdir(images):
         raise FileNotFoundError(
             f"image folder {os.path.abspath(images)} does not exist: check dataloader.{{train,test}}.dataset.images"
         )
-    missing = [name for name in file_names if not os.path.isfile(name)]
     if missing:
         report, index = ProblemReport(annotations), FolderIndex(images)
-        for name in missing:
-            hint = index.hint(os.path.relpath(name, images))
+        for number, name in enumerate(missing):
+            hint = index.hint(os.path.relpath(name, images)) if number < MAX_SHOWN else ""
             report.add("image file does not exist", f"{name}{hint}")
         try:
             report.raise_if_any()

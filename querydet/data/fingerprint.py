@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
 
     Args:
         dataset: data set of a loader, with `len()` and the `name` of the data set in Detectron2's catalog; records and
-            images are hashed if it has a method `record(index)` that returns the Detectron2 dict of an image.
+            images are hashed if it has a method `record(index)` that returns the Detectron2 dict of an image. What is
+            known already stands in an attribute `digests`, under keys of the result.
 
     Returns:
         `name` and `images` (their number); for data sets with a json also `annotations` (its path) and
@@ -38,14 +39,17 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
         `files_sha256`.
     """
     result: dict[str, Any] = {"name": getattr(dataset, "name", ""), "images": len(dataset)}
+    known = dict(getattr(dataset, "digests", {}))
     metadata = MetadataCatalog.get(result["name"]) if result["name"] else None
     path = metadata.get("json_file") if metadata else None
     if path and os.path.isfile(path):
         result["annotations"] = os.path.abspath(path)
-        result["annotations_sha256"] = hash_file(path)
+        result["annotations_sha256"] = known.get("annotations_sha256") or hash_file(path)
     if hasattr(dataset, "record"):
         names = list(metadata.get("thing_classes") or []) if metadata else []
-        result |= {"categories": len(names), **_records(dataset, names), **_files(dataset)}
+        if "records_sha256" not in known:
+            known |= record_digest(map(dataset.record, range(len(dataset))), names)
+        result |= {"categories": len(names), **known, **_files(dataset)}
     return result
 
 
@@ -74,16 +78,29 @@ def _short(value: Any) -> str:
     return ascii(str(value)[:12])[1:-1]  # of a file, which may hold anything
 
 
-def _records(dataset: Any, categories: list[str]) -> dict[str, Any]:
+def record_digest(
+    records: Iterable[Mapping[str, Any]], categories: list[str], step: Callable[[], Any] = lambda: None
+) -> dict[str, Any]:
+    """Compute the digest of all records in their order, and of the names of the categories.
+
+    Args:
+        records: Detectron2's dicts.
+        categories: names in the order of their indices.
+        step: called after every record.
+
+    Returns:
+        `objects`, their number, and `records_sha256`.
+    """
     digest = hashlib.sha256(json.dumps(categories).encode())
     names: list[str] = []
     objects = 0
-    for index in range(len(dataset)):
-        record = dict(dataset.record(index))
-        names.append(str(record.pop("file_name", "")))
+    for record in records:
+        rest = {key: _without_folder(value) for key, value in record.items() if key != "file_name"}
+        names.append(str(record.get("file_name", "")))
         found = record.get("annotations")
         objects += len(found) if isinstance(found, list | tuple) else 0
-        digest.update(_plain_bytes({key: _without_folder(value) for key, value in record.items()}))
+        digest.update(_plain_bytes(rest))
+        step()
     for name in _relative(names):
         digest.update(name.encode(errors="surrogatepass") + b"\0")
     return {"objects": objects, "records_sha256": digest.hexdigest()}

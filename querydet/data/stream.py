@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetFromList
 from torch.utils.data import Dataset, Sampler
+
+from querydet.data.catalog import known_digests, shared_records
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,8 @@ class PositionStream(Dataset):
         if seed < 0:
             raise ValueError(f"the data seed must be >= 0, got {seed}")
         self.name = getattr(dataset, "name", "")
-        self._dicts = DatasetFromList(dataset, copy=False, serialize=True)
+        self.digests = known_digests(dataset)
+        self._dicts = shared_records(dataset)
         self._mapper = mapper
         self._seed = seed
 

@@ -1,0 +1,162 @@
+"""The columns of a json, built once: read, checked, repaired, written, and described in a file beside them."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from querydet.data.categories import Classes, find_classes
+from querydet.data.coco_checks import REPAIR_HINT
+from querydet.data.coco_records import IGNORED, REPAIRS, Loaded, ReadingRules, emptiness, file_stamp, repair_notes
+from querydet.data.columns.assemble import Assembled, assemble
+from querydet.data.columns.checks import find_problems, sampled_images, used_categories
+from querydet.data.columns.collect import Collected, collect
+from querydet.data.columns.files import ColumnsError, Layout
+from querydet.data.columns.records import ColumnRecords
+from querydet.data.fingerprint import record_digest
+from querydet.data.outline_conflict import OUTLINES, find_conflict
+from querydet.utils.atomic import atomic_write
+
+VERSION = 1  # of the columns; raised when they, or the rules by which boxes are repaired, change
+DESCRIPTION = "columns.json"
+RAW = "raw"  # subfolder of what is only needed while the columns are built
+
+
+@dataclass(frozen=True)
+class Description:
+    """What stands beside the columns of a json.
+
+    Args:
+        version: of the columns.
+        rules: that decided on the records, as a dict.
+        stamp: of the json, see `coco_records.file_stamp`.
+        sha256: of the json.
+        layout: of the columns.
+        classes: of the data set, as a dict.
+        annotated: whether the json has annotations.
+        notes: for the log.
+        digest: of the records, see `fingerprint.record_digest`.
+    """
+
+    version: int
+    rules: dict[str, Any]
+    stamp: list[int]
+    sha256: str
+    layout: Layout
+    classes: dict[str, Any]
+    annotated: bool
+    notes: list[str]
+    digest: dict[str, Any]
+
+    def load(self, folder: str, images: str) -> Loaded:
+        """Open the columns.
+
+        Args:
+            folder: of the columns.
+            images: folder of the image files.
+
+        Raises:
+            ColumnsError: the columns are damaged.
+        """
+        digests = {**self.digest, "annotations_sha256": self.sha256}
+        try:
+            records = ColumnRecords(folder, self.layout, images, self.rules["image_lists"], digests)
+            classes = dict(self.classes)
+            classes["index_of"] = {int(number): int(index) for number, index in classes["index_of"]}
+            classes |= {key: tuple(classes[key]) for key in ("absent", "frequency")}
+            return Loaded(records, Classes(**classes), self.annotated, tuple(self.notes))
+        except ColumnsError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise ColumnsError(f"their description is damaged: {error!r}") from error
+
+
+def build(annotations: str, images: str, rules: ReadingRules, folder: str) -> None:
+    """Build the columns of a json.
+
+    Args:
+        annotations: path of the json.
+        images: folder of the images.
+        rules: how it is read.
+        folder: of the columns, empty.
+
+    Raises:
+        ValueError: the json cannot be used, or changed while it was read.
+        OSError: the json cannot be read; the folder cannot be written, or the disk is full.
+    """
+    stamp, raw = file_stamp(annotations), os.path.join(folder, RAW)
+    os.mkdir(raw)
+    title = f"reading {os.path.basename(annotations)}"
+    with tqdm(total=os.path.getsize(annotations), unit="B", unit_scale=True, mininterval=1.0, desc=title) as bar:
+        found = collect(annotations, images, rules, raw, bar.update)
+    find_problems(found, annotations, images, rules).raise_if_any(REPAIR_HINT)
+    if file_stamp(annotations) != stamp:
+        raise ValueError(f"{annotations} changed while it was read: start again when it is complete")
+    classes = find_classes(found.categories, used_categories(found), rules.classes, annotations)
+    assembled = assemble(found, classes, folder)
+    notes = _notes(found, classes, assembled, rules)
+    records = ColumnRecords(folder, assembled.layout, images, rules.image_lists)
+    with tqdm(total=len(records), unit=" images", mininterval=1.0, desc="fingerprint of the records") as bar:
+        digest = record_digest(records, classes.names, lambda: bar.update(1))
+    description = Description(
+        version=VERSION,
+        rules=as_plain(rules),
+        stamp=list(stamp),
+        sha256=found.sha256,
+        layout=assembled.layout,
+        classes={**asdict(classes), "index_of": list(classes.index_of.items())},
+        annotated="annotations" in found.lists,
+        notes=notes,
+        digest=digest,
+    )
+    shutil.rmtree(raw)
+    write_description(folder, description)
+
+
+def as_plain(rules: ReadingRules) -> dict[str, Any]:
+    """Return rules as they are when they come back from a json."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(rules)))
+    return plain
+
+
+def write_description(folder: str, description: Description) -> None:
+    """Write the description of columns, whole or not at all."""
+    with atomic_write(os.path.join(folder, DESCRIPTION)) as file:
+        file.write(json.dumps(asdict(description)).encode())
+
+
+def read_description(folder: str) -> Description:
+    """Read the description of columns.
+
+    Raises:
+        ColumnsError: there is none, it is of another version, or damaged.
+    """
+    path = os.path.join(folder, DESCRIPTION)
+    try:
+        with open(path, "rb") as file:
+            content = json.loads(file.read())
+        if content["version"] != VERSION:
+            raise ColumnsError(f"they are of version {content['version']!r}, this one is {VERSION}")
+        content["layout"] = {name: (kind, shape) for name, (kind, shape) in content["layout"].items()}
+        return Description(**content)
+    except FileNotFoundError:
+        raise ColumnsError("they were not completed") from None
+    except ColumnsError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ColumnsError(f"{path} is damaged: {error!r}") from error
+
+
+def _notes(found: Collected, classes: Classes, assembled: Assembled, rules: ReadingRules) -> list[str]:
+    notes = [*classes.notes, *repair_notes("boxes", assembled.repairs, REPAIRS)]
+    if assembled.ignored:
+        notes.append(IGNORED.format(assembled.ignored))
+    conflict = find_conflict(sampled_images(found), found.sample.entries)
+    if conflict and conflict.right != OUTLINES:
+        notes.append(f"{conflict.fault()}. {conflict.remedy(rules.masks)}")
+    if "annotations" in found.lists:
+        notes += emptiness(assembled.objects, assembled.crowds)
+    return notes

@@ -1,0 +1,119 @@
+"""Dataset dicts made from columns when they are asked for: the same dicts as those of a json in memory."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+from detectron2.structures import BoxMode
+
+from querydet.data.columns.files import ColumnsError, Layout, open_columns
+
+
+class ColumnRecords(Sequence[dict[str, Any]]):
+    """The records of columns, which all processes share in memory; pickled as the path of the columns.
+
+    Columns of images, N of them: `image_id`, `size` (N, 2) height and width, `image_start` (N + 1,) first object of
+    each, `name` and `name_start` (N + 1,) file names in UTF-8, and for each list of categories KEY `KEY` and
+    `KEY_start`. Columns of objects, sorted by image: `box` (T, 4) x, y, width, height, `category` class index, `crowd`,
+    `area` and `annotation_id`.
+
+    Args:
+        folder: of the columns.
+        layout: of the columns.
+        images: folder of the image files.
+        image_lists: keys of lists of categories.
+        digests: of the records and of their json, see `fingerprint`.
+
+    Raises:
+        ColumnsError: the columns are damaged.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        layout: Layout,
+        images: str,
+        image_lists: Sequence[str] = (),
+        digests: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.digests = dict(digests or {})
+        self._arguments = (folder, layout, images, tuple(image_lists), self.digests)
+        self._images = images
+        self._image_lists = tuple(image_lists)
+        self.columns: Mapping[str, np.ndarray] = open_columns(folder, layout)
+        self._check()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ColumnRecords, self._arguments
+
+    def __len__(self) -> int:
+        return len(self.columns["image_id"])
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self._record(number) for number in range(*index.indices(len(self)))]
+        number = index + len(self) if index < 0 else index
+        if not 0 <= number < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        return self._record(int(number))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(self._record, range(len(self)))
+
+    def file_name(self, index: int) -> str:
+        """Return the file of an image, without the rest of its record."""
+        return os.path.join(self._images, self.stored_name(index))
+
+    def stored_name(self, index: int) -> str:
+        """Return the file name of an image relative to the folder of the images."""
+        start, stop = self.columns["name_start"][index : index + 2]
+        return self.columns["name"][start:stop].tobytes().decode(errors="surrogatepass")
+
+    def _record(self, index: int) -> dict[str, Any]:
+        height, width = self.columns["size"][index].tolist()
+        return {
+            "file_name": self.file_name(index),
+            "height": height,
+            "width": width,
+            "image_id": int(self.columns["image_id"][index]),
+            "annotations": self._annotations(index),
+            **{key: self._list(key, index) for key in self._image_lists},
+        }
+
+    def _annotations(self, index: int) -> list[dict[str, Any]]:
+        start, stop = self.columns["image_start"][index : index + 2]
+        keys = ("box", "category", "crowd", "area", "annotation_id")
+        columns = (self.columns[key][start:stop].tolist() for key in keys)
+        return [
+            {
+                "bbox": box,
+                "bbox_mode": BoxMode.XYWH_ABS,
+                "category_id": category,
+                "iscrowd": crowd,
+                "area": area,
+                "id": identifier,
+            }
+            for box, category, crowd, area, identifier in zip(*columns, strict=True)
+        ]
+
+    def _list(self, key: str, index: int) -> list[int]:
+        start, stop = self.columns[f"{key}_start"][index : index + 2]
+        values: list[int] = self.columns[key][start:stop].tolist()
+        return values
+
+    def _check(self) -> None:
+        """Check that offsets are those of the columns that they point into."""
+        ends = {"image_start": "box", "name_start": "name", **{f"{key}_start": key for key in self._image_lists}}
+        for start, values in ends.items():
+            offsets = self.columns.get(start)
+            if offsets is None or values not in self.columns or len(offsets) != len(self) + 1:
+                raise ColumnsError(f"column {start} is missing or short")
+            if offsets[0] != 0 or offsets[-1] != len(self.columns[values]):
+                raise ColumnsError(f"column {start} does not fit {values}")
