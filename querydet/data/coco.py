@@ -58,7 +58,7 @@ def load_coco(
         image_lists: keys of the images that hold lists of category ids, as LVIS's `neg_category_ids`, to be kept as
             lists of class indices.
         cache: keep the annotations as columns on the disk, which are built once and shared by all processes
-            (`data.columns`). None: for files of 64 MiB or more, without masks.
+            (`data.columns`). None: for files of 64 MiB or more.
 
     Returns:
         One dict per image in the order of the json: `file_name, height, width, image_id, annotations` with
@@ -88,11 +88,9 @@ def _read(annotations: str, images: str, rules: ReadingRules, cache: bool | None
     """Read a json into memory or into columns."""
     if cache is None:
         size = os.path.getsize(annotations) if os.path.isfile(annotations) else 0
-        cache = size >= columns.LEAST_BYTES and not rules.masks
+        cache = size >= columns.LEAST_BYTES
     if not cache:
         return read_records(annotations, images, rules)
-    if rules.masks:
-        raise ValueError("dataset.cache keeps boxes alone: set cache=False or null where dataset.masks=True")
     loaded = columns.read_columns(annotations, images, rules)
     _say_once(annotations, loaded.notes)
     return loaded

@@ -57,6 +57,7 @@ class OutlineReader:
         self.segmentations: dict[int, Segmentation | None] = {}
         self.boxes: dict[int, list[float]] = {}
         self.repairs: dict[str, list[int]] = collections.defaultdict(list)
+        self._objects = self._objects_without = 0  # crowd regions aside: all, and those without an outline
 
     def read(self, content: dict[str, Any], report: ProblemReport) -> None:
         """Read all outlines.
@@ -66,8 +67,20 @@ class OutlineReader:
             report: gets what stops the run.
         """
         images, entries = content["images"], content.get("annotations", [])
-        sizes, names = image_sizes(images), _names(images)
         problems = len(report.kinds)
+        self.read_entries(images, entries, report)
+        if len(report.kinds) == problems:
+            self.check_together(images, entries, report)
+
+    def read_entries(self, images: list[Any], entries: list[Any], report: ProblemReport) -> None:
+        """Read the outlines of some annotations.
+
+        Args:
+            images: of the json, at least those of the annotations.
+            entries: annotations of the json.
+            report: gets what stops the run.
+        """
+        sizes, names = image_sizes(images), _names(images)
         for entry in entries:
             if not isinstance(entry, dict) or not is_id(entry.get("id")) or not is_id(entry.get("image_id")):
                 continue
@@ -82,8 +95,6 @@ class OutlineReader:
                 report.add(error.kind, f"annotation {entry['id']} of image {image}{more}")
                 continue
             self._keep(entry, outline, int(height), int(width))
-        if len(report.kinds) == problems:
-            self._check_together(images, entries, report)
 
     def _keep(self, entry: dict[str, Any], outline: Outline, height: int, width: int) -> None:
         number, box = entry["id"], _box_with_area(entry.get("bbox"))
@@ -98,6 +109,9 @@ class OutlineReader:
         elif self._check_boxes and box is not None and outline.extent is not None and _is_apart(box, outline.extent):
             segmentation, repair = None, "apart"
         self.segmentations[number] = segmentation
+        if not is_crowd(entry):
+            self._objects += 1
+            self._objects_without += repair == "none"
         if repair:
             self.repairs[repair].append(number)
         if outline.left_out and segmentation is not None:
@@ -105,15 +119,16 @@ class OutlineReader:
         if segmentation is not None and _is_thin(outline.extent) and _is_empty(segmentation, height, width):
             self.repairs["thin"].append(number)
 
-    def _check_together(self, images: Any, entries: list[Any], report: ProblemReport) -> None:
-        """Report what the outlines of the file say together."""
-        objects = {
-            entry["id"]
-            for entry in entries
-            if isinstance(entry, dict) and is_id(entry.get("id")) and not is_crowd(entry)
-        }
-        if objects and objects.issubset(self.repairs.get("none", ())):
-            report.add(NO_OUTLINES, f"all {len(objects)} objects together. {BOXES_ONLY}")
+    def check_together(self, images: list[Any], entries: list[Any], report: ProblemReport) -> None:
+        """Report what the outlines that were read say together.
+
+        Args:
+            images: of the json, at least those of the annotations.
+            entries: annotations of the json, all or an even choice of them.
+            report: gets what stops the run.
+        """
+        if self._objects and self._objects == self._objects_without:
+            report.add(NO_OUTLINES, f"all {self._objects} objects together. {BOXES_ONLY}")
         elif self._check_boxes and have_fractions(images, entries):
             place = "all outlines together. check-data --write-fixed converts them"
             self.repairs.clear()  # which took them for pixels

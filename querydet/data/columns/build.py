@@ -15,9 +15,12 @@ from querydet.data.columns.assemble import Assembled, assemble
 from querydet.data.columns.checks import find_problems, sampled_images, used_categories
 from querydet.data.columns.collect import Collected, collect
 from querydet.data.columns.files import ColumnsError, Layout
+from querydet.data.columns.outlines import OutlinePass
 from querydet.data.columns.records import ColumnRecords
 from querydet.data.fingerprint import record_digest
+from querydet.data.mask_checks import MASK_REPAIRS, OutlineReader
 from querydet.data.outline_conflict import OUTLINES, find_conflict
+from querydet.data.problem_report import ProblemReport
 from querydet.utils.atomic import atomic_write
 
 VERSION = 1  # of the columns; raised when they, or the rules by which boxes are repaired, change
@@ -96,7 +99,7 @@ def build(annotations: str, images: str, rules: ReadingRules, folder: str) -> No
     if file_stamp(annotations) != stamp:
         raise ValueError(f"{annotations} changed while it was read: start again when it is complete")
     classes = find_classes(found.categories, used_categories(found), rules.classes, annotations)
-    assembled = assemble(found, classes, folder)
+    assembled = _assemble(found, classes, folder, annotations, rules)
     notes = _notes(found, classes, assembled, rules)
     records = ColumnRecords(folder, assembled.layout, images, rules.image_lists)
     with tqdm(total=len(records), unit=" images", mininterval=1.0, desc="fingerprint of the records") as bar:
@@ -114,6 +117,17 @@ def build(annotations: str, images: str, rules: ReadingRules, folder: str) -> No
     )
     shutil.rmtree(raw)
     write_description(folder, description)
+
+
+def _assemble(found: Collected, classes: Classes, folder: str, source: str, rules: ReadingRules) -> Assembled:
+    if not rules.masks:
+        return assemble(found, classes, folder)
+    report, reader = ProblemReport(source), OutlineReader(rules.check_boxes)
+    assembled = assemble(found, classes, folder, OutlinePass(found, reader, report))
+    if not report.kinds:
+        reader.check_together(sampled_images(found), found.sample.entries, report)
+    report.raise_if_any(REPAIR_HINT)
+    return assembled
 
 
 def as_plain(rules: ReadingRules) -> dict[str, Any]:
@@ -152,6 +166,9 @@ def read_description(folder: str) -> Description:
 
 def _notes(found: Collected, classes: Classes, assembled: Assembled, rules: ReadingRules) -> list[str]:
     notes = [*classes.notes, *repair_notes("boxes", assembled.repairs, REPAIRS)]
+    notes += repair_notes(
+        "annotations", assembled.outline_repairs, {key: what for key, (_, what) in MASK_REPAIRS.items()}
+    )
     if assembled.ignored:
         notes.append(IGNORED.format(assembled.ignored))
     conflict = find_conflict(sampled_images(found), found.sample.entries)

@@ -1,6 +1,7 @@
 """One pass over a large json: its entries as rows on the disk, and what the checks need besides."""
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ KEYS = ("images", "annotations", "categories")
 MOST_ODD = 100_000  # entries that fit no row; a file with more of them is refused without reading the rest
 MOST_SAMPLED = 20_000  # annotations by which a file is judged as a whole
 CHUNK = 1 << 19  # rows that are looked at at once
-ROWS = "rows"
+ROWS, OUTLINES = "rows", "outlines"
 
 
 class EvenSample:
@@ -59,6 +60,7 @@ class Collected:
         too_odd: whether reading ended because there are too many of them.
         count: annotations that were read.
         sample: annotations, evenly spread.
+        outline_bytes: of the file of the outlines.
     """
 
     folder: str
@@ -75,6 +77,7 @@ class Collected:
     too_odd: bool = False
     count: int = 0
     sample: EvenSample = field(default_factory=lambda: EvenSample(MOST_SAMPLED))
+    outline_bytes: int = 0
 
     def chunks(self) -> Iterator[np.ndarray]:
         """Yield the rows of the annotations, `CHUNK` of them at a time, which are all that is in memory."""
@@ -116,7 +119,7 @@ def collect(
             elif key == "images":
                 rows.append(_add_images(found, first, entries, images, rules, writer))
             else:
-                _add_annotations(found, first, entries, writer)
+                _add_annotations(found, first, entries, rules.masks, writer)
             if max(len(found.odd_images), len(found.odd_annotations)) > MOST_ODD:
                 found.too_odd = True
                 break
@@ -141,13 +144,24 @@ def _add_images(
     return batch.rows
 
 
-def _add_annotations(found: Collected, first: int, entries: list[Any], writer: ColumnWriter) -> None:
-    batch = annotation_rows(entries, first)
-    found.odd_annotations += batch.odd
+def _add_annotations(found: Collected, first: int, entries: list[Any], masks: bool, writer: ColumnWriter) -> None:
+    batch = annotation_rows(entries, first, masks)
+    found.odd_annotations += [(position, _without_outline(entry)) for position, entry in batch.odd]
     found.count += len(entries)
     found.sample.add(first, entries)
+    if masks:
+        texts = [json.dumps(entry.get("segmentation")).encode() for entry in batch.kept]
+        lengths = np.array([len(text) for text in texts], np.int64)
+        batch.rows["outline"][:, 0] = found.outline_bytes + np.cumsum(lengths) - lengths
+        batch.rows["outline"][:, 1] = lengths
+        writer.append(OUTLINES, np.frombuffer(b"".join(texts), np.uint8))
+        found.outline_bytes += int(lengths.sum())
     if len(batch.rows):
         writer.append(ROWS, batch.rows)
+
+
+def _without_outline(entry: Any) -> Any:
+    return {key: value for key, value in entry.items() if key != "segmentation"} if isinstance(entry, dict) else entry
 
 
 def _as_ids(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Dataset dicts made from columns when they are asked for: the same dicts as those of a json in memory."""
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
@@ -8,6 +9,8 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 from querydet.data.columns.files import ColumnsError, Layout, open_columns
+from querydet.data.columns.outlines import decode
+from querydet.data.mask_targets import HAS_MASKS
 
 
 class ColumnRecords(Sequence[dict[str, Any]]):
@@ -16,7 +19,7 @@ class ColumnRecords(Sequence[dict[str, Any]]):
     Columns of images, N of them: `image_id`, `size` (N, 2) height and width, `image_start` (N + 1,) first object of
     each, `name` and `name_start` (N + 1,) file names in UTF-8, and for each list of categories KEY `KEY` and
     `KEY_start`. Columns of objects, sorted by image: `box` (T, 4) x, y, width, height, `category` class index, `crowd`,
-    `area` and `annotation_id`.
+    `area` and `annotation_id`, and with masks `outline`, bytes, and `outline_start` (T + 1,).
 
     Args:
         folder: of the columns.
@@ -42,6 +45,7 @@ class ColumnRecords(Sequence[dict[str, Any]]):
         self._images = images
         self._image_lists = tuple(image_lists)
         self.columns: Mapping[str, np.ndarray] = open_columns(folder, layout)
+        self.has_masks = "outline" in self.columns
         self._check()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -84,6 +88,7 @@ class ColumnRecords(Sequence[dict[str, Any]]):
             "width": width,
             "image_id": int(self.columns["image_id"][index]),
             "annotations": self._annotations(index),
+            **({HAS_MASKS: True} if self.has_masks else {}),
             **{key: self._list(key, index) for key in self._image_lists},
         }
 
@@ -91,7 +96,7 @@ class ColumnRecords(Sequence[dict[str, Any]]):
         start, stop = self.columns["image_start"][index : index + 2]
         keys = ("box", "category", "crowd", "area", "annotation_id")
         columns = (self.columns[key][start:stop].tolist() for key in keys)
-        return [
+        objects = [
             {
                 "bbox": box,
                 "bbox_mode": BoxMode.XYWH_ABS,
@@ -102,6 +107,11 @@ class ColumnRecords(Sequence[dict[str, Any]]):
             }
             for box, category, crowd, area, identifier in zip(*columns, strict=True)
         ]
+        if self.has_masks:
+            places = self.columns["outline_start"][start : stop + 1].tolist()
+            for item, (first, last) in zip(objects, itertools.pairwise(places), strict=True):
+                item["segmentation"] = decode(self.columns["outline"][first:last].tobytes())
+        return objects
 
     def _list(self, key: str, index: int) -> list[int]:
         start, stop = self.columns[f"{key}_start"][index : index + 2]
@@ -111,9 +121,15 @@ class ColumnRecords(Sequence[dict[str, Any]]):
     def _check(self) -> None:
         """Check that offsets are those of the columns that they point into."""
         ends = {"image_start": "box", "name_start": "name", **{f"{key}_start": key for key in self._image_lists}}
+        if self.has_masks:
+            ends["outline_start"] = "outline"
         for start, values in ends.items():
             offsets = self.columns.get(start)
-            if offsets is None or values not in self.columns or len(offsets) != len(self) + 1:
+            if offsets is None or values not in self.columns or len(offsets) != self._count(start) + 1:
                 raise ColumnsError(f"column {start} is missing or short")
             if offsets[0] != 0 or offsets[-1] != len(self.columns[values]):
                 raise ColumnsError(f"column {start} does not fit {values}")
+
+    def _count(self, start: str) -> int:
+        """Return how many ranges a column of offsets has to have."""
+        return len(self.columns.get("box", ())) if start == "outline_start" else len(self)

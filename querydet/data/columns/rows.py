@@ -26,6 +26,8 @@ ANNOTATION = np.dtype(
         ("area", "<f8"),  # NaN: to be taken from the box
         ("crowd", "u1"),
         ("ignored", "u1"),
+        ("boxless", "u1"),  # there is no box; with masks, it is that of the outline
+        ("outline", "<i8", (2,)),  # with masks, place and length of the outline in its file
     ]
 )
 IMAGE = np.dtype([("id", "<i8"), ("height", "<i4"), ("width", "<i4")])
@@ -45,12 +47,13 @@ class Rows(NamedTuple):
     kept: Sequence[Any]
 
 
-def annotation_rows(entries: list[Any], first: int) -> Rows:
+def annotation_rows(entries: list[Any], first: int, masks: bool = False) -> Rows:
     """Convert annotations.
 
     Args:
         entries: of the json.
         first: position of the first one in its list.
+        masks: whether an annotation may do without a box.
 
     Returns:
         Rows of `ANNOTATION`; boxes and areas as they are written.
@@ -58,7 +61,11 @@ def annotation_rows(entries: list[Any], first: int) -> Rows:
     rows = _plain_annotations(entries)
     if rows is not None:
         return Rows(rows, [], entries)
-    return _one_by_one(entries, first, _annotation_row, ANNOTATION)
+
+    def row(entry: Any) -> tuple[Any, ...] | None:
+        return _annotation_row(entry, masks)
+
+    return _one_by_one(entries, first, row, ANNOTATION)
 
 
 def image_rows(entries: list[Any], first: int, folder: str) -> Rows:
@@ -118,10 +125,13 @@ def _one_by_one(entries: list[Any], first: int, convert: Any, dtype: np.dtype) -
     return Rows(np.array(rows, dtype), odd, kept)
 
 
-def _annotation_row(entry: Any) -> tuple[Any, ...] | None:
+def _annotation_row(entry: Any, masks: bool) -> tuple[Any, ...] | None:
     if not isinstance(entry, dict) or not all(_fits(entry.get(key)) for key in ("id", "image_id", "category_id")):
         return None
     box = entry.get("bbox")
+    boxless = masks and (box is None or box == [])
+    if boxless:
+        box = [math.nan] * 4
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return None
     if entry.get("iscrowd", 0) not in (0, 1):
@@ -135,6 +145,8 @@ def _annotation_row(entry: Any) -> tuple[Any, ...] | None:
         _as_float(area) if isinstance(area, int | float) else math.nan,
         is_crowd(entry),
         is_ignored(entry),
+        boxless,
+        (0, 0),
     )
 
 
