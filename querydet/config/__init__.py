@@ -1,16 +1,9 @@
 """Configs: LazyConfig files, overrides that are checked, and YAML that runs no code."""
 
-from querydet.config.files import (
-    TOP_LEVEL,
-    config_root,
-    find_config,
-    get_config,
-    load_config,
-    save_config,
-    shipped_configs,
-)
+from querydet.config.backbone import use_backbone
+from querydet.config.files import config_root, find_config, get_config, save_config, shipped_configs
+from querydet.config.loading import TOP_LEVEL, apply_overrides, load_config
 from querydet.config.nesting import deeper
-from querydet.config.overrides import apply_overrides
 
 __all__ = [
     "TOP_LEVEL",
@@ -22,4 +15,5 @@ __all__ = [
     "load_config",
     "save_config",
     "shipped_configs",
+    "use_backbone",
 ]

@@ -4,20 +4,15 @@ import builtins
 import difflib
 import importlib.resources
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import LazyConfig, lazy
-from omegaconf import DictConfig, ListConfig, Node
+from omegaconf import DictConfig
 
-from querydet.config.overrides import apply_overrides
-from querydet.config.plain_yaml import calls_function
 from querydet.config.safe_yaml import load_yaml
 from querydet.utils.targets import EVERYTHING, found_targets, trust
 from querydet.utils.texts import nearest
-
-TOP_LEVEL = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 
 
 def config_root() -> Path:
@@ -88,54 +83,7 @@ def get_config(name: str) -> DictConfig:
         FileNotFoundError: there is no such file.
         ValueError: a YAML file names a target that is not allowed.
     """
-    return _load(find_config(name))
-
-
-def load_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Load a complete config and apply overrides to keys that exist.
-
-    Args:
-        name: a path or the name of a shipped file, see `find_config`.
-        overrides: `key=value` in Hydra's grammar, such as `train.max_iter=20` or `optimizer.betas=[0.9,0.98]`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the top-level names are not exactly those of `TOP_LEVEL`, or an override is refused.
-    """
-    cfg = _load(find_config(name))
-    extra = sorted(set(cfg) - set(TOP_LEVEL))
-    if extra:
-        raise ValueError(
-            f"config '{name}' defines {', '.join(extra)} at the top level; a config consists of "
-            f"{', '.join(TOP_LEVEL)}: start the name of a helper with an underscore"
-        )
-    absent = [part for part in TOP_LEVEL if part not in cfg]
-    if absent:
-        raise ValueError(f"config '{name}' has no {', '.join(absent)}")
-    return _without_functions(apply_overrides(cfg, overrides))
-
-
-def _without_functions(cfg: DictConfig) -> DictConfig:
-    """Replace texts that call functions, such as ``${oc.env:HOME}``, by their values: YAML could not hold them."""
-    for node in (cfg, *_nodes(cfg)):
-        keys = range(len(node)) if isinstance(node, ListConfig) else list(node)
-        for key in keys:
-            child = node._get_node(key)
-            text = child._value() if isinstance(child, Node) else None
-            if isinstance(text, str) and calls_function(text):
-                node[key] = node[key]
-    return cfg
-
-
-def _nodes(node: Any) -> Iterator[DictConfig | ListConfig]:
-    """Yield the containers below a node, without those that references lead to."""
-    if node._is_none() or node._is_missing() or node._is_interpolation():
-        return
-    for key in range(len(node)) if isinstance(node, ListConfig) else list(node):
-        child = node._get_node(key)
-        if isinstance(child, DictConfig | ListConfig):
-            yield child
-            yield from _nodes(child)
+    return read_config(find_config(name))
 
 
 def save_config(cfg: DictConfig, path: str) -> None:
@@ -162,7 +110,15 @@ def save_config(cfg: DictConfig, path: str) -> None:
         raise ValueError(f"the config saved as {path} lost {sorted(set(cfg) ^ set(restored))}")
 
 
-def _load(path: str) -> Any:
+def read_config(path: str) -> Any:
+    """Read a config file; `get_config` finds it first.
+
+    Args:
+        path: of a file in Python, which is executed, or in YAML.
+
+    Raises:
+        ValueError: a YAML file names a target that is not allowed.
+    """
     if not path.endswith(".py"):
         return load_yaml(path)
     importer, files = builtins.__import__, lazy.PathManager

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from querydet.utils.targets import TARGET, found_targets, trust
 
 
-def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def change_keys(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Change `cfg` in place by `key=value` strings; every key has to exist.
 
     A key also exists if the `LazyCall` node above it calls something that has an argument of this name:

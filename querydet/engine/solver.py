@@ -22,13 +22,15 @@ def build_adamw(
     lr_factors: Mapping[str, float] | None = None,
     norm_weight_decay: float | None = None,
     embedding_weight_decay: float | None = None,
+    weight_decays: Mapping[str, float] | None = None,
 ) -> torch.optim.AdamW:
     """Build AdamW over the trainable parameters of a model; see `parameter_groups` for the arguments.
 
     Raises:
         ValueError: from `parameter_groups`.
     """
-    groups = parameter_groups(model, lr, weight_decay, lr_factors, norm_weight_decay, embedding_weight_decay)
+    decays = (weight_decay, lr_factors, norm_weight_decay, embedding_weight_decay, weight_decays)
+    groups = parameter_groups(model, lr, *decays)
     # Plain Python numbers: they end in the checkpoint, which is loaded without unpickling foreign classes.
     return torch.optim.AdamW(
         groups,
@@ -46,8 +48,9 @@ def parameter_groups(
     lr_factors: Mapping[str, float] | None = None,
     norm_weight_decay: float | None = None,
     embedding_weight_decay: float | None = None,
+    weight_decays: Mapping[str, float] | None = None,
 ) -> list[dict]:
-    """Sort the trainable parameters into groups of equal learning rate.
+    """Sort the trainable parameters into groups of equal learning rate and weight decay.
 
     Detectron2's ``get_default_optimizer_params`` neither names its groups nor notices a rule that matches nothing.
 
@@ -59,41 +62,70 @@ def parameter_groups(
         norm_weight_decay: weight decay of the parameters of norms, as detrex has it; None: that of the others.
         embedding_weight_decay: weight decay of tables, the weights of ``nn.Embedding``, as Mask2Former has it; None:
             that of the others.
+        weight_decays: rules, part of a parameter's name -> weight decay. The first rule that matches counts, before
+            the weight decays of norms and tables.
 
     Returns:
         Groups in the order of their first parameter: ``params, lr, weight_decay`` and, for logs, ``name`` (the rule,
-        or "other", and " norms" or " embeddings" for those with a decay of their own).
+        or "other", and " norms", " embeddings" or the other rule for those with a decay of their own).
 
     Raises:
         ValueError: a rule matches no parameter, or the model has no trainable parameter.
     """
-    factors = {str(part): float(factor) for part, factor in (lr_factors or {}).items()}
+    factors = _Rules("lr_factors", lr_factors)
+    decays = _Rules("weight_decays", weight_decays)
     kinds = {} if norm_weight_decay is None else dict.fromkeys(parameters_of_norms(model), "norms")
     if embedding_weight_decay is not None:
         kinds |= dict.fromkeys(parameters_of_embeddings(model), "embeddings")
-    decays = {"norms": norm_weight_decay, "embeddings": embedding_weight_decay}
-    matched = set()
+    of_kinds = {None: weight_decay, "norms": norm_weight_decay, "embeddings": embedding_weight_decay}
     groups: dict[str, dict] = {}
     for name, parameter in model.named_parameters():
-        rule = next((part for part in factors if part in name), None)
-        matched.add(rule)
+        rule, decay_rule = factors.first(name), decays.first(name)
         if not parameter.requires_grad:
             continue
-        kind = kinds.get(name)
+        kind = kinds.get(name) if decay_rule is None else None
+        own = decay_rule or kind
         group = {
             "params": [],
-            "lr": lr * factors.get(rule or "", 1.0),
-            "weight_decay": weight_decay if kind is None else decays[kind],
-            "name": (rule or "other") + (f" {kind}" if kind else ""),
+            "lr": lr * (1.0 if rule is None else factors.values[rule]),
+            "weight_decay": of_kinds[kind] if decay_rule is None else decays.values[decay_rule],
+            "name": (rule or "other") + (f" {own}" if own else ""),
         }
         groups.setdefault(str(group["name"]), group)["params"].append(parameter)
-    idle = [part for part in factors if part not in matched]
-    if idle:
-        parts = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
-        raise ValueError(f"optimizer.lr_factors: no parameter's name contains {idle}; the model's parts are {parts}")
+    for rules in (factors, decays):
+        rules.check(model)
     if not groups:
         raise ValueError("the model has no trainable parameter")
     return list(groups.values())
+
+
+class _Rules:
+    """Values by a part of a parameter's name; remembers which of them matched.
+
+    Args:
+        option: of the optimizer, for messages.
+        values: value by part of a name, in order.
+    """
+
+    def __init__(self, option: str, values: Mapping[str, float] | None) -> None:
+        self.option = option
+        self.values = {str(part): float(value) for part, value in (values or {}).items()}
+        self.matched: set[str] = set()
+
+    def first(self, name: str) -> str | None:
+        """Return the first rule that matches a parameter's name; None: none does."""
+        rule = next((part for part in self.values if part in name), None)
+        self.matched |= {rule} if rule is not None else set()
+        return rule
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse rules that have matched nothing."""
+        idle = [part for part in self.values if part not in self.matched]
+        if idle:
+            parts = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+            raise ValueError(
+                f"optimizer.{self.option}: no parameter's name contains {idle}; the model's parts are {parts}"
+            )
 
 
 def parameters_of_norms(model: nn.Module) -> set[str]:

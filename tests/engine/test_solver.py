@@ -164,3 +164,22 @@ def test_norms_and_tables_keep_their_decays_apart():
     assert names == ["other", "queries embeddings", "other embeddings", "other norms"]
     optimizer = build_adamw(model, weight_decay=0.05, norm_weight_decay=0.1, embedding_weight_decay=0.2)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.2, 0.1]
+
+
+def test_weight_decays_by_name_come_before_those_of_kinds():
+    found = decay_of_each(
+        Tables(), norm_weight_decay=0.1, weight_decays={"queries.1": 0.3, "queries": 0.4, "norm.weight": 0.5}
+    )
+    assert (found["queries.0.weight"], found["queries.1.weight"]) == (0.4, 0.3)
+    assert (found["norm.weight"], found["norm.bias"], found["level_embed.weight"]) == (0.5, 0.1, 0.05)
+    names = [
+        group["name"] for group in parameter_groups(Tables(), 1.0, 0.05, {"queries": 2.0}, None, None, {"norm": 0})
+    ]
+    assert names == ["other", "queries", "other norm"]
+    optimizer = build_adamw(Tables(), weight_decay=0.05, weight_decays={"norm": 0.0})
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.0]
+
+
+def test_a_weight_decay_that_matches_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"optimizer.weight_decays: no parameter's name contains \['pos_embed'\]"):
+        parameter_groups(Detector(), 1.0, 0.1, weight_decays={"pos_embed": 0.0})

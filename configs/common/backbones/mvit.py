@@ -18,4 +18,5 @@ backbone = L(make_mvit)(
     out_features=["scale3", "scale4", "scale5"],
 )
 in_channels = {"scale3": 192, "scale4": 384, "scale5": 768}
+stride4 = {"scale2": 96}
 weights = dict(init_checkpoint="detectron2://ImageNetPretrained/mvitv2/MViTv2_T_in1k.pyth")

@@ -10,6 +10,7 @@ backbone = L(ResNet)(
     freeze_at=2,
 )
 in_channels = {"res3": 512, "res4": 1024, "res5": 2048}
+stride4 = {"res2": 256}
 
 # Detectron2's copy of torchvision's V1 weights, in RGB
 weights = dict(init_checkpoint="detectron2://ImageNetPretrained/torchvision/R-50.pkl")

@@ -21,4 +21,5 @@ backbone = L(FPN)(
     square_pad=0,
 )
 in_channels = {"p3": 256, "p4": 256, "p5": 256, "p6": 256}
+stride4 = {"p2": 256}
 weights = resnet.weights

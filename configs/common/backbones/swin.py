@@ -14,6 +14,7 @@ backbone = L(SwinTransformer)(
     use_checkpoint=True,
 )
 in_channels = {"p1": 384, "p2": 768, "p3": 1536}
+stride4 = {"p0": 192}
 
 # the authors' ImageNet-22k weights at 384 x 384; their names lack the "backbone." that Detectron2's heuristics supply
 weights = dict(
