@@ -16,6 +16,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor, nn
 
+from querydet.checkpoint.backbone_loading import find_backbone_weights
 from querydet.checkpoint.conversion.convert import recognise_or_none
 from querydet.checkpoint.folder import BEST, POINTER, candidates
 from querydet.checkpoint.mismatch import BACKBONE, check_backbone, check_compatible, check_fit, check_settings, fitting
@@ -193,9 +194,13 @@ class Checkpointer(DetectionCheckpointer):
             check_compatible(self.model, incompatible, self.allow_mismatch)
 
     def _aligned(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
-        """Give the weights of a backbone the model's names, as Detectron2 does, so that they can be compared."""
-        self._was_aligned = bool(checkpoint.pop("matching_heuristics", False))
-        if not self._was_aligned:
+        """Give the weights of a backbone the model's names: by a rule, else as Detectron2 does where the file asks."""
+        heuristics = bool(checkpoint.pop("matching_heuristics", False))
+        placed = find_backbone_weights(self.model, checkpoint["model"])
+        self._was_aligned = placed is not None or heuristics
+        if placed is not None:
+            return {**checkpoint, "model": placed}
+        if not heuristics:
             return checkpoint
         caffe2 = checkpoint.get("__author__") == "Caffe2"
         state = align_and_update_state_dicts(self.model.state_dict(), checkpoint["model"], c2_conversion=caffe2)

@@ -6,14 +6,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from querydet.checkpoint.backbone_loading import BACKBONE, network_prefix
 from querydet.checkpoint.settings import setting_differences
 
 logger = logging.getLogger(__name__)
 
 MAX_SHOWN = 30
-BACKBONE = "backbone."
 PATTERNS = "patterns.weight"  # end of the names of tables of patterns
-INNER_NETWORKS = ("bottom_up", "net")  # of Detectron2's FPN and SimpleFeaturePyramid
 CONSTANTS = ("pixel_mean", "pixel_std")  # which Detectron2 does not ask a file for
 RELATIVE_POSITIONS = ("rel_pos_h", "rel_pos_w")  # of Detectron2's ViT
 
@@ -145,7 +144,7 @@ def check_backbone(model: nn.Module, incompatible: Any) -> bool:
         return False
     missing = sorted(key for key in unloaded if key.startswith(BACKBONE))
     loaded = sum(key.startswith(BACKBONE) for key in set(state) - unloaded)
-    inside = _network_prefix(model)
+    inside = f"{BACKBONE}{network_prefix(getattr(model, 'backbone', None))}"
     required = [key for key in missing if key.startswith(inside) and not key.endswith(RELATIVE_POSITIONS)]
     if not loaded or any(state[key].dim() > 1 for key in required):
         raise ValueError(
@@ -162,13 +161,6 @@ def check_backbone(model: nn.Module, incompatible: Any) -> bool:
             ", ".join(sorted(incompatible.unexpected_keys)) or "nothing",
         )
     return True
-
-
-def _network_prefix(model: nn.Module) -> str:
-    """Return the beginning of the names of the weights that a published backbone has: of the network in a pyramid."""
-    backbone = getattr(model, "backbone", None)
-    inner = next((name for name in INNER_NETWORKS if isinstance(getattr(backbone, name, None), nn.Module)), None)
-    return BACKBONE if inner is None else f"{BACKBONE}{inner}."
 
 
 def _shapes(incompatible: Any) -> list[tuple[str, Any, Any]]:

@@ -16,10 +16,9 @@ backbone = L(SwinTransformer)(
 in_channels = {"p1": 384, "p2": 768, "p3": 1536}
 stride4 = {"p0": 192}
 
-# the authors' ImageNet-22k weights at 384 x 384; their names lack the "backbone." that Detectron2's heuristics supply
+# the authors' ImageNet-22k weights at 384 x 384
 weights = dict(
     init_checkpoint=(
         "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_large_patch4_window12_384_22k.pth"
-        "?matching_heuristics=True"
     )
 )

@@ -33,4 +33,4 @@ in_channels = {"p3": 256, "p4": 256, "p5": 256, "p6": 256}
 stride4 = {"p2": 256}
 
 # the authors' masked autoencoder (arXiv 2111.06377)
-weights = dict(init_checkpoint="detectron2://ImageNetPretrained/MAE/mae_pretrain_vit_base.pth?matching_heuristics=True")
+weights = dict(init_checkpoint="detectron2://ImageNetPretrained/MAE/mae_pretrain_vit_base.pth")

@@ -11,6 +11,5 @@ model.neck.in_channels = {"p1": 384, "p2": 768, "p3": 1536}
 
 train.init_checkpoint = (
     "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_large_patch4_window7_224_22k.pth"
-    "?matching_heuristics=True"
 )
 train.output_dir = "output/h_detr_swin_l_12ep"

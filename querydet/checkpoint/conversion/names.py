@@ -8,7 +8,7 @@ in the order of execution: norm2 follows the self-attention, norm1 the cross-att
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from querydet.checkpoint.conversion.backbone_names import HF_RESNET, HF_SWIN, SWIN, TORCHVISION, Rules
 
@@ -95,7 +95,7 @@ class Family:
     @cached_property
     def compiled(self) -> tuple[tuple[re.Pattern[str], str], ...]:
         """Compile the rules to patterns, theirs to ours."""
-        return tuple((_pattern(theirs), ours) for theirs, ours in self.rules)
+        return tuple((compile_name(theirs), ours) for theirs, ours in self.rules)
 
     def our_name(self, name: str, sizes: Sizes) -> str | None:
         """Translate one of their parameter names to ours; None if no rule matches."""
@@ -139,7 +139,7 @@ class Family:
         ):
             return self.tables[0]
         for theirs, ours in self.rules:
-            match = None if "#" in ours else _pattern(ours).match(name)
+            match = None if "#" in ours else compile_name(ours).match(name)
             if match:
                 return theirs.format(*match.groups()) + name[match.end() :]
         return None
@@ -159,7 +159,8 @@ class Family:
         return sizes.num_maps - 1 - index if self.coarse_first and index < sizes.num_maps else index
 
 
-def _pattern(template: str) -> re.Pattern[str]:
+@cache
+def compile_name(template: str) -> re.Pattern[str]:
     """Compile a template; one that ends in a dot is a prefix, any other one a full name."""
     end = "" if template.endswith(".") else "$"
     return re.compile(re.escape(template).replace(r"\{\}", r"(\d+)") + end)
@@ -293,4 +294,4 @@ HUGGINGFACE = Family(
 def matches(family: Family, names: Iterable[str]) -> Mapping[str, bool]:
     """Return for each mark of a family whether a name begins with it."""
     names = list(names)
-    return {mark: any(_pattern(mark).match(name) for name in names) for mark in family.marks}
+    return {mark: any(compile_name(mark).match(name) for name in names) for mark in family.marks}

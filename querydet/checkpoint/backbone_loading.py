@@ -1,0 +1,46 @@
+"""Published files of backbones, loaded into the backbone of a detector."""
+
+import logging
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from querydet.checkpoint.conversion.backbone_files import place_backbone
+
+logger = logging.getLogger(__name__)
+
+BACKBONE = "backbone."
+INNER_NETWORKS = ("bottom_up", "net")  # of Detectron2's FPN and SimpleFeaturePyramid
+
+
+def find_backbone_weights(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """Give the weights of a file the names of a detector, if it is a published file of the detector's backbone.
+
+    Args:
+        model: the detector.
+        state: weights of the file.
+
+    Returns:
+        The weights; None for a file of a detector, or of a layout without rules.
+
+    Raises:
+        ValueError: the file is of another architecture.
+    """
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module) or any(name in model.state_dict() for name in state):
+        return None
+    if any(name.startswith(BACKBONE) for name in state):
+        return None
+    placed = place_backbone(state, backbone.state_dict(), network_prefix(backbone))
+    if placed is None:
+        return None
+    logger.info("Backbone: %s", placed.describe())
+    return {BACKBONE + name: value for name, value in placed.state.items()}
+
+
+def network_prefix(backbone: object) -> str:
+    """Return the beginning of the names of the network that published files have: of that inside of a pyramid."""
+    prefix = ""
+    while inner := next((name for name in INNER_NETWORKS if isinstance(getattr(backbone, name, None), nn.Module)), ""):
+        prefix, backbone = f"{prefix}{inner}.", getattr(backbone, inner)
+    return prefix
