@@ -6,6 +6,7 @@ from querydet.data.catalog import DetectionDataset, check_num_classes, class_nam
 from querydet.data.coco import load_coco
 from querydet.data.jitter import large_scale_jitter
 from querydet.data.mapper import BadImageError, DetrDatasetMapper, NonEmptyMaskMapper
+from querydet.data.repeat_factors import RepeatFactors
 from querydet.data.synthetic import SceneStyle, generate_synthetic, load_synthetic
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "DetectionDataset",
     "DetrDatasetMapper",
     "NonEmptyMaskMapper",
+    "RepeatFactors",
     "ResizeShortSide",
     "SceneStyle",
     "build_test_loader",

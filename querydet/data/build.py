@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import BatchSampler, Dataset
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 WORKER_TIMEOUT = 300.0  # seconds; ours: storage that needs longer for a batch counts as broken
 WORKER_RESTARTS = 3
+Factors = Callable[[Any], np.ndarray]  # a data set of N images -> their repeat factors (N,)
 Mapper = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
@@ -31,6 +33,7 @@ def build_train_loader(
     mapper: Mapper,
     total_batch_size: int,
     num_workers: int = 4,
+    repeat: Factors | None = None,
     seed: int = 42,  # the official code's seed (DINO, main.py)
     start_iteration: int = 0,
     worker_timeout: float = WORKER_TIMEOUT,
@@ -43,17 +46,19 @@ def build_train_loader(
         mapper: maps a dataset dict to a sample dict, or to None for an image that has to be replaced.
         total_batch_size: images of one iteration over all processes.
         num_workers: worker processes of this process; 0 loads in the process itself, with the same result.
+        repeat: computes how often each image comes in an epoch, such as `querydet.data.RepeatFactors`; None: once.
         seed: determines order, augmentation and the `seed` entry of every sample.
         start_iteration: first iteration, for resuming. Every `iter()` starts here.
         worker_timeout: seconds that a batch may take before the workers count as stuck.
         worker_restarts: how often dead or stuck workers are replaced during a run; 0 ends the run at the first failure.
 
     Returns:
-        A loader of lists of dicts; `len(loader.dataset)` is the number of images.
+        A loader of lists of dicts. `len(loader.dataset)` is the number of images, `loader.dataset.epoch_length` that of
+        the samples of an epoch.
 
     Raises:
-        ValueError: the data set is empty or has no annotations, the seed is negative, or
-            a batch has fewer images than there are processes.
+        ValueError: the data set is empty or has no annotations, the seed is negative, a batch has fewer images than
+            there are processes, or `repeat` does not return a positive number for each image.
     """
     if not is_annotated(dataset):
         raise ValueError(
@@ -62,7 +67,7 @@ def build_train_loader(
     rank, world_size = comm.get_rank(), comm.get_world_size()
     PositionSampler(total_batch_size, rank, world_size, start_iteration)  # checks the numbers early
     return WatchedLoader(
-        PositionStream(dataset, mapper, seed),
+        PositionStream(dataset, mapper, seed, None if repeat is None else repeat(dataset)),
         partial(_positions, total_batch_size, rank, world_size, start_iteration),
         num_workers=num_workers,
         timeout=worker_timeout,

@@ -5,6 +5,9 @@ the seed of its denoising noise are functions of (seed, p), so that stopping and
 and the number of processes do not change the samples. Rank r of W loads k = r, r + W, ... of every batch; if W does not
 divide the batch size, the first ranks have an image more.
 
+With repeat factors (`data.repeat_factors`), an epoch has several places for some images. Which, is a closed form of the
+factors and of one number drawn for each epoch (systematic sampling), so that every epoch has the same number of places.
+
 Detectron2's `TrainingSampler`, in contrast, walks one infinite stream from its start, and the augmentation depends on
 the state of the worker's generators.
 """
@@ -24,33 +27,97 @@ from querydet.data.catalog import known_digests, shared_records
 
 logger = logging.getLogger(__name__)
 
-# First element of the keys below: makes the three uses of one seed independent.
-_ORDER, _AUGMENTATION, _MODEL = 0, 1, 2
+# First element of the keys below: makes the uses of one seed independent.
+_ORDER, _AUGMENTATION, _MODEL, _REPEATS = 0, 1, 2, 3
+_PHASE_BITS = 24  # of the number drawn for an epoch: it is added to a place without rounding
 REPLACED = "replaced"  # key of a sample: names of the unusable files that it replaces
 MAX_REPLACEMENTS = 16  # consecutive unreadable images before the run stops: then the data set is broken, not an image
 
 
 @functools.lru_cache(maxsize=2)  # a batch can span the end of an epoch
-def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
-    """Return the order of the images in one epoch, shape (num_images,).
+def epoch_order(seed: int, epoch: int, num_places: int) -> np.ndarray:
+    """Return the order of the places of one epoch, shape (num_places,); without repeats, a place is an image.
 
     Uses numpy's legacy generator, whose streams are frozen across numpy versions, so that a run can be resumed after an
     upgrade.
     """
-    return np.random.RandomState(_words(seed, _ORDER, epoch)).permutation(num_images)
+    order = np.random.RandomState(_words(seed, _ORDER, epoch)).permutation(num_places)
+    return order.astype(np.int32) if num_places < 2**31 else order
 
 
-def image_index(seed: int, position: int, num_images: int, attempt: int = 0) -> int:
-    """Return the index of the image at a position.
+def epoch_phase(seed: int, epoch: int) -> float:
+    """Return the number in [0, 1) that decides which images an epoch repeats once more than others of their factor."""
+    return int(_words(seed, _REPEATS, epoch)[0] >> (32 - _PHASE_BITS)) / 2**_PHASE_BITS
+
+
+class EpochPlan:
+    """The images of every epoch in order, each as often as its repeat factor says.
+
+    With C the running sum of the factors, scaled so that it ends at the whole number L, and u the phase of an epoch,
+    image i has `floor(C[i] + u) - floor(C[i - 1] + u)` places of the L of the epoch: its scaled factor, rounded up or
+    down, and over many epochs its scaled factor on average.
 
     Args:
-        seed: of the stream.
-        position: of the sample.
         num_images: number of images of the data set.
-        attempt: 0 for the image itself; n > 0 for its n-th replacement, the n-th image after it in the epoch.
+        seed: of the stream.
+        factors: how often each image comes in an epoch on average, (num_images,); None: once.
+
+    Raises:
+        ValueError: the factors are not one positive number for each image.
     """
-    epoch, offset = divmod(position, num_images)
-    return int(epoch_order(seed, epoch, num_images)[(offset + attempt) % num_images])
+
+    def __init__(self, num_images: int, seed: int, factors: np.ndarray | None = None) -> None:
+        self._seed = seed
+        self._length = num_images
+        self._ends: np.ndarray | None = None
+        if factors is not None:
+            self._ends = scaled_ends(factors, num_images)
+            self._length = int(self._ends[-1])
+
+    def __len__(self) -> int:
+        """Return L, the number of places of an epoch."""
+        return self._length
+
+    def image(self, position: int, offset: int = 0) -> int:
+        """Return the index of the image at a position, or `offset` places after it in the same epoch."""
+        epoch, place = divmod(position, self._length)
+        place = int(epoch_order(self._seed, epoch, self._length)[(place + offset) % self._length])
+        return place if self._ends is None else image_of_place(self._ends, place, epoch_phase(self._seed, epoch))
+
+    def candidates(self, position: int, count: int) -> Iterator[int]:
+        """Yield the image at a position and those after it in the epoch, each once, at most `count`."""
+        seen: set[int] = set()
+        for offset in range(self._length):
+            index = self.image(position, offset)
+            if index not in seen:
+                seen.add(index)
+                yield index
+            if len(seen) == count:
+                return
+
+
+def scaled_ends(factors: np.ndarray, num_images: int) -> np.ndarray:
+    """Return the running sum (num_images,) of the factors, scaled so that it ends at the whole number next to it.
+
+    Raises:
+        ValueError: the factors are not one positive number for each image.
+    """
+    factors = np.asarray(factors, np.float64)
+    if factors.shape != (num_images,):
+        raise ValueError(f"{num_images} images need a repeat factor each, got an array of shape {factors.shape}")
+    wrong = np.flatnonzero(~(np.isfinite(factors) & (factors > 0)))
+    if len(wrong):
+        raise ValueError(f"repeat factors are positive numbers, but that of image {wrong[0]} is {factors[wrong[0]]}")
+    ends = np.cumsum(factors)
+    length = max(1, round(float(ends[-1])))
+    ends = np.minimum(ends * (length / ends[-1]), length)
+    ends[-1] = length
+    return ends
+
+
+def image_of_place(ends: np.ndarray, place: int, phase: float) -> int:
+    """Return the image that a place of an epoch belongs to, before places are shuffled (see `EpochPlan`)."""
+    return int(np.searchsorted(ends, place + 1 - phase))
 
 
 def model_seed(seed: int, position: int) -> int:
@@ -92,12 +159,19 @@ class PositionStream(Dataset):
         mapper: maps a dataset dict to a sample dict, or to None for an unusable image (see the mapper's
             `on_bad_image`).
         seed: of order, augmentation and model noise, >= 0.
+        repeat: factors, how often each image comes in an epoch on average, (number of images,); None: once.
 
     Raises:
-        ValueError: the data set is empty, or the seed is negative.
+        ValueError: the data set is empty, the seed is negative, or an image has no positive factor.
     """
 
-    def __init__(self, dataset: Sequence[dict[str, Any]], mapper: Callable[[dict], dict | None], seed: int) -> None:
+    def __init__(
+        self,
+        dataset: Sequence[dict[str, Any]],
+        mapper: Callable[[dict], dict | None],
+        seed: int,
+        repeat: np.ndarray | None = None,
+    ) -> None:
         if not len(dataset):
             raise ValueError("the training data set has no images")
         if seed < 0:
@@ -107,9 +181,15 @@ class PositionStream(Dataset):
         self._dicts = shared_records(dataset)
         self._mapper = mapper
         self._seed = seed
+        self._plan = EpochPlan(len(dataset), seed, repeat)
 
     def __len__(self) -> int:
         return len(self._dicts)
+
+    @property
+    def epoch_length(self) -> int:
+        """Return the number of samples of an epoch: that of the images, and of their repeats."""
+        return len(self._plan)
 
     def record(self, index: int) -> dict[str, Any]:
         """Return the dataset dict of an image, by its index in the data set."""
@@ -121,10 +201,9 @@ class PositionStream(Dataset):
         Raises:
             ValueError: the image and `MAX_REPLACEMENTS` replacements were all unusable.
         """
-        attempts = min(MAX_REPLACEMENTS + 1, len(self))
         tried: list[str] = []
-        for attempt in range(attempts):
-            record = self._dicts[image_index(self._seed, position, len(self), attempt)]
+        for index in self._plan.candidates(position, MAX_REPLACEMENTS + 1):
+            record = self._dicts[index]
             with augmentation_rng(self._seed, position):
                 sample = self._mapper(record)
             if sample is not None:
@@ -133,11 +212,16 @@ class PositionStream(Dataset):
                     sample[REPLACED] = tried
                 return sample
             tried.append(record["file_name"])
-        raise ValueError(f"{attempts} images in a row could not be used, the data set is broken: {', '.join(tried)}")
+        raise ValueError(f"{len(tried)} images in a row could not be used, the data set is broken: {', '.join(tried)}")
 
     def file_name(self, position: int) -> str:
         """Return the file that is read at a position, for messages."""
-        return str(self._dicts[image_index(self._seed, position, len(self))].get("file_name"))
+        return str(self._dicts[self._plan.image(position)].get("file_name"))
+
+
+def epoch_length(dataset: Any) -> int:
+    """Return the number of samples of an epoch of a loader's data set; for one that does not say so, its length."""
+    return int(getattr(dataset, "epoch_length", len(dataset)))
 
 
 class PositionSampler(Sampler[list[int]]):

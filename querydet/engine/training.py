@@ -17,6 +17,7 @@ from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.checkpoint.part_loading import parts_to_load
 from querydet.data.catalog import check_num_classes, class_names
 from querydet.data.fingerprint import fingerprint
+from querydet.data.stream import epoch_length
 from querydet.data.validation_set import warn_of_differences
 from querydet.engine.accumulation import check_micro_batches
 from querydet.engine.distributed.sharding import (
@@ -96,7 +97,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     freeze_parts(model, cfg.train.get("freeze"))  # runs of earlier versions lack it
     start_iter, checkpoint = _find_start(cfg, resume, model)
     loader = build_train_data(cfg, start_iter)
-    length = RunLength.from_config(cfg.train, len(loader.dataset), cfg.dataloader.train.total_batch_size)
+    length = RunLength.from_config(cfg.train, epoch_length(loader.dataset), cfg.dataloader.train.total_batch_size)
     classes = _class_names(cfg, loader)
     test = build_evaluation(cfg, classes)  # now, so that missing or other data do not come to light after an epoch
     if test:

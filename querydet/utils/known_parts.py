@@ -95,6 +95,7 @@ MODEL: Names = {
     "torch.nn.modules.sparse": "Embedding",
 }
 LOADERS: Names = {"querydet.data.build": "build_test_loader build_train_loader"}
+REPEATS: Names = {"querydet.data.repeat_factors": "RepeatFactors"}
 DATASETS: Names = {
     "querydet.data.coco": "load_coco",
     "querydet.data.synthetic": "load_synthetic",
@@ -131,7 +132,7 @@ SCHEDULES: Names = {
     ),
 }
 
-ALL = (MODEL, LOADERS, DATASETS, MAPPERS, EVALUATORS, ENSEMBLES, OPTIMIZERS, SCHEDULES)
+ALL = (MODEL, LOADERS, REPEATS, DATASETS, MAPPERS, EVALUATORS, ENSEMBLES, OPTIMIZERS, SCHEDULES)
 
 # The first place that a key begins with decides; other keys are those of files that are parts of configs.
 PLACES: tuple[tuple[str, tuple[Names, ...]], ...] = (
@@ -139,6 +140,7 @@ PLACES: tuple[tuple[str, tuple[Names, ...]], ...] = (
     (r"dataloader\.evaluator\b", (EVALUATORS,)),
     (r"dataloader\.\w+\.dataset\b", (DATASETS,)),
     (r"dataloader\.\w+\.mapper\b", (MAPPERS,)),
+    (r"dataloader\.\w+\.repeat\b", (REPEATS,)),
     (r"dataloader\b", (LOADERS,)),
     (r"optimizer\b", (OPTIMIZERS,)),
     (r"lr_multiplier\b", (SCHEDULES,)),

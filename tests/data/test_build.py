@@ -11,6 +11,7 @@ from detectron2.data import transforms as T
 from querydet.data import (
     BadImageError,
     DetrDatasetMapper,
+    RepeatFactors,
     build_test_loader,
     build_train_loader,
     class_names,
@@ -88,6 +89,26 @@ def test_the_number_of_images_is_exposed(dataset):
     loader = build_train_loader(dataset=dataset, mapper=train_mapper(), total_batch_size=2)
     assert len(loader.dataset) == 5
     assert class_names(loader.dataset) == ["thing"]
+
+
+def test_repeats_are_the_same_for_any_workers_processes_and_starts(dataset, monkeypatch):
+    """Each of four images has an object of the one class, the fifth has none: factors 1.118 and 1."""
+    options = {"repeat": RepeatFactors(threshold=1.0)}
+    whole = take(dataset, 8, **options)
+    assert whole != take(dataset, 8)
+    assert take(dataset, 8, num_workers=2, **options) == whole
+    assert take(dataset, 3, start_iteration=5, num_workers=1, **options) == whole[5:]
+    for rank in range(2):
+        as_rank(monkeypatch, rank, 2)
+        assert take(dataset, 8, **options) == [batch[rank::2] for batch in whole]
+
+
+def test_repeats_are_counted_in_an_epoch(dataset):
+    def tenfold(images):
+        return [10.0] * len(images)
+
+    loader = build_train_loader(dataset=dataset, mapper=train_mapper(), total_batch_size=2, repeat=tenfold)
+    assert (len(loader.dataset), loader.dataset.epoch_length) == (5, 50)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

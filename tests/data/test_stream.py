@@ -7,9 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from querydet.data.stream import PositionSampler, PositionStream, augmentation_rng, epoch_order, image_index, model_seed
+from querydet.data.stream import (
+    EpochPlan,
+    PositionSampler,
+    PositionStream,
+    augmentation_rng,
+    epoch_length,
+    epoch_order,
+    epoch_phase,
+    image_of_place,
+    model_seed,
+    scaled_ends,
+)
 
 RECORDS = [{"file_name": f"{index}.png"} for index in range(7)]
+FACTORS = np.array([2**0.5, 2**0.5, 2, 1, 1, 2, 1, 1])  # of LVIS' rule, for the classes of test_repeat_factors.py
 
 
 def draw(record):
@@ -34,9 +46,9 @@ def positions(world_size, total, start, count):
 
 
 def test_every_image_once_an_epoch_and_epochs_differ():
+    plan = EpochPlan(7, seed=5)
     for epoch in range(3):
-        first = epoch * 7
-        assert sorted(image_index(5, first + place, 7) for place in range(7)) == list(range(7))
+        assert sorted(plan.image(7 * epoch + place) for place in range(7)) == list(range(7))
     assert list(epoch_order(5, 0, 100)) != list(epoch_order(5, 1, 100))
     assert list(epoch_order(5, 0, 100)) != list(epoch_order(6, 0, 100))
 
@@ -115,6 +127,77 @@ def test_a_data_set_of_bad_images_stops():
     many = [{"file_name": str(index)} for index in range(1000)]
     with pytest.raises(ValueError, match="17 images in a row"):
         _ = PositionStream(many, skip_all, seed=1)[0]
+
+
+def repeats(factors, phase):
+    """How many places of an epoch each image has."""
+    ends = scaled_ends(factors, len(factors))
+    images = [image_of_place(ends, place, phase) for place in range(int(ends[-1]))]
+    assert images == sorted(images)
+    return np.bincount(images, minlength=len(factors)).tolist()
+
+
+def test_repeats_are_factors_rounded_up_or_down():
+    """By hand: the factors sum up to 10.83, so that an epoch has 11 places."""
+    assert repeats(FACTORS, 0.25) == [1, 2, 2, 1, 1, 2, 1, 1]
+    assert repeats(FACTORS, 0.9) == [2, 1, 2, 1, 1, 2, 1, 1]
+
+
+def test_an_image_comes_as_often_as_its_factor_says_on_average():
+    plan = EpochPlan(8, seed=3, factors=FACTORS)
+    counts = np.array([np.bincount([plan.image(11 * epoch + k) for k in range(11)]) for epoch in range(1000)])
+    scaled = FACTORS * 11 / FACTORS.sum()
+    assert len(plan) == 11
+    assert (counts.sum(1) == 11).all()
+    assert (np.abs(counts - scaled) < 1).all()
+    np.testing.assert_allclose(counts.mean(0), scaled, atol=0.04)
+
+
+def test_epochs_of_any_factors_are_equally_long():
+    random = np.random.default_rng(0)
+    for factors in (random.uniform(1, 10, 501), random.exponential(0.3, 501) + 1e-9, np.full(501, 0.3)):
+        ends = scaled_ends(factors, 501)
+        assert ends[-1] == round(factors.sum())
+        for phase in (0, epoch_phase(1, 2), 1 - 2**-24):
+            assert sum(repeats(factors, phase)) == ends[-1]
+
+
+def test_factors_of_one_change_nothing():
+    plain, repeated = (PositionStream(RECORDS, draw, seed=1, repeat=factors) for factors in (None, np.ones(7)))
+    assert [plain[position] for position in range(30)] == [repeated[position] for position in range(30)]
+    last = 2**28  # places of an epoch with two billion images are still told apart
+    assert image_of_place(np.arange(last - 2, last + 2) + 1.0, last, 1 - 2**-24) == 2
+
+
+def test_images_and_samples_of_an_epoch_are_counted_apart():
+    stream = PositionStream(RECORDS, draw, seed=1, repeat=np.array([3.0, 1, 1, 1, 1, 1, 1]))
+    assert (len(stream), stream.epoch_length, epoch_length(stream)) == (7, 9, 9)
+    assert epoch_length(RECORDS) == 7
+    assert [stream[position]["file_name"] for position in range(9)].count("0.png") == 3
+    assert stream.record(6) == RECORDS[6]
+
+
+def test_repeats_of_an_unusable_image_are_one_image_to_replace():
+    """An image that is skipped is tried once, so that its repeats do not use up the tries of a sample."""
+    stream = PositionStream(RECORDS[3:6], skip_3_and_4, seed=1, repeat=np.array([90.0, 90, 1]))
+    samples = [stream[position] for position in range(20)]
+    assert {sample["file_name"] for sample in samples} == {"5.png"}
+    with pytest.raises(ValueError, match="3 images in a row"):
+        _ = PositionStream(RECORDS[:3], skip_all, seed=1, repeat=np.array([90.0, 90, 1]))[0]
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        (np.ones(6), r"7 images need a repeat factor each, got an array of shape \(6,\)"),
+        (np.array([1, 1, 0, 1, 1, 1, 1]), "that of image 2 is 0"),
+        (np.array([1, np.nan, 1, 1, 1, 1, 1]), "that of image 1 is nan"),
+        (np.array([1, 1, 1, 1, 1, 1, np.inf]), "that of image 6 is inf"),
+    ],
+)
+def test_bad_factors(factors, message):
+    with pytest.raises(ValueError, match=message):
+        PositionStream(RECORDS, draw, seed=1, repeat=factors)
 
 
 def test_bad_arguments():

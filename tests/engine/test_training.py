@@ -5,9 +5,12 @@ from functools import partial
 
 import pytest
 import torch
+from detectron2.config import LazyCall as L
 
+from querydet.data import RepeatFactors
 from querydet.engine import train
-from querydet.engine.training import build_optimizer, build_train_data
+from querydet.engine.faults.stopping import StopRequest
+from querydet.engine.training import build_optimizer, build_train_data, prepare_run
 from querydet.utils.provenance import read_parts
 from querydet.utils.system import network_timeout
 from tests.engine.test_train_net import assert_equal, read_checkpoint, read_metrics
@@ -23,6 +26,30 @@ def test_two_runs_are_equal_bit_by_bit(toy_config, tmp_path):
         train(toy_config("model.dropout=0.2", "train.max_iter=3", folder=folder))
     assert_equal(*(read_checkpoint(tmp_path / folder / "model_final.pth") for folder in ("first", "second")))
     assert read_metrics(tmp_path / "first") == read_metrics(tmp_path / "second")
+
+
+def test_an_interrupted_run_with_repeated_images_equals_an_uninterrupted_one(toy_config, tmp_path):
+    def run(folder, iterations, resume=False):
+        cfg = toy_config(f"train.max_iter={iterations}", "dataloader.evaluator=null", folder=folder)
+        cfg.dataloader.train.repeat = L(RepeatFactors)(threshold=1.0)
+        train(cfg, resume)
+
+    run("whole", 8)
+    run("parts", 6)
+    run("parts", 8, resume=True)
+    assert_equal(*(read_checkpoint(tmp_path / folder / "model_final.pth") for folder in ("whole", "parts")))
+
+
+def test_an_epoch_has_the_repeats_of_the_images(toy_config):
+    cfg = toy_config()
+    once = prepare_run(cfg, False, StopRequest()).length
+    cfg.dataloader.train.repeat = L(RepeatFactors)(threshold=1.0)
+    parts = prepare_run(cfg, False, StopRequest())
+    samples = parts.trainer.data_loader.dataset.epoch_length
+    assert samples > len(parts.trainer.data_loader.dataset) == 16
+    assert parts.length.iterations_per_epoch == samples // 4
+    assert once.iterations_per_epoch == 4
+    assert parts.data["images"] == 16
 
 
 def test_seed_changes_the_run(toy_config, tmp_path):

@@ -18,6 +18,7 @@ FIXED = (
     "train.seed",
     "dataloader.train.total_batch_size",
     "dataloader.train.mapper.",
+    "dataloader.train.repeat",
     f"dataloader.train.{TARGET}",
 )
 FROZEN = "train.freeze"  # parts that the optimizer has no state for

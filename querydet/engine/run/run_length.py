@@ -12,7 +12,7 @@ class RunLength:
     """Length of a run in iterations.
 
     Args:
-        iterations_per_epoch: images // total batch size, at least 1.
+        iterations_per_epoch: samples of an epoch // total batch size, at least 1.
         max_iter: iterations of the whole run.
     """
 
@@ -20,20 +20,20 @@ class RunLength:
     max_iter: int
 
     @classmethod
-    def from_config(cls, train: DictConfig, images: int, total_batch_size: int) -> "RunLength":
+    def from_config(cls, train: DictConfig, samples: int, total_batch_size: int) -> "RunLength":
         """Resolve ``train.max_epochs`` or, when set, ``train.max_iter``.
 
         Args:
             train: the ``train`` node of the config.
-            images: length of the training set.
+            samples: number of samples of an epoch: of the training images, with repeats.
             total_batch_size: images of a step over all processes.
 
         Raises:
             ValueError: no images, or a length that is not positive.
         """
-        if images < 1:
+        if samples < 1:
             raise ValueError("the training set has no images")
-        epoch = max(1, images // total_batch_size)
+        epoch = max(1, samples // total_batch_size)
         name = "max_epochs" if train.max_iter is None else "max_iter"
         length = train[name]
         if isinstance(length, bool) or not isinstance(length, int | float) or length <= 0:

@@ -1,8 +1,10 @@
 """What may change in a run that is resumed."""
 
 import pytest
+from detectron2.config import LazyCall as L
 
 from querydet.config import save_config
+from querydet.data import RepeatFactors
 from querydet.engine import train
 from querydet.engine.run.changes import changes
 
@@ -33,6 +35,14 @@ def test_what_makes_it_another_run_is_refused_unless_wanted(toy_config, option):
     with pytest.raises(ValueError, match=rf"started with another config:\n  {option.split('=')[0]}: .* -> .*\nResume"):
         changes(toy_config(option))
     assert len(changes(toy_config(option, "train.allow_changed_config=True", "train.max_iter=1"))) == 2
+
+
+@pytest.mark.usefixtures("started")
+def test_other_repeats_of_images_are_refused(toy_config):
+    other = toy_config()
+    other.dataloader.train.repeat = L(RepeatFactors)(threshold=0.5)
+    with pytest.raises(ValueError, match=r"dataloader\.train\.repeat.*threshold: \(not set\) -> 0\.5"):
+        changes(other)
 
 
 def test_nothing_to_resume_nothing_to_compare(toy_config, tmp_path):

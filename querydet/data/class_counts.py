@@ -1,0 +1,60 @@
+"""Which classes the images of a data set have, and how many images have each class.
+
+A class is in an image when one of its annotations has it; crowd regions count.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from querydet.data.catalog import class_names
+
+
+def image_classes(dataset: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes of every image, one image after the other.
+
+    Args:
+        dataset: N Detectron2 dataset dicts, which are read once.
+
+    Returns:
+        Starts (N + 1,) int64 and classes int64: those of image i are `classes[starts[i] : starts[i + 1]]`, each once,
+        in rising order.
+    """
+    counts = np.zeros(len(dataset) + 1, np.int64)
+    classes = np.fromiter(_classes(dataset, counts), np.int64)
+    return np.cumsum(counts), classes
+
+
+def _classes(dataset: Sequence[Mapping[str, Any]], counts: np.ndarray) -> Iterator[int]:
+    """Yield the classes of every image, and write their number to `counts[1 + i]`."""
+    for index, record in enumerate(dataset, 1):
+        found = sorted({annotation["category_id"] for annotation in record.get("annotations", ())})
+        counts[index] = len(found)
+        yield from found
+
+
+def image_counts(dataset: Any) -> np.ndarray:
+    """Return the number of images of each of the K classes, (K,) int64.
+
+    Args:
+        dataset: Detectron2 dataset dicts with a name that class names are registered for.
+
+    Raises:
+        ValueError: no class names are registered for the data set, or it has a class that is none of them.
+    """
+    num_classes = len(class_names(dataset))
+    return count_images(image_classes(dataset)[1], num_classes)
+
+
+def count_images(classes: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count the classes of all images, from `image_classes`, (num_classes,) int64.
+
+    Raises:
+        ValueError: a class is not in [0, num_classes).
+    """
+    if len(classes) and not 0 <= classes.min() <= classes.max() < num_classes:
+        raise ValueError(
+            f"the data set has {num_classes} classes, but annotations of classes {classes.min()} to {classes.max()}"
+        )
+    return np.bincount(classes, minlength=num_classes)
