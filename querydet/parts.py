@@ -201,7 +201,7 @@ class BatchedAssigner(Protocol):
 
 
 class LossTerm(Protocol):
-    """A term of `losses`. Traits: `normalizer`, `score_function`, `aligns_quality`, `reads_boxes`, `reads_masks`."""
+    """A loss. Traits: `normalizer`, `score_function`, `aligns_quality`, `use_counts`, `reads_boxes`, `reads_masks`."""
 
     @property
     def weight(self) -> float:

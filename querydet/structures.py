@@ -214,6 +214,7 @@ class MatchedPairs:
     query_weights: Tensor | None = None  # (B, Q), factors of the losses of each query, 0 for none; None: 1 for all
     weights: Tensor | None = None  # (n,), factors of the losses of each pair, see `PairWeights`; None: 1 for all
     masks: PairMasks | None = None  # for loss terms that read masks
+    targets: "Targets | None" = None  # all objects of the images, and the seeds of their draws
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,9 @@ TRAITS: Mapping[str, Trait] = {
     "normalizer": Trait(None, "divides this term in place of the rule's normalizer"),
     "reads_boxes": Trait(False, "of an assigner, too: compares predicted boxes"),
     "reads_masks": Trait(False, "of an assigner, too: reads masks; a loss is computed for predictions with masks only"),
+    "use_counts": Trait(
+        None, "function (counts (K,)), called before training: takes the number of training images of each class"
+    ),
     "aligns_quality": Trait(False, "its class targets tell how good the box of a query is (Align-DETR)"),
     # of the masks
     "layers": Trait("all", 'the layers of the decoder that have masks in training, "last" or "all"'),

@@ -17,6 +17,7 @@ from querydet.modeling.class_heads import ClassHeads
 from querydet.modeling.criterion import Criterion
 from querydet.modeling.decoder import ConditionalDecoder, DabDecoder, DeformableDecoder, DetrDecoder, MaskedDecoder
 from querydet.modeling.encoder import DeformableEncoder, DenseEncoder, ScaledDenseEncoder
+from querydet.modeling.federated import FederatedFocalLoss
 from querydet.modeling.heads import PredictionHeads
 from querydet.modeling.losses import FocalLoss, GIoULoss, L1Loss
 from querydet.modeling.masks import (
@@ -122,6 +123,7 @@ BATCHED_ASSIGNERS: tuple[type[BatchedAssigner], ...] = (
 )
 LOSSES: tuple[type[LossTerm], ...] = (
     DiceLoss,
+    FederatedFocalLoss,
     FocalLoss,
     FocalMaskLoss,
     GIoULoss,

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from querydet.cli.options import command_parser
 from querydet.config import load_config
 from querydet.engine import build_model
+from querydet.engine.class_counts import give_class_counts, needs_class_counts
 from querydet.engine.faults.replay import load_dump, replay
 from querydet.engine.freezing import freeze_parts
+from querydet.utils.lazy import instantiate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg = load_config(path, args.opts)
     model = build_model(cfg)
     freeze_parts(model, cfg.train.get("freeze"))
+    if needs_class_counts(model):
+        give_class_counts(model, instantiate(cfg.dataloader.train.dataset))
     lines = replay(model, dump)
     print(f"What the run reported:\n{dump['report']}\n\nThe step again:")
     print("\n".join(lines))

@@ -3,7 +3,7 @@
 A class is in an image when one of its annotations has it; crowd regions count.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,24 +11,30 @@ import numpy as np
 from querydet.data.catalog import class_names
 
 
-def image_classes(dataset: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+def image_classes(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes of every image, one image after the other.
 
     Args:
-        dataset: N Detectron2 dataset dicts, which are read once.
+        dataset: N Detectron2 dataset dicts, which are read once, or the data set of a loader.
 
     Returns:
         Starts (N + 1,) int64 and classes int64: those of image i are `classes[starts[i] : starts[i + 1]]`, each once,
         in rising order.
     """
     counts = np.zeros(len(dataset) + 1, np.int64)
-    classes = np.fromiter(_classes(dataset, counts), np.int64)
+    classes = np.fromiter(_classes(_records(dataset), counts), np.int64)
     return np.cumsum(counts), classes
 
 
-def _classes(dataset: Sequence[Mapping[str, Any]], counts: np.ndarray) -> Iterator[int]:
+def _records(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    if hasattr(dataset, "record"):  # of a loader: its items are mapped
+        return (dataset.record(index) for index in range(len(dataset)))
+    return iter(dataset)
+
+
+def _classes(records: Iterator[Mapping[str, Any]], counts: np.ndarray) -> Iterator[int]:
     """Yield the classes of every image, and write their number to `counts[1 + i]`."""
-    for index, record in enumerate(dataset, 1):
+    for index, record in enumerate(records, 1):
         found = sorted({annotation["category_id"] for annotation in record.get("annotations", ())})
         counts[index] = len(found)
         yield from found
@@ -38,7 +44,7 @@ def image_counts(dataset: Any) -> np.ndarray:
     """Return the number of images of each of the K classes, (K,) int64.
 
     Args:
-        dataset: Detectron2 dataset dicts with a name that class names are registered for.
+        dataset: Detectron2 dataset dicts, or the data set of a loader, with a name that class names are registered for.
 
     Raises:
         ValueError: no class names are registered for the data set, or it has a class that is none of them.

@@ -1,6 +1,7 @@
 """The training engine: what ``train_net.py`` runs, on Detectron2's trainer, hooks and writers."""
 
 import querydet.model_zoo  # noqa: F401 - makes querydet:// known, for train.init_checkpoint
+from querydet.engine.class_counts import give_class_counts
 from querydet.engine.distributed.launching import argument_parser, launch
 from querydet.engine.evaluation import evaluate, evaluate_only
 from querydet.engine.faults.nonfinite import NonFiniteError
@@ -16,6 +17,7 @@ __all__ = [
     "build_model",
     "evaluate",
     "evaluate_only",
+    "give_class_counts",
     "launch",
     "main",
     "resolve_device",

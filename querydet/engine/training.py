@@ -20,6 +20,7 @@ from querydet.data.fingerprint import fingerprint
 from querydet.data.stream import epoch_length
 from querydet.data.validation_set import warn_of_differences
 from querydet.engine.accumulation import check_micro_batches
+from querydet.engine.class_counts import give_class_counts
 from querydet.engine.distributed.sharding import (
     ShardedCheckpointer,
     is_sharded,
@@ -99,6 +100,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     loader = build_train_data(cfg, start_iter)
     length = RunLength.from_config(cfg.train, epoch_length(loader.dataset), cfg.dataloader.train.total_batch_size)
     classes = _class_names(cfg, loader)
+    give_class_counts(model, loader.dataset)
     test = build_evaluation(cfg, classes)  # now, so that missing or other data do not come to light after an epoch
     if test:
         warn_of_differences(cfg, loader.dataset, test.loader.dataset)

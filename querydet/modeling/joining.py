@@ -110,6 +110,7 @@ def join(
         boxes=torch.cat(targets.boxes)[objects],
         counts=tuple(sum(len(assignment.queries) for assignment in images) for images in assigned),
         query_weights=_join_weights(assigned, sizes),
+        targets=targets,
     )
     return joined, pairs
 

@@ -37,6 +37,7 @@ MODEL: Names = {
     "querydet.modeling.detector": "QueryDetector",
     "querydet.modeling.encoder.deformable": "DeformableEncoder deformable_encoder_layer",
     "querydet.modeling.encoder.dense": "DenseEncoder ScaledDenseEncoder dense_encoder_layer",
+    "querydet.modeling.federated": "FederatedFocalLoss",
     "querydet.modeling.heads": "PredictionHeads",
     "querydet.modeling.layers.feed_forward": "FeedForward PReLUFeedForward",
     "querydet.modeling.layers.mlp": "MLP",
