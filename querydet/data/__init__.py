@@ -5,6 +5,7 @@ from querydet.data.build import build_test_loader, build_train_loader
 from querydet.data.catalog import DetectionDataset, check_num_classes, class_names
 from querydet.data.coco import load_coco
 from querydet.data.jitter import large_scale_jitter
+from querydet.data.lvis import load_lvis
 from querydet.data.mapper import BadImageError, DetrDatasetMapper, NonEmptyMaskMapper
 from querydet.data.repeat_factors import RepeatFactors
 from querydet.data.synthetic import SceneStyle, generate_synthetic, load_synthetic
@@ -26,5 +27,6 @@ __all__ = [
     "generate_synthetic",
     "large_scale_jitter",
     "load_coco",
+    "load_lvis",
     "load_synthetic",
 ]

@@ -33,8 +33,8 @@ def class_lists(image: Mapping[str, Any], keys: Sequence[str], index_of: Mapping
     """Return lists of an image as class indices, sorted; categories that are no classes are left out.
 
     Args:
-        image: checked entry of a json.
+        image: checked entry of a json; those of a file without annotations may lack the lists, which are then empty.
         keys: names of the lists.
         index_of: class index by category id.
     """
-    return {key: sorted({index_of[number] for number in image[key] if number in index_of}) for key in keys}
+    return {key: sorted({index_of[number] for number in image.get(key, ()) if number in index_of}) for key in keys}

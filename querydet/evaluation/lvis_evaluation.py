@@ -9,21 +9,73 @@ Computed by hotcoco: the official `lvis` package does not run with numpy 1.24 or
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
 
 from querydet.data.catalog import DetectionDataset
+from querydet.data.categories import FREQUENCIES
 from querydet.data.json_file import read_json
+from querydet.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
 from querydet.evaluation.coco_backend import Curves, mean_known
 from querydet.evaluation.coco_evaluation import CocoEvaluator
 from querydet.evaluation.coco_truth import category_ids
 from querydet.utils.run_lengths import RunLengths
 
 MAX_DETECTIONS = 300  # LVIS: per image
-FREQUENCIES = ("r", "c", "f")
-FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
+FEDERATED = (NEGATIVE, NOT_EXHAUSTIVE)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the classes of a federated data set.
+
+    Args:
+        lists: for every image by its id, classes by the keys of `FEDERATED`.
+        frequency: of every class, one of `FREQUENCIES`; "" of a class that the data lack.
+    """
+
+    lists: Mapping[Any, Mapping[str, Sequence[int]]]
+    frequency: list[str]
+
+
+def known_of_dataset(dataset: DetectionDataset) -> Known | None:
+    """Return what a data set itself says, as after `data.load_lvis`; None where it does not."""
+    frequency = MetadataCatalog.get(dataset.name).get("class_frequency")
+    lists = {record["image_id"]: {key: record[key] for key in FEDERATED if key in record} for record in dataset}
+    if not frequency or any(len(found) < len(FEDERATED) for found in lists.values()):
+        return None
+    return Known(lists, list(frequency))
+
+
+def known_of_file(dataset: DetectionDataset, path: str) -> Known:
+    """Read what LVIS's json says of the images of a data set.
+
+    Raises:
+        ValueError: the json lacks fields of LVIS.
+    """
+    try:
+        content = read_json(path)
+        index_of = {identifier: index for index, identifier in enumerate(category_ids(dataset))}
+        images = {image["id"]: image for image in content["images"]}
+        frequency = {category["id"]: category.get("frequency") for category in content["categories"]}
+        lists = {}
+        for record in dataset:
+            image = images.get(record["image_id"], {})
+            lacking = [key for key in FEDERATED if key not in image]
+            if lacking:
+                text = f"image {record['image_id']} has no {', '.join(lacking)}"
+                raise ValueError(f"{path}: {text}: this is not an LVIS json")
+            lists[record["image_id"]] = {key: [index_of[number] for number in image[key]] for key in FEDERATED}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not an LVIS json of these classes: {error!r}") from error
+    absent = MetadataCatalog.get(dataset.name).get("absent_classes", ())
+    of_classes = {index: frequency.get(number) for number, index in index_of.items() if index not in absent}
+    if not all(value in FREQUENCIES for value in of_classes.values()):
+        raise ValueError(f"{path}: every category of LVIS has a frequency, one of {FREQUENCIES}")
+    return Known(lists, [of_classes.get(index, "") for index in range(len(index_of))])
 
 
 class LvisEvaluator(CocoEvaluator):
@@ -34,14 +86,14 @@ class LvisEvaluator(CocoEvaluator):
     Args:
         dataset: the loaded data set.
         annotations: path of LVIS's json, with the annotated classes of each image and the frequency of each class;
-            None: the file that the data set was loaded from.
+            None: those of the data set (`data.load_lvis`), or of the file that it was loaded from.
         output_dir: see `CocoEvaluator`.
         max_dets_per_image: number of highest scoring detections that count, per image.
         distributed: see `CocoEvaluator`.
         on_nonfinite: see `CocoEvaluator`.
 
     Raises:
-        ValueError: the json lacks fields of LVIS.
+        ValueError: the data set, or the json, lacks fields of LVIS.
         ImportError: hotcoco is not installed.
     """
 
@@ -64,28 +116,16 @@ class LvisEvaluator(CocoEvaluator):
             on_nonfinite=on_nonfinite,
         )
         self.max_dets = (max_dets_per_image,)
-        path = annotations or MetadataCatalog.get(dataset.name).json_file
-        try:
-            self._frequency = self._add_annotated_classes(read_json(path), path, category_ids(dataset))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not an LVIS json of these classes: {error!r}") from error
-
-    def _add_annotated_classes(self, content: dict[str, Any], path: str, ids: Sequence[int]) -> list[str]:
-        """Add the annotated classes of each image to the ground truth, and return the frequency of every class."""
-        number = {identifier: index + 1 for index, identifier in enumerate(ids)}
-        images = {image["id"]: image for image in content["images"]}
-        categories = {category["id"]: category.get("frequency") for category in content["categories"]}
-        truth = {image["id"]: image for image in self._truth.content["images"]}
-        for image_id in self._records:
-            lacking = [key for key in FEDERATED if key not in images.get(image_id, {})]
-            if lacking:
-                raise ValueError(f"{path}: image {image_id} has no {', '.join(lacking)}: this is not an LVIS json")
-            for key in FEDERATED:
-                truth[self._truth.number(image_id)][key] = [number[identifier] for identifier in images[image_id][key]]
-        frequency = [categories.get(identifier) for identifier in ids]
-        if not all(value in FREQUENCIES for value in frequency):
-            raise ValueError(f"{path}: every category of LVIS has a frequency, one of {FREQUENCIES}")
-        return [str(value) for value in frequency]
+        self._frequency: list[str] = []
+        if self._annotated:
+            known = known_of_dataset(dataset) if annotations is None else None
+            known = known or known_of_file(dataset, annotations or MetadataCatalog.get(dataset.name).json_file)
+            self._frequency = known.frequency
+            truth = {image["id"]: image for image in self._truth.content["images"]}
+            for image_id, lists in known.lists.items():
+                truth[self._truth.number(image_id)].update(
+                    {key: [index + 1 for index in classes] for key, classes in lists.items()}
+                )
 
     def curves(
         self,

@@ -132,21 +132,22 @@ def class_weights(counts: Sequence[float], power: float) -> Tensor:
     return torch.from_numpy(np.where(values > 0, values**power, 0).astype(np.float32))
 
 
-def draw_scores(weights: Tensor, seed: int | None, generator: torch.Generator | None = None) -> Tensor:
+def draw_scores(weights: Tensor, seed: int | None) -> Tensor:
     """Draw a score (K,) for each class: the classes by falling score are draws without replacement.
 
-    The score is the weight over an exponential number, as in `torch.multinomial`, whose draws these are.
+    The score is the weight over an exponential number, as in `torch.multinomial`. That number is made from a uniform
+    one, which is the same on every machine.
 
     Args:
         weights: (K,) on the CPU.
-        seed: of the image; None: draws from `generator`.
-        generator: None: the default generator.
+        seed: of the image; None: draws from the default generator.
     """
+    generator = None
     if seed is not None:
-        generator = torch.Generator().manual_seed(
-            int(np.random.SeedSequence([seed % 2**64, _DRAW]).generate_state(1, np.uint64)[0] >> 1)
-        )
-    return weights / torch.empty_like(weights).exponential_(generator=generator)
+        (own,) = np.random.SeedSequence([seed % 2**64, _DRAW]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(own >> 1))
+    uniform = torch.rand(len(weights), dtype=torch.float64, generator=generator)
+    return (weights / -torch.log1p(-uniform).clamp(max=-1e-30)).to(weights.dtype)
 
 
 def classes_of_images(matched: MatchedPairs, images: int, classes: int) -> Tensor:

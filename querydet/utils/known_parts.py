@@ -99,6 +99,7 @@ LOADERS: Names = {"querydet.data.build": "build_test_loader build_train_loader"}
 REPEATS: Names = {"querydet.data.repeat_factors": "RepeatFactors"}
 DATASETS: Names = {
     "querydet.data.coco": "load_coco",
+    "querydet.data.lvis": "load_lvis",
     "querydet.data.synthetic": "load_synthetic",
     "querydet.data.synthetic_scene": "SceneStyle",
 }

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from querydet.data.repeat_factors import RepeatFactors
+from querydet.data import RepeatFactors, load_lvis
 from tests.data.test_class_counts import records
+from tests.lvis_vectors import lvis_vectors, write_lvis
 
 IMAGES = records([0, 0, 1], [1], [0, 2], [], [0], [0, 3], [0], [0])  # of classes in 6, 2, 1 and 1 of 8 images
 
@@ -19,6 +20,13 @@ IMAGES = records([0, 0, 1], [1], [0, 2], [], [0], [0, 3], [0], [0])  # of classe
 )
 def test_an_image_has_the_factor_of_its_rarest_class(threshold, expected):
     np.testing.assert_allclose(RepeatFactors(threshold=threshold)(IMAGES), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("threshold", lvis_vectors()["repeat_factors"])
+def test_factors_are_those_of_detectron2(threshold, tmp_path):
+    dataset = load_lvis(write_lvis(tmp_path), "", check_files=False)
+    expected = lvis_vectors()["repeat_factors"][threshold]
+    np.testing.assert_allclose(RepeatFactors(threshold=float(threshold))(dataset), expected, rtol=1e-6)
 
 
 def test_the_power_is_an_option():

@@ -1,14 +1,17 @@
 """LVIS's rules by hand: which detections count in an image that is annotated for some classes only."""
 
 import json
+import os
 
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 
-from querydet.data import load_coco
+from querydet.data import DetectionDataset, class_names, load_coco, load_lvis
 from querydet.evaluation import LvisEvaluator
 from querydet.utils.run_lengths import encode_masks
 from tests.evaluation.hand_made import detections, in_two_processes, run
+from tests.lvis_vectors import lvis_vectors, write_lvis
 
 pytest.importorskip("hotcoco", reason="hotcoco, which computes LVIS, is not installed")
 BOX, WRONG = [0, 0, 40, 40], [100, 50, 140, 90]  # x0, y0, x1, y1; BOX is also (x, y, w, h)
@@ -80,6 +83,75 @@ def test_two_processes_give_the_result_of_one(make, monkeypatch):
     dataset, outputs = make(), {"_1": first(0), "_2": SECOND}
     expected = run(LvisEvaluator(dataset=dataset), **outputs)
     assert in_two_processes(lambda: LvisEvaluator(dataset=dataset), outputs, monkeypatch) == (expected, {})
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """The recorded data set and detections, by image."""
+    vectors = lvis_vectors()
+    dataset = load_lvis(write_lvis(tmp_path), str(tmp_path), check_files=False)
+    sizes = {record["image_id"]: (record["height"], record["width"]) for record in dataset}
+    outputs = {}
+    for image_id, size in sizes.items():
+        rows = [row for row in vectors["detections"] if row["image_id"] == image_id]
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in (row["bbox"] for row in rows)]
+        labels = [row["category_id"] - 1 for row in rows]
+        found = detections(boxes, [row["score"] for row in rows], labels, size)
+        found.pred_boxes.tensor = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
+        outputs[f"_{image_id}"] = {"instances": found}
+    return dataset, outputs
+
+
+@pytest.mark.parametrize("limit", [300, 20])
+def test_numbers_are_those_of_the_official_code(recorded, limit):
+    """With few detections allowed, those of classes of which nothing is known use up places."""
+    dataset, outputs = recorded
+    expected = lvis_vectors()["expected"][str(limit)]
+    results = run(LvisEvaluator(dataset=dataset, max_dets_per_image=limit), **outputs)["bbox"]
+    names = {name.replace("AR", f"AR{limit}", name == "AR"): name for name in expected if name != "per_class_AP"}
+    for own, name in names.items():
+        value = expected[name] if expected[name] < 0 else 100 * expected[name]
+        assert results[own] == pytest.approx(value, abs=1e-4), name
+    for number, value in expected["per_class_AP"].items():
+        wanted = value if value < 0 else 100 * value
+        assert results[f"AP-{class_names(dataset)[int(number) - 1]}"] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_the_data_set_says_what_the_file_does(recorded):
+    dataset, outputs = recorded
+    path = MetadataCatalog.get(dataset.name).json_file
+    own, read = LvisEvaluator(dataset=dataset), LvisEvaluator(dataset=dataset, annotations=path)
+    assert run(own, **outputs) == run(read, **outputs)
+
+
+def test_a_copy_of_some_images_is_evaluated_without_the_file(recorded):
+    dataset, outputs = recorded
+    some = DetectionDataset(dataset[:5], dataset.name)
+    parts = dict(list(outputs.items())[:5])
+    path = MetadataCatalog.get(dataset.name).json_file
+    expected = run(LvisEvaluator(dataset=some, annotations=path), **parts)
+    os.remove(path)
+    assert run(LvisEvaluator(dataset=some), **parts) == expected
+
+
+def test_images_without_annotations_have_no_metrics(tmp_path):
+    content = {key: lvis_vectors()["ground_truth"][key] for key in ("images", "categories")}
+    path = write_lvis(tmp_path, content)
+    dataset = load_lvis(path, str(tmp_path), check_files=False, need_annotations=False)
+    assert run(LvisEvaluator(dataset=dataset)) == {}
+
+
+def test_classes_that_the_test_data_lack_have_no_ap(make):
+    names = ["class 8", "other", "class 3", "class 5"]
+    dataset = make()
+    path = MetadataCatalog.get(dataset.name).json_file
+    image_lists = ("neg_category_ids", "not_exhaustive_category_ids")
+    for lists in ((), image_lists):
+        matched = load_coco(path, "", check_files=False, classes=names, image_lists=lists)
+        found = {"instances": detections([BOX], [0.9], [2])}
+        results = run(LvisEvaluator(dataset=matched), _1=found)["bbox"]
+        assert [results[name] for name in ("APr", "APc", "APf")] == pytest.approx([100, 0, 0])
+        assert results["AP-other"] == -1
 
 
 def test_no_detections_and_files_that_are_not_of_lvis(make):

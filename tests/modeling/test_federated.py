@@ -18,10 +18,12 @@ from querydet.modeling.layers.sigmoid_focal import focal_loss_of_queries
 from querydet.modeling.losses import FocalLoss
 from querydet.structures import Assignment, JoinedPredictions, MatchedPairs
 from tests.device import Synchronisations, move
+from tests.lvis_vectors import lvis_vectors
 from tests.models import make_inputs, make_predictions, make_targets, tiny_detector
 
 COUNTS = [100, 1, 25, 400, 9, 16, 4, 64]
 WEIGHTS = class_weights(COUNTS, 0.5)
+ORDERS = [[0, 3, 7, 1, 2, 4, 5, 6], [7, 0, 4, 3, 6, 2, 5, 1]]
 
 
 def kept(scores: Tensor, labels: list[int], count: int) -> list[int]:
@@ -43,14 +45,14 @@ def test_weights_are_powers_of_counts() -> None:
     [([3, 5, 3], 5, [3, 5, 7, 6, 2]), ([], 4, [7, 6, 2, 3]), ([3, 5], 2, [3, 5]), ([3, 5], 1, [3, 5])],
 )
 def test_draws_are_those_of_the_released_code(labels: list[int], count: int, expected: list[int]) -> None:
-    scores = draw_scores(WEIGHTS, None, torch.Generator().manual_seed(0))
+    """That draws by `torch.multinomial`, which divides by exponential numbers."""
+    scores = WEIGHTS / torch.empty(8).exponential_(generator=torch.Generator().manual_seed(0))
     assert kept(scores, labels, count) == expected
 
 
 def test_probabilities_are_those_of_draws_one_after_the_other() -> None:
     """The recorded parts of 20,000 draws of the released code, of three further classes beside two."""
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.stack([draw_scores(WEIGHTS, None, generator) for _ in range(20000)])
+    scores = torch.stack([draw_scores(WEIGHTS, seed) for seed in range(20000)])
     present = torch.zeros(20000, 8, dtype=torch.bool)
     present[:, [3, 5]] = True
     columns, keep = keep_classes(scores, present, 5, 5)
@@ -71,6 +73,24 @@ def test_focal_sums_over_all_and_over_kept_classes() -> None:
     for values, wanted, total in ((logits, labels, 5.708863), (chosen, places, 3.546319)):
         loss = focal_loss_of_queries(values.flatten(0, 1), wanted.flatten()).sum() / 3
         assert loss.item() == pytest.approx(total, abs=1e-5)
+
+
+def test_losses_of_draws_are_those_of_the_released_code() -> None:
+    recorded = lvis_vectors()["federated"]
+    logits, target = torch.tensor(recorded["logits"]), torch.tensor(recorded["target"])
+    for draw, loss in zip(recorded["draws"], recorded["losses"], strict=True):
+        columns = torch.tensor([draw])
+        chosen, places = take_classes(logits, target, columns, torch.ones_like(columns, dtype=torch.bool))
+        found = focal_loss_of_queries(chosen.flatten(0, 1), places.flatten()).sum() / recorded["num_boxes"]
+        assert found.item() == pytest.approx(loss, rel=1e-5)
+    whole = focal_loss_of_queries(logits.flatten(0, 1), target.flatten()).sum() / recorded["num_boxes"]
+    assert whole.item() == pytest.approx(recorded["loss_all_classes"], rel=1e-5)
+
+
+def test_scores_are_the_same_on_every_machine() -> None:
+    """A resumed run must draw the same classes: the order may never change."""
+    order = [draw_scores(WEIGHTS, seed).argsort(descending=True).tolist() for seed in (0, 2**62 - 1)]
+    assert order == ORDERS
 
 
 def predictions_of(
