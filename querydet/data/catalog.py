@@ -15,6 +15,8 @@ from typing import Any, overload
 
 from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
+from querydet.data.sources import json_files
+
 logger = logging.getLogger(__name__)
 
 
@@ -180,9 +182,8 @@ def register(
 
 def _of_file(dataset: Any) -> str:
     """Return " in FILE" for a message, or "" for data without a registered file."""
-    name = dataset if isinstance(dataset, str) else getattr(dataset, "name", "")
-    path = MetadataCatalog.get(name).get("json_file") if name and name in MetadataCatalog else None
-    return f" in {path}" if path else ""
+    paths = json_files(dataset)
+    return f" in {', '.join(paths)}" if paths else ""
 
 
 def _or_none(name: str | None) -> str:

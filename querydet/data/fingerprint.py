@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
 
+from querydet.data.sources import json_files
 from querydet.utils.digest import hash_file
 
 MAX_FILES = 64  # evenly spread image files that are hashed: enough to notice another release or compression
@@ -33,24 +34,30 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
             known already stands in an attribute `digests`, under keys of the result.
 
     Returns:
-        `name` and `images` (their number); for data sets with a json also `annotations` (its path) and
-        `annotations_sha256`; with records `objects` and `categories` (their numbers), `records_sha256` (all records in
-        their order, with the names of the categories) and, of image files, `hashed_files` (how many were hashed) and
-        `files_sha256`.
+        `name` and `images` (their number); for data sets with a json also `annotations` (its path, or those of
+        several) and `annotations_sha256`; with records `objects` and `categories` (their numbers), `records_sha256`
+        (all records in their order, with the names of the categories) and, of image files, `hashed_files` (how many
+        were hashed) and `files_sha256`.
     """
     result: dict[str, Any] = {"name": getattr(dataset, "name", ""), "images": len(dataset)}
     known = dict(getattr(dataset, "digests", {}))
     metadata = MetadataCatalog.get(result["name"]) if result["name"] else None
-    path = metadata.get("json_file") if metadata else None
-    if path and os.path.isfile(path):
-        result["annotations"] = os.path.abspath(path)
-        result["annotations_sha256"] = known.get("annotations_sha256") or hash_file(path)
+    paths = [os.path.abspath(path) for path in json_files(dataset) if os.path.isfile(path)]
+    if paths:
+        result["annotations"] = ", ".join(paths)
+        result["annotations_sha256"] = known.get("annotations_sha256") or digest_of(map(hash_file, paths))
     if hasattr(dataset, "record"):
         names = list(metadata.get("thing_classes") or []) if metadata else []
         if "records_sha256" not in known:
             known |= record_digest(map(dataset.record, range(len(dataset))), names)
         result |= {"categories": len(names), **known, **_files(dataset)}
     return result
+
+
+def digest_of(digests: Iterable[str]) -> str:
+    """Return the digest of several digests; a single one as it is."""
+    found = list(digests)
+    return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
 def content(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,17 +2,18 @@
 
 import copy
 import inspect
+import itertools
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from detectron2.data import MetadataCatalog
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
 from querydet.data.catalog import DetectionDataset
+from querydet.data.dataset_nodes import nodes_of
 from querydet.data.media import reader_of
+from querydet.data.sources import sources_of
 from querydet.utils.lazy import instantiate
 from querydet.utils.targets import check_targets
 
@@ -48,33 +49,24 @@ def as_trained(cfg: DictConfig, classes: Sequence[str] = ()) -> DictConfig:
         classes: class names of the training data; empty where nobody knows them.
 
     Returns:
-        A copy; data of loaders that have no such arguments are as before.
+        A copy; data of loaders that have no such arguments are as before. Data sets that others are made of have the
+        classes themselves.
     """
-    node = OmegaConf.select(cfg, "dataloader.test.dataset")
-    if not isinstance(node, DictConfig):
-        return cfg
-    accepted = _arguments(node)
-    changes: dict[str, Any] = {}
-    if "need_annotations" in accepted and "need_annotations" not in node:
-        changes["need_annotations"] = False
-    if classes and "classes" in accepted and node.get("classes") is None:
-        changes["classes"] = list(classes)
-    if not changes:
-        return cfg
-    changed = copy.deepcopy(cfg)
-    for key, value in changes.items():
-        OmegaConf.update(changed, f"dataloader.test.dataset.{key}", value, force_add=True)
-    return changed
+
+    def changes(node: DictConfig, accepted: Sequence[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if "need_annotations" in accepted and "need_annotations" not in node:
+            found["need_annotations"] = False
+        if classes and "classes" in accepted and node.get("classes") is None:
+            found["classes"] = list(classes)
+        return found
+
+    return _with_changes(cfg, changes)
 
 
 def with_masks(cfg: DictConfig) -> DictConfig:
     """Return a config whose test data have masks; data of loaders that have no such argument are as before."""
-    node = OmegaConf.select(cfg, "dataloader.test.dataset")
-    if not isinstance(node, DictConfig) or "masks" not in _arguments(node):
-        return cfg
-    changed = copy.deepcopy(cfg)
-    OmegaConf.update(changed, "dataloader.test.dataset.masks", True, force_add=True)
-    return changed
+    return _with_changes(cfg, lambda node, accepted: {"masks": True} if "masks" in accepted else {})
 
 
 def load_test_data(cfg: DictConfig, classes: Sequence[str] = ()) -> DetectionDataset:
@@ -100,12 +92,32 @@ def warn_of_differences(cfg: DictConfig, train: Any, test: Any) -> None:
         train: training data, any object with a `name`.
         test: test data.
     """
-    paths = [MetadataCatalog.get(each.name).get("json_file") for each in (train, test) if getattr(each, "name", "")]
-    if len(paths) == 2 and all(path and os.path.isfile(path) for path in paths) and os.path.samefile(*paths):
-        logger.warning("%s is both the training and the test data: results will be better than the model", paths[0])
+    for trained, tested in itertools.product(sources_of(train), sources_of(test)):
+        if trained.overlaps(tested):
+            logger.warning(
+                "%s is both the training and the test data: results will be better than the model", trained.json_file
+            )
+            break
     readers = [reader_of(OmegaConf.select(cfg, f"dataloader.{split}.mapper")) for split in ("train", "test")]
     if readers[0] != readers[1]:
         logger.warning("training and test images are read by different rules: %s and %s", *readers)
+
+
+def _with_changes(cfg: DictConfig, changes: Callable[[DictConfig, Sequence[str]], dict[str, Any]]) -> DictConfig:
+    """Return a copy of a config with changes of the nodes of its test data, also of those inside of others.
+
+    Args:
+        cfg: the complete config.
+        changes: returns the changes of a node whose target accepts some arguments.
+    """
+    found = {key: changes(node, _arguments(node)) for key, node in nodes_of(cfg, "dataloader.test.dataset")}
+    if not any(found.values()):
+        return cfg
+    changed = copy.deepcopy(cfg)
+    for key, values in found.items():
+        for name, value in values.items():
+            OmegaConf.update(changed, f"{key}.{name}", value, force_add=True)
+    return changed
 
 
 def _arguments(node: DictConfig) -> list[str]:

@@ -100,6 +100,7 @@ REPEATS: Names = {"querydet.data.repeat_factors": "RepeatFactors"}
 DATASETS: Names = {
     "querydet.data.coco": "load_coco",
     "querydet.data.lvis": "load_lvis",
+    "querydet.data.joined": "choose first join_datasets without_first",
     "querydet.data.synthetic": "load_synthetic",
     "querydet.data.synthetic_scene": "SceneStyle",
 }

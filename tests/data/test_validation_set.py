@@ -5,7 +5,7 @@ import logging
 import pytest
 from omegaconf import OmegaConf
 
-from querydet.data import DetrDatasetMapper, class_names, load_coco
+from querydet.data import DetrDatasetMapper, class_names, first, join_datasets, load_coco, without_first
 from querydet.data.validation_set import (
     as_trained,
     load_test_data,
@@ -81,6 +81,31 @@ def test_masks_of_the_test_data_are_loaded_where_wanted(write_coco, coco_json):
         assert ["segmentation" in item for item in items] == [expected] * len(items)
     for target in ("querydet.data.json_file.read_json", "no.such.function"):
         assert with_masks(other := config({"_target_": target})) is other
+
+
+def test_what_the_test_data_are_made_of_has_the_classes_too(write_coco, coco_json):
+    node = {"_target_": "querydet.data.first", "dataset": coco(*write_coco(coco_json)), "count": 2}
+    joined = config({"_target_": "querydet.data.join_datasets", "datasets": [node]})
+    names = ["toothbrush", "dog", "car"]
+    for cfg in (config(node), joined):
+        dataset = load_test_data(cfg, names)
+        assert class_names(dataset) == names
+        assert [record["image_id"] for record in dataset] == [7, 9]
+    del coco_json["annotations"]
+    write_coco(coco_json)
+    assert not load_test_data(joined, names).annotated
+    inner = with_masks(joined).dataloader.test.dataset.datasets[0].dataset
+    assert inner.masks is True
+
+
+def test_parts_of_one_file_are_no_leak_unless_they_share_images(write_coco, coco_json, caplog):
+    dataset = load_coco(*write_coco(coco_json))
+    cfg = config({})
+    with caplog.at_level(logging.WARNING):
+        warn_of_differences(cfg, join_datasets([without_first(dataset, 1)]), first(dataset, 1))
+        assert "training and the test data" not in caplog.text
+        warn_of_differences(cfg, join_datasets([without_first(dataset, 1)]), first(dataset, 2))
+    assert caplog.text.count("train.json is both the training and the test data") == 1
 
 
 def test_one_file_for_both_and_different_rules_are_said(write_coco, coco_json, caplog):
