@@ -9,6 +9,7 @@ from querydet.data.joined import choose, first, join_datasets, without_first
 from querydet.data.lvis import load_lvis
 from querydet.data.mapper import BadImageError, DetrDatasetMapper, NonEmptyMaskMapper
 from querydet.data.repeat_factors import RepeatFactors
+from querydet.data.objects365 import load_objects365
 from querydet.data.synthetic import SceneStyle, generate_synthetic, load_synthetic
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "large_scale_jitter",
     "load_coco",
     "load_lvis",
+    "load_objects365",
     "load_synthetic",
     "without_first",
 ]

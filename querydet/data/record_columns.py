@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 CHUNK = 65536  # images: bounds the memory of what is computed for a part of the images at a time
-IMAGE_COLUMNS = ("image_id", "num_objects")
+IMAGE_COLUMNS = ("image_id", "file_name", "num_objects")
 OBJECT_COLUMNS = ("id", "category_id", "bbox", "iscrowd")  # of all annotations, image by image in their order
 COLUMNS = (*IMAGE_COLUMNS, *OBJECT_COLUMNS)
 Records = Sequence[dict[str, Any]]
@@ -27,7 +27,7 @@ def column(records: Records, name: str, start: int = 0, stop: int | None = None)
 
     Returns:
         (N,) for `IMAGE_COLUMNS`; (T,) for `OBJECT_COLUMNS`, of all T annotations of these images, and (T, 4) x, y, w, h
-        for "bbox". An array of objects where ids are no integers.
+        for "bbox". An array of Python's objects for texts, and where ids are no integers.
 
     Raises:
         ValueError: there is no such column.
@@ -41,8 +41,8 @@ def column(records: Records, name: str, start: int = 0, stop: int | None = None)
     if own is not None:
         return np.asarray(own(name, start, stop))
     chosen = (inner[index] for index in range(start, stop))
-    if name == "image_id":
-        return _ids([record["image_id"] for record in chosen])
+    if name in ("image_id", "file_name"):
+        return _ids([record[name] for record in chosen])
     items = [record.get("annotations", ()) for record in chosen]
     if name == "num_objects":
         return np.array([len(each) for each in items], dtype=np.int64)

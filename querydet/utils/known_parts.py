@@ -101,6 +101,7 @@ DATASETS: Names = {
     "querydet.data.coco": "load_coco",
     "querydet.data.lvis": "load_lvis",
     "querydet.data.joined": "choose first join_datasets without_first",
+    "querydet.data.objects365": "load_objects365",
     "querydet.data.synthetic": "load_synthetic",
     "querydet.data.synthetic_scene": "SceneStyle",
 }

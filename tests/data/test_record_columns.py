@@ -18,6 +18,7 @@ def test_columns_are_those_of_the_dicts(write_coco, coco_json):
     dataset = load_coco(*write_coco(coco_json))
     found = {name: column(dataset, name).tolist() for name in COLUMNS}
     assert found["image_id"] == [7, 9, 12]
+    assert found["file_name"] == [record["file_name"] for record in dataset]
     assert found["num_objects"] == [2, 1, 0]
     assert found["id"] == [0, 5, 6]
     assert found["category_id"] == [2, 0, 1]

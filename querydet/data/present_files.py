@@ -1,0 +1,118 @@
+"""Which images of a data set have a file, and under which of several rules for its path.
+
+Folders are listed once, as a look at every file of millions takes hours on a network's storage.
+"""
+
+import os
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from querydet.data.record_columns import Records, chunks, column, records_of
+from querydet.data.record_views import RecordView
+
+AS_IT_IS, LAST_TWO = "file_name", "last_two"
+SAMPLES = 64  # evenly spread images, by which the rule is found
+
+
+class FolderListing:
+    """The files of folders, each of which is listed when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, set[str]] = {}
+
+    def has(self, path: str) -> bool:
+        """Return whether a file exists."""
+        folder, name = os.path.split(path)
+        if folder not in self._names:
+            try:
+                self._names[folder] = set(os.listdir(folder or "."))
+            except OSError:
+                self._names[folder] = set()
+        return name in self._names[folder]
+
+
+class MovedFiles(RecordView):
+    """The records of a data set whose files lie in a folder under the last two parts of their names.
+
+    Args:
+        records: of the data set.
+        folder: that the files are in.
+    """
+
+    def __init__(self, records: Records, folder: str) -> None:
+        self._records = records_of(records)
+        self._folder = folder
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def record(self, index: int) -> dict[str, Any]:
+        """Return the record at an index from 0 to the length."""
+        record = self._records[index]
+        return {**record, "file_name": last_two(record["file_name"], self._folder)}
+
+    def column(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Return a column of consecutive images, see `record_columns.column`."""
+        values = column(self._records, name, start, stop)
+        if name != "file_name":
+            return values
+        return np.array([last_two(path, self._folder) for path in values], dtype=object)
+
+
+def last_two(path: str, folder: str) -> str:
+    """Return the path of a file in a folder by the last two parts of its name."""
+    return os.path.join(folder, *path.replace("\\", "/").split("/")[-2:])
+
+
+def find_rule(records: Records, folder: str) -> str:
+    """Find out whether images lie where their names say, or where the last two parts of their names say.
+
+    Args:
+        records: of the data set, with files where their names say.
+        folder: of the images.
+
+    Returns:
+        `AS_IT_IS` or `LAST_TWO`.
+
+    Raises:
+        FileNotFoundError: of some evenly spread images, none is at either place.
+    """
+    count = min(SAMPLES, len(records))
+    names = [records[index * len(records) // count]["file_name"] for index in range(count)]
+    found = {
+        AS_IT_IS: sum(map(os.path.isfile, names)),
+        LAST_TWO: sum(os.path.isfile(last_two(name, folder)) for name in names),
+    }
+    if not any(found.values()):
+        raise FileNotFoundError(
+            f"of {count} images of {os.path.abspath(folder)} none exists, neither under its whole name ({names[0]}) "
+            f"nor under the last two parts of it ({last_two(names[0], folder)}): check the dataset's images folder"
+        )
+    return max(found, key=lambda rule: found[rule])
+
+
+def named(records: Records, names: Collection[str]) -> np.ndarray:
+    """Return the indices of images by the last two parts of their names.
+
+    Args:
+        records: of the data set.
+        names: the last two parts, such as "patch16/objects365_v2_00908726.jpg".
+    """
+    wanted = tuple(f"/{name}" for name in names)
+    found = []
+    for start, stop in chunks(records):
+        paths = column(records, "file_name", start, stop).tolist()
+        found += [index for index, path in enumerate(paths, start) if ("/" + path.replace("\\", "/")).endswith(wanted)]
+    return np.array(found, dtype=np.int64)
+
+
+def missing(records: Records) -> np.ndarray:
+    """Return the indices of images whose files do not exist."""
+    listing = FolderListing()
+    found = []
+    for start, stop in chunks(records):
+        paths = column(records, "file_name", start, stop).tolist()
+        found += [index for index, path in enumerate(paths, start) if not listing.has(path)]
+    return np.array(found, dtype=np.int64)
