@@ -16,65 +16,105 @@ left; the exit status is then that of the new file.
 """
 
 import argparse
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from detectron2.data import MetadataCatalog
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from querydet.cli.options import command_parser
 from querydet.config import apply_overrides, get_config
+from querydet.data.dataset_nodes import AnnotationFile, files_of, target_name
 from querydet.data.diagnosis import CHANGES, STOPS, Diagnosis, Treatment
 from querydet.data.doctor import FILE_CHECKS, compare, compare_classes, examine
 from querydet.data.image_paths import set_file_names
 from querydet.data.json_file import read_json
 from querydet.data.media import reader_of
+from querydet.data.objects365 import load_objects365, used_images
 from querydet.data.repairs import list_done, problems_left, repair, write_fixed
+from querydet.data.sources import sources_of
 from querydet.data.validation_set import why_no_test_data
 from querydet.utils.lazy import instantiate
 
+SPLITS = ("train", "test")
 WORDS = {STOPS: "STOPS", CHANGES: "changes"}
 
 
 def from_config(cfg: DictConfig) -> dict[str, tuple[str, str, Treatment]]:
     """Return annotations, images and treatment of the training and the test set of a config.
 
+    Returns:
+        By "train" and "test"; where several files are joined by "train 1", "train 2" and so on.
+
     Raises:
         ValueError: a data set that is not in COCO format.
     """
-    found = {}
-    for split in ("train", "test"):
+    found: dict[str, tuple[str, str, Treatment]] = {}
+    for split in SPLITS:
         node = OmegaConf.select(cfg, f"dataloader.{split}")
         if node is None or (split == "test" and why_no_test_data(cfg)):
             continue
-        treatment = Treatment(
-            on_bad_image=OmegaConf.select(node, "mapper.on_bad_image", default="raise"),
-            check_files=bool(OmegaConf.select(node, "dataset.check_files", default=True)),
-            check_boxes=bool(OmegaConf.select(node, "dataset.check_boxes", default=True)),
-            # the classes of the test set are matched by name with those of the training set
-            num_classes=None if "train" in found else OmegaConf.select(cfg, "model.num_classes"),
-            num_queries=OmegaConf.select(cfg, "model.selection.num_queries"),
-            training=split == "train",
-            reader=reader_of(node.get("mapper")),
-            masks=bool(OmegaConf.select(node, "dataset.masks", default=False)),
-            file_names=OmegaConf.select(node, "dataset.file_names", default="auto"),
-            image_lists=tuple(OmegaConf.select(node, "dataset.image_lists", default=())),
-        )
-        found[split] = (*_paths(node.dataset, split), treatment)
+        # the classes of the test set are matched by name with those of the training set
+        num_classes = None if found else OmegaConf.select(cfg, "model.num_classes")
+        files = files_of(node.dataset) or _registered(node.dataset, split)
+        for number, file in enumerate(files, start=1):
+            treatment = Treatment(
+                on_bad_image=OmegaConf.select(node, "mapper.on_bad_image", default="raise"),
+                num_classes=num_classes,
+                num_queries=OmegaConf.select(cfg, "model.selection.num_queries"),
+                training=split == "train",
+                reader=reader_of(node.get("mapper")),
+                **_rules(file),
+            )
+            label = split if len(files) == 1 else f"{split} {number}"
+            found[label] = (file.node.annotations, file.node.images, treatment)
     return found
 
 
-def _paths(dataset: DictConfig, split: str) -> tuple[str, str]:
-    if "annotations" in dataset and "images" in dataset:
-        return dataset.annotations, dataset.images
-    metadata = MetadataCatalog.get(instantiate(dataset).name)
-    if not (metadata.get("json_file") and metadata.get("image_root")):
+def _rules(file: AnnotationFile) -> dict[str, Any]:
+    """Return the settings of a treatment that the node of a file has."""
+    node, chosen = file.node, partial(_chosen, file.start, file.stop)
+    rules = {
+        "check_files": bool(node.get("check_files", True)),
+        "check_boxes": bool(node.get("check_boxes", True)),
+        "masks": bool(node.get("masks", False)),
+        "image_lists": tuple(node.get("image_lists", ())),
+    }
+    if target_name(node) == load_objects365.__name__:
+        names = {key: node[key] for key in ("file_names", "missing_images") if key in node}
+        return {**rules, "choose": partial(_used_and_chosen, names, chosen)}
+    whole = file.start == 0 and file.stop is None
+    return {**rules, "file_names": node.get("file_names", "auto"), "choose": None if whole else chosen}
+
+
+def _chosen(start: int, stop: int | None, images: list[dict[str, Any]], folder: str) -> list[dict[str, Any]]:
+    return images[start:stop]
+
+
+def _used_and_chosen(
+    names: dict[str, str],
+    chosen: Callable[[list[dict[str, Any]], str], list[dict[str, Any]]],
+    images: list[dict[str, Any]],
+    folder: str,
+) -> list[dict[str, Any]]:
+    return chosen(used_images(images, folder, **names), folder)
+
+
+def _registered(node: DictConfig, split: str) -> list[AnnotationFile]:
+    """Return the files of data sets of other loaders, which have to be loaded for that."""
+    found = []
+    for source in sources_of(instantiate(node)):
+        file = OmegaConf.merge(node, {"annotations": source.json_file, "images": source.image_root})
+        assert isinstance(file, DictConfig)
+        found.append(AnnotationFile(file, source.start, source.stop))
+    if not found or not all(file.node.images for file in found):
         raise ValueError(f"dataloader.{split}.dataset is not in COCO format: give --annotations and --images")
-    return metadata.json_file, metadata.image_root
+    return found
 
 
 def report(split: str, found: Diagnosis, shown: int) -> str:
@@ -133,9 +173,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         split: examine(annotations, images, treatment, args.files, _progress)
         for split, (annotations, images, treatment) in sets.items()
     }
-    if {"train", "test"} <= found.keys():
-        compare(found["train"], found["test"])
-        compare_classes(found["train"], found["test"])
+    trained, tested = ([item for label, item in found.items() if label.startswith(split)] for split in SPLITS)
+    for first, second in itertools.product(trained, tested):
+        compare(first, second)
+    for each in tested if trained else ():
+        compare_classes(trained[0], each)
     for split, diagnosis in found.items():
         print(report(split, diagnosis, args.show))
         print()

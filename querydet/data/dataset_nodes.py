@@ -63,11 +63,16 @@ def files_of(node: DictConfig) -> list[AnnotationFile]:
     found = [file for each in inner if isinstance(each, DictConfig) for file in files_of(each)]
     if len(found) != 1:
         return found
-    target = node.get("_target_")
-    name = str(target if isinstance(target, str) else getattr(target, "__name__", "")).rpartition(".")[2]
+    name = target_name(node)
     bounds = {
         "first": (0, node.get("count")),
         "without_first": (node.get("count", 0), None),
         "choose": (node.get("start", 0), node.get("stop")),
     }
     return [found[0].chosen(*bounds[name])] if name in bounds else found
+
+
+def target_name(node: DictConfig) -> str:
+    """Return the name of the function or class that a node calls, without its module."""
+    target = node.get("_target_")
+    return str(target if isinstance(target, str) else getattr(target, "__name__", "")).rpartition(".")[2]

@@ -71,6 +71,11 @@ def examine(
     listed = {key: _dicts(content.get(key)) for key in ("images", "categories")}
     entries = content.get("annotations")
     listed["annotations"] = [item for item in entries if isinstance(item, dict)] if isinstance(entries, list) else []
+    if treatment.choose is not None:
+        listed["images"] = treatment.choose(listed["images"], images)
+        used = {image["id"] for image in listed["images"]}
+        listed["annotations"] = [item for item in listed["annotations"] if as_id(item.get("image_id")) in used]
+        content = {**content, **listed} if "annotations" in content else {**content, "images": listed["images"]}
     diagnosis.images = len(listed["images"])
     _examine_categories(listed["categories"], listed["annotations"], treatment, diagnosis)
     _examine_objects(listed["images"], listed["annotations"], treatment, diagnosis)

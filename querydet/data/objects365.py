@@ -6,6 +6,7 @@ names three images that no archive has. File names begin with folders that most 
 `isreflected`) are objects like others, for training and for the evaluation.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -17,7 +18,7 @@ from detectron2.data import MetadataCatalog
 
 from querydet.data.catalog import DetectionDataset, register
 from querydet.data.coco import load_coco
-from querydet.data.present_files import AS_IT_IS, LAST_TWO, MovedFiles, find_rule, missing, named
+from querydet.data.present_files import AS_IT_IS, LAST_TWO, MovedFiles, find_rule, last_two, missing, named
 from querydet.data.record_columns import Records, records_of
 from querydet.data.record_views import ChosenRecords
 from querydet.data.repeated_objects import WithoutRepeated, count_repeated
@@ -86,7 +87,7 @@ def load_objects365(
         logger.warning("%s: %d objects that are annotated twice are left out", annotations, count_repeated(records))
         records = WithoutRepeated(records)
     name = name or f"{base.name}_objects365"
-    own = {"file_names": file_names, "missing_images": missing_images, "duplicates": duplicates}
+    own: dict[str, Any] = {"file_names": file_names, "missing_images": missing_images, "duplicates": duplicates}
     load = functools.partial(load_objects365, annotations, images, name, check_files, **reading, **own)
     _register(name, load, base)
     return DetectionDataset(records, name, base.annotated)
@@ -135,3 +136,25 @@ def _without_missing(records: Records, annotations: str, check_files: bool, rule
     if not len(records):
         raise FileNotFoundError(f"{annotations}: no image file exists: check the image folder and file_names")
     return records
+
+
+def used_images(
+    entries: list[dict[str, Any]], folder: str, file_names: str = "auto", missing_images: str = "known"
+) -> list[dict[str, Any]]:
+    """Return the images of a json that are used, with the names of their files in a folder.
+
+    Args:
+        entries: images of the json.
+        folder: of the images.
+        file_names: see `load_objects365`.
+        missing_images: see there.
+    """
+    images = [image for image in entries if isinstance(image.get("file_name"), str)]
+    in_folder = [{"file_name": os.path.join(folder, image["file_name"])} for image in images]
+    with contextlib.suppress(FileNotFoundError):  # no file at either place, which is reported with each image
+        file_names = find_rule(in_folder, folder) if file_names == "auto" else file_names
+    if file_names == LAST_TWO:
+        images = [{**image, "file_name": last_two(image["file_name"], "")} for image in images]
+        in_folder = [{"file_name": os.path.join(folder, image["file_name"])} for image in images]
+    gone = set((missing(in_folder) if missing_images == "all" else named(in_folder, MISSING_IMAGES)).tolist())
+    return [image for index, image in enumerate(images) if index not in gone]

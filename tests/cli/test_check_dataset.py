@@ -1,9 +1,17 @@
 """The command of the data doctor."""
 
 import json
+import os
 
 import pytest
+from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig
+from omegaconf import OmegaConf
 
+from querydet.data import first, join_datasets, load_objects365, without_first
+from querydet.data.objects365 import MISSING_IMAGES
+from tests.data.objects365 import make_content
+from tests.data.objects365 import write as write_objects365
 from tests.data.sick import make_sick, save, write
 
 
@@ -85,3 +93,28 @@ def test_masks_are_checked_where_they_are_used(cli, config, tmp_path, capsys):
     with pytest.raises(SystemExit):
         check.main(["--config-file", config, "--masks"])
     assert "--masks goes with --annotations" in capsys.readouterr().err
+
+
+def test_parts_of_a_config_are_examined_without_the_images_that_are_left_out(cli, tmp_path, capsys):
+    """Of two joined files and their first images, in the way of Objects365."""
+    train, val = make_content([1, 2, 3]), make_content([4, 5, 6, 7])
+    train["images"][0]["file_name"] = f"images/v2/{MISSING_IMAGES[0]}"
+    paths = {split: write_objects365(tmp_path, content, split) for split, content in (("train", train), ("val", val))}
+    os.remove(os.path.join(paths["train"][1], MISSING_IMAGES[0]))
+    nodes = {split: L(load_objects365)(annotations=each[0], images=each[1]) for split, each in paths.items()}
+    joined = L(join_datasets)(datasets=[nodes["train"], L(without_first)(dataset=nodes["val"], count=2)])
+    cfg = {"dataloader": {"train": {"dataset": joined}, "test": {"dataset": L(first)(dataset=nodes["val"], count=2)}}}
+    LazyConfig.save(OmegaConf.create(cfg, flags={"allow_objects": True}), str(tmp_path / "config.yaml"))
+    report = str(tmp_path / "out.json")
+    assert cli("check_dataset").main(["--config-file", str(tmp_path / "config.yaml"), "--json", report]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert {label: (each["images"], each["objects"]) for label, each in found.items()} == {
+        "train 1": (2, 6),
+        "train 2": (2, 6),
+        "test": (2, 6),
+    }
+    assert all("image is also in the training data" not in each["findings"] for each in found.values())
+    assert "train 2: " in capsys.readouterr().out
+    os.remove(os.path.join(paths["val"][1], "patch0", "objects365_v1_00000006.jpg"))
+    assert cli("check_dataset").main(["--config-file", str(tmp_path / "config.yaml")]) == 1
+    assert "see STOPS in train 2" in capsys.readouterr().out

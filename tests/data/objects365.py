@@ -42,7 +42,7 @@ def make_content(numbers, first_annotation=1, patch=0, objects=3):
 def write(folder, content, split="train", stripped=True):
     """Write a json and its images, without `images/v1` where `stripped`; returns both paths."""
     root = folder / split
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(content["images"][0]["id"])
     for image in content["images"]:
         name = image["file_name"].removeprefix("images/v1/").removeprefix("images/v2/")
         path = root / (name if stripped else image["file_name"])
