@@ -24,6 +24,8 @@ train = {
     # Load a detector of other classes (found by name), queries, groups of queries or feature levels, for fine-tuning:
     # what means the same in both is kept, and what is newly initialized is listed.
     "init_surgery": False,
+    # With init_surgery: finds classes that have another name in the file. "objects365_to_coco": a table by hand.
+    "init_class_map": None,
     "seed": 42,
     # "auto": cuda when there is one and --num-gpus is not 0.
     "device": "auto",

@@ -17,6 +17,7 @@ from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor, nn
 
 from querydet.checkpoint.backbone_loading import find_backbone_weights
+from querydet.checkpoint.class_maps import KnownMap, find_class_map
 from querydet.checkpoint.conversion.convert import recognise_or_none
 from querydet.checkpoint.folder import BEST, POINTER, candidates
 from querydet.checkpoint.mismatch import BACKBONE, check_backbone, check_compatible, check_fit, check_settings, fitting
@@ -66,6 +67,7 @@ class Checkpointer(DetectionCheckpointer):
         self.allow_backbone_only = allow_backbone_only
         self.class_names = list(class_names)
         self.adapt = False  # also load files of other classes, queries, groups, levels or masks
+        self.class_map: KnownMap | None = None  # finds classes of other names in them
         self.parts: tuple[str, ...] = ()  # load these parts of the model alone; none: all of it
         self.allow_inference_only = False  # accept files without the weights that only training uses
         self.surgery: Surgery | None = None  # what the last file needed for that
@@ -213,6 +215,7 @@ class Checkpointer(DetectionCheckpointer):
             parts=self.parts,
             source_classes=stored(checkpoint, "class_names", ()),
             target_classes=self.class_names,
+            class_map=self.class_map,
         )
         logger.info("The checkpoint was adapted to the model:\n  %s", self.surgery.describe())
         return self.surgery.state
@@ -276,13 +279,14 @@ def load_weights(
     return list(stored(extra, "class_names", []))
 
 
-def load_adapted(model: nn.Module, path: str, class_names: Sequence[str] = ()) -> Surgery:
+def load_adapted(model: nn.Module, path: str, class_names: Sequence[str] = (), class_map: str | None = None) -> Surgery:
     """Load a checkpoint of a similar detector for fine-tuning, and log what was done; see `adapt`.
 
     Args:
         model: freshly built.
         path: a checkpoint of this project, or an address that Detectron2 knows.
         class_names: names of the model's classes, in order.
+        class_map: name of one of `class_maps.CLASS_MAPS`, for classes that have other names in the file.
 
     Returns:
         What was done.
@@ -293,6 +297,7 @@ def load_adapted(model: nn.Module, path: str, class_names: Sequence[str] = ()) -
     """
     checkpointer = Checkpointer(model, class_names=class_names, allow_backbone_only=False)
     checkpointer.adapt = True
+    checkpointer.class_map = find_class_map(class_map)
     checkpointer.load(path)
     assert checkpointer.surgery is not None
     return checkpointer.surgery

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from querydet.checkpoint.class_maps import KnownMap
 from querydet.checkpoint.part_loading import of_parts
 from querydet.checkpoint.surgery_rules import ClassMap, LevelMap, adapt_rows
 from querydet.checkpoint.training_only import training_only_keys
@@ -64,13 +65,14 @@ def adapt(
     source_classes: Sequence[str] = (),
     target_classes: Sequence[str] = (),
     parts: Collection[str] = (),
+    class_map: KnownMap | None = None,
 ) -> Surgery:
     """Make weights of a similar detector fit a model.
 
     Classes are found by name where both sides are named (without regard to case and surrounding blanks), else by
-    number if there are equally many, else all keep their initial values. Of ranked or learned queries the first are
-    kept; further ones are drawn as the model draws them. Levels correspond by their resolution, counted from the
-    coarsest backbone map.
+    number if there are equally many, else all keep their initial values. A class map finds those of other names
+    too. Of ranked or learned queries the first are kept; further ones are drawn as the model draws them. Levels
+    correspond by their resolution, counted from the coarsest backbone map.
 
     Args:
         model: freshly built; it is not changed.
@@ -78,19 +80,21 @@ def adapt(
         source_classes: names of the classes of these weights, in order.
         target_classes: names of the model's classes, in order.
         parts: names of the parts of the model to take from the weights, such as "encoder"; none: all.
+        class_map: says which classes of other names mean the same, see `class_maps.CLASS_MAPS`.
 
     Returns:
         A complete state dict of the model's shapes, or that of the parts, and the changes; tensors are shared with
         neither side.
 
     Raises:
-        ValueError: the weights are of another kind of model, or names and class counts contradict each other.
+        ValueError: the weights are of another kind of model, names and class counts contradict each other, or the
+            weights do not fit the class map.
     """
     done = Surgery()
     weights = model.state_dict()
     own = {key: weights[key] for key in of_parts(weights, parts)}
     levels = LevelMap.between(model, state)
-    classes = ClassMap.between(model, state, source_classes, target_classes)
+    classes = ClassMap.between(model, state, source_classes, target_classes, class_map)
     done.summary += [*classes.summary, *levels.summary]
     source = _rename(state, own, levels)
     for key, initial in own.items():

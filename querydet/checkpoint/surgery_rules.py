@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from querydet.checkpoint.class_maps import KnownMap
+from querydet.checkpoint.class_matching import match_classes
 from querydet.modeling.layers import MultiScaleDeformableAttention
 from querydet.traits import trait
 
@@ -60,12 +62,18 @@ class ClassMap:
 
     @classmethod
     def between(
-        cls, model: nn.Module, state: Mapping[str, Tensor], source: Sequence[str], target: Sequence[str]
+        cls,
+        model: nn.Module,
+        state: Mapping[str, Tensor],
+        source: Sequence[str],
+        target: Sequence[str],
+        known: KnownMap | None = None,
     ) -> "ClassMap":
         """Find the classes of a model in a file.
 
         Raises:
-            ValueError: the file has no class heads, or names and counts contradict each other.
+            ValueError: the file has no class heads, names and counts contradict each other, or the file does not fit
+                the map that is known.
         """
         own = model.state_dict()
         found = _class_head(own)
@@ -81,11 +89,12 @@ class ClassMap:
         after = int(getattr(getattr(model, "heads", None), "num_classes", len(own[head])))
         no_object = len(own[head]) > after  # DETR's heads have one more output, at the end
         before = len(state[found]) - no_object
-        for names, count, whose in ((source, before, "the file's"), (target, after, "the model's")):
+        unused = known.first_row(before) if known is not None else 0
+        for names, count, whose in ((source, before - unused, "the file's"), (target, after, "the model's")):
             if names and len(names) != count:
                 raise ValueError(f"{len(names)} class names were given, but {whose} heads have {count} classes")
         objectness = trait(getattr(model, "selection", None), "class_agnostic")
-        rows, summary = _match_classes(before, after, source, target)
+        rows, summary = match_classes(before, after, source, target, known)
         return cls(rows, before, tuple(target), objectness, summary, no_object)
 
     def move(self, initial: Tensor, source: Tensor) -> Tensor:
@@ -254,22 +263,3 @@ def _map_widths(state: Mapping[str, Tensor]) -> list[int]:
         if match:
             widths[int(match[1])] = value.shape[1]
     return [widths[number] for number in sorted(widths)]
-
-
-def _match_classes(
-    before: int, after: int, source: Sequence[str], target: Sequence[str]
-) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
-    if source and target:
-        numbers = {_plain(name): index for index, name in reversed(list(enumerate(source)))}
-        rows = tuple(numbers.get(_plain(name)) for name in target)
-        same = [name for name, origin in zip(target, rows, strict=True) if origin is not None]
-        summary = f"classes: {before} in the file, {after} in the model; found by name: {', '.join(same) or 'none'}"
-        return rows, () if rows == tuple(range(before)) else (summary,)
-    if before == after:
-        unsure = "classes: taken in their order, as only one side has names"
-        return tuple(range(after)), (unsure,) if source or target else ()
-    return (None,) * after, (f"classes: {before} in the file, {after} in the model, without names to find them by",)
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").lower().split())

@@ -8,8 +8,8 @@ from querydet.data.jitter import large_scale_jitter
 from querydet.data.joined import choose, first, join_datasets, without_first
 from querydet.data.lvis import load_lvis
 from querydet.data.mapper import BadImageError, DetrDatasetMapper, NonEmptyMaskMapper
-from querydet.data.repeat_factors import RepeatFactors
 from querydet.data.objects365 import load_objects365
+from querydet.data.repeat_factors import RepeatFactors
 from querydet.data.synthetic import SceneStyle, generate_synthetic, load_synthetic
 
 __all__ = [

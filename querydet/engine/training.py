@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
+from querydet.checkpoint.class_maps import class_map_of
 from querydet.checkpoint.part_loading import parts_to_load
 from querydet.data.catalog import check_num_classes, class_names
 from querydet.data.fingerprint import fingerprint
@@ -91,6 +92,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     """
     started = time.time()
     check_seed(cfg.train.seed)
+    class_map = class_map_of(cfg.train)
     check_writable(cfg.train.output_dir)
     _check_folder(cfg, resume)
     model = build_model(cfg)
@@ -120,7 +122,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     checkpointer = (ShardedCheckpointer if sharded else Checkpointer)(
         model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **saved
     )
-    checkpointer.adapt = cfg.train.init_surgery
+    checkpointer.adapt, checkpointer.class_map = cfg.train.init_surgery, class_map
     checkpointer.parts = parts_to_load(model, cfg.train.get("init_parts"), checkpoint or cfg.train.init_checkpoint)
     checkpointer.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)  # runs of earlier versions lack it
     return RunParts(
