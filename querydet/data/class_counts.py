@@ -3,12 +3,13 @@
 A class is in an image when one of its annotations has it; crowd regions count.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from querydet.data.catalog import class_names
+from querydet.data.record_columns import chunks, column
 
 
 def image_classes(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -21,23 +22,25 @@ def image_classes(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
         Starts (N + 1,) int64 and classes int64: those of image i are `classes[starts[i] : starts[i + 1]]`, each once,
         in rising order.
     """
-    counts = np.zeros(len(dataset) + 1, np.int64)
-    classes = np.fromiter(_classes(_records(dataset), counts), np.int64)
-    return np.cumsum(counts), classes
-
-
-def _records(dataset: Any) -> Iterator[Mapping[str, Any]]:
     if hasattr(dataset, "record"):  # of a loader: its items are mapped
-        return (dataset.record(index) for index in range(len(dataset)))
-    return iter(dataset)
+        return _collected([_classes_of(dataset.record(index)) for index in range(len(dataset))])
+    counts, classes = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
+    for start, stop in chunks(dataset):
+        objects = column(dataset, "num_objects", start, stop)
+        image = np.repeat(np.arange(stop - start), objects)
+        pairs = np.unique(np.stack([image, column(dataset, "category_id", start, stop).astype(np.int64)]), axis=1)
+        counts.append(np.bincount(pairs[0], minlength=stop - start))
+        classes.append(pairs[1])
+    return np.cumsum(np.concatenate(counts)), np.concatenate(classes)
 
 
-def _classes(records: Iterator[Mapping[str, Any]], counts: np.ndarray) -> Iterator[int]:
-    """Yield the classes of every image, and write their number to `counts[1 + i]`."""
-    for index, record in enumerate(records, 1):
-        found = sorted({annotation["category_id"] for annotation in record.get("annotations", ())})
-        counts[index] = len(found)
-        yield from found
+def _classes_of(record: Mapping[str, Any]) -> list[int]:
+    return sorted({annotation["category_id"] for annotation in record.get("annotations", ())})
+
+
+def _collected(classes: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    counts = np.array([0, *map(len, classes)], np.int64)
+    return np.cumsum(counts), np.array([number for numbers in classes for number in numbers], np.int64)
 
 
 def image_counts(dataset: Any) -> np.ndarray:

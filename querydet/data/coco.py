@@ -18,8 +18,9 @@ from querydet.data.categories import Classes
 from querydet.data.coco_checks import REPAIR_HINT
 from querydet.data.coco_records import Loaded, ReadingRules, read_records
 from querydet.data.file_names import FolderIndex
-from querydet.data.missing_files import missing_files
+from querydet.data.missing_files import missing
 from querydet.data.problem_report import MAX_SHOWN, ProblemReport
+from querydet.data.record_columns import Records
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def load_coco(
     rules = ReadingRules(wanted, need_annotations, check_boxes, masks, file_names, tuple(image_lists))
     loaded = _read(annotations, images, rules, cache)
     if check_files:
-        _check_files(annotations, images, missing_files(loaded.records, images))
+        _check_files(annotations, images, loaded.records)
     name = _register(name, annotations, images, check_files, rules, cache, loaded.classes)
     return DetectionDataset(loaded.records, name, loaded.annotated)
 
@@ -122,14 +123,14 @@ def _register(
     return name
 
 
-def _check_files(annotations: str, images: str, missing: Sequence[str]) -> None:
+def _check_files(annotations: str, images: str, records: Records) -> None:
     if not os.path.isdir(images):
         raise FileNotFoundError(
             f"image folder {os.path.abspath(images)} does not exist: check dataloader.{{train,test}}.dataset.images"
         )
-    if missing:
+    if len(absent := missing(records)):
         report, index = ProblemReport(annotations), FolderIndex(images)
-        for number, name in enumerate(missing):
+        for number, name in enumerate(str(records[int(place)]["file_name"]) for place in absent):
             hint = index.hint(os.path.relpath(name, images)) if number < MAX_SHOWN else ""
             report.add("image file does not exist", f"{name}{hint}")
         try:

@@ -18,7 +18,8 @@ from detectron2.data import MetadataCatalog
 
 from querydet.data.catalog import DetectionDataset, register
 from querydet.data.coco import load_coco
-from querydet.data.present_files import AS_IT_IS, LAST_TWO, MovedFiles, find_rule, last_two, missing, named
+from querydet.data.missing_files import missing
+from querydet.data.present_files import AS_IT_IS, LAST_TWO, MovedFiles, find_rule, last_two, named
 from querydet.data.record_columns import Records, records_of
 from querydet.data.record_views import ChosenRecords
 from querydet.data.repeated_objects import WithoutRepeated, count_repeated

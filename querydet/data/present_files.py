@@ -1,7 +1,4 @@
-"""Which images of a data set have a file, and under which of several rules for its path.
-
-Folders are listed once, as a look at every file of millions takes hours on a network's storage.
-"""
+"""Where the files of images lie: under their whole names, or under the last two parts of them."""
 
 import os
 from collections.abc import Collection
@@ -14,23 +11,6 @@ from querydet.data.record_views import RecordView
 
 AS_IT_IS, LAST_TWO = "file_name", "last_two"
 SAMPLES = 64  # evenly spread images, by which the rule is found
-
-
-class FolderListing:
-    """The files of folders, each of which is listed when it is first asked for."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, set[str]] = {}
-
-    def has(self, path: str) -> bool:
-        """Return whether a file exists."""
-        folder, name = os.path.split(path)
-        if folder not in self._names:
-            try:
-                self._names[folder] = set(os.listdir(folder or "."))
-            except OSError:
-                self._names[folder] = set()
-        return name in self._names[folder]
 
 
 class MovedFiles(RecordView):
@@ -105,14 +85,4 @@ def named(records: Records, names: Collection[str]) -> np.ndarray:
     for start, stop in chunks(records):
         paths = column(records, "file_name", start, stop).tolist()
         found += [index for index, path in enumerate(paths, start) if ("/" + path.replace("\\", "/")).endswith(wanted)]
-    return np.array(found, dtype=np.int64)
-
-
-def missing(records: Records) -> np.ndarray:
-    """Return the indices of images whose files do not exist."""
-    listing = FolderListing()
-    found = []
-    for start, stop in chunks(records):
-        paths = column(records, "file_name", start, stop).tolist()
-        found += [index for index, path in enumerate(paths, start) if not listing.has(path)]
     return np.array(found, dtype=np.int64)

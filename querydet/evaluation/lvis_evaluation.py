@@ -75,7 +75,7 @@ def known_of_file(dataset: DetectionDataset, path: str) -> Known:
     of_classes = {index: frequency.get(number) for number, index in index_of.items() if index not in absent}
     if not all(value in FREQUENCIES for value in of_classes.values()):
         raise ValueError(f"{path}: every category of LVIS has a frequency, one of {FREQUENCIES}")
-    return Known(lists, [of_classes.get(index, "") for index in range(len(index_of))])
+    return Known(lists, [str(of_classes.get(index, "")) for index in range(len(index_of))])
 
 
 class LvisEvaluator(CocoEvaluator):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from querydet.data.present_files import FolderListing, MovedFiles, find_rule, last_two, missing, named
+from querydet.data.present_files import MovedFiles, find_rule, last_two, named
 from querydet.data.record_columns import column
 
 
@@ -28,17 +28,6 @@ def test_the_rule_is_that_of_most_images(tmp_path):
         (tmp_path / ("v" if index % 5 == 0 else ".") / "p" / f"{index}.jpg").touch()
     assert find_rule(records, folder) == "last_two"
     assert find_rule(records[:1], folder) == "file_name"
-
-
-def test_missing_files_are_found_by_one_look_at_each_folder(tmp_path, monkeypatch):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "1.jpg").touch()
-    records = [{"file_name": str(tmp_path / name)} for name in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "a/1.jpg")]
-    assert missing(records).tolist() == [1, 2]
-    listing = FolderListing()
-    assert listing.has(str(tmp_path / "a" / "1.jpg"))
-    monkeypatch.setattr("os.listdir", lambda folder: pytest.fail("the folder is listed again"))
-    assert not listing.has(str(tmp_path / "a" / "2.jpg"))
 
 
 def test_images_are_found_by_the_end_of_their_names():

@@ -87,5 +87,5 @@ def test_a_class_map_belongs_to_surgery_and_to_its_file(toy_config, source):
     switch = "train.init_class_map=objects365_to_coco"
     with pytest.raises(ValueError, match=r"has no effect without train\.init_surgery=True"):
         train(toy_config(*SWITCHES, source[1], switch, config=DINO_CONFIG))
-    with pytest.raises(ValueError, match="is for files of 365 classes .* this one has 5: leave it out"):
+    with pytest.raises(ValueError, match=r"is for files of 365 classes .* this one has 5: leave it out"):
         train(toy_config(*SWITCHES, source[1], switch, "train.init_surgery=True", config=DINO_CONFIG))

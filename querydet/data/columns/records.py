@@ -12,6 +12,8 @@ from querydet.data.columns.files import ColumnsError, Layout, open_columns
 from querydet.data.columns.outlines import decode
 from querydet.data.mask_targets import HAS_MASKS
 
+STORED = {"id": "annotation_id", "category_id": "category", "bbox": "box", "iscrowd": "crowd"}
+
 
 class ColumnRecords(Sequence[dict[str, Any]]):
     """The records of columns, which all processes share in memory; pickled as the path of the columns.
@@ -70,6 +72,23 @@ class ColumnRecords(Sequence[dict[str, Any]]):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return map(self._record, range(len(self)))
+
+    def column(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Return a column of consecutive images; see `record_columns.column`.
+
+        Args:
+            name: one of `record_columns.COLUMNS`.
+            start: first image.
+            stop: the image after the last one.
+        """
+        if name == "file_name":
+            return np.array([*map(self.file_name, range(start, stop)), None], dtype=object)[:-1]
+        if name == "image_id":
+            return self.columns["image_id"][start:stop]
+        places = self.columns["image_start"]
+        if name == "num_objects":
+            return np.diff(places[start : stop + 1])
+        return self.columns[STORED[name]][places[start] : places[stop]]
 
     def file_name(self, index: int) -> str:
         """Return the file of an image, without the rest of its record."""
