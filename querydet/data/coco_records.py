@@ -5,7 +5,7 @@ import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from detectron2.structures import BoxMode
@@ -63,12 +63,17 @@ class Loaded:
         classes: of the data set.
         annotated: whether the file has annotations.
         notes: what was repaired and what is unusual, for the log.
+        repairs: of columns, ids of annotations: of "boxes" by the key of `REPAIRS`, and of "outlines" by that of
+            `mask_checks.MASK_REPAIRS`.
+        oddities: of columns, those of the notes that are about the file as a whole.
     """
 
     records: Sequence[dict[str, Any]]
     classes: Classes
     annotated: bool
     notes: tuple[str, ...] = ()
+    repairs: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
+    oddities: tuple[str, ...] = ()
 
 
 def read_records(annotations: str, images: str, rules: ReadingRules) -> Loaded:

@@ -5,12 +5,16 @@ Format: https://cocodataset.org/#format-data (object detection).
 """
 
 import collections
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from querydet.data.categories import ROOT_IN_USE, left_out, root_in_use, used_ids
+from querydet.data import columns
+from querydet.data.categories import used_ids
 from querydet.data.coco_checks import find_problems, repair_box
 from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
+from querydet.data.doctor_columns import REPAIRS, examine_columns
+from querydet.data.doctor_counts import NO_ANNOTATIONS, examine_categories, examine_count, examine_totals
 from querydet.data.doctor_files import examine_files, name_of
 from querydet.data.doctor_masks import examine_masks
 from querydet.data.doctor_places import examine_places
@@ -20,14 +24,6 @@ from querydet.data.json_file import read_json
 from querydet.data.mask_checks import OutlineReader
 
 FILE_CHECKS = ("none", "exist", "header", "decode")
-NO_ANNOTATIONS = "the file lists images alone"
-FEW_OBJECTS = 10  # classes with fewer objects are reported
-REPAIRS = {
-    "clipped": ("box leaves its image", "clipped to the image"),
-    "outside": ("box lies outside its image", "dropped"),
-    "empty": ("box of zero or negative size", "dropped"),
-    "nonfinite": ("box is NaN or infinite", "dropped"),
-}
 
 
 def examine(
@@ -53,6 +49,8 @@ def examine(
     """
     if files not in FILE_CHECKS:
         raise ValueError(f"files has to be one of {', '.join(FILE_CHECKS)}, got {files!r}")
+    if os.path.isfile(annotations) and os.path.getsize(annotations) >= columns.LEAST_BYTES:
+        return examine_columns(annotations, images, treatment, files, progress)
     content = read_json(annotations)
     if isinstance(content, dict):
         set_file_names(content.get("images"), treatment.file_names)
@@ -77,7 +75,9 @@ def examine(
         listed["annotations"] = [item for item in listed["annotations"] if as_id(item.get("image_id")) in used]
         content = {**content, **listed} if "annotations" in content else {**content, "images": listed["images"]}
     diagnosis.images = len(listed["images"])
-    _examine_categories(listed["categories"], listed["annotations"], treatment, diagnosis)
+    used_categories = used_ids(listed["annotations"])
+    counts = collections.Counter(as_id(item.get("category_id")) for item in listed["annotations"] if not is_crowd(item))
+    examine_categories(listed["categories"], used_categories, counts, treatment, diagnosis)
     _examine_objects(listed["images"], listed["annotations"], treatment, diagnosis)
     _examine_names(listed["images"], diagnosis)
     if files != "none":
@@ -122,39 +122,6 @@ def _dicts(entries: Any) -> list[dict[str, Any]]:
     return list(entries_by_id.values())
 
 
-def _examine_categories(
-    categories: Sequence[dict[str, Any]],
-    annotations: Sequence[dict[str, Any]],
-    treatment: Treatment,
-    diagnosis: Diagnosis,
-) -> None:
-    dropped = left_out(categories, used_ids(annotations))
-    for identifier, reason in dropped.items():
-        diagnosis.add(NOTE, "category that is no class", "left out", f"category {identifier} ({reason})")
-    if root_in_use(categories, used_ids(annotations)):
-        diagnosis.add(CHANGES, "annotations of category 0", ROOT_IN_USE, str(categories[0].get("name")))
-    ids = sorted(category["id"] for category in categories if category["id"] not in dropped)
-    names = {category["id"]: str(category.get("name")) for category in categories}
-    diagnosis.classes = [names[identifier] for identifier in ids]
-    if ids and ids != list(range(ids[0], ids[0] + len(ids))):
-        present = set(ids)
-        gaps = [str(missing) for missing in range(ids[0], min(ids[-1], ids[0] + 10**6)) if missing not in present]
-        effect = f"the {len(ids)} ids become classes 0 to {len(ids) - 1}, in their order"
-        for gap in gaps:
-            diagnosis.add(NOTE, "gap in the category ids", effect, gap)
-    if treatment.num_classes is not None and treatment.num_classes != len(ids):
-        effect = f"stops before the first step: set model.num_classes={len(ids)}"
-        diagnosis.add(STOPS, "wrong number of classes", effect, f"the model has {treatment.num_classes}")
-    counts = collections.Counter(as_id(item.get("category_id")) for item in annotations if not is_crowd(item))
-    for identifier, name in zip(ids, diagnosis.classes, strict=True):
-        diagnosis.objects_of[name] = count = counts[identifier]
-        if not count:
-            diagnosis.add(NOTE, "class without objects", "it is never learned, or never evaluated", name)
-        elif count < FEW_OBJECTS and treatment.training:
-            kind = f"class with fewer than {FEW_OBJECTS} objects"
-            diagnosis.add(NOTE, kind, "hardly learned", f"{name} ({count})")
-
-
 def _examine_objects(
     images: Sequence[dict[str, Any]], annotations: Sequence[dict[str, Any]], treatment: Treatment, diagnosis: Diagnosis
 ) -> None:
@@ -186,7 +153,9 @@ def _examine_objects(
         area = as_number(item.get("area", 1))
         if not is_number(area) or not area > 0:
             diagnosis.add(NOTE, "area that is no positive number", "that of the box is used", f"{label} ({area!r})")
-    _examine_counts(images, objects, crowds, treatment, diagnosis)
+    examine_totals(len(images), objects.total(), crowds.total(), treatment, diagnosis)
+    for entry in images:
+        examine_count(name_of(entry), objects[entry["id"]], crowds[entry["id"]], treatment, diagnosis)
 
 
 def _examine_box(label: str, box: Any, size: tuple[float, float], diagnosis: Diagnosis) -> bool:
@@ -199,31 +168,6 @@ def _examine_box(label: str, box: Any, size: tuple[float, float], diagnosis: Dia
         kind, effect = REPAIRS[repair]
         diagnosis.add(CHANGES, kind, effect, f"{label} ({', '.join(str(value)[:12] for value in box)})")
     return kept is not None
-
-
-def _examine_counts(
-    images: Sequence[dict[str, Any]],
-    objects: collections.Counter[Any],
-    crowds: collections.Counter[Any],
-    treatment: Treatment,
-    diagnosis: Diagnosis,
-) -> None:
-    use = "trained on" if treatment.training else "evaluated"
-    if crowds and not objects:
-        effect = f"nothing is {use}: if they are single objects, set iscrowd and ignore to 0"
-        diagnosis.add(CHANGES, "all objects are crowd regions", effect, f"{crowds.total()} objects")
-    elif NO_ANNOTATIONS in diagnosis.findings:
-        return
-    elif images and not objects:
-        diagnosis.add(CHANGES, "no image has any object", f"nothing is {use}", diagnosis.source)
-    for image in images:
-        name, count = name_of(image), objects[image["id"]]
-        if not count:
-            kind = "image with nothing but crowd regions" if crowds[image["id"]] else "image without objects"
-            diagnosis.add(NOTE, kind, "kept: all of it is background", name)
-        elif treatment.num_queries is not None and count > treatment.num_queries:
-            effect = f"more than the {treatment.num_queries} queries: the others are not learned, or not found"
-            diagnosis.add(CHANGES, "image with more objects than queries", effect, f"{name} ({count})")
 
 
 def _examine_names(images: Sequence[dict[str, Any]], diagnosis: Diagnosis) -> None:

@@ -5,6 +5,19 @@ from querydet.utils.texts import listed
 MAX_SHOWN = 20  # ids listed per kind of problem; a broken exporter would otherwise fill the screen
 
 
+class ProblemsError(ValueError):
+    """Problems of a data set.
+
+    Args:
+        message: all of them.
+        kinds: places of the problems by kind.
+    """
+
+    def __init__(self, message: str, kinds: dict[str, list[str]]) -> None:
+        super().__init__(message)
+        self.kinds = kinds
+
+
 class ProblemReport:
     """Collects problems by kind and raises them all at once.
 
@@ -37,7 +50,7 @@ class ProblemReport:
             remedy: the last line of the message.
 
         Raises:
-            ValueError: at least one problem was added; the message lists all kinds.
+            ProblemsError: at least one problem was added; the message lists all kinds.
         """
         if not self._kinds:
             return
@@ -46,4 +59,4 @@ class ProblemReport:
         for kind, places in self._kinds.items():
             lines.append(f"  - {kind}: {listed(places, MAX_SHOWN)}")
         lines += [f"  {remedy}"] if remedy else []
-        raise ValueError("\n".join(lines))
+        raise ProblemsError("\n".join(lines), self.kinds)

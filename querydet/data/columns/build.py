@@ -25,6 +25,7 @@ from querydet.utils.atomic import atomic_write
 
 VERSION = 1  # of the columns; raised when they, or the rules by which boxes are repaired, change
 DESCRIPTION = "columns.json"
+MOST_LISTED = 100_000  # repaired annotations of a kind whose ids are kept
 RAW = "raw"  # subfolder of what is only needed while the columns are built
 
 
@@ -41,6 +42,8 @@ class Description:
         classes: of the data set, as a dict.
         annotated: whether the json has annotations.
         notes: for the log.
+        repairs: see `coco_records.Loaded`; of each kind at most `MOST_LISTED`.
+        oddities: see `coco_records.Loaded`.
         digest: of the records, see `fingerprint.record_digest`.
     """
 
@@ -52,6 +55,8 @@ class Description:
     classes: dict[str, Any]
     annotated: bool
     notes: list[str]
+    repairs: dict[str, dict[str, list[int]]]
+    oddities: list[str]
     digest: dict[str, Any]
 
     def load(self, folder: str, images: str) -> Loaded:
@@ -70,7 +75,9 @@ class Description:
             classes = dict(self.classes)
             classes["index_of"] = {int(number): int(index) for number, index in classes["index_of"]}
             classes |= {key: tuple(classes[key]) for key in ("absent", "frequency")}
-            return Loaded(records, Classes(**classes), self.annotated, tuple(self.notes))
+            return Loaded(
+                records, Classes(**classes), self.annotated, tuple(self.notes), self.repairs, tuple(self.oddities)
+            )
         except ColumnsError:
             raise
         except (KeyError, TypeError, ValueError) as error:
@@ -100,7 +107,10 @@ def build(annotations: str, images: str, rules: ReadingRules, folder: str) -> No
         raise ValueError(f"{annotations} changed while it was read: start again when it is complete")
     classes = find_classes(found.categories, used_categories(found), rules.classes, annotations)
     assembled = _assemble(found, classes, folder, annotations, rules)
-    notes = _notes(found, classes, assembled, rules)
+    oddities = _oddities(found, assembled, rules)
+    notes = [*classes.notes, *_repair_notes(assembled), *oddities]
+    if "annotations" in found.lists:
+        notes += emptiness(assembled.objects, assembled.crowds)
     records = ColumnRecords(folder, assembled.layout, images, rules.image_lists)
     with tqdm(total=len(records), unit=" images", mininterval=1.0, desc="fingerprint of the records") as bar:
         digest = record_digest(records, classes.names, lambda: bar.update(1))
@@ -113,6 +123,11 @@ def build(annotations: str, images: str, rules: ReadingRules, folder: str) -> No
         classes={**asdict(classes), "index_of": list(classes.index_of.items())},
         annotated="annotations" in found.lists,
         notes=notes,
+        repairs={
+            "boxes": {kind: list(ids[:MOST_LISTED]) for kind, ids in assembled.repairs.items()},
+            "outlines": {kind: list(ids[:MOST_LISTED]) for kind, ids in assembled.outline_repairs.items()},
+        },
+        oddities=oddities,
         digest=digest,
     )
     shutil.rmtree(raw)
@@ -164,16 +179,17 @@ def read_description(folder: str) -> Description:
         raise ColumnsError(f"{path} is damaged: {error!r}") from error
 
 
-def _notes(found: Collected, classes: Classes, assembled: Assembled, rules: ReadingRules) -> list[str]:
-    notes = [*classes.notes, *repair_notes("boxes", assembled.repairs, REPAIRS)]
-    notes += repair_notes(
-        "annotations", assembled.outline_repairs, {key: what for key, (_, what) in MASK_REPAIRS.items()}
-    )
-    if assembled.ignored:
-        notes.append(IGNORED.format(assembled.ignored))
+def _repair_notes(assembled: Assembled) -> list[str]:
+    words = {key: what for key, (_, what) in MASK_REPAIRS.items()}
+    return [
+        *repair_notes("boxes", assembled.repairs, REPAIRS),
+        *repair_notes("annotations", assembled.outline_repairs, words),
+    ]
+
+
+def _oddities(found: Collected, assembled: Assembled, rules: ReadingRules) -> list[str]:
+    oddities = [IGNORED.format(assembled.ignored)] if assembled.ignored else []
     conflict = find_conflict(sampled_images(found), found.sample.entries)
     if conflict and conflict.right != OUTLINES:
-        notes.append(f"{conflict.fault()}. {conflict.remedy(rules.masks)}")
-    if "annotations" in found.lists:
-        notes += emptiness(assembled.objects, assembled.crowds)
-    return notes
+        oddities.append(f"{conflict.fault()}. {conflict.remedy(rules.masks)}")
+    return oddities
