@@ -2,6 +2,9 @@
 
 import pytest
 
+from querydet.config import files
+from tests.kept_configs import KeptConfigs
+
 
 @pytest.fixture(scope="session", autouse=True)
 def toy_data(tmp_path_factory):
@@ -10,3 +13,11 @@ def toy_data(tmp_path_factory):
         patch.setenv("QUERYDET_ALLOW_TARGETS", "tests")
         patch.setenv("QUERYDET_TOY_DATA", str(tmp_path_factory.mktemp("toy")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_configs():
+    with pytest.MonkeyPatch.context() as patch:
+        kept = KeptConfigs(files._load)
+        patch.setattr(files, "_load", kept)
+        yield kept
