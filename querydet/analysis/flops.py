@@ -14,9 +14,10 @@ The count is for inference, which applies the heads to the last decoder layer on
 to the earlier layers, whose predictions only training needs: 0.1 to 0.4 % more.
 """
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -221,12 +222,30 @@ def build_on_meta(model_config: DictConfig) -> nn.Module:
     Raises:
         RuntimeError: a part reads the contents of a tensor while it is built.
     """
+    with on_meta():
+        return instantiate(without_stochastic_depth(model_config))
+
+
+def without_stochastic_depth(model_config: DictConfig) -> DictConfig:
+    """Return a model without the stochastic depth of its backbone, for which Detectron2's Swin needs timm.
+
+    It has no parameters and is off in inference.
+
+    Args:
+        model_config: the `model` node of a config; it is not changed.
+    """
+    if model_config.get("backbone") is None or "drop_path_rate" not in model_config.backbone:
+        return model_config
     config = copy.deepcopy(model_config)
-    if config.get("backbone") is not None and "drop_path_rate" in config.backbone:
-        # Stochastic depth has no parameters and is off in inference, but Detectron2's Swin needs timm for it.
-        config.backbone.drop_path_rate = 0.0
+    config.backbone.drop_path_rate = 0.0
+    return config
+
+
+@contextlib.contextmanager
+def on_meta() -> Iterator[None]:
+    """Make tensors without contents, and so without memory for them, meanwhile."""
     with torch.device("meta"), _RealRanges():
-        return instantiate(config)
+        yield
 
 
 class _RealRanges(TorchFunctionMode):
