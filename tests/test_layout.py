@@ -25,6 +25,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/engine/test_dino_runs.py": "runs of the real DINO on toy data",
     "tests/engine/test_faults.py": "faults injected into whole runs",
     "tests/engine/test_fine_tuning.py": "runs that start from a detector of other classes",
+    "tests/engine/test_images_alone.py": "test data without annotations",
     "tests/engine/test_gradients.py": "processes and micro-batches compute the gradients of one",
     "tests/engine/test_killed_workers.py": "runs whose data workers are killed",
     "tests/engine/test_old_runs.py": "runs that version 0.1 started",

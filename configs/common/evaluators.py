@@ -15,6 +15,7 @@ from querydet.evaluation import (
     InstabilityEvaluator,
     LvisEvaluator,
     QueryRecallEvaluator,
+    SubmissionWriter,
 )
 
 # what the evaluators take from the config that they are put into
@@ -40,5 +41,8 @@ evaluators = {
     ),
     "candidates": L(CandidateEvaluator)(
         dataset=_dataset, count=20, alpha=0.0, layer=None, output_dir="${train.output_dir}"
+    ),
+    "submission": L(SubmissionWriter)(
+        dataset=_dataset, name="querydet", output_dir="${train.output_dir}/inference", split=None, on_nonfinite="drop"
     ),
 }

@@ -41,7 +41,7 @@ from tqdm import tqdm
 from querydet.cli.options import command_parser
 from querydet.config import load_config
 from querydet.data import load_coco
-from querydet.data.catalog import DetectionDataset
+from querydet.data.catalog import DetectionDataset, need_annotations
 from querydet.data.validation_set import load_test_data, with_masks
 from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.error_costs import SPECIAL
@@ -103,7 +103,9 @@ def load_dataset(args: argparse.Namespace, results: str) -> tuple[DetectionDatas
     if config is None:
         raise ValueError(f"no config.yaml beside {results}: give --config-file, or --annotations and --images")
     cfg = load_config(config, args.overrides)
-    return load_test_data(with_masks(cfg) if masks else cfg), cfg.dataloader.test.get("mapper")
+    dataset = load_test_data(with_masks(cfg) if masks else cfg)
+    need_annotations(dataset, "the analysis of errors")
+    return dataset, cfg.dataloader.test.get("mapper")
 
 
 def read_masks(path: str, dataset: DetectionDataset) -> tuple[dict[Any, np.ndarray], dict[Any, Sequence[RunLengths]]]:

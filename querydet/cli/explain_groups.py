@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 from querydet.cli.options import command_parser, split_overrides
 from querydet.data import class_names
+from querydet.data.catalog import need_annotations
 from querydet.engine.evaluation import combine
 from querydet.engine.hooks.matching_stability import training_assigner
 from querydet.evaluation.groups import count_groups, evaluate_groups, match_groups, predict_groups
@@ -73,6 +74,7 @@ def explain_points(predictor: Predictor, args: argparse.Namespace) -> None:
         ValueError: there is no such image or object, or the model is not trained by a one-to-one matching.
     """
     model, dataset = predictor.model, predictor.load_test_data()
+    need_annotations(dataset, "the matching of groups")
     names = [group_name(group) for group in range(count_groups(model))]
     if not 0 <= args.index < len(dataset):
         raise ValueError(f"there is no image {args.index}: the test data has 0 to {len(dataset) - 1}")

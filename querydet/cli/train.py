@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from querydet.engine import argument_parser, launch
 from querydet.engine import main as run
+from querydet.evaluation import SubmissionWriter
 
 _TRAIN = """
 Examples:
@@ -24,7 +25,11 @@ Examples:
   a checkpoint       querydet eval --config-file ... --weights model_final.pth
   a run              querydet eval --config-file output/mine/config.yaml --resume
   eight GPUs         querydet eval --config-file ... --weights model_final.pth --num-gpus 8
+  for COCO's server  querydet eval --config-file ... --weights model_final.pth --submission my-detector
 """
+
+
+RUN_FOLDER = "inference"  # of the run, for the detections of an evaluation
 
 
 def make_parser(command: str) -> argparse.ArgumentParser:
@@ -34,6 +39,11 @@ def make_parser(command: str) -> argparse.ArgumentParser:
     parser.epilog = _TRAIN if command == "train" else _EVAL
     if command == "eval":
         parser.add_argument("--weights", help="checkpoint to evaluate: train.init_checkpoint")
+        parser.add_argument(
+            "--submission",
+            metavar="NAME",
+            help="instead of evaluating, write the detections under this name as COCO's server takes them",
+        )
         parser.set_defaults(eval_only=True)
     return parser
 
@@ -49,5 +59,19 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
     args = make_parser("eval").parse_args(argv)
     if args.weights:
         args.opts = [*args.opts, f"train.init_checkpoint={json.dumps(args.weights)}"]
+    if args.submission:
+        args.opts = [*args.opts, *_submission(args.submission)]
     launch(run, args)
     return 0
+
+
+def _submission(name: str) -> list[str]:
+    """Return the overrides that put a writer in the place of the evaluators, one or several."""
+    node = {
+        "_target_": f"{SubmissionWriter.__module__}.{SubmissionWriter.__name__}",
+        "dataset": "${..test.dataset}",
+        "name": name,
+        "output_dir": f"${{train.output_dir}}/{RUN_FOLDER}",
+    }
+    entries = ",".join(f"{key}:{json.dumps(value)}" for key, value in node.items())
+    return ["dataloader.evaluator=null", f"dataloader.evaluator={{{entries}}}"]

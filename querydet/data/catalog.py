@@ -91,6 +91,23 @@ def is_annotated(dataset: Any) -> bool:
     return bool(getattr(dataset, "annotated", True))
 
 
+def need_annotations(dataset: Any, purpose: str) -> None:
+    """Check that a data set has annotations.
+
+    Args:
+        dataset: see `is_annotated`.
+        purpose: what needs them, for the message.
+
+    Raises:
+        ValueError: it lists images alone.
+    """
+    if not is_annotated(dataset):
+        raise ValueError(
+            f"{purpose} compares with annotations, but the data set lists images alone{_of_file(dataset)}: its "
+            "detections can only be written"
+        )
+
+
 def check_num_classes(num_classes: int, dataset: Any, option: str = "model.num_classes") -> None:
     """Check that a model and a data set have the same number of classes.
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from querydet.checkpoint import Checkpointer, check_exists, load_weights
-from querydet.data.catalog import check_num_classes, check_same_classes, class_names, is_annotated
+from querydet.data.catalog import check_num_classes, check_same_classes, class_names, is_annotated, need_annotations
 from querydet.data.media import reader_of
 from querydet.data.validation_set import as_trained, why_no_test_data
 from querydet.engine.distributed.shared_evaluation import SharedEvaluation
@@ -82,6 +82,22 @@ def write_results(cfg: DictConfig) -> Any:
         if isinstance(node, DictConfig) and "output_dir" in node and node.output_dir is None:
             node.output_dir = os.path.join(cfg.train.output_dir, RUN_FOLDERS[1])
     return evaluators
+
+
+def check_best_metric(cfg: DictConfig, evaluation: Evaluation | None) -> None:
+    """Check that the checkpoint of the best metric can be found: images alone have no metrics.
+
+    Args:
+        cfg: the complete config.
+        evaluation: from `build_evaluation`.
+
+    Raises:
+        ValueError: a metric is named, and the test data have no annotations.
+    """
+    metric = cfg.train.checkpointer.best_metric
+    if evaluation is not None and metric:
+        dataset = evaluation.loader.dataset
+        need_annotations(dataset, f"train.checkpointer.best_metric={metric} (empty: no best checkpoint)")
 
 
 def combine(evaluators: DatasetEvaluator | Sequence[DatasetEvaluator]) -> DatasetEvaluator:

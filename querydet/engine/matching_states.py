@@ -11,7 +11,7 @@ from torch import nn
 
 from querydet.checkpoint import load_weights
 from querydet.checkpoint.addresses import PREFIX
-from querydet.data.catalog import DetectionDataset, check_num_classes, check_same_classes, class_names
+from querydet.data.catalog import DetectionDataset, check_num_classes, check_same_classes, class_names, is_annotated
 from querydet.data.validation_set import need_test_data
 from querydet.engine.hooks.matching_stability import FOLDER, training_assigner
 from querydet.engine.training import build_model
@@ -71,7 +71,9 @@ class CheckpointMatcher:
         need_test_data(cfg)
         self._loader = instantiate(cfg.dataloader.test)
         mapped = self._loader.dataset
-        self._dataset = DetectionDataset([mapped.record(index) for index in range(len(mapped))], mapped.name)
+        self._dataset = DetectionDataset(
+            [mapped.record(index) for index in range(len(mapped))], mapped.name, is_annotated(mapped)
+        )
         check_num_classes(cfg.model.num_classes, mapped)
         self._model: nn.Module = build_model(cfg)
         if not isinstance(self._model, QueryDetector):

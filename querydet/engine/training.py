@@ -28,7 +28,7 @@ from querydet.engine.distributed.sharding import (
     shard_model,
     shard_optimizer,
 )
-from querydet.engine.evaluation import build_evaluation
+from querydet.engine.evaluation import build_evaluation, check_best_metric
 from querydet.engine.faults.stopping import StopRequest, stop_requests, watch_requests
 from querydet.engine.freezing import freeze_parts
 from querydet.engine.hooks.averaging import build_ema
@@ -92,7 +92,6 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     """
     started = time.time()
     check_seed(cfg.train.seed)
-    class_map = class_map_of(cfg.train)
     check_writable(cfg.train.output_dir)
     _check_folder(cfg, resume)
     model = build_model(cfg)
@@ -104,6 +103,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     classes = _class_names(cfg, loader)
     give_class_counts(model, loader.dataset)
     test = build_evaluation(cfg, classes)  # now, so that missing or other data do not come to light after an epoch
+    check_best_metric(cfg, test)
     if test:
         warn_of_differences(cfg, loader.dataset, test.loader.dataset)
     logger.info("Run: %d iterations, %d an epoch", length.max_iter, length.iterations_per_epoch)
@@ -122,7 +122,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     checkpointer = (ShardedCheckpointer if sharded else Checkpointer)(
         model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **saved
     )
-    checkpointer.adapt, checkpointer.class_map = cfg.train.init_surgery, class_map
+    checkpointer.adapt, checkpointer.class_map = cfg.train.init_surgery, class_map_of(cfg.train)
     checkpointer.parts = parts_to_load(model, cfg.train.get("init_parts"), checkpoint or cfg.train.init_checkpoint)
     checkpointer.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)  # runs of earlier versions lack it
     return RunParts(

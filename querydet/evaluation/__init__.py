@@ -13,6 +13,7 @@ from querydet.evaluation.lvis_evaluation import LvisEvaluator
 from querydet.evaluation.prediction import ArrayPredictor, CocoWriter, keep_confident, run_model
 from querydet.evaluation.query_predictions import QueryRecord, WithQueries, record_queries, uses_queries
 from querydet.evaluation.recall import QueryRecallEvaluator
+from querydet.evaluation.submission import SubmissionWriter
 
 __all__ = [
     "ATDEvaluator",
@@ -28,6 +29,7 @@ __all__ = [
     "OneToOneEnsemble",
     "QueryRecallEvaluator",
     "QueryRecord",
+    "SubmissionWriter",
     "TestTimeAugmentation",
     "WithQueries",
     "category_ids",

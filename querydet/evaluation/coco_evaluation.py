@@ -63,6 +63,8 @@ class CocoEvaluator(PerImageEvaluator):
         ImportError: the backend is not installed.
     """
 
+    needs_annotations = False
+
     def __init__(
         self,
         *,

@@ -25,6 +25,16 @@ def write_detections(
         absent: class indices that the json has no category for; their detections are left out.
     """
     os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, RESULTS_FILE)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(result_entries(detections, category_ids, absent), file)
+    return path
+
+
+def result_entries(
+    detections: Mapping[Any, ImageDetections], category_ids: Sequence[int], absent: Collection[int] = ()
+) -> list[dict[str, Any]]:
+    """Return detections as entries of a results file; arguments as for `write_detections`."""
     entries = []
     for image_id, image in detections.items():
         masks = image.masks if image.masks is not None else [None] * len(image.rows)
@@ -32,7 +42,4 @@ def write_detections(
             if int(label) not in absent:
                 entry = {"image_id": image_id, "category_id": category_ids[int(label)], "bbox": box, "score": score}
                 entries.append(entry if mask is None else {**entry, "segmentation": mask})
-    path = os.path.join(folder, RESULTS_FILE)
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(entries, file)
-    return path
+    return entries

@@ -13,7 +13,7 @@ from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 from torch import Tensor
 
-from querydet.data.catalog import DetectionDataset, class_names
+from querydet.data.catalog import DetectionDataset, class_names, need_annotations
 from querydet.utils.instance_masks import select, without_masks
 
 SMALL, MEDIUM = 32**2, 96**2  # square pixels, COCO: upper bounds of small and medium
@@ -77,14 +77,17 @@ class PerImageEvaluator(DatasetEvaluator):
         distributed: gather the measurements of all processes; False evaluates those of this process only.
 
     Raises:
-        ValueError: the data set has no images or no class names.
+        ValueError: the data set has no images, no class names, or no annotations where these are needed.
     """
 
+    needs_annotations = True  # whether images alone cannot be evaluated
     uses_queries = False  # whether outputs need `"queries"`, see `evaluation.query_predictions`
 
     def __init__(self, *, dataset: DetectionDataset, distributed: bool = True) -> None:
         if not len(dataset):
             raise ValueError("cannot evaluate on a data set without images")
+        if self.needs_annotations:
+            need_annotations(dataset, type(self).__name__)
         self._class_names = class_names(dataset)
         self._dataset_name = dataset.name
         self._records = {record["image_id"]: record for record in dataset}

@@ -124,6 +124,7 @@ EVALUATORS: Names = {
     "querydet.evaluation.instability": "InstabilityEvaluator",
     "querydet.evaluation.lvis_evaluation": "LvisEvaluator",
     "querydet.evaluation.recall": "QueryRecallEvaluator",
+    "querydet.evaluation.submission": "SubmissionWriter",
 }
 ENSEMBLES: Names = {"querydet.evaluation.ensemble": "NMSEnsemble OneToOneEnsemble"}
 OPTIMIZERS: Names = {"querydet.engine.solver": "build_adamw"}

@@ -6,8 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from detectron2.config import LazyCall as L
+from omegaconf import OmegaConf
 
 from querydet.cli import commands, train
+from querydet.config import apply_overrides
+from querydet.evaluation import CocoEvaluator
+from querydet.utils.targets import check_targets
 from tests.engine.conftest import CONFIG, ROOT
 from tests.engine.forked import run_forked
 
@@ -35,6 +40,21 @@ def test_evaluation_is_training_with_eval_only(launched):
     assert args.opts == ["model.num_classes=3", 'train.init_checkpoint="a b=c.pth"']
     train.evaluate(["--config-file", "x.py", "--resume"])
     assert (launched[1][1].opts, launched[1][1].resume) == ([], True)
+
+
+def test_a_submission_replaces_all_evaluators(launched):
+    train.evaluate(["--config-file", "x.py", "--resume", "--submission", "my-detector.v2"])
+    for evaluator in (L(CocoEvaluator)(dataset="${..test.dataset}", backend="auto"), [L(CocoEvaluator)()], None):
+        cfg = OmegaConf.create(
+            {"dataloader": {"test": {"dataset": 5}, "evaluator": evaluator}, "train": {"output_dir": "out"}},
+            flags={"allow_objects": True},
+        )
+        found = apply_overrides(cfg, launched[0][1].opts).dataloader.evaluator
+        assert found == {
+            "_target_": "querydet.evaluation.submission.SubmissionWriter",
+            **{"dataset": 5, "name": "my-detector.v2", "output_dir": "out/inference"},
+        }
+        check_targets(found)
 
 
 @pytest.mark.parametrize("command", ["train", "eval"])

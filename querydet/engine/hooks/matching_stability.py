@@ -9,7 +9,7 @@ from detectron2.utils import comm
 from omegaconf import OmegaConf
 from torch import nn
 
-from querydet.data.catalog import DetectionDataset
+from querydet.data.catalog import DetectionDataset, is_annotated
 from querydet.engine.distributed.sharding import collected_parameters
 from querydet.engine.evaluation import Evaluation, evaluate
 from querydet.engine.hooks.evaluating import EvalHook
@@ -50,7 +50,9 @@ def track_instability(parts: RunParts) -> Callable[[], dict[str, Any]] | None:
     if parts.test is None:
         raise ValueError("train.instability.enabled needs test data: dataloader.test and dataloader.evaluator")
     mapped = parts.test.loader.dataset
-    dataset = DetectionDataset([mapped.record(index) for index in range(len(mapped))], mapped.name)
+    dataset = DetectionDataset(
+        [mapped.record(index) for index in range(len(mapped))], mapped.name, is_annotated(mapped)
+    )
     folder = os.path.join(parts.cfg.train.output_dir, FOLDER)
     evaluator = InstabilityEvaluator(dataset=dataset, assigner=training_assigner(parts.model), folder=folder)
     record_queries(parts.model, evaluator)  # refuses now what it would refuse after an epoch
