@@ -59,7 +59,7 @@ def shared_records(dataset: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]
     records = getattr(dataset, "records", dataset)
     if isinstance(records, list | tuple):
         return DatasetFromList(list(records), copy=False, serialize=True)
-    return records
+    return records.shared(shared_records) if hasattr(records, "shared") else records
 
 
 def known_digests(dataset: Any) -> dict[str, Any]:

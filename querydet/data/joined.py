@@ -19,7 +19,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from querydet.data.catalog import DetectionDataset, register
-from querydet.data.record_columns import chunks, column, records_of
+from querydet.data.record_columns import chunks, column
 from querydet.data.record_views import ChosenRecords, JoinedRecords, Part
 from querydet.data.shared_classes import SharedClasses, classes_of, common_classes
 from querydet.data.sources import Source, choose_sources, sources_of
@@ -50,7 +50,7 @@ def join_datasets(datasets: Sequence[DetectionDataset], name: str | None = None)
     classes = common_classes(datasets)
     parts: list[Part] = []
     for dataset in datasets:
-        parts.append(Part(records_of(dataset), _image_shift(parts, dataset), _annotation_shift(parts, dataset)))
+        parts.append(Part(dataset, _image_shift(parts, dataset), _annotation_shift(parts, dataset)))
     made_of = tuple(dataset.name for dataset in datasets)
     name = name or f"joined_{hashlib.sha256(chr(10).join(made_of).encode()).hexdigest()[:8]}"
     sources = tuple(source for dataset in datasets for source in sources_of(dataset))
@@ -123,7 +123,7 @@ def _image_shift(parts: Sequence[Part], dataset: DetectionDataset) -> int:
     if not parts:
         return 0
     before = column(JoinedRecords(parts), "image_id")
-    own = column(records_of(dataset), "image_id")
+    own = column(dataset, "image_id")
     if before.dtype == object or own.dtype == object:
         _refuse_shared_ids(dataset.name, set(before.tolist()) & set(own.tolist()))
         return 0
@@ -175,7 +175,7 @@ def _warn_of_shared_images(
 def _annotation_shift(parts: Sequence[Part], dataset: DetectionDataset) -> int:
     """Return what is added to the ids of annotations, so that they follow those before."""
     before = [limits for part in parts if (limits := _limits(part)) is not None]
-    own = _limits(Part(records_of(dataset)))
+    own = _limits(Part(dataset))
     if not before or own is None:
         return 0
     if all(own[1] < low or own[0] > high for low, high in before):
@@ -186,9 +186,9 @@ def _annotation_shift(parts: Sequence[Part], dataset: DetectionDataset) -> int:
 def _limits(part: Part) -> tuple[int, int] | None:
     """Return the smallest and the largest id of annotations; None where there are none, or none that are integers."""
     found = []
-    for start, stop in chunks(part.records):
+    for start, stop in chunks(part.dataset):
         try:
-            ids = column(part.records, "id", start, stop)
+            ids = column(part.dataset, "id", start, stop)
         except KeyError:  # of a loader that gives none
             return None
         if ids.dtype == object:

@@ -22,7 +22,7 @@ from querydet.data.missing_files import missing
 from querydet.data.present_files import AS_IT_IS, LAST_TWO, MovedFiles, find_rule, last_two, named
 from querydet.data.record_columns import Records, records_of
 from querydet.data.record_views import ChosenRecords
-from querydet.data.repeated_objects import WithoutRepeated, count_repeated
+from querydet.data.repeated_objects import WithoutRepeated
 from querydet.data.shared_classes import classes_of
 
 logger = logging.getLogger(__name__)
@@ -82,16 +82,16 @@ def load_objects365(
     base = load_coco(annotations, images, check_files=False, **reading)
     if not os.path.isdir(images):
         raise FileNotFoundError(f"image folder {os.path.abspath(images)} does not exist: check dataset.images")
-    records = _at_their_places(records_of(base), annotations, images, file_names)
+    records = _at_their_places(base, annotations, images, file_names)
     records = _without_missing(records, annotations, check_files, missing_images)
     if duplicates == "drop":
-        logger.warning("%s: %d objects that are annotated twice are left out", annotations, count_repeated(records))
-        records = WithoutRepeated(records)
+        records = unique = WithoutRepeated(records)
+        logger.warning("%s: %d objects that are annotated twice are left out", annotations, unique.repeated)
     name = name or f"{base.name}_objects365"
     own: dict[str, Any] = {"file_names": file_names, "missing_images": missing_images, "duplicates": duplicates}
     load = functools.partial(load_objects365, annotations, images, name, check_files, **reading, **own)
     _register(name, load, base)
-    return DetectionDataset(records, name, base.annotated)
+    return DetectionDataset(records_of(records), name, base.annotated)
 
 
 def _check_options(**chosen: str) -> None:

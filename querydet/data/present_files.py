@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from querydet.data.record_columns import Records, chunks, column, records_of
+from querydet.data.record_columns import Records, chunks, column
 from querydet.data.record_views import RecordView
 
 AS_IT_IS, LAST_TWO = "file_name", "last_two"
@@ -17,25 +17,25 @@ class MovedFiles(RecordView):
     """The records of a data set whose files lie in a folder under the last two parts of their names.
 
     Args:
-        records: of the data set.
+        dataset: the data set, or its records.
         folder: that the files are in.
     """
 
-    def __init__(self, records: Records, folder: str) -> None:
-        self._records = records_of(records)
+    def __init__(self, dataset: Records, folder: str) -> None:
+        super().__init__(dataset)
         self._folder = folder
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._inner[0])
 
     def record(self, index: int) -> dict[str, Any]:
         """Return the record at an index from 0 to the length."""
-        record = self._records[index]
+        record = self._inner[0][index]
         return {**record, "file_name": last_two(record["file_name"], self._folder)}
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
         """Return a column of consecutive images, see `record_columns.column`."""
-        values = column(self._records, name, start, stop)
+        values = column(self._inner[0], name, start, stop)
         if name != "file_name":
             return values
         return np.array([last_two(path, self._folder) for path in values], dtype=object)

@@ -1,11 +1,14 @@
 """Objects that are annotated twice: in one image, of one class, with one box."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from querydet.data.record_columns import IMAGE_COLUMNS, Records, chunks, column, records_of
+from querydet.data.record_columns import IMAGE_COLUMNS, Records, chunks, column
 from querydet.data.record_views import RecordView
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spreads bits when multiplied
 
 
 def is_repeated(num_objects: np.ndarray, classes: np.ndarray, boxes: np.ndarray, crowd: np.ndarray) -> np.ndarray:
@@ -18,34 +21,46 @@ def is_repeated(num_objects: np.ndarray, classes: np.ndarray, boxes: np.ndarray,
         crowd: (T,) whether it is a crowd region, which repeats no single object.
     """
     images = np.repeat(np.arange(len(num_objects)), num_objects)
-    keys = np.column_stack([images, classes, crowd, boxes]).astype(np.float64)
-    order = np.lexsort(keys.T[::-1])  # stable: of equal ones, the first in the file comes first
+    keys = np.column_stack([images, classes, crowd, boxes]).astype(np.float64) + 0.0  # which makes -0.0 to 0.0
+    order = np.argsort(_mixed(keys), kind="stable")  # of equal ones, the first in the file comes first
     repeated = np.zeros(len(keys), dtype=bool)
     repeated[order[1:]] = (keys[order[1:]] == keys[order[:-1]]).all(1)
     return repeated
 
 
-def count_repeated(records: Records) -> int:
-    """Count the objects of a data set that repeat an earlier one of their image."""
-    return sum(int(_of(records, start, stop).sum()) for start, stop in chunks(records))
+def _mixed(keys: np.ndarray) -> np.ndarray:
+    """Mix rows (T, n) of 64-bit floats to 64-bit integers (T,), which sort much faster; equal rows stay equal."""
+    mixed = np.zeros(len(keys), dtype=np.uint64)
+    for values in keys.T:
+        mixed = (mixed ^ values.copy().view(np.uint64)) * _ODD
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
 
 
 class WithoutRepeated(RecordView):
     """The records of a data set without the objects that repeat an earlier one of their image.
 
     Args:
-        records: of the data set.
+        dataset: the data set, or its records.
+
+    Attributes:
+        repeated: number of the objects that are left out.
     """
 
-    def __init__(self, records: Records) -> None:
-        self._records = records_of(records)
+    def __init__(self, dataset: Records) -> None:
+        super().__init__(dataset)
+        self.repeated = sum(int(_of(dataset, start, stop).sum()) for start, stop in chunks(dataset))
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._inner[0])
+
+    def count_objects(self, inner: Sequence[int]) -> int:
+        """Return the number of annotations that are left."""
+        return sum(inner) - self.repeated
 
     def record(self, index: int) -> dict[str, Any]:
         """Return the record at an index from 0 to the length."""
-        record = self._records[index]
+        record = self._inner[0][index]
         kept, seen = [], set()
         for item in record["annotations"]:
             key = (item["category_id"], item.get("iscrowd", 0), *item["bbox"])
@@ -56,10 +71,10 @@ class WithoutRepeated(RecordView):
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
         """Return a column of consecutive images, see `record_columns.column`."""
-        values = column(self._records, name, start, stop)
+        values = column(self._inner[0], name, start, stop)
         if name in IMAGE_COLUMNS and name != "num_objects":
             return values
-        kept = ~_of(self._records, start, stop)
+        kept = ~_of(self._inner[0], start, stop)
         if name != "num_objects":
             return values[kept]
         images = np.repeat(np.arange(len(values)), values)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from querydet.data import load_coco
+from querydet.data import join_datasets, load_coco, without_first
 from querydet.data.record_columns import COLUMNS, chunks, column
 
 
@@ -47,3 +47,14 @@ def test_unknown_columns_are_refused():
 def test_chunks_cover_all_images_once():
     assert list(chunks([0] * 5, 2)) == [(0, 2), (2, 4), (4, 5)]
     assert list(chunks([], 2)) == []
+
+
+def test_columns_of_large_files_are_those_of_small_ones(write_coco, coco_json):
+    paths = write_coco(coco_json)
+    small, large = load_coco(*paths, cache=False), load_coco(*paths, cache=True)
+    assert hasattr(large.records, "column")
+    for name in COLUMNS:
+        for start, stop in ((0, 3), (1, 2), (3, 3)):
+            assert column(large, name, start, stop).tolist() == column(small, name, start, stop).tolist(), name
+    views = [join_datasets([without_first(each, 1)]).records for each in (small, large)]
+    assert views[0].digests["records_sha256"] == views[1].digests["records_sha256"]

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+from querydet.data.catalog import shared_records
 from querydet.data.record_columns import COLUMNS, column
 from querydet.data.record_views import ChosenRecords, JoinedRecords, Part, rows_of
 
@@ -85,3 +86,46 @@ def test_records_are_made_when_they_are_asked_for():
 def test_rows_of_images():
     assert rows_of(np.array([2, 0, 3, 1]), np.array([2, 1, 0, 3])).tolist() == [2, 3, 4, 0, 1, 5]
     assert rows_of(np.array([2, 0]), np.array([], dtype=int)).tolist() == []
+
+
+def test_digests_tell_other_records_apart_and_need_no_record_of_known_ones():
+    one, other = records(5), records(5, first=50)
+    views = [
+        ChosenRecords(one, range(5)),
+        ChosenRecords(one, range(4)),
+        ChosenRecords(one, np.array([0, 2])),
+        ChosenRecords(other, range(4)),
+        JoinedRecords([Part(one), Part(other)]),
+        JoinedRecords([Part(other), Part(one)]),
+        JoinedRecords([Part(one), Part(other, image_shift=7)]),
+    ]
+    found = [view.digests["records_sha256"] for view in views]
+    assert len(set(found)) == len(views)
+    assert found == [pickle.loads(pickle.dumps(view)).digests["records_sha256"] for view in views]
+    assert [view.digests["objects"] for view in views] == [
+        sum(len(record["annotations"]) for record in view) for view in views
+    ]
+
+    class Known(list):
+        def __init__(self):
+            super().__init__([None] * 3)
+            self.digests = {"objects": 9, "records_sha256": "a", "annotations_sha256": "b"}
+
+    found = JoinedRecords([Part(Known()), Part(Known())]).digests
+    assert (found["annotations_sha256"], found["objects"]) == ("b", 18)
+
+
+def test_lists_inside_of_views_are_shared_with_data_workers():
+    one, other = records(5), records(5, first=50)
+    view = JoinedRecords([Part(one), Part(ChosenRecords(other, range(2)))])
+    taken = []
+
+    def share(inner):
+        taken.append(inner)
+        return shared_records(inner)
+
+    shared = view.shared(share)
+    assert list(shared) == list(view)
+    assert taken[0] is one
+    shared[0]["annotations"].append(None)
+    assert list(shared) == list(view), "a record that is changed is not the one that is kept"

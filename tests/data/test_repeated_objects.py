@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from querydet.data.record_columns import COLUMNS, column
-from querydet.data.repeated_objects import WithoutRepeated, count_repeated, is_repeated
+from querydet.data.repeated_objects import WithoutRepeated, is_repeated
 
 
 def random_records(seed, images=30):
@@ -39,8 +39,8 @@ def test_columns_and_dicts_agree_with_a_search_of_all_pairs(seed):
         for start, stop in ((0, len(records)), (3, 9)):
             assert np.array_equal(column(view, name, start, stop), column(expected, name, start, stop)), name
     before, after = (sum(len(record["annotations"]) for record in each) for each in (records, expected))
-    assert count_repeated(records) == before - after > 0
-    assert count_repeated(view) == 0
+    assert view.repeated == before - after > 0
+    assert WithoutRepeated(view).repeated == 0
 
 
 def test_the_later_object_is_the_one_that_repeats():
