@@ -29,6 +29,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/engine/test_gradients.py": "processes and micro-batches compute the gradients of one",
     "tests/engine/test_killed_workers.py": "runs whose data workers are killed",
     "tests/engine/test_old_runs.py": "runs that version 0.1 started",
+    "tests/engine/test_objects365_runs.py": "recipes of Objects365 and those that start from their output",
     "tests/engine/test_reliability.py": "docs/reliability.md names tests that exist",
     "tests/engine/test_train_net.py": "the program train_net.py",
     "tests/evaluation/test_coco_masks.py": "metrics of masks beside those of boxes",
