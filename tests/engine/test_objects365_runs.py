@@ -11,6 +11,7 @@ from querydet.checkpoint.conversion.coco_classes import COCO_NAMES
 from querydet.config import load_config
 from querydet.data.objects365 import MISSING_IMAGES
 from querydet.engine import train
+from querydet.model_zoo.published import recipes
 from tests.data.objects365 import make_content, write
 from tests.models import make_small
 
@@ -42,19 +43,21 @@ def data(tmp_path, monkeypatch):
     for split, numbers in (("train2017", [1, 2]), ("val2017", [3])):
         content = make_content(numbers, patch=int(split[-1]))
         items = [{**item, "category_id": item["category_id"] % 80 + 1} for item in content["annotations"]]
-        annotations, _ = write(coco, {**content, "categories": categories, "annotations": items}, split)
-        target = coco / "annotations" / f"instances_{split}.json"
-        content = json.loads(open(annotations).read())
+        content |= {"categories": categories, "annotations": items}
+        write(coco, content, split)
         for image in content["images"]:
             image["file_name"] = image["file_name"].removeprefix("images/v1/")
-        target.write_text(json.dumps(content))
+        (coco / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
     return tmp_path
 
 
 def tiny(name, *overrides):
     """A recipe with a detector of few weights, for one step."""
-    cfg = load_config(f"{name}.py")
-    num_classes = cfg.model.num_classes
+    cfg = load_config(recipes()[name])
+    num_classes, maps = cfg.model.num_classes, list(cfg.model.neck.in_channels)
+    cfg.model.neck.in_channels = {
+        f"res{6 - len(maps) + index}": 8 for index in range(len(maps))
+    }  # the last of stride 32
     make_small(cfg.model)
     cfg.model.num_classes = num_classes
     for split in ("train", "test"):
@@ -85,7 +88,7 @@ def of_classes(key):
 
 
 @pytest.mark.parametrize("name", ["dino", pytest.param("deta", marks=pytest.mark.slow)])
-def test_fine_tuning_starts_from_the_output_of_the_training_before(data, name):
+def test_fine_tuning_starts_from_the_output_of_the_training_before(data, name, caplog):
     first, content = pretrained(name)
     before = content["model"]
     (run,) = json.loads((data / first.train.output_dir / "run.json").read_text())
@@ -93,10 +96,11 @@ def test_fine_tuning_starts_from_the_output_of_the_training_before(data, name):
     assert run["data"]["train"]["objects"] == {"dino": 7 + 6, "deta": 7}[name]
     assert run["data"]["test"]["images"] == 2
     assert len(content["class_names"]) == 365
-    assert "counts twice" not in (data / first.train.output_dir / "log.txt").read_text()
+    assert "image ids of data set" not in caplog.text
     second = tiny(CHAINS[name][1], "optimizer.lr=0")
     assert second.train.init_checkpoint == f"{first.train.output_dir}/model_final.pth"
-    assert set(train(second)) == {"bbox"}
+    second.dataloader.evaluator = None
+    train(second)
     after = torch.load(f"{second.train.output_dir}/model_final.pth", weights_only=True)["model"]
     assert set(after) == set(before)
     for key, value in after.items():
@@ -121,7 +125,7 @@ def _keep_classes(second, before, name):
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_both_recipes_of_a_chain_have_one_model(name):
-    first, second = (load_config(f"{recipe}.py") for recipe in CHAINS[name])
+    first, second = (load_config(recipes()[recipe]) for recipe in CHAINS[name])
     assert (first.model.num_classes, second.model.num_classes) == (365, 80)
     assert second.train.init_checkpoint == f"{first.train.output_dir}/model_final.pth"
     assert second.train.init_allow_mismatch
