@@ -538,6 +538,56 @@ def read_settings(recipe: str, keys: Iterable[str]) -> dict[str, object]:
     }
 
 
+LVIS = {  # the configs of Detic and H-Detic of batch 16
+    "model.num_classes": 1203,
+    "model.criterion.rules.decoder.losses.class.num_kept": 50,
+    "model.criterion.rules.decoder.losses.class.power": 0.5,
+    "model.criterion.rules.decoder.losses.class.weight": 2.0,
+    "model.criterion.rules.encoder.losses.class.weight": 2.0,
+    "model.criterion.rules.decoder.losses.l1.weight": 5.0,
+    "model.criterion.rules.decoder.losses.giou.weight": 2.0,
+    "model.postprocess.num_detections": 300,
+    "model.backbone.freeze_at": 2,
+    "dataloader.train.repeat.threshold": 0.001,
+    "dataloader.train.repeat.power": 0.5,
+    "dataloader.train.total_batch_size": 16,
+    "dataloader.evaluator.max_dets_per_image": 300,
+    "optimizer.lr": 2e-4,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.lr_factors": {"backbone": 0.1, "sampling_offsets": 0.1},
+    "lr_multiplier.milestones": [150000],
+    "lr_multiplier.gamma": 0.1,
+    "train.max_iter": 180000,
+    "train.clip_grad_norm": 0.01,
+    "train.amp.enabled": False,
+}
+PLUS_PLUS = {
+    **LVIS,
+    "model.neck.num_levels": 4,
+    "model.encoder.layer.ffn_dim": 1024,
+    "model.decoder.layer.ffn_dim": 1024,
+    "model.decoder.layer.dropout": 0.0,
+    "model.decoder.look_forward_twice": True,
+}
+PUBLISHED |= {
+    "deta/configs/deta_baseline_lvis_r50_180k.py": {**DETA_BASELINE, **LVIS},
+    "deta/configs/deta_lvis_r50_180k.py": {**DETA, **LVIS},
+    "deta/configs/deta_no_balancing_lvis_r50_180k.py": {
+        **DETA,
+        **LVIS,
+        "model.criterion.rules.encoder.assigner.max_queries": 1000,
+        "model.criterion.rules.decoder.assigner.max_queries": 1000,
+    },
+    "h_detr/configs/deformable_detr_pp_lvis_r50_180k.py": {**PLUS_PLUS, "model.selection.num_queries": 300},
+    "h_detr/configs/h_detr_lvis_r50_180k.py": {
+        **PLUS_PLUS,
+        "model.selection.selection.num_queries": 300,
+        "model.selection.extra_queries": 900,
+        "model.selection.repeats": 5,
+    },
+}
+
+
 @pytest.mark.parametrize("recipe", PUBLISHED)
 def test_settings_are_the_published_ones(recipe: str) -> None:
     assert read_settings(recipe, PUBLISHED[recipe]) == PUBLISHED[recipe]

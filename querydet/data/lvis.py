@@ -27,6 +27,7 @@ def load_lvis(
     classes: Sequence[str] | None = None,
     need_annotations: bool = True,
     masks: bool = False,
+    cache: bool | None = None,
 ) -> DetectionDataset:
     """Load, check and register LVIS, or other data of its format.
 
@@ -39,6 +40,7 @@ def load_lvis(
         classes: class names in the order of another data set.
         need_annotations: raise when the json lists images alone, as those of LVIS's test sets.
         masks: read and check outlines too.
+        cache: keep the annotations as columns on the disk; None: for large files.
 
     Returns:
         The records of `load_coco`, with `neg_category_ids` and `not_exhaustive_category_ids`, lists of class indices.
@@ -59,6 +61,7 @@ def load_lvis(
         masks,
         file_names="coco_url",
         image_lists=(NEGATIVE, NOT_EXHAUSTIVE),
+        cache=cache,
     )
     if not MetadataCatalog.get(dataset.name).class_frequency:
         raise ValueError(

@@ -1,7 +1,7 @@
 """Learning-rate schedules written in iterations, for data whose epochs are no measure of a run.
 
-With repeated images (`querydet.data.repeat_factors`), the length of an epoch depends on the data, and papers on LVIS
-count iterations.
+With repeated images (`querydet.data.repeat_factors`), the length of an epoch depends on the data; papers on LVIS count
+iterations.
 """
 
 import math

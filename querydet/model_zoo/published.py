@@ -20,7 +20,8 @@ Every project has them in a file ``tables.yaml``:
 
 ``~`` is a number that is not printed, and empty values are those of a figure. ``weights`` of a row names the published
 weights of `querydet.model_zoo` that the number is of. The columns "AP" and "mask AP" are those of boxes and of masks on
-COCO val2017. A table with ``source`` in place of ``table`` is that of a repository.
+COCO val2017, "test-dev AP" and "LVIS AP" those of boxes on COCO test-dev and on LVIS v1 val. A table with ``source`` in
+place of ``table`` is that of a repository.
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from querydet.config import config_root, shipped_configs
 FILE = "tables.yaml"
 BOXES, MASKS = "boxes", "masks"
 PRECISIONS = {  # columns that are the AP of a recipe, of either kind, and what is said of them
-    BOXES: {"AP": "", "test-dev AP": " on test-dev"},
+    BOXES: {"AP": "", "test-dev AP": " on test-dev", "LVIS AP": " on LVIS"},
     MASKS: {"mask AP": ""},
 }
 

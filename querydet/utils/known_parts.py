@@ -129,6 +129,7 @@ EVALUATORS: Names = {
 ENSEMBLES: Names = {"querydet.evaluation.ensemble": "NMSEnsemble OneToOneEnsemble"}
 OPTIMIZERS: Names = {"querydet.engine.solver": "build_adamw"}
 SCHEDULES: Names = {
+    "querydet.engine.iteration_schedule": "MultiStepIterations",
     "querydet.engine.solver": "MultiStepEpochs",
     "detectron2.solver.lr_scheduler": "WarmupParamScheduler",
     "fvcore.common.param_scheduler": (

@@ -20,6 +20,7 @@ from querydet.config import (
     save_config,
     shipped_configs,
 )
+from querydet.engine.iteration_schedule import MultiStepIterations
 from querydet.engine.solver import EpochScheduler, MultiStepEpochs
 from querydet.utils.lazy import instantiate
 
@@ -75,11 +76,13 @@ def outline_of(node):
 
 
 def check_name(cfg, name):
-    """A recipe trains as many epochs as its name says, in a folder of its name."""
+    """A recipe trains as many epochs or thousand iterations as its name says, in a folder of its name."""
     if name.startswith("projects/"):
         assert Path(cfg.train.output_dir).name == Path(name).stem
         epochs = re.search(r"_(\d+)ep$", Path(name).stem)
         assert epochs is None or cfg.train.max_epochs == int(epochs[1])
+        iterations = re.search(r"_(\d+)k$", Path(name).stem)
+        assert iterations is None or get_config(name).train.max_iter == 1000 * int(iterations[1])
 
 
 def check_saving(cfg, tmp_path, monkeypatch):
@@ -133,7 +136,8 @@ def test_recipe_is_complete_saves_and_builds(name, tmp_path, monkeypatch):
     assert isinstance(schedule, MultiStepEpochs)
     EpochScheduler(optimizer, schedule, iterations_per_epoch=100)
     check_name(cfg, name)
-    assert max(schedule.milestones) < cfg.train.max_epochs, "a drop after the end of the run"
+    end = get_config(name).train.max_iter if isinstance(schedule, MultiStepIterations) else cfg.train.max_epochs
+    assert max(schedule.milestones) < end, "a drop after the end of the run"
 
 
 def test_every_config_is_found_by_its_name():
