@@ -28,6 +28,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/engine/test_images_alone.py": "test data without annotations",
     "tests/engine/test_gradients.py": "processes and micro-batches compute the gradients of one",
     "tests/engine/test_killed_workers.py": "runs whose data workers are killed",
+    "tests/engine/test_lvis_runs.py": "a run on data of LVIS's format",
     "tests/engine/test_old_runs.py": "runs that version 0.1 started",
     "tests/engine/test_objects365_runs.py": "recipes of Objects365 and those that start from their output",
     "tests/engine/test_reliability.py": "docs/reliability.md names tests that exist",

@@ -132,8 +132,8 @@ def _check_kind(key: str, olds: Sequence[Any], new: Any, text: str) -> None:
     (before, *others), after = map(_kind, olds), _kind(new)
     if before is None or after in (before, *others) or new is None:
         return
-    if before == "a number" and key.endswith("period") and after == "a string":
-        return  # such as "500it"; `querydet.engine.run.run_length` reads it
+    if key.endswith("period") and {before, after} == {"a number", "a string"}:
+        return  # such as 2 and "500it"; `querydet.engine.run.run_length` reads both
     hint = (
         f"; to mean a string write \"{key}='{new}'\""
         if before == "a string" and not isinstance(new, list | dict)

@@ -160,6 +160,7 @@ def test_overrides_are_applied(cfg):
         ],
     )
     assert (cfg.model.dim, cfg.train.max_iter, cfg.train.eval_period) == (128, 20, "500it")
+    assert apply_overrides(cfg, ["train.eval_period=2"]).train.eval_period == 2
     assert cfg.train.amp == {"enabled": True, "dtype": "bfloat16"}
     assert cfg.model.encoder.norm == "/home/jürgen o'neil/größe 1"
     assert cfg.model.sizes[1].level == 7
