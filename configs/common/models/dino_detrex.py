@@ -1,0 +1,13 @@
+"""DINO with detrex's settings: other positions, heads of their own for all layers, and only the stem is frozen.
+
+The temperature of the positions is 10000 and their offset -0.5, where the authors have 20 and 0. Other differences of
+detrex are not followed here: it leaves images without objects out, and ignores the padding of a test batch.
+"""
+
+from querydet.config import get_config
+
+model = get_config("common/models/dino.py").model
+model.backbone.freeze_at = 1
+model.neck.position_embedding.temperature = 10000.0
+model.neck.position_embedding.offset = -0.5
+model.heads.share_layers = False
