@@ -21,6 +21,7 @@ backbone = L(SimpleFeaturePyramid)(
         window_size=14,
         drop_path_rate=0.1,
         image_size=1024,
+        absolute_positions=True,
     ),
     in_feature="last_feat",
     out_channels=256,

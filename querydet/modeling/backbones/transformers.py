@@ -27,6 +27,7 @@ def make_vit(
     window_size: int = 14,
     drop_path_rate: float = 0.0,
     image_size: int = 1024,
+    absolute_positions: bool = True,
 ) -> ViT:
     """Build a plain transformer on patches of 16 pixels: one map of stride 16, named `last_feat`.
 
@@ -38,6 +39,7 @@ def make_vit(
         window_size: side of a window, in patches.
         drop_path_rate: probability of skipping the last block; that of earlier ones grows linearly from 0.
         image_size: side in pixels that the tables of relative positions are made for; images may have any size.
+        absolute_positions: whether the patches have absolute positions besides the relative ones.
 
     Raises:
         ModuleNotFoundError: timm is not installed.
@@ -54,6 +56,7 @@ def make_vit(
         num_heads=num_heads,
         drop_path_rate=drop_path_rate,
         norm_layer=_norm,
+        use_abs_pos=absolute_positions,
         use_rel_pos=True,
         window_size=window_size,
         window_block_indexes=[block for block in range(depth) if block not in whole],

@@ -67,3 +67,10 @@ def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
         make_vit(embed_dim=8, depth=1, num_heads=1, global_blocks=[])
     with pytest.raises(ModuleNotFoundError, match=r"MViT takes.*pip install timm"):
         make_mvit(embed_dim=8, depth=4, last_blocks=[0, 1, 2, 3], out_features=["scale5"])
+
+
+def test_a_vit_without_absolute_positions_has_all_other_weights() -> None:
+    options = {**VIT, "depth": 2, "global_blocks": [1]}
+    names = [set(make_vit(**options, absolute_positions=kept).state_dict()) for kept in (True, False)]
+    assert names[0] - names[1] == {"pos_embed"}
+    assert names[1] < names[0]
