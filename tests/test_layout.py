@@ -17,6 +17,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/checkpoint/test_hostile_files.py": "files that want to hang, to exhaust the memory or to mislead",
     "tests/checkpoint/conversion/test_huggingface.py": "converted models compute what those of transformers do",
     "tests/config/test_config_tree.py": "every shipped config",
+    "tests/config/test_shipped_backbones.py": "the shipped configs of backbones",
     "tests/data/test_configs.py": "the shipped configs of data",
     "tests/data/test_real_data.py": "real images, from QUERYDET_TEST_DATA",
     "tests/demo/test_browser.py": "the demo's page in a browser",

@@ -20,6 +20,7 @@ MODEL: Names = {
     "querydet.modeling.assigners.ranking": "OverlapMatcher ThresholdMatcher",
     "querydet.modeling.assigners.union": "UnionAssigner",
     "querydet.modeling.backbones.dilated": "make_dilated_stages",
+    "querydet.modeling.backbones.normed": "NormedTimmBackbone",
     "querydet.modeling.backbones.transformers": "make_mvit make_vit",
     "querydet.modeling.class_heads": "ClassHeads",
     "querydet.modeling.criterion": "Criterion SupervisionRule",

@@ -19,7 +19,8 @@ REFUSAL = "the checkpoint holds the weights of a backbone, but not of this model
 OWN = "the names of this backbone"
 ABSENT = "of a part that this backbone does not have"
 # What no published file has: norms of the maps that a detector reads, relative positions of ViTDet
-NEW = (re.compile(r"norm\d\."), re.compile(r".*\.rel_pos_[hw]$"))
+_OUTPUT = re.compile(r"norm\d\.")
+NEW = (_OUTPUT, re.compile(r".*\.rel_pos_[hw]$"))
 _STAGE = re.compile(r"(res|stages\.|layers\.|norm)\d+\.")
 _FLAT = re.compile(r"([a-z]+)_(\d+)\.")  # timm's feature extractor has stages_0 for stages.0
 
@@ -68,6 +69,7 @@ def place_backbone(state: Mapping[str, Tensor], own: Mapping[str, Tensor], prefi
         ValueError: the file is of another architecture; the message names the weights.
     """
     network = {_unflattened(name.removeprefix(prefix)): name for name in own if name.startswith(prefix)}
+    network |= {name: name for name in own if prefix and _OUTPUT.match(name)}  # norms around the network
     layouts = [layout for layout in LAYOUTS if layout.is_file(state)]
     fitting = next((layout for layout in layouts if layout.is_network(network)), None)
     if fitting is not None:
@@ -85,7 +87,7 @@ def place_backbone(state: Mapping[str, Tensor], own: Mapping[str, Tensor], prefi
     if wrong:
         lines = wrong[:SHOWN] + [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
         raise ValueError("\n    ".join([f"{REFUSAL}\n  read as a file in {placed.layout}, in which", *lines]))
-    placed.new += [name for name in own if not name.startswith(prefix)]
+    placed.new += [name for name in own if not name.startswith(prefix) and name not in {*placed.state, *placed.new}]
     return placed
 
 

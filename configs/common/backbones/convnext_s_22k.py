@@ -1,0 +1,5 @@
+"""ConvNeXt-S, trained on ImageNet-22k and then on ImageNet-1k at 384 x 384."""
+
+from .convnext_s import backbone, in_channels, stride4
+
+weights = dict(init_checkpoint="https://dl.fbaipublicfiles.com/convnext/convnext_small_22k_1k_384.pth")

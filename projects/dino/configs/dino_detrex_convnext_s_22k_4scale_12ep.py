@@ -1,0 +1,8 @@
+"""DINO, ConvNeXt-S of ImageNet-22k and -1k, 384 pixels, 4 scales, 12 epochs, with detrex's settings."""
+
+from querydet.config import use_backbone
+
+from .dino_detrex_r50_4scale_12ep import dataloader, lr_multiplier, model, optimizer, train
+
+use_backbone("convnext_s_22k", model, optimizer, train)
+train.output_dir = "output/dino_detrex_convnext_s_22k_4scale_12ep"
