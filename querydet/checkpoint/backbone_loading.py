@@ -5,12 +5,9 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from querydet.checkpoint.conversion.backbone_files import place_backbone
+from querydet.checkpoint.conversion.backbone_files import BACKBONE, network_prefix, place_backbone
 
 logger = logging.getLogger(__name__)
-
-BACKBONE = "backbone."
-INNER_NETWORKS = ("bottom_up", "net")  # of Detectron2's FPN and SimpleFeaturePyramid
 
 
 def find_backbone_weights(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
@@ -36,11 +33,3 @@ def find_backbone_weights(model: nn.Module, state: Mapping[str, Tensor]) -> dict
         return None
     logger.info("Backbone: %s", placed.describe())
     return {BACKBONE + name: value for name, value in placed.state.items()}
-
-
-def network_prefix(backbone: object) -> str:
-    """Return the beginning of the names of the network that published files have: of that inside of a pyramid."""
-    prefix = ""
-    while inner := next((name for name in INNER_NETWORKS if isinstance(getattr(backbone, name, None), nn.Module)), ""):
-        prefix, backbone = f"{prefix}{inner}.", getattr(backbone, inner)
-    return prefix

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from querydet.checkpoint.backbone_loading import BACKBONE, network_prefix
+from querydet.checkpoint.conversion.backbone_files import BACKBONE, network_prefix
 from querydet.checkpoint.settings import setting_differences
 
 logger = logging.getLogger(__name__)

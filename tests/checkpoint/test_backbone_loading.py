@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from querydet.checkpoint import Checkpointer
-from querydet.checkpoint.backbone_loading import find_backbone_weights, network_prefix
+from querydet.checkpoint.backbone_loading import find_backbone_weights
+from querydet.checkpoint.conversion.backbone_files import network_prefix
 from tests.checkpoint.conversion.published_backbones import vit
 from tests.modeling.backbones.small import small_detector
 

@@ -10,8 +10,7 @@ from detectron2.config import instantiate
 from omegaconf import DictConfig
 
 from querydet.analysis.flops import build_on_meta
-from querydet.checkpoint.backbone_loading import network_prefix
-from querydet.checkpoint.conversion.backbone_files import place_backbone
+from querydet.checkpoint.conversion.backbone_files import network_prefix, place_backbone
 from querydet.config import get_config, use_backbone
 from tests.checkpoint.conversion import published_backbones
 from tests.models import make_inputs, make_small

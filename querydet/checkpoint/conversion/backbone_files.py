@@ -8,13 +8,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from querydet.checkpoint.conversion.backbone_layouts import BUFFERS, COMPUTED, LAYOUTS, VIT, Layout
 from querydet.checkpoint.conversion.patches import fit_patches, fit_positions
 from querydet.utils.texts import listed
 
 SHOWN = 12
+BACKBONE = "backbone."
+INNER_NETWORKS = ("bottom_up", "net")  # of Detectron2's FPN and SimpleFeaturePyramid, and of adapters
 REFUSAL = "the checkpoint holds the weights of a backbone, but not of this model's backbone"
 OWN = "the names of this backbone"
 ABSENT = "of a part that this backbone does not have"
@@ -32,6 +34,7 @@ class Placed:
     Args:
         layout: name of the layout of the file.
         state: the weights.
+        mapped: name in the file to the name in the backbone.
         dropped: name in the file to the reason.
         new: names of the backbone that keep their initial weights.
         notes: messages for the user.
@@ -39,6 +42,7 @@ class Placed:
 
     layout: str
     state: dict[str, Tensor] = field(default_factory=dict)
+    mapped: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -91,13 +95,21 @@ def place_backbone(state: Mapping[str, Tensor], own: Mapping[str, Tensor], prefi
     return placed
 
 
+def network_prefix(backbone: object) -> str:
+    """Return the beginning of the names of the network that published files have: of that inside of a pyramid."""
+    prefix = ""
+    while inner := next((name for name in INNER_NETWORKS if isinstance(getattr(backbone, name, None), nn.Module)), ""):
+        prefix, backbone = f"{prefix}{inner}.", getattr(backbone, inner)
+    return prefix
+
+
 def _differences(placed: Placed, own: Mapping[str, Tensor], network: Mapping[str, str]) -> list[str]:
     """List weights of other shapes, and missing ones that published files have; note those that they lack."""
     wrong = []
     for name, value in placed.state.items():
         if value.shape != own[name].shape:
             shapes = f"the shape {tuple(value.shape)} in the file, {tuple(own[name].shape)} in the model"
-            wrong.append(f"backbone.{name} has {shapes}")
+            wrong.append(f"{BACKBONE}{name} has {shapes}")
     for ours, name in network.items():
         if name in placed.state or name.endswith(BUFFERS):
             continue
@@ -105,7 +117,7 @@ def _differences(placed: Placed, own: Mapping[str, Tensor], network: Mapping[str
         if any(pattern.match(ours) for pattern in NEW) or (is_vector and placed.layout == OWN):
             placed.new.append(name)
         else:
-            wrong.append(f"backbone.{name} is missing in the file")
+            wrong.append(f"{BACKBONE}{name} is missing in the file")
     return wrong
 
 
@@ -119,6 +131,7 @@ def _by_layout(
             placed.dropped[theirs] = reason
         elif name is not None:
             placed.state[name] = _fitted(state[theirs], own[name], name, layout, placed)
+            placed.mapped[theirs] = name
         elif ours == "pos_embed":
             placed.dropped[theirs] = "the backbone has no absolute positions"
         elif (stage := _STAGE.match(ours or "")) and not any(own_name.startswith(stage[0]) for own_name in network):
@@ -155,6 +168,7 @@ def _by_own_names(
         name = network.get(_unflattened(theirs))
         if name is not None:
             placed.state[name] = _fitted(value, own[name], name, None, placed)
+            placed.mapped[theirs] = name
         elif theirs.endswith(BUFFERS):
             placed.dropped[theirs] = COMPUTED
         elif _unit(_unflattened(theirs), flat) not in units:

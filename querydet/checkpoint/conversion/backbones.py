@@ -30,9 +30,10 @@ def find_backbone(state: Mapping[str, Tensor], num_maps: int) -> dict[str, Any] 
         except (KeyError, IndexError) as error:
             raise ValueError(f"the weights of the Swin Transformer are not complete: {error}") from error
     blocks = tuple(_count(names, rf"backbone\.res{stage}\.(\d+)\.") for stage in (2, 3, 4, 5))
-    if blocks not in DEPTHS:
+    basic = any(".conv2." in name for name in names) and not any(".conv3." in name for name in names)
+    if blocks not in DEPTHS or basic:  # ResNet-34 has as many blocks as ResNet-50
         raise ValueError(
-            f"the backbone is not known: no Swin Transformer, and its stages have {blocks} blocks, where ResNets have "
+            f"the backbone is not known: no Swin Transformer, and its stages have {blocks} blocks, where ResNets of bottlenecks have "
             f"{', '.join(map(str, DEPTHS))}. Give the config of the model with --config-file"
         )
     maps = [f"res{stage}" for stage in range(6 - num_maps, 6)]

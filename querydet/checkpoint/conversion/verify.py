@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from querydet.analysis.flops import build_on_meta
+from querydet.checkpoint.conversion.backbone_files import BACKBONE, network_prefix, place_backbone
 from querydet.checkpoint.conversion.convert import Conversion, nearest
 from querydet.checkpoint.weights import check_types
 
@@ -64,6 +65,7 @@ def verify(conversion: Conversion, model: DictConfig, backbone: bool = True) -> 
         model = copy.deepcopy(model)
         model.backbone = L(GivenMaps)(channels=given_maps(model))
     built = build_on_meta(model)
+    _rename_backbone(conversion, built.backbone)
     expected = {name: tuple(value.shape) for name, value in built.state_dict().items()}
     state, family, sizes = conversion.state, conversion.family, conversion.sizes
     theirs = {ours: name for name, ours in conversion.mapped.items()}
@@ -85,3 +87,25 @@ def verify(conversion: Conversion, model: DictConfig, backbone: bool = True) -> 
             "  Where the config was given, change it to these shapes or leave --config-file out to get one that fits"
         )
     return built
+
+
+def _rename_backbone(conversion: Conversion, backbone: nn.Module) -> None:
+    """Give the weights of a backbone that is another library's here the names that it has in this model.
+
+    Raises:
+        ValueError: they are of another backbone.
+    """
+    own = backbone.state_dict()
+    state = {
+        name.removeprefix(BACKBONE): value for name, value in conversion.state.items() if name.startswith(BACKBONE)
+    }
+    if set(state) <= set(own) or (placed := place_backbone(state, own, network_prefix(backbone))) is None:
+        return
+    ours = {BACKBONE + old: BACKBONE + new for old, new in placed.mapped.items()}
+    others = {name: value for name, value in conversion.state.items() if not name.startswith(BACKBONE)}
+    conversion.state = others | {BACKBONE + name: value for name, value in placed.state.items()}
+    for theirs, name in list(conversion.mapped.items()):
+        if name.startswith(BACKBONE) and name not in ours:
+            del conversion.mapped[theirs]
+            conversion.dropped[theirs] = placed.dropped[name.removeprefix(BACKBONE)]
+    conversion.mapped = {theirs: ours.get(name, name) for theirs, name in conversion.mapped.items()}

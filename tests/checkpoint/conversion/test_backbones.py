@@ -55,6 +55,10 @@ def test_weights_without_a_backbone_have_none():
 def test_other_backbones_are_refused():
     with pytest.raises(ValueError, match=r"its stages have \(2, 2, 2, 2\) blocks.*--config-file"):
         find_backbone(resnet(2, 2, 2, 2), 3)
+    basic = resnet(3, 4, 6, 3)
+    basic |= {name.replace("conv1", "conv2"): value for name, value in basic.items()}
+    with pytest.raises(ValueError, match=r"ResNets of bottlenecks .*--config-file"):
+        find_backbone(basic, 3)
     broken = swin()
     del broken["backbone.layers.0.blocks.0.attn.relative_position_bias_table"]
     with pytest.raises(ValueError, match="Swin Transformer are not complete"):

@@ -5,8 +5,11 @@ import re
 import pytest
 import torch
 
+from querydet import model_zoo
 from querydet.checkpoint.conversion.pipeline import convert_content
 from tests.checkpoint.conversion.layouts import tiny
+from tests.checkpoint.conversion.published_backbones import convnext
+from tests.checkpoint.published import load_layout, make_state
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,21 @@ def test_given_config_of_other_sizes_is_refused():
     config.model.num_classes = 5
     with pytest.raises(ValueError, match=r"class_embed.0.weight is \(7, 64\), the model has \(5, 64\)"):
         convert_content(content, config=config)
+
+
+def test_a_backbone_of_detrex_that_is_timms_here_gets_its_names():
+    """And the norms of its maps, which detrex trained; that of stride 4 has no place and is named."""
+    state = make_state(load_layout("detrex_dino_r50_4scale"))
+    state = {name: value for name, value in state.items() if not name.startswith("backbone.")}
+    shapes = convnext([3, 3, 9, 3], [96, 192, 384, 768])
+    state |= {f"backbone.{name}": torch.tensor(0.5).expand(shape) for name, shape in shapes.items()}
+    for level, width in enumerate((192, 384, 768)):
+        state[f"neck.convs.{level}.conv.weight"] = torch.tensor(0.5).expand(256, width, 1, 1)
+    state["neck.extra_convs.0.conv.weight"] = torch.tensor(0.5).expand(256, 768, 3, 3)
+    name = "dino_convnext_t_22k_4scale_12ep_detrex"
+    converted = convert_content({"model": state}, config=model_zoo.get_config(name))
+    assert converted.state["backbone.norm1.weight"].shape == (192,)
+    assert (
+        converted.conversion.mapped["backbone.stages.2.8.dwconv.bias"] == "backbone.net.stages.2.blocks.8.conv_dw.bias"
+    )
+    assert set(converted.conversion.dropped) == {"backbone.norm0.weight", "backbone.norm0.bias"}
