@@ -65,7 +65,7 @@ def verify(conversion: Conversion, model: DictConfig, backbone: bool = True) -> 
         model = copy.deepcopy(model)
         model.backbone = L(GivenMaps)(channels=given_maps(model))
     built = build_on_meta(model)
-    _rename_backbone(conversion, built.backbone)
+    _rename_backbone(conversion, built.get_submodule("backbone"))
     expected = {name: tuple(value.shape) for name, value in built.state_dict().items()}
     state, family, sizes = conversion.state, conversion.family, conversion.sizes
     theirs = {ours: name for name, ours in conversion.mapped.items()}
