@@ -121,7 +121,13 @@ def test_helper_loads_saves_and_names_real_arguments(name, tmp_path, monkeypatch
     check_saving(cfg, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+def some_slow(names):
+    """The larger networks of timm take seconds: they are run on the meta device when they are built."""
+    long = re.compile(r"dino_detrex_(convnext_[sbl]|focalnet_l_fl4)_")
+    return [pytest.param(name, marks=pytest.mark.slow) if long.search(name) else name for name in names]
+
+
+@pytest.mark.parametrize("name", some_slow(RECIPES))
 def test_recipe_is_complete_saves_and_builds(name, tmp_path, monkeypatch):
     cfg = load_config(name, ["train.max_iter=20", "train.seed=1", "model.num_classes=17"])
     assert set(cfg) == set(TOP_LEVEL)
