@@ -9,7 +9,6 @@ are tested against. Both are exact; where several assignments are optimal they m
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.optimize
 import torch
 from torch import Tensor
 
@@ -84,6 +83,8 @@ def _usable(costs: Tensor) -> Tensor:
 
 def linear_sum_assignment_reference(costs: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
     """Compute the operator with scipy: the column of each row, -1 for an unmatched row, -2 in a problem not solved."""
+    import scipy.optimize  # takes long; with the extension nobody needs it
+
     solutions = []
     sizes = list(zip(rows, columns, strict=True))
     for problem, size in zip(costs.split([row * column for row, column in sizes]), sizes, strict=True):

@@ -11,6 +11,7 @@ from functools import partial
 
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
+from omegaconf import OmegaConf
 
 from querydet.engine.distributed.sharding import ShardedCheckpointer
 from querydet.engine.faults.bad_images import BadImagesReport
@@ -20,7 +21,6 @@ from querydet.engine.hooks.evaluating import EvalHook, RunEvaluation
 from querydet.engine.hooks.learning_rate import LRScheduler
 from querydet.engine.hooks.matching_stability import InstabilityHook, track_instability
 from querydet.engine.hooks.monitoring import MonitorHook
-from querydet.engine.hooks.pictures import picture_hook
 from querydet.engine.hooks.same_data import SameData
 from querydet.engine.hooks.saving import BestCheckpointer, PeriodicCheckpointer, StopHook
 from querydet.engine.hooks.writers import WriterHook, build_writers
@@ -78,7 +78,7 @@ def build_hooks(parts: RunParts) -> RunHooks:
         stop,
         EvalHook(eval_period, evaluation, stop.stop, train.max_failed_evaluations),
         _instability_hook(parts, stop),
-        picture_hook(parts),
+        _picture_hook(parts),
         BestCheckpointer(checkpointer, options.best_metric) if saves else None,
         writer if main else None,
         BadImagesReport(train.output_dir) if main else None,
@@ -93,3 +93,11 @@ def _instability_hook(parts: RunParts, stop: StopHook) -> HookBase | None:
     train = parts.cfg.train
     period = parts.length.period(train.instability.period, "train.instability.period")
     return InstabilityHook(period, measure, stop.stop, train.max_failed_evaluations)
+
+
+def _picture_hook(parts: RunParts) -> HookBase | None:
+    if not OmegaConf.select(parts.cfg, "train.pictures.enabled"):
+        return None
+    from querydet.engine.hooks.pictures import PictureHook  # with matplotlib, which other runs need not import
+
+    return PictureHook(parts, parts.length.period(parts.cfg.train.pictures.period, "train.pictures.period"))

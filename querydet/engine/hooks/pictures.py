@@ -17,7 +17,6 @@ from typing import Any
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
-from omegaconf import OmegaConf
 from PIL import Image
 
 from querydet.data.catalog import class_names
@@ -100,10 +99,3 @@ class PictureHook(HookBase):
         except Exception as error:  # an image that is gone, NaN in predictions, a full disk
             message = "Iteration %d: no picture of %s, training goes on: %s"
             logger.error(message, self.trainer.iter, name, error)
-
-
-def picture_hook(parts: RunParts) -> PictureHook | None:
-    """Build the hook; None where ``train.pictures`` is not enabled."""
-    if not OmegaConf.select(parts.cfg, "train.pictures.enabled"):
-        return None
-    return PictureHook(parts, parts.length.period(parts.cfg.train.pictures.period, "train.pictures.period"))
