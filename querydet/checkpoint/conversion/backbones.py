@@ -33,7 +33,8 @@ def find_backbone(state: Mapping[str, Tensor], num_maps: int) -> dict[str, Any] 
     basic = any(".conv2." in name for name in names) and not any(".conv3." in name for name in names)
     if blocks not in DEPTHS or basic:  # ResNet-34 has as many blocks as ResNet-50
         raise ValueError(
-            f"the backbone is not known: no Swin Transformer, and its stages have {blocks} blocks, where ResNets of bottlenecks have "
+            f"the backbone is not known: no Swin Transformer, and its stages have {blocks} blocks, where ResNets of "
+            "bottlenecks have "
             f"{', '.join(map(str, DEPTHS))}. Give the config of the model with --config-file"
         )
     maps = [f"res{stage}" for stage in range(6 - num_maps, 6)]
