@@ -6,7 +6,9 @@ class.
 
 from typing import Any, Protocol
 
+import torch
 from detectron2.modeling import Backbone
+from torch import Tensor
 
 from querydet.mask_parts import Masks
 from querydet.modeling.mask_compatibility import check_masks
@@ -64,10 +66,15 @@ class Parts(Protocol):
     def num_classes(self) -> int:
         """K, the number of classes."""
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    input_format: str
+
 
 def check_parts(parts: Parts) -> None:
     """Raise ValueError, naming parts and remedy, when the parts of a detector do not fit together."""
     check_backbone(parts)
+    check_pixels(parts)
     check_levels(parts)
     check_widths(parts)
     check_heads(parts)
@@ -88,6 +95,27 @@ def check_backbone(parts: Parts) -> None:
         if shapes[name].channels != channels:
             raise ValueError(
                 f"model.neck.in_channels.{name} is {channels}, but the backbone gives {shapes[name].channels} channels"
+            )
+
+
+def check_pixels(parts: Parts) -> None:
+    """Check that images are normalised as for the weights of the backbone, if it, or a network in it, says how."""
+    for network in parts.backbone.modules():
+        if not isinstance(wanted := getattr(network, "pixel_mean", None), tuple):
+            continue
+        for name, values in (("pixel_mean", wanted), ("pixel_std", network.pixel_std)):
+            own = getattr(parts, name)
+            if not own.is_meta and not torch.allclose(own.flatten().float().cpu(), torch.tensor(values), atol=0.5):
+                text = ",".join(f"{value:g}" for value in values)
+                raise ValueError(
+                    f"model.{name} is {[round(value, 3) for value in own.flatten().tolist()]}, but the weights of "
+                    f"{network.name} are for [{text}]: set model.{name}=[{text}], or, where yours are for other "
+                    f"values, {name} of the backbone"
+                )
+        if parts.input_format != network.input_format:
+            raise ValueError(
+                f"model.input_format is {parts.input_format}, but {network.name} takes {network.input_format}: set "
+                f"model.input_format and image_format of the mappers to {network.input_format}"
             )
 
 

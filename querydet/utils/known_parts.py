@@ -21,6 +21,8 @@ MODEL: Names = {
     "querydet.modeling.assigners.union": "UnionAssigner",
     "querydet.modeling.backbones.dilated": "make_dilated_stages",
     "querydet.modeling.backbones.normed": "NormedTimmBackbone",
+    "querydet.modeling.backbones.timm": "TimmBackbone",
+    "querydet.modeling.backbones.torchvision": "TorchvisionBackbone",
     "querydet.modeling.backbones.transformers": "make_mvit make_vit",
     "querydet.modeling.class_heads": "ClassHeads",
     "querydet.modeling.criterion": "Criterion SupervisionRule",

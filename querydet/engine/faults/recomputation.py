@@ -21,7 +21,7 @@ def recomputing(model: nn.Module) -> Iterator[None]:
     """
     parts = [m for m in model.modules() if getattr(m, "activation_checkpointing", None) is False]
     backbone = getattr(model, "backbone", None)
-    own = [] if backbone is None else [b for b in blocks(backbone) if "forward" not in vars(b)]
+    own = [] if backbone is None or backbone in parts else [b for b in blocks(backbone) if "forward" not in vars(b)]
     own = [block for block in own if any(p.requires_grad for p in block.parameters())]
     for part in parts:
         part.activation_checkpointing = True  # type: ignore[assignment]

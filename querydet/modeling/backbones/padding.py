@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from detectron2.modeling import ViT
+from detectron2.modeling import Backbone, ViT
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 SPELLINGS = ("size_divisibility", "size_divisiblity")
+INNER = ("bottom_up", "net")  # the networks inside of Detectron2's FPN and SimpleFeaturePyramid
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,11 @@ def padding_rule(backbone: nn.Module, least_divisor: int = 1) -> PaddingRule:
     """Return the rule of a backbone; a backbone that declares none takes any size.
 
     Args:
-        backbone: any backbone.
+        backbone: any backbone; the network inside of a pyramid has a say too.
         least_divisor: sides are a multiple of it in any case.
+
+    Raises:
+        ValueError: the two pad to squares of different sides.
     """
     constraints = getattr(backbone, "padding_constraints", {})
     divisor = getattr(backbone, "size_divisibility", 0)
@@ -61,7 +65,17 @@ def padding_rule(backbone: nn.Module, least_divisor: int = 1) -> PaddingRule:
     if isinstance(backbone, ViT):
         divisor = max(backbone.patch_embed.proj.stride)
     divisor = math.lcm(max(divisor, 1), least_divisor)
-    return PaddingRule(divisor=divisor, square=max(constraints.get("square_size", 0), 0))
+    square = max(constraints.get("square_size", 0), 0)
+    for name in INNER:
+        if isinstance(network := getattr(backbone, name, None), Backbone):
+            inner = padding_rule(network)
+            if 0 not in (square, inner.square) and square != inner.square:
+                raise ValueError(
+                    f"the backbone pads to a square of {square}, and the network in it ({name}) to one of "
+                    f"{inner.square}: set both square_pad to the same side"
+                )
+            divisor, square = math.lcm(divisor, inner.divisor), square or inner.square
+    return PaddingRule(divisor=divisor, square=square)
 
 
 def padded_size(backbone: nn.Module, height: int, width: int, least_divisor: int = 1) -> tuple[int, int]:

@@ -82,3 +82,12 @@ def small_detector(name: str, *arguments: Any, **options: Any) -> QueryDetector:
     """Build :func:`small_config`."""
     torch.manual_seed(0)
     return instantiate(small_config(name, *arguments, **options))
+
+
+def detector_on(backbone: DictConfig, composition: str = "dino") -> QueryDetector:
+    """A small detector that reads all maps of a backbone of another library."""
+    torch.manual_seed(0)
+    built = instantiate(backbone)
+    model = make_small(get_config(f"common/models/{composition}.py").model)
+    model.neck.in_channels = {name: shape.channels for name, shape in built.output_shape().items()}
+    return instantiate({**model, "backbone": built})

@@ -120,3 +120,19 @@ def test_the_memory_of_dense_attention_is_that_of_the_padded_image() -> None:
     detector = small_detector("vit", "detr", ["p3"])
     assert attention_memory(detector, 97, 131, 1) == attention_memory(detector, 128, 160, 1)
     assert attention_memory(detector, 97, 131, 1).tokens == 16 * 20
+
+
+class Around(Declaring):
+    """A pyramid around a network."""
+
+    def __init__(self, net: nn.Module, divisor: int, **constraints: int) -> None:
+        super().__init__(divisor, **constraints)
+        self.net = net
+
+
+def test_a_network_inside_of_a_pyramid_has_a_say() -> None:
+    assert padding_rule(Around(Declaring(14), 4)) == PaddingRule(28)
+    assert padding_rule(Around(Declaring(1, square_size=160), 32)) == PaddingRule(32, 160)
+    assert padding_rule(Around(Declaring(0), 32, square_size=160)) == PaddingRule(32, 160)
+    with pytest.raises(ValueError, match=r"to a square of 160, and the network in it \(net\) to one of 96"):
+        padding_rule(Around(Declaring(1, square_size=96), 32, square_size=160))
