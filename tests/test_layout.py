@@ -56,6 +56,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/tools/test_results.py": "tables and records of published numbers: several files of tools/",
     "tests/test_convergence.py": "benchmarks/convergence.py trains every method alike",
     "tests/test_group_attention.py": "benchmarks/group_attention.py measures what it says",
+    "tests/test_kept_configs.py": "what tests keep of shipped configs",
     "tests/test_denoising.py": "the benchmark of denoising queries",
     "tests/test_imports.py": "import circles",
     "tests/test_installation.py": "the wheel",
