@@ -205,7 +205,10 @@ def repair_notes(noun: str, repairs: Mapping[str, Sequence[int]], words: Mapping
         words: what was done.
     """
     notes = []
-    for repair, ids in repairs.items():
+    for repair, what in words.items():
+        ids = sorted(repairs.get(repair, ()))
+        if not ids:
+            continue
         shown = ", ".join(str(identifier) for identifier in ids[:10]) + (", ..." if len(ids) > 10 else "")
-        notes.append(f"{len(ids)} {noun} {words[repair]} (annotations {shown})")
+        notes.append(f"{len(ids)} {noun} {what} (annotations {shown})")
     return notes

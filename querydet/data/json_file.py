@@ -17,6 +17,8 @@ def read_json(path: str) -> Any:
             text = file.read()
         if text.strip():
             return json.loads(text)  # finds the encoding by the first bytes
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise ValueError(f"annotation file {path} cannot be read: {error}") from error
     except UnicodeDecodeError as error:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from querydet.data import columns
+
 
 @pytest.fixture
 def coco_json():
@@ -39,3 +41,11 @@ def write_coco(tmp_path):
         return str(annotations), str(images)
 
     return write
+
+
+@pytest.fixture
+def storage(request, monkeypatch):
+    """Where records are kept: "memory" or "columns"; see tests/data/storages.py."""
+    if request.param == "columns":
+        monkeypatch.setattr(columns, "LEAST_BYTES", 0)
+    return request.param

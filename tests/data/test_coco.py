@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from querydet.data import DetectionDataset, build_train_loader, class_names, load_coco
+from tests.data.storages import pytest_generate_tests  # noqa: F401
 
 
 def load(write_coco, content, **options):
@@ -74,10 +75,10 @@ def test_a_changed_file_is_read_again(write_coco, coco_json):
     assert class_names(load_coco(*paths))[0] == "automobile"
 
 
-def test_a_name_cannot_be_taken_twice(write_coco, coco_json):
-    load(write_coco, coco_json, name="taken_by_train")
-    with pytest.raises(ValueError, match="'taken_by_train' is taken by json_file"):
-        load_coco(*write_coco(coco_json, "val"), name="taken_by_train")
+def test_a_name_cannot_be_taken_twice(write_coco, coco_json, storage):
+    load(write_coco, coco_json, name=f"taken_by_{storage}")
+    with pytest.raises(ValueError, match="is taken by json_file"):
+        load_coco(*write_coco(coco_json, "val"), name=f"taken_by_{storage}")
 
 
 def test_dataset_survives_pickling(write_coco, coco_json):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from querydet.data import class_names, load_coco
 from querydet.data.coco_checks import find_problems, repair_box
+from tests.data.storages import pytest_generate_tests  # noqa: F401
 
 
 def load_json(tmp_path, content):

@@ -4,6 +4,7 @@
 """
 
 from detectron2.config import LazyCall as L
+
 from querydet.modeling.backbones.timm import TimmBackbone
 
 backbone = L(TimmBackbone)(

@@ -4,6 +4,7 @@ The map of stride 32 is that of the last convolution. The weights are torchvisio
 """
 
 from detectron2.config import LazyCall as L
+
 from querydet.modeling.backbones.torchvision import TorchvisionBackbone
 
 backbone = L(TorchvisionBackbone)(

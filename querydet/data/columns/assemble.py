@@ -15,6 +15,7 @@ from querydet.data.columns.collect import Collected
 from querydet.data.columns.files import ColumnWriter, Layout, column_path
 from querydet.data.columns.ordering import rows_by_image
 from querydet.data.columns.outlines import OutlinePass
+from querydet.data.columns.rows import INT64
 
 
 class Assembled(NamedTuple):
@@ -53,7 +54,7 @@ def assemble(found: Collected, classes: Classes, folder: str, outlines: OutlineP
     images = found.images
     counts = np.zeros(len(images), np.int64)
     objects = crowds = ignored = 0
-    outline_lengths: list[int] = []
+    outline_bytes = 0
     with ColumnWriter(folder) as writer:
         _write_images(found, classes, writer)
         to_class = _class_table(classes)
@@ -65,14 +66,16 @@ def assemble(found: Collected, classes: Classes, folder: str, outlines: OutlineP
                 kept &= read.kept
                 encoded = list(itertools.compress(read.encoded, kept.tolist()))
                 writer.append("outline", np.frombuffer(b"".join(encoded), np.uint8))
-                outline_lengths += map(len, encoded)
+                starts = outline_bytes + _starts([*map(len, encoded)])
+                writer.append("outline_start", starts[:-1])
+                outline_bytes = int(starts[-1])
             counts += np.bincount(image[kept], minlength=len(images))
             objects, crowds = objects + int(kept.sum()), crowds + int(part["crowd"][kept].sum())
             ignored += int(part["ignored"].sum())
             _write_objects(part[kept], boxes[kept], clipped[kept], to_class, writer)
         writer.append("image_start", _starts(counts))
         if outlines is not None:
-            writer.append("outline_start", _starts(outline_lengths))
+            writer.append("outline_start", np.array([outline_bytes], "<i8"))
     return Assembled(writer.layout, repairs, ignored, objects, crowds, {} if outlines is None else outlines.repairs)
 
 
@@ -82,8 +85,8 @@ def _starts(lengths: ArrayLike) -> np.ndarray:
 
 
 def _class_table(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
-    """Return category ids, sorted, and the class index of each."""
-    ids = sorted(classes.index_of)
+    """Return category ids, sorted, and the class index of each; no annotation has an id of more than 64 bits."""
+    ids = sorted(number for number in classes.index_of if -INT64 <= number < INT64)
     dtype = "<u2" if len(classes.names) <= 2**16 else "<u4"
     return np.array(ids, np.int64), np.array([classes.index_of[number] for number in ids], dtype)
 
@@ -97,7 +100,7 @@ def _write_images(found: Collected, classes: Classes, writer: ColumnWriter) -> N
     writer.append("name", names)
     writer.append("name_start", _starts(lengths))
     for key, values in found.list_values.items():
-        lists = [sorted({classes.index_of[n] for n in ids.tolist() if n in classes.index_of}) for ids in values]
+        lists = [sorted({classes.index_of[int(n)] for n in ids if int(n) in classes.index_of}) for ids in values]
         writer.append(key, np.array([number for numbers in lists for number in numbers], "<i4"))
         writer.append(f"{key}_start", _starts([*map(len, lists)]))
 

@@ -16,15 +16,14 @@ from querydet.data.columns.checks import find_problems, sampled_images, used_cat
 from querydet.data.columns.collect import Collected, collect
 from querydet.data.columns.files import ColumnsError, Layout
 from querydet.data.columns.outlines import OutlinePass
-from querydet.data.columns.records import ColumnRecords
+from querydet.data.columns.records import DESCRIPTION, ColumnRecords, check_unchanged
+from querydet.data.columns.sealed import read_sealed, write_sealed
 from querydet.data.fingerprint import record_digest
 from querydet.data.mask_checks import MASK_REPAIRS, OutlineReader
 from querydet.data.outline_conflict import OUTLINES, find_conflict
 from querydet.data.problem_report import ProblemReport
-from querydet.utils.atomic import atomic_write
 
 VERSION = 1  # of the columns; raised when they, or the rules by which boxes are repaired, change
-DESCRIPTION = "columns.json"
 MOST_LISTED = 100_000  # repaired annotations of a kind whose ids are kept
 RAW = "raw"  # subfolder of what is only needed while the columns are built
 
@@ -75,12 +74,13 @@ class Description:
             classes = dict(self.classes)
             classes["index_of"] = {int(number): int(index) for number, index in classes["index_of"]}
             classes |= {key: tuple(classes[key]) for key in ("absent", "frequency")}
+            check_unchanged(folder, self.sha256)  # another process may have replaced them while they were opened
             return Loaded(
                 records, Classes(**classes), self.annotated, tuple(self.notes), self.repairs, tuple(self.oddities)
             )
         except ColumnsError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise ColumnsError(f"their description is damaged: {error!r}") from error
 
 
@@ -99,12 +99,13 @@ def build(annotations: str, images: str, rules: ReadingRules, folder: str) -> No
     """
     stamp, raw = file_stamp(annotations), os.path.join(folder, RAW)
     os.mkdir(raw)
-    title = f"reading {os.path.basename(annotations)}"
-    with tqdm(total=os.path.getsize(annotations), unit="B", unit_scale=True, mininterval=1.0, desc=title) as bar:
-        found = collect(annotations, images, rules, raw, bar.update)
+    try:
+        found = _collect(annotations, images, rules, raw)
+    except ValueError:
+        _refuse_changed(annotations, stamp)  # which explains what is wrong with it
+        raise
+    _refuse_changed(annotations, stamp)
     find_problems(found, annotations, images, rules).raise_if_any(REPAIR_HINT)
-    if file_stamp(annotations) != stamp:
-        raise ValueError(f"{annotations} changed while it was read: start again when it is complete")
     classes = find_classes(found.categories, used_categories(found), rules.classes, annotations)
     assembled = _assemble(found, classes, folder, annotations, rules)
     oddities = _oddities(found, assembled, rules)
@@ -134,6 +135,17 @@ def build(annotations: str, images: str, rules: ReadingRules, folder: str) -> No
     write_description(folder, description)
 
 
+def _collect(annotations: str, images: str, rules: ReadingRules, folder: str) -> Collected:
+    title, size = f"reading {os.path.basename(annotations)}", os.path.getsize(annotations)
+    with tqdm(total=size, unit="B", unit_scale=True, mininterval=1.0, desc=title) as bar:
+        return collect(annotations, images, rules, folder, bar.update)
+
+
+def _refuse_changed(annotations: str, stamp: tuple[int, ...]) -> None:
+    if file_stamp(annotations) != stamp:
+        raise ValueError(f"{annotations} changed while it was read: start again when it is complete")
+
+
 def _assemble(found: Collected, classes: Classes, folder: str, source: str, rules: ReadingRules) -> Assembled:
     if not rules.masks:
         return assemble(found, classes, folder)
@@ -153,8 +165,7 @@ def as_plain(rules: ReadingRules) -> dict[str, Any]:
 
 def write_description(folder: str, description: Description) -> None:
     """Write the description of columns, whole or not at all."""
-    with atomic_write(os.path.join(folder, DESCRIPTION)) as file:
-        file.write(json.dumps(asdict(description)).encode())
+    write_sealed(os.path.join(folder, DESCRIPTION), asdict(description))
 
 
 def read_description(folder: str) -> Description:
@@ -163,20 +174,14 @@ def read_description(folder: str) -> Description:
     Raises:
         ColumnsError: there is none, it is of another version, or damaged.
     """
-    path = os.path.join(folder, DESCRIPTION)
+    content = read_sealed(os.path.join(folder, DESCRIPTION))
+    if content.get("version") != VERSION:
+        raise ColumnsError(f"they are of version {content.get('version')!r}, this one is {VERSION}")
     try:
-        with open(path, "rb") as file:
-            content = json.loads(file.read())
-        if content["version"] != VERSION:
-            raise ColumnsError(f"they are of version {content['version']!r}, this one is {VERSION}")
         content["layout"] = {name: (kind, shape) for name, (kind, shape) in content["layout"].items()}
         return Description(**content)
-    except FileNotFoundError:
-        raise ColumnsError("they were not completed") from None
-    except ColumnsError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ColumnsError(f"{path} is damaged: {error!r}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ColumnsError(f"their description is damaged: {error!r}") from error
 
 
 def _repair_notes(assembled: Assembled) -> list[str]:

@@ -34,7 +34,10 @@ logger = logging.getLogger(__name__)
 LEAST_BYTES = 64 << 20  # of a json that is kept as columns; smaller ones are read in less time than it takes to look
 VARIABLE = "QUERYDET_CACHE"
 BESIDE = ".querydet_cache"  # folder beside a json
-BUILDING = ".building-"  # part of the names of folders that are being built; never read
+BUILDING = ".building-"  # part of the names of folders that are being built, or were replaced; never read
+LOCK = ".lock"
+MOST_WAIT = 4 * 3600.0  # seconds for another process that builds; ours: a file of 25 million boxes takes minutes
+POLL = 0.2  # seconds
 
 
 def read_columns(annotations: str, images: str, rules: ReadingRules) -> Loaded:
@@ -69,9 +72,10 @@ def read_columns(annotations: str, images: str, rules: ReadingRules) -> Loaded:
 def _places(annotations: str, rules: ReadingRules) -> list[str]:
     """Return the folders in which the columns may lie, the preferred one first."""
     path = os.path.abspath(annotations)
-    stem = os.path.splitext(os.path.basename(path))[0]
+    name = os.path.basename(path)
+    stem = os.path.splitext(name)[0]
     options = json.dumps(as_plain(rules), sort_keys=True)
-    beside = f"{stem}-{_short_digest(options)}"
+    beside = f"{stem}-{_short_digest(name + options)}"
     elsewhere = f"{stem}-{_short_digest(os.path.realpath(path) + options)}"
     if chosen := os.environ.get(VARIABLE):
         return [os.path.join(chosen, elsewhere)]
@@ -94,7 +98,7 @@ def _open(folder: str, annotations: str, images: str, rules: ReadingRules) -> Lo
         loaded = description.load(folder, images)
         description = _recognise(description, folder, annotations)
     except ColumnsError as error:
-        logger.warning("%s: the columns in %s cannot be used and are built again: %s", annotations, folder, error)
+        logger.warning("%s: the columns in %s cannot be used: %s", annotations, folder, error)
         return None
     return loaded
 
@@ -119,48 +123,57 @@ def _recognise(description: Description, folder: str, annotations: str) -> Descr
 
 
 def _first_writable(places: list[str]) -> str:
-    """Return the first folder whose parent can be written, which is made if need be."""
+    """Return the first folder that can be built: its parent, which is made if need be, and its lock can be written."""
     reasons = []
     for folder in places:
         parent = os.path.dirname(folder)
         try:
             os.makedirs(parent, exist_ok=True)
-            with tempfile.TemporaryFile(dir=parent):
+            with tempfile.TemporaryFile(dir=parent), open(folder + LOCK, "a"):
                 return folder
         except OSError as error:
             reasons.append(f"{parent} ({error.strerror or error})")
     raise OSError(
-        f"the annotations are too large to be kept in memory, and their columns cannot be written: "
-        f"{', '.join(reasons)}. Set {VARIABLE} to a folder that can be written"
+        f"the annotations are to be kept as columns on the disk, which cannot be written: {', '.join(reasons)}. Set "
+        f"{VARIABLE} to a folder that can be written, or dataset.cache=False to keep them in the memory of each process"
     )
 
 
 @contextlib.contextmanager
 def _locked(folder: str) -> Iterator[None]:
-    """Hold the lock of columns; the system releases that of a process that was killed."""
-    path = folder + ".lock"
-    with open(path, "w", encoding="utf-8") as file:
+    """Hold the lock of columns; the system releases that of a process that was killed.
+
+    Raises:
+        TimeoutError: another process has held it for too long.
+    """
+    with contextlib.ExitStack() as stack:
         try:
-            portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            stack.enter_context(portalocker.Lock(folder + LOCK, "a", timeout=0))
         except portalocker.LockException:
             logger.info("waiting for another process that builds %s", folder)
-            portalocker.lock(file, portalocker.LOCK_EX)
+            try:
+                stack.enter_context(portalocker.Lock(folder + LOCK, "a", timeout=MOST_WAIT, check_interval=POLL))
+            except portalocker.LockException as error:
+                raise TimeoutError(
+                    f"another process has been building {folder} for {MOST_WAIT / 3600:g} hours: end it if it hangs"
+                ) from error
         yield
 
 
 def _build(folder: str, annotations: str, images: str, rules: ReadingRules) -> None:
     """Build columns in a folder beside the final one, which they replace when they are complete."""
-    parent, name = os.path.split(folder)
-    for left in os.listdir(parent):  # of builds that were killed; nobody builds now, who would hold the lock
-        if left.startswith(name + BUILDING):
-            shutil.rmtree(os.path.join(parent, left), ignore_errors=True)
-    logger.info("%s is large: its columns are built once, in %s", annotations, folder)
-    temporary = tempfile.mkdtemp(prefix=name + BUILDING, dir=parent)
+    parent = os.path.dirname(folder)
+    _remove_remains(folder)  # of builds that were killed; nobody builds now, who would hold the lock
+    logger.info("the columns of %s are built once, in %s", annotations, folder)
+    temporary, replaced = folder + BUILDING + "new", folder + BUILDING + "old"
     try:
+        os.mkdir(temporary)  # by the user's rights for new folders, so that others can read it
         build(annotations, images, rules, temporary)
-        if os.path.isdir(folder):
-            os.rename(folder, tempfile.mkdtemp(prefix=name + BUILDING, dir=parent))
+        if os.path.lexists(folder):
+            os.rename(folder, replaced)
         os.rename(temporary, folder)
+    except FileNotFoundError:
+        raise  # of the json
     except OSError as error:
         raise OSError(
             error.errno,
@@ -169,4 +182,13 @@ def _build(folder: str, annotations: str, images: str, rules: ReadingRules) -> N
             "another folder",
         ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove_remains(folder)
+
+
+def _remove_remains(folder: str) -> None:
+    """Remove what was built, or replaced, beside columns; processes that have it open keep it until they end."""
+    for path in (folder + BUILDING + "new", folder + BUILDING + "old"):
+        shutil.rmtree(path, ignore_errors=True)
+        if os.path.lexists(path):
+            with contextlib.suppress(OSError):  # of a file; what is left stops the next build with a message
+                os.remove(path)

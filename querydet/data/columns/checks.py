@@ -5,7 +5,7 @@ and names them, for small and large files. Files as a whole are judged by an eve
 """
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from querydet.data.coco_checks import (
 from querydet.data.coco_records import ReadingRules
 from querydet.data.columns.collect import MOST_ODD, Collected
 from querydet.data.columns.ids import SortedIds
-from querydet.data.columns.rows import INT64
+from querydet.data.columns.rows import INT64, Odd
 from querydet.data.entries import is_id
 from querydet.data.foreign_formats import describe
 from querydet.data.image_lists import check_image_lists
@@ -44,15 +44,14 @@ def find_problems(found: Collected, source: str, images: str, rules: ReadingRule
         report.add("not a COCO json, the top level must be an object", describe(found.top))
         return report
     content = {**found.others, **{key: [] for key in found.lists}}
-    if not found.too_odd:
-        check_lists(content, rules.need_annotations, report)
+    check_lists(content, rules.need_annotations, report)
     if report.kinds:
         if not content.keys() & {"images", "annotations", "categories"}:
             report.add("not a COCO json", describe(content))
         return report
     _check_entries(found, images, rules, report)
     if found.too_odd:
-        report.add(f"more than {MOST_ODD:,} entries cannot be used", "the rest of the file was not read")
+        report.add(f"more than {MOST_ODD:,} entries cannot be used", "the others are not named")
     elif rules.check_boxes:
         check_boxes_together(sampled_images(found), found.sample.entries, report)
     return report
@@ -78,35 +77,54 @@ def sampled_images(found: Collected) -> list[dict[str, Any]]:
 def _check_entries(found: Collected, images: str, rules: ReadingRules, report: ProblemReport) -> None:
     ids = SortedIds(found.images["id"])
     odd_images = [entry for _, entry in found.odd_images]
-    repeated = np.isin(found.images["id"], [*ids.repeated(), *_ids_of(odd_images)])
-    again = [(-1, {**_image(row), "file_name": "x"}) for row in found.images[repeated]]
+    repeated = np.flatnonzero(np.isin(found.images["id"], [*ids.repeated(), *_ids_of(odd_images)]))
+    places = _positions(repeated, found.odd_images)
+    again = [
+        (place, {**_image(found.images[row]), "file_name": "x"}) for row, place in zip(repeated, places, strict=True)
+    ]
     if not len(found.images) and not found.odd_images:
         report.add("empty list", "'images'")
     if not found.categories:
         report.add("empty list", "'categories'")
-    odd_ids = check_images([*found.odd_images, *again], images, report)
-    _name_large_ids(found.odd_images, "image", report)
+    odd_ids = check_images(_in_order(found.odd_images, again), images, report)
+    _name_large_ids(found.odd_images, "image", "id", report)
     category_ids = check_categories(found.categories, used_categories(found), report)
-    check_image_lists(_lists_of(found), rules.image_lists, category_ids, report)
-    check_image_lists(odd_images, rules.image_lists, category_ids, report)
+    if "annotations" in found.lists:
+        check_image_lists(_lists_of(found), rules.image_lists, category_ids, report)
     known = KnownIds.of({"images": odd_images, "categories": found.categories}, _Either(ids, odd_ids), category_ids)
-    suspicious = [*found.odd_annotations, *((-1, entry) for entry in _suspicious(found, ids, odd_ids, category_ids))]
+    suspicious = _in_order(found.odd_annotations, _suspicious(found, ids, odd_ids, category_ids))
     check_annotations(suspicious, known, _shifted(found, report) if suspicious else (), report)
-    _name_large_ids(found.odd_annotations, "annotation", report)
+    _name_large_ids(found.odd_annotations, "annotation", "id", report)
+    _name_large_ids(found.odd_annotations, "annotation", "category_id", report, category_ids)
 
 
-def _suspicious(
-    found: Collected, image_ids: SortedIds, odd_ids: set[int], category_ids: set[int]
-) -> list[dict[str, Any]]:
+def _positions(rows: np.ndarray, odd: Odd) -> list[int]:
+    """Return the positions in a list of the json of rows, which the odd entries stand between."""
+    before = np.array([position - number for number, (position, _) in enumerate(odd)], np.int64)
+    positions: list[int] = (rows + np.searchsorted(before, rows, side="right")).tolist()
+    return positions
+
+
+def _in_order(odd: Odd, others: Odd) -> Odd:
+    return sorted([*odd, *others], key=lambda entry: entry[0])
+
+
+def _suspicious(found: Collected, image_ids: SortedIds, odd_ids: set[int], category_ids: set[int]) -> Odd:
     """Return the rows of annotations that refer to nothing, or have an id that is used twice, as entries."""
+    if len(found.odd_images) == MOST_ODD:  # there may be images that are not known
+        return []
     categories = np.array(sorted(number for number in category_ids if -INT64 <= number < INT64), np.int64)
     others = np.array(sorted(number for number in odd_ids if -INT64 <= number < INT64), np.int64)
     again = np.array([*_repeated_ids(found), *_ids_of([entry for _, entry in found.odd_annotations])], np.int64)
-    entries: list[dict[str, Any]] = []
+    entries: Odd = []
+    first = 0
     for rows in found.chunks():
         is_known = (image_ids.positions(rows["image_id"]) >= 0) | np.isin(rows["image_id"], others)
         wrong = ~is_known | ~np.isin(rows["category_id"], categories) | np.isin(rows["id"], again)
-        entries += [_annotation(row) for row in rows[wrong][: MOST_ODD - len(entries)]]
+        chosen = np.flatnonzero(wrong)[: MOST_ODD - len(entries)]
+        places = _positions(first + chosen, found.odd_annotations)
+        entries += [(place, _annotation(rows[row])) for row, place in zip(chosen, places, strict=True)]
+        first += len(rows)
     return entries
 
 
@@ -136,7 +154,7 @@ def _shifted(found: Collected, report: ProblemReport) -> set[str]:
             }
     entries = [entry for known in chosen.values() for entry in known.values()]
     content = {
-        "images": [_image(row) for row in found.images],
+        "images": [*(_image(row) for row in found.images), *(entry for _, entry in found.odd_images)],
         "categories": found.categories,
         "annotations": [*entries, *(entry for _, entry in found.odd_annotations)],
     }
@@ -149,16 +167,18 @@ def _lists_of(found: Collected) -> list[dict[str, Any]]:
     for key, values in found.list_values.items():
         for entry, value in zip(entries, values, strict=True):
             entry[key] = value.tolist() if isinstance(value, np.ndarray) else value
-    return entries
+    places = _positions(np.arange(len(entries)), found.odd_images)
+    return [entry for _, entry in _in_order(found.odd_images, list(zip(places, entries, strict=True)))]
 
 
-def _name_large_ids(odd: Sequence[tuple[int, Any]], kind: str, report: ProblemReport) -> None:
+def _name_large_ids(odd: Odd, kind: str, key: str, report: ProblemReport, known: Container[int] | None = None) -> None:
     """Report integers that fit into no column, and are ids in a small file."""
     for _, entry in odd:
-        for key in ("id", "image_id", "category_id"):
-            value = entry.get(key) if isinstance(entry, dict) else None
-            if is_id(value) and not -INT64 <= value < INT64:
-                report.add(f"{key} has more than 64 bits, which a large file cannot have", f"{kind} {value}")
+        value = entry.get(key) if isinstance(entry, dict) else None
+        if is_id(value) and not -INT64 <= value < INT64 and (known is None or value in known):
+            report.add(
+                f"{key} has more than 64 bits, which a large file cannot have", f"{kind} {entry['id']} ({value})"
+            )
 
 
 def _ids_of(entries: Sequence[Any]) -> list[int]:

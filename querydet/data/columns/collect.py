@@ -16,7 +16,7 @@ from querydet.data.columns.rows import ANNOTATION, IMAGE, Odd, annotation_rows, 
 from querydet.data.image_paths import set_file_names
 
 KEYS = ("images", "annotations", "categories")
-MOST_ODD = 100_000  # entries that fit no row; a file with more of them is refused without reading the rest
+MOST_ODD = 100_000  # entries that fit no row, and are kept to be named; a file with more of them is refused
 MOST_SAMPLED = 20_000  # annotations by which a file is judged as a whole
 CHUNK = 1 << 19  # rows that are looked at at once
 ROWS, OUTLINES = "rows", "outlines"
@@ -57,7 +57,7 @@ class Collected:
         list_values: lists of categories of the images, by their key.
         odd_images: images that fit no row, with their positions.
         odd_annotations: likewise.
-        too_odd: whether reading ended because there are too many of them.
+        too_odd: whether there were more of them, which were passed over.
         count: annotations that were read.
         sample: annotations, evenly spread.
         outline_bytes: of the file of the outlines.
@@ -71,7 +71,7 @@ class Collected:
     sha256: str = ""
     categories: list[Any] = field(default_factory=list)
     images: np.ndarray = field(default_factory=lambda: np.zeros(0, IMAGE))
-    list_values: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    list_values: dict[str, list[Any]] = field(default_factory=dict)
     odd_images: Odd = field(default_factory=list)
     odd_annotations: Odd = field(default_factory=list)
     too_odd: bool = False
@@ -120,9 +120,6 @@ def collect(
                 rows.append(_add_images(found, first, entries, images, rules, writer))
             else:
                 _add_annotations(found, first, entries, rules.masks, writer)
-            if max(len(found.odd_images), len(found.odd_annotations)) > MOST_ODD:
-                found.too_odd = True
-                break
     found.images = np.concatenate(rows) if rows else found.images
     found.top, found.is_object, found.others, found.lists = lists.top, lists.is_object, lists.others, lists.seen
     found.sha256 = lists.sha256
@@ -134,7 +131,7 @@ def _add_images(
 ) -> np.ndarray:
     set_file_names(entries, rules.file_names)
     batch = image_rows(entries, first, folder)
-    found.odd_images += batch.odd
+    _keep_odd(found, found.odd_images, batch.odd)
     names = [entry["file_name"].encode(errors="surrogatepass") for entry in batch.kept]
     if names:
         writer.append("name", np.frombuffer(b"".join(names), np.uint8))
@@ -146,7 +143,7 @@ def _add_images(
 
 def _add_annotations(found: Collected, first: int, entries: list[Any], masks: bool, writer: ColumnWriter) -> None:
     batch = annotation_rows(entries, first, masks)
-    found.odd_annotations += [(position, _without_outline(entry)) for position, entry in batch.odd]
+    _keep_odd(found, found.odd_annotations, [(position, _without_outline(entry)) for position, entry in batch.odd])
     found.count += len(entries)
     found.sample.add(first, entries)
     if masks:
@@ -158,6 +155,11 @@ def _add_annotations(found: Collected, first: int, entries: list[Any], masks: bo
         found.outline_bytes += int(lengths.sum())
     if len(batch.rows):
         writer.append(ROWS, batch.rows)
+
+
+def _keep_odd(found: Collected, kept: Odd, odd: Odd) -> None:
+    found.too_odd = found.too_odd or len(kept) + len(odd) > MOST_ODD
+    kept += odd[: MOST_ODD - len(kept)]
 
 
 def _without_outline(entry: Any) -> Any:

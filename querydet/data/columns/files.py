@@ -3,6 +3,7 @@
 A column is a file of plain little-endian numbers; what they are stands in the layout. Nothing is unpickled.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -31,11 +32,12 @@ class ColumnWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        for file in self._files.values():
-            if kind is None:
+        with contextlib.ExitStack() as stack:  # closes all files, also when the disk is full
+            for file in self._files.values():
+                stack.callback(file.close)
+            for file in self._files.values() if kind is None else ():
                 file.flush()
                 os.fsync(file.fileno())
-            file.close()
 
     def append(self, name: str, values: np.ndarray) -> None:
         """Append to a column.
@@ -78,7 +80,7 @@ def open_columns(folder: str, layout: Mapping[str, tuple[str, list[int]]]) -> di
         layout: of the columns, from `ColumnWriter.layout`.
 
     Raises:
-        ColumnsError: a file is missing or of another size, or a type is unknown.
+        ColumnsError: a file is missing, of another size or cannot be read, or a type is unknown.
     """
     return {name: _open(folder, name, kind, tuple(shape)) for name, (kind, shape) in layout.items()}
 
@@ -93,7 +95,10 @@ def _open(folder: str, name: str, kind: str, shape: tuple[int, ...]) -> np.ndarr
         raise ColumnsError(f"{path} has {found} bytes instead of {expected}")
     if not expected:
         return np.zeros(shape, dtype)  # an empty file cannot be mapped
-    return np.memmap(path, dtype, mode="r", shape=shape)
+    try:
+        return np.memmap(path, dtype, mode="r", shape=shape)
+    except (OSError, ValueError) as error:  # it may have been replaced since its size was taken
+        raise ColumnsError(f"{path} cannot be read: {error}") from error
 
 
 def _type_of(values: np.ndarray) -> str:

@@ -15,7 +15,8 @@ from querydet.data.json_file import encoding_error, open_json
 
 PIECE = 1 << 22  # bytes that are read at once
 BATCH = 10_000  # entries that are handed on at once
-LEAST_LEFT = 64  # characters before the end of a piece in which an error may only mean that more has to be read
+# characters before the end of a piece in which a number may go on, or an error only mean that more has to be read
+LEAST_LEFT = 64
 _SPACE = re.compile(r"[ \t\n\r]*")
 Batch = tuple[str, int, list[Any]]
 
@@ -31,7 +32,8 @@ class JsonLists:
     Attributes:
         others: the values of other keys that are no lists, and of `keys` that are no lists.
         seen: keys of lists that were found, read or skipped.
-        top: the first entry of a file whose top level is a list, or its value where it is neither object nor list.
+        top: of a file whose top level is a list, as many times its first entry; its value where it is neither object
+            nor list.
         is_object: whether the top level is an object.
     """
 
@@ -55,21 +57,23 @@ class JsonLists:
 
         Raises:
             FileNotFoundError: the file does not exist.
-            ValueError: it cannot be read, is not json, is in another encoding, or has a key twice.
+            ValueError: it cannot be read, is not json, is in another encoding, or has a key twice at the top level.
         """
         with open_json(self._path) as file:
             text = _Text(self._path, file, self._digest, self._progress)
             if text.peek() != "{":
                 self.is_object = False
-                self.top = self._first(text)
+                self.top = self._entries(text) if text.peek() == "[" else text.value()
+                text.need_end()
                 return
             text.skip()
             while (mark := text.peek()) != "}":
                 if self.seen or self.others:
                     text.need(mark, ",")
+                text.expect('"')
                 key = text.value()
                 text.need(text.peek(), ":")
-                if not isinstance(key, str) or key in self.seen or key in self.others:
+                if key in self.seen or key in self.others:
                     raise ValueError(f"annotation file {self._path} has the key {key!r} twice at the top level")
                 if text.peek() == "[":
                     self.seen.add(key)
@@ -91,12 +95,12 @@ class JsonLists:
             yield key, position, batch
 
     @staticmethod
-    def _first(text: "_Text") -> Any:
-        if text.peek() != "[":
-            return text.value()
+    def _entries(text: "_Text") -> list[Any]:
+        """Return as many times the first entry of a list as it has entries."""
+        top: list[Any] = []
         for value in text.entries():
-            return [value]
-        return []
+            top.append(top[0] if top else value)
+        return top
 
 
 class _Text:
@@ -133,6 +137,11 @@ class _Text:
             raise self._error(f"Expecting '{expected}'", self._place)
         self._place += 1
 
+    def expect(self, expected: str) -> None:
+        """Check the next character that is no space."""
+        if self.peek() != expected:
+            raise self._error(f"Expecting '{expected}'", self._place)
+
     def need_end(self) -> None:
         """Check that nothing follows."""
         if self.peek():
@@ -149,9 +158,11 @@ class _Text:
             except RecursionError as error:
                 raise self._error(str(error), self._place) from error
             else:
-                if end < len(self._text) or not self._read():  # a number may go on
+                # a number may go on: of "1.5", and of "1e5", the text may have "1." or "1e"
+                if self._ended or end < len(self._text) - LEAST_LEFT:
                     self._place = end
                     return value
+                self._read()
 
     def entries(self) -> Iterator[Any]:
         """Yield the values of the list that begins here."""
@@ -172,21 +183,26 @@ class _Text:
         open_string = message.startswith("Unterminated string")
         if not open_string and place < len(self._text) - LEAST_LEFT:
             raise self._error(message, place)
-        if not self._read():
+        # as much again, so that values of many pieces are not decoded once for each of these
+        if not self._read(max(PIECE, len(self._text) - self._place)):
             raise self._error(message, place)
 
-    def _read(self) -> bool:
+    def _read(self, size: int = 0) -> bool:
         """Add a piece of the file to the text; return whether there was one."""
         if self._ended:
             return False
-        piece = self._file.read(PIECE)
+        try:
+            piece = self._file.read(size or PIECE)
+        except OSError as error:
+            raise ValueError(f"annotation file {self._path} cannot be read: {error}") from error
         self._digest.update(piece)
         self._progress(len(piece))
         self._ended = not piece
         try:
             more = self._decoder.decode(piece, final=self._ended)
         except UnicodeDecodeError as error:
-            raise encoding_error(self._path, error, self._bytes) from error
+            before = self._bytes + len(piece) - len(error.object)  # which begins with what was left of the last piece
+            raise encoding_error(self._path, error, before) from error
         self._bytes += len(piece)
         self._characters += self._place
         self._text, self._place = self._text[self._place :] + more, 0

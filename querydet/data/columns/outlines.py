@@ -10,6 +10,7 @@ import numpy as np
 
 from querydet.data.columns.collect import OUTLINES, Collected
 from querydet.data.columns.files import column_path
+from querydet.data.columns.rows import NO_BOX
 from querydet.data.mask_checks import OutlineReader
 from querydet.data.masks import Segmentation
 from querydet.data.problem_report import ProblemReport
@@ -79,8 +80,8 @@ class OutlinePass:
             given = self._reader.boxes.pop(entry["id"], None)
             if given is not None:
                 boxes[number] = given
-            elif entry["bbox"] is None:
-                self._report.add("bbox is not a list of four numbers", f"annotation {entry['id']} (None)")
+            elif not entry["bbox"]:
+                self._report.add("bbox is not a list of four numbers", f"annotation {entry['id']} ({entry['bbox']})")
 
     def _entries(self, rows: np.ndarray) -> list[dict[str, Any]]:
         entries = []
@@ -91,7 +92,7 @@ class OutlinePass:
                     {
                         "id": int(row["id"]),
                         "image_id": int(row["image_id"]),
-                        "bbox": None if row["boxless"] else row["box"].tolist(),
+                        "bbox": NO_BOX[row["boxless"]] if row["boxless"] else row["box"].tolist(),
                         "iscrowd": int(row["crowd"]),
                         "segmentation": json.loads(os.pread(file.fileno(), length, place)),
                     }

@@ -1,6 +1,7 @@
 """Dataset dicts made from columns when they are asked for: the same dicts as those of a json in memory."""
 
 import itertools
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
@@ -10,8 +11,10 @@ from detectron2.structures import BoxMode
 
 from querydet.data.columns.files import ColumnsError, Layout, open_columns
 from querydet.data.columns.outlines import decode
+from querydet.data.columns.sealed import read_sealed
 from querydet.data.mask_targets import HAS_MASKS
 
+DESCRIPTION = "columns.json"  # what the columns are, beside them
 STORED = {"id": "annotation_id", "category_id": "category", "bbox": "box", "iscrowd": "crowd"}
 
 
@@ -51,7 +54,7 @@ class ColumnRecords(Sequence[dict[str, Any]]):
         self._check()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ColumnRecords, self._arguments
+        return _open_again, self._arguments
 
     def __len__(self) -> int:
         return len(self.columns["image_id"])
@@ -65,10 +68,11 @@ class ColumnRecords(Sequence[dict[str, Any]]):
     def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
         if isinstance(index, slice):
             return [self._record(number) for number in range(*index.indices(len(self)))]
-        number = index + len(self) if index < 0 else index
+        number = operator.index(index)
+        number += len(self) if number < 0 else 0
         if not 0 <= number < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        return self._record(int(number))
+        return self._record(number)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return map(self._record, range(len(self)))
@@ -148,7 +152,39 @@ class ColumnRecords(Sequence[dict[str, Any]]):
                 raise ColumnsError(f"column {start} is missing or short")
             if offsets[0] != 0 or offsets[-1] != len(self.columns[values]):
                 raise ColumnsError(f"column {start} does not fit {values}")
+            if start != "outline_start" and (offsets[1:] < offsets[:-1]).any():  # those of objects would take long
+                raise ColumnsError(f"column {start} does not ascend")
 
     def _count(self, start: str) -> int:
         """Return how many ranges a column of offsets has to have."""
         return len(self.columns.get("box", ())) if start == "outline_start" else len(self)
+
+
+def check_unchanged(folder: str, sha256: str) -> None:
+    """Check that columns are still those of a json.
+
+    Args:
+        folder: of the columns.
+        sha256: of the json.
+
+    Raises:
+        ColumnsError: they are not.
+    """
+    if read_sealed(os.path.join(folder, DESCRIPTION)).get("sha256") != sha256:
+        raise ColumnsError("they were built again from another file")
+
+
+def _open_again(folder: str, *arguments: Any) -> ColumnRecords:
+    """Open the columns of pickled records in another process.
+
+    Raises:
+        ColumnsError: they are no longer there, or were built again from another file.
+    """
+    try:
+        records = ColumnRecords(folder, *arguments)
+        check_unchanged(folder, records.digests.get("annotations_sha256", ""))
+    except ColumnsError as error:
+        raise ColumnsError(
+            f"the columns in {folder} were removed or changed while they were in use: start the run again ({error})"
+        ) from error
+    return records

@@ -26,10 +26,11 @@ ANNOTATION = np.dtype(
         ("area", "<f8"),  # NaN: to be taken from the box
         ("crowd", "u1"),
         ("ignored", "u1"),
-        ("boxless", "u1"),  # there is no box; with masks, it is that of the outline
+        ("boxless", "u1"),  # there is no box, index of `NO_BOX`; with masks, it is that of the outline
         ("outline", "<i8", (2,)),  # with masks, place and length of the outline in its file
     ]
 )
+NO_BOX: tuple[Any, ...] = ("a box", None, [])  # how it is written that there is none
 IMAGE = np.dtype([("id", "<i8"), ("height", "<i4"), ("width", "<i4")])
 
 
@@ -129,7 +130,7 @@ def _annotation_row(entry: Any, masks: bool) -> tuple[Any, ...] | None:
     if not isinstance(entry, dict) or not all(_fits(entry.get(key)) for key in ("id", "image_id", "category_id")):
         return None
     box = entry.get("bbox")
-    boxless = masks and (box is None or box == [])
+    boxless = NO_BOX.index(box) if masks and box in NO_BOX[1:] else 0
     if boxless:
         box = [math.nan] * 4
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):

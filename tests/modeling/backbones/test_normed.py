@@ -3,11 +3,11 @@
 from typing import Any
 
 import torch
-from querydet.modeling.backbones.timm import TimmBackbone
 from torch.nn.functional import layer_norm
 
 from querydet.engine.solver import parameters_of_norms
 from querydet.modeling.backbones.normed import NormedTimmBackbone
+from querydet.modeling.backbones.timm import TimmBackbone
 
 SMALL: dict[str, Any] = {
     "name": "convnext_atto",
