@@ -57,11 +57,24 @@ def test_counts_of_images_are_those_of_the_json(tmp_path, content):
     assert image_counts(load(tmp_path, content)).tolist() == counts
 
 
-def test_files_of_test_sets_have_neither_annotations_nor_lists(tmp_path, content):
+def test_large_files_are_read_alike(tmp_path, content, monkeypatch):
+    """As columns that all processes share."""
+    monkeypatch.setenv("QUERYDET_CACHE", str(tmp_path / "cache"))
+    listed, columns = (load(tmp_path, content, cache=cache, name=f"lvis_{cache}") for cache in (False, True))
+    assert list(columns) == list(listed)
+    assert type(columns.records) is not type(listed.records)
+    assert image_counts(columns).tolist() == image_counts(listed).tolist()
+    frequencies = [MetadataCatalog.get(dataset.name).class_frequency for dataset in (listed, columns)]
+    assert frequencies[0] == frequencies[1] != []
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_files_of_test_sets_have_neither_annotations_nor_lists(tmp_path, content, cache, monkeypatch):
+    monkeypatch.setenv("QUERYDET_CACHE", str(tmp_path / "cache"))
     del content["annotations"]
     for image in content["images"]:
         del image["neg_category_ids"], image["not_exhaustive_category_ids"]
-    dataset = load(tmp_path, content, need_annotations=False)
+    dataset = load(tmp_path, content, need_annotations=False, cache=cache)
     assert not dataset.annotated
     assert dataset[0]["neg_category_ids"] == []
     with pytest.raises(ValueError, match="missing list at the top level"):

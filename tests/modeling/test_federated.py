@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from querydet.engine.accumulation import count_objects, split_batch
 from querydet.modeling.federated import (
     FederatedFocalLoss,
     class_weights,
@@ -227,6 +228,24 @@ def test_a_training_step_waits_for_the_device_once() -> None:
     assert waiting.kinds == {"copy to host": 1}, waiting.found
     for name, loss in losses.items():
         torch.testing.assert_close(loss.inner, wanted[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["deta", "dino"])
+def test_micro_batches_have_the_gradients_of_the_whole_batch(name: str) -> None:
+    """Each image draws for itself, so that also processes that share a batch compute what one does."""
+    detector = tiny_detector(name).double().train()
+    for rule in detector.criterion.rules.values():
+        rule.losses["class"] = FederatedFocalLoss(weight=1.0, counts=[1, 2, 3, 4, 5], num_kept=2)
+    batch = make_inputs([(64, 64)] * 4, [3, 0, 1, 2])
+    found = []
+    for parts in (1, 2):
+        detector.zero_grad()
+        count = count_objects(batch, parts)
+        for part in split_batch(batch, parts):
+            (sum(detector(part, count).values()) / parts).backward()
+        found.append({key: value.grad.clone() for key, value in detector.named_parameters() if value.grad is not None})
+    for key, gradient in found[0].items():
+        torch.testing.assert_close(found[1][key], gradient, rtol=1e-6, atol=1e-9, msg=key)
 
 
 def test_counts_come_from_the_run_or_from_the_config() -> None:
