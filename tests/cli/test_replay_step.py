@@ -40,3 +40,14 @@ def test_frozen_parts_are_frozen_as_in_the_run(toy_config, tmp_path, capsys):
     (norms,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("gradient norms"))
     assert "box_head" in norms
     assert "backbone" not in norms
+
+
+def test_losses_that_draw_classes_get_the_counts_of_the_training_data(toy_config, tmp_path, monkeypatch):
+    with pytest.raises(NonFiniteError):
+        train(toy_config("train.max_iter=3", "model.nan_at=2"))
+    (dump,) = (tmp_path / "run").glob("nonfinite_*.pt")
+    given = []
+    monkeypatch.setattr(replay_step, "needs_class_counts", lambda model: True)
+    monkeypatch.setattr(replay_step, "give_class_counts", lambda model, dataset: given.append(len(dataset)))
+    replay_step.main([str(dump), "--config-file", "tests/engine/toy_config.py"])
+    assert given == [16]
