@@ -127,7 +127,9 @@ def _without_missing(records: Records, annotations: str, check_files: bool, rule
     if len(gone):
         example = records[int(gone[0])]["file_name"]
         logger.warning("%s: %d images without a file are left out, such as %s", annotations, len(gone), example)
-        records = ChosenRecords(records, np.setdiff1d(np.arange(len(records)), gone, assume_unique=True))
+        kept = np.ones(len(records), dtype=bool)
+        kept[gone] = False
+        records = ChosenRecords(records, np.flatnonzero(kept))
     if check_files and rule != "all" and len(absent := missing(records)):
         shown = ", ".join(records[int(index)]["file_name"] for index in absent[:3])
         raise FileNotFoundError(
