@@ -1,6 +1,5 @@
 """Figures of an error analysis: costs, precision over recall, confusions, and the worst images with their errors."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from querydet.visualization.drawing import FONT_SCALE, annotated_masks, drawing_
 from querydet.visualization.figures import new_figure
 from querydet.visualization.grids import Panel
 from querydet.visualization.mask_painting import paint_masks
+from querydet.visualization.titles import picture_titles
 
 MOST_CLASSES = 25  # maximum number of readable rows of a figure
 MOST_CURVES = 10
@@ -137,8 +137,8 @@ def draw_worst(
     """
     records, names = {record["image_id"]: record for record in dataset}, class_names(dataset)
     panels = []
-    for entry in analysis["worst"]:
-        record = records[entry["image_id"]]
+    chosen = [records[entry["image_id"]] for entry in analysis["worst"]]
+    for entry, record, title in zip(analysis["worst"], chosen, picture_titles(chosen), strict=True):
         image = read_record(record, mapper)
         check_image_size(dict(record), image)
         objects = Objects.of(image_truth(record), None if masks is None else annotation_masks(record))
@@ -148,7 +148,6 @@ def draw_worst(
         kinds = [f"{count} {error}" for error, count in entry["counts"].items() if count]
         summary = f"{entry['right']} right, " + (", ".join(kinds[-1:]) or "no errors")
         lines = "\n".join(filter(None, [summary, ", ".join(kinds[:-1])]))
-        title = os.path.basename(record["file_name"])
         outlines = annotated_masks(record, record.get("annotations", ()))
         truth = _draw_objects(image, objects, outlines, errors, names)
         panels.append(Panel(truth, f"{title}: {entry['objects']} objects"))

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from querydet.data.catalog import DetectionDataset, class_names
 from querydet.data.media import read_record
 from querydet.evaluation.prediction import keep_confident, run_model
 from querydet.visualization.drawing import draw_instances, instances_of_record
+from querydet.visualization.titles import picture_titles
 
 CELL_INCHES = 3.6
 DPI = 110
@@ -114,8 +115,7 @@ def draw_predictions(
         ValueError: no image could be drawn.
     """
     records = spread(dataset, num_images)
-    shown = tqdm(records, desc="images", disable=len(records) < PROGRESS_FROM, leave=False)
-    save_grid(prediction_panels(model, shown, class_names(dataset), mapper, threshold), path)
+    save_grid(prediction_panels(model, records, class_names(dataset), mapper, threshold, progress=True), path)
 
 
 def spread(dataset: DetectionDataset, count: int) -> list[dict[str, Any]]:
@@ -126,21 +126,22 @@ def spread(dataset: DetectionDataset, count: int) -> list[dict[str, Any]]:
 
 def prediction_panels(
     model: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
-    records: Iterable[dict[str, Any]],
+    records: Sequence[dict[str, Any]],
     names: Sequence[str],
     mapper: Callable[[dict[str, Any]], dict[str, Any] | None],
     threshold: float,
+    progress: bool = False,
 ) -> list[Panel]:
     """Draw two panels of every record, ground truth and predictions; see `draw_predictions`."""
     panels = []
-    for record in records:
+    shown_records = tqdm(records, desc="images", disable=not progress or len(records) < PROGRESS_FROM, leave=False)
+    for title, record in zip(picture_titles(records), shown_records, strict=True):
         sample = mapper(record)
         if sample is None:
             continue
         predicted = keep_confident(run_model(model, [sample])[0]["instances"], threshold)
         image = read_record(record, mapper)
         truth = instances_of_record(record)
-        title = os.path.basename(record["file_name"])
         panels.append(Panel(draw_instances(image, truth, names), f"{title}: {len(truth)} annotated"))
         shown = f"{len(predicted)} predicted, score ≥ {threshold:g}"
         panels.append(Panel(draw_instances(image, predicted, names), shown))
