@@ -18,6 +18,6 @@ def toy_data(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def kept_configs():
     with pytest.MonkeyPatch.context() as patch:
-        kept = KeptConfigs(files._load)
-        patch.setattr(files, "_load", kept)
+        kept = KeptConfigs(files.read_config)
+        patch.setattr(files, "read_config", kept)
         yield kept

@@ -18,7 +18,7 @@ def test_what_was_kept_is_what_execution_gives(kept_configs):
 
 def test_a_recipe_of_kept_files_is_one_of_executed_ones(kept_configs, monkeypatch):
     kept = load_config(RECIPE, ["train.seed=1"])
-    monkeypatch.setattr(files, "_load", kept_configs.execute)
+    monkeypatch.setattr(files, "read_config", kept_configs.execute)
     assert content(load_config(RECIPE, ["train.seed=1"])) == content(kept)
 
 
