@@ -70,8 +70,7 @@ def find_problems(
     annotations = content.get("annotations", [])
     image_ids = check_images(enumerate(content["images"]), images, report)
     category_ids = check_categories(content["categories"], used_ids(annotations), report)
-    if "annotations" in content:  # the files of LVIS's test sets have no lists either
-        check_image_lists(content["images"], image_lists, category_ids, report)
+    check_image_lists(content["images"], image_lists, category_ids, report, needed="annotations" in content)
     if outlines is not None:
         outlines.read(content, report)
     known = KnownIds.of(content, image_ids, category_ids)

@@ -7,7 +7,9 @@ from querydet.data.entries import is_id
 from querydet.data.problem_report import ProblemReport
 
 
-def check_image_lists(images: Any, keys: Sequence[str], category_ids: Collection[int], report: ProblemReport) -> None:
+def check_image_lists(
+    images: Any, keys: Sequence[str], category_ids: Collection[int], report: ProblemReport, needed: bool = True
+) -> None:
     """Check lists of category ids of the images of a json.
 
     Args:
@@ -15,6 +17,7 @@ def check_image_lists(images: Any, keys: Sequence[str], category_ids: Collection
         keys: names of the lists.
         category_ids: of the json.
         report: gets the problems.
+        needed: whether an image without a list is one; the test sets of LVIS have none.
     """
     for image in images if keys else ():
         if not isinstance(image, dict) or not is_id(image.get("id")):
@@ -22,6 +25,8 @@ def check_image_lists(images: Any, keys: Sequence[str], category_ids: Collection
         for key in keys:
             value = image.get(key)
             if value is None:
+                if not needed:
+                    continue
                 report.add(f"{key} is missing", f"image {image['id']}")
             elif not isinstance(value, list) or not all(map(is_id, value)):
                 report.add(f"{key} is not a list of category ids", f"image {image['id']}")
@@ -37,4 +42,4 @@ def class_lists(image: Mapping[str, Any], keys: Sequence[str], index_of: Mapping
         keys: names of the lists.
         index_of: class index by category id.
     """
-    return {key: sorted({index_of[number] for number in image.get(key, ()) if number in index_of}) for key in keys}
+    return {key: sorted({index_of[number] for number in image.get(key) or () if number in index_of}) for key in keys}

@@ -100,7 +100,10 @@ def _write_images(found: Collected, classes: Classes, writer: ColumnWriter) -> N
     writer.append("name", names)
     writer.append("name_start", _starts(lengths))
     for key, values in found.list_values.items():
-        lists = [sorted({classes.index_of[int(n)] for n in ids if int(n) in classes.index_of}) for ids in values]
+        lists = [
+            sorted({classes.index_of[n] for n in map(int, ids if ids is not None else ()) if n in classes.index_of})
+            for ids in values
+        ]
         writer.append(key, np.array([number for numbers in lists for number in numbers], "<i4"))
         writer.append(f"{key}_start", _starts([*map(len, lists)]))
 

@@ -89,8 +89,7 @@ def _check_entries(found: Collected, images: str, rules: ReadingRules, report: P
     odd_ids = check_images(_in_order(found.odd_images, again), images, report)
     _name_large_ids(found.odd_images, "image", "id", report)
     category_ids = check_categories(found.categories, used_categories(found), report)
-    if "annotations" in found.lists:
-        check_image_lists(_lists_of(found), rules.image_lists, category_ids, report)
+    check_image_lists(_lists_of(found), rules.image_lists, category_ids, report, needed="annotations" in found.lists)
     known = KnownIds.of({"images": odd_images, "categories": found.categories}, _Either(ids, odd_ids), category_ids)
     suspicious = _in_order(found.odd_annotations, _suspicious(found, ids, odd_ids, category_ids))
     check_annotations(suspicious, known, _shifted(found, report) if suspicious else (), report)

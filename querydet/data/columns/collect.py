@@ -137,7 +137,7 @@ def _add_images(
         writer.append("name", np.frombuffer(b"".join(names), np.uint8))
         writer.append("name_length", np.array([len(name) for name in names], np.int64))
     for key, values in found.list_values.items():
-        values += [_as_ids(entry.get(key)) for entry in batch.kept]
+        values += [_as_ids(entry.get(key)) for entry in batch.kept]  # None where there is none
     return batch.rows
 
 

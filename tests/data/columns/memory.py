@@ -1,0 +1,45 @@
+"""How much memory a process needs for the records of a file."""
+
+import json
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import re, sys
+from querydet.data.coco_records import ReadingRules, read_records
+from querydet.data.columns import read_columns
+
+def private():
+    text = open("/proc/self/smaps_rollup").read()
+    return sum(int(kilobytes) for kilobytes in re.findall(r"Private_\\w+: *(\\d+)", text)) / 1024
+
+read = read_columns if sys.argv[2] == "1" else read_records
+before = private()
+records = read(sys.argv[1], "images", ReadingRules()).records
+{use}
+print(private() - before)
+"""
+
+
+def grown_by(path, use, cache):
+    """Megabytes by which the private memory of a new process grows when it opens the records and uses them."""
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM.replace("{use}", use), path, str(int(cache))]
+    found = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=True, env={**os.environ, "TQDM_DISABLE": "1"}
+    )
+    return float(found.stdout)
+
+
+def write_large(path, images, boxes):
+    """Writes a json with boxes in the order of no image."""
+    content = {
+        "images": [{"id": n, "file_name": f"{n:08d}.jpg", "width": 640, "height": 480} for n in range(images)],
+        "annotations": [
+            {"id": n, "image_id": n * 7919 % images, "category_id": n % 80, "bbox": [n % 500, 5.5, 20.25, n % 90 + 1]}
+            for n in range(boxes)
+        ],
+        "categories": [{"id": n, "name": f"class {n}"} for n in range(80)],
+    }
+    path.write_text(json.dumps(content))
+    return str(path)
