@@ -52,6 +52,7 @@ def load_objects365(
     file_names: str = "auto",
     missing_images: str = "known",
     duplicates: str = "keep",
+    cache: bool | None = None,
 ) -> DetectionDataset:
     """Load, check and register a json of Objects365; see `coco.load_coco`, which reads it.
 
@@ -69,6 +70,7 @@ def load_objects365(
             file.
         duplicates: "drop" leaves out objects that have the class and the box of an earlier one of their image; the
             authors of detectors trained on Objects365 "keep" them, as far as is known.
+        cache: see `load_coco`.
 
     Returns:
         As `load_coco`; the class of category id 1 has index 0.
@@ -78,7 +80,12 @@ def load_objects365(
         ValueError: an option is not one of those above, or as for `load_coco`.
     """
     _check_options(file_names=file_names, missing_images=missing_images, duplicates=duplicates)
-    reading: dict[str, Any] = {"check_boxes": check_boxes, "classes": classes, "need_annotations": need_annotations}
+    reading: dict[str, Any] = {
+        "check_boxes": check_boxes,
+        "classes": classes,
+        "need_annotations": need_annotations,
+        "cache": cache,
+    }
     base = load_coco(annotations, images, check_files=False, **reading)
     if not os.path.isdir(images):
         raise FileNotFoundError(f"image folder {os.path.abspath(images)} does not exist: check dataset.images")

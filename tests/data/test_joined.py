@@ -8,7 +8,17 @@ from detectron2.config import LazyCall as L
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from omegaconf import OmegaConf
 
-from querydet.data import DetectionDataset, choose, class_names, first, join_datasets, load_coco, without_first
+from querydet.data import (
+    DetectionDataset,
+    build_test_loader,
+    build_train_loader,
+    choose,
+    class_names,
+    first,
+    join_datasets,
+    load_coco,
+    without_first,
+)
 from querydet.data.fingerprint import fingerprint
 from querydet.data.sources import json_files, sources_of
 from querydet.utils.lazy import instantiate
@@ -197,3 +207,21 @@ def test_the_fingerprint_is_of_the_records_and_files(load, coco_json):
     assert (joined["images"], joined["objects"], joined["categories"]) == (6, 6, 3)
     assert joined["annotations"] == ", ".join(json_files(join_datasets([one, other])))
     assert joined["annotations_sha256"] != fingerprint(Loaded(one))["annotations_sha256"]
+
+
+def as_sample(record):
+    return {"image_id": record["image_id"], "ids": [item["id"] for item in record["annotations"]]}
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_data_workers_read_what_the_process_reads(load, coco_json, cache):
+    parts = [load(coco_json, "one", cache=cache), load(moved(coco_json, images=3), "other", cache=cache)]
+    joined = join_datasets([parts[0], without_first(parts[1], 1)])
+    options = {"dataset": joined, "mapper": as_sample, "total_batch_size": 5}
+    first_batch, second_batch = (next(iter(build_train_loader(**options, num_workers=count))) for count in (0, 2))
+    assert first_batch == second_batch
+    assert {sample["image_id"] for sample in first_batch} == {record["image_id"] for record in joined}
+    tested = [
+        sample for batch in build_test_loader(dataset=joined, mapper=as_sample, num_workers=2) for sample in batch
+    ]
+    assert tested == [as_sample(record) for record in joined]

@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from querydet.data import class_names, load_objects365
 from querydet.data.objects365 import MISSING_IMAGES
+from querydet.data.record_columns import COLUMNS, column
 from tests.data.objects365 import CATEGORIES, make_content, write
 
 
@@ -101,6 +102,25 @@ def test_objects_that_are_annotated_twice_are_kept_or_dropped_and_counted(tmp_pa
     assert "annotated twice" not in caplog.text
     assert ids(duplicates="drop") == [[1, 2, 3, 102, 103], [4, 5, 6]]
     assert "2 objects that are annotated twice are left out" in caplog.text
+
+
+def test_large_files_are_read_as_small_ones(tmp_path):
+    """All rules together, on columns and on lists."""
+    content = make_content([*range(1, 8)])
+    content["annotations"] += [{**item, "id": item["id"] + 100} for item in content["annotations"][::4]]
+    content["images"][2]["file_name"] = f"images/v2/{MISSING_IMAGES[0]}"
+    paths = write(tmp_path, content)
+    os.remove(os.path.join(paths[1], "patch0", "objects365_v1_00000005.jpg"))
+    small, large = (
+        load_objects365(*paths, cache=cache, missing_images="all", duplicates="drop") for cache in (False, True)
+    )
+    assert list(small) == list(large)
+    assert [record["image_id"] for record in small] == [1, 2, 3, 4, 6, 7]
+    for name in COLUMNS:
+        assert column(small, name).tolist() == column(large, name).tolist(), name
+    digests = [each.records.digests for each in (small, large)]
+    assert all(digest["objects"] == 18 for digest in digests)
+    assert len({digest["records_sha256"] for digest in digests}) == 1
 
 
 @pytest.mark.parametrize("option", ["file_names", "missing_images", "duplicates"])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 
+from querydet.data import first, join_datasets, without_first
 from querydet.data.mask_targets import HAS_MASKS
 from querydet.evaluation.coco_backend import CocoBackend
 from querydet.evaluation.coco_truth import CocoTruth, annotation_masks, category_ids, ground_truth
@@ -29,9 +30,9 @@ def test_ids_are_those_of_the_json():
     assert category_ids(dataset) == [40, 10, 30]
     api = ground_truth(dataset)
     assert sorted(api.imgs) == [3, 70]
-    first, second = (api.anns[number] for number in (1, 2))
-    assert (first["image_id"], first["category_id"], first["bbox"], first["area"]) == (70, 40, BOX, 1200)
-    assert (second["category_id"], second["iscrowd"], second["area"]) == (30, 1, 7)
+    one, other = (api.anns[number] for number in (1, 2))
+    assert (one["image_id"], one["category_id"], one["bbox"], one["area"]) == (70, 40, BOX, 1200)
+    assert (other["category_id"], other["iscrowd"], other["area"]) == (30, 1, 7)
 
 
 def test_classes_without_ids_have_their_index():
@@ -84,3 +85,16 @@ def test_a_mask_that_cannot_be_used_is_named():
     dataset = make_dataset([], [{"bbox": BOX, "segmentation": good}, {"bbox": BOX, "segmentation": bad, "id": 17}])
     with pytest.raises(ValueError, match=r"image 2, annotation 17: segmentation .*size"):
         annotation_masks(dataset[1])
+
+
+def test_a_part_of_a_data_set_is_compared_with_the_objects_of_its_images_alone():
+    dataset = make_dataset([BOX], [BOX, BOX], [BOX])
+    for part, ids in ((first(dataset, 2), [1, 2]), (without_first(dataset, 2), [3])):
+        assert sorted(ground_truth(part).imgs) == ids
+        truth = CocoTruth(part)
+        perfect = {
+            image_id: np.array([[*BOX, 0.9, 0.0]] * len(dataset[image_id - 1]["annotations"])) for image_id in ids
+        }
+        assert truth.evaluate(CocoBackend("pycocotools"), perfect, (1, 10, 100)).twelve()["AP"] == pytest.approx(1)
+    joined = join_datasets([dataset, first(dataset, 1)])
+    assert sorted(ground_truth(joined).imgs) == [1, 2, 3, 4]
