@@ -2,10 +2,8 @@
 
 Its transformer has windows and relative positions, but no absolute ones; every block learns at 0.7 of the rate of the
 one behind it. The paper's chain (Group DETR v2, arXiv 2211.03594) is a ViT trained without labels and then on
-ImageNet-1k, the detector on Objects365, and this. Of the first two nothing is published: here they are MAE's ViT-H and
-this recipe on Objects365. Ours are also 1x1 convolutions and norms between pyramid and encoder.
-
-Bring the weights to start from: those of this recipe trained on Objects365 with model.num_classes=365.
+ImageNet-1k, the detector on Objects365 (``group_dino_vit_h_o365_26ep.py``), and this. Ours are the 1x1 convolutions and
+norms between pyramid and encoder, and that the classes which both data sets have are kept.
 """
 
 from querydet.config import get_config, use_backbone
@@ -27,6 +25,7 @@ dataloader.train.mapper.augmentations.update(
     }
 )
 dataloader.test.mapper.augmentations.update({"short_side": 1184, "max_side": 2000})
-train.init_checkpoint = "output/group_dino_vit_h_objects365/model_final.pth"
+train.init_checkpoint = "output/group_dino_vit_h_o365_26ep/model_final.pth"
 train.init_surgery = True
+train.init_class_map = "objects365_to_coco"
 train.output_dir = "output/group_dino_vit_h_finetune_12ep"
