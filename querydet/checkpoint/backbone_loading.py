@@ -2,12 +2,35 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor, nn
 
 from querydet.checkpoint.conversion.backbone_files import BACKBONE, network_prefix, place_backbone
 
 logger = logging.getLogger(__name__)
+
+
+def align_backbone(model: nn.Module, checkpoint: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Give the weights of a backbone a detector's names: by a rule, else as Detectron2 does where the file asks for it.
+
+    Args:
+        model: the detector.
+        checkpoint: content of a file; its request for Detectron2's way is taken out.
+
+    Returns:
+        The checkpoint, and whether its names were changed.
+
+    Raises:
+        ValueError: the file is of another architecture.
+    """
+    heuristics = bool(checkpoint.pop("matching_heuristics", False))
+    placed = find_backbone_weights(model, checkpoint["model"])
+    if placed is None and heuristics:
+        caffe2 = checkpoint.get("__author__") == "Caffe2"
+        placed = align_and_update_state_dicts(model.state_dict(), checkpoint["model"], c2_conversion=caffe2)
+    return (checkpoint, False) if placed is None else ({**checkpoint, "model": placed}, True)
 
 
 def find_backbone_weights(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -13,10 +13,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor, nn
 
-from querydet.checkpoint.backbone_loading import find_backbone_weights
+from querydet.checkpoint.backbone_loading import align_backbone
 from querydet.checkpoint.class_maps import KnownMap, find_class_map
 from querydet.checkpoint.conversion.convert import recognise_or_none
 from querydet.checkpoint.folder import BEST, POINTER, candidates
@@ -180,7 +179,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
         check_settings(self.model, settings_of_parts(stored(checkpoint, KEY, {}), self.parts), self.allow_mismatch)
-        checkpoint = self._aligned(checkpoint)
+        checkpoint, self._was_aligned = align_backbone(self.model, checkpoint)
         backbone = self._was_aligned or all(key.startswith(BACKBONE) for key in checkpoint["model"])
         chosen = weights_of_parts(self.model, checkpoint["model"], self.parts)
         check_weights(chosen, self.model.state_dict(), "the checkpoint", self.allow_nonfinite)
@@ -194,19 +193,6 @@ class Checkpointer(DetectionCheckpointer):
         if not (backbone and self.allow_backbone_only and check_backbone(self.model, incompatible)):
             incompatible = incompatible._replace(missing_keys=of_parts(incompatible.missing_keys, self.parts))
             check_compatible(self.model, incompatible, self.allow_mismatch)
-
-    def _aligned(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
-        """Give the weights of a backbone the model's names: by a rule, else as Detectron2 does where the file asks."""
-        heuristics = bool(checkpoint.pop("matching_heuristics", False))
-        placed = find_backbone_weights(self.model, checkpoint["model"])
-        self._was_aligned = placed is not None or heuristics
-        if placed is not None:
-            return {**checkpoint, "model": placed}
-        if not heuristics:
-            return checkpoint
-        caffe2 = checkpoint.get("__author__") == "Caffe2"
-        state = align_and_update_state_dicts(self.model.state_dict(), checkpoint["model"], c2_conversion=caffe2)
-        return {**checkpoint, "model": state}
 
     def _adapted(self, checkpoint: dict[str, Any]) -> dict[str, Tensor]:
         self.surgery = adapt(

@@ -119,12 +119,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     trainer.request = request
     watch_requests(loader, request)
     saved: dict[str, Any] = {"trainer": trainer} | ({"ema": ema} if ema else {})
-    checkpointer = (ShardedCheckpointer if sharded else Checkpointer)(
-        model, cfg.train.output_dir, allow_mismatch=cfg.train.init_allow_mismatch, class_names=classes, **saved
-    )
-    checkpointer.adapt, checkpointer.class_map = cfg.train.init_surgery, class_map_of(cfg.train)
-    checkpointer.parts = parts_to_load(model, cfg.train.get("init_parts"), checkpoint or cfg.train.init_checkpoint)
-    checkpointer.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)  # runs of earlier versions lack it
+    checkpointer = _build_checkpointer(cfg, model, classes, checkpoint, saved)
     return RunParts(
         cfg=cfg,
         length=length,
@@ -138,6 +133,18 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
         data=fingerprint(loader.dataset) if comm.is_main_process() else {},
         started=started,
     )
+
+
+def _build_checkpointer(
+    cfg: DictConfig, model: nn.Module, classes: list[str], checkpoint: str, saved: dict[str, Any]
+) -> Checkpointer:
+    kind = ShardedCheckpointer if is_sharded(cfg.train) else Checkpointer
+    folder, allow_mismatch = cfg.train.output_dir, cfg.train.init_allow_mismatch
+    checkpointer = kind(model, folder, allow_mismatch=allow_mismatch, class_names=classes, **saved)
+    checkpointer.adapt, checkpointer.class_map = cfg.train.init_surgery, class_map_of(cfg.train)
+    checkpointer.parts = parts_to_load(model, cfg.train.get("init_parts"), checkpoint or cfg.train.init_checkpoint)
+    checkpointer.allow_nonfinite = cfg.train.get("init_allow_nonfinite", False)  # runs of earlier versions lack it
+    return checkpointer
 
 
 def load_start(parts: RunParts) -> RunHooks:
