@@ -22,12 +22,7 @@ from querydet.data.stream import epoch_length
 from querydet.data.validation_set import warn_of_differences
 from querydet.engine.accumulation import check_micro_batches
 from querydet.engine.class_counts import give_class_counts
-from querydet.engine.distributed.sharding import (
-    ShardedCheckpointer,
-    is_sharded,
-    shard_model,
-    shard_optimizer,
-)
+from querydet.engine.distributed.sharding import ShardedCheckpointer, is_sharded, shard_model, shard_optimizer
 from querydet.engine.evaluation import build_evaluation, check_best_metric
 from querydet.engine.faults.stopping import StopRequest, stop_requests, watch_requests
 from querydet.engine.freezing import freeze_parts
