@@ -9,7 +9,7 @@ from detectron2.modeling import MViT, ViT
 from torch.export import Dim, ExportedProgram
 
 from querydet.export.graph import DetectionGraph, pad_images
-from querydet.modeling.backbones import padded_size, padding_rule
+from querydet.modeling.backbones import Adapter, padded_size, padding_rule
 from querydet.modeling.detector import QueryDetector
 
 # Image sides for tracing: unequal primes, so that no dimension is specialised to a constant.
@@ -71,9 +71,12 @@ def export_program(
 def _check_any_size(detector: QueryDetector) -> None:
     """Refuse at once what torch would refuse after minutes, in other words."""
     for module in detector.backbone.modules():
-        if isinstance(module, ViT | MViT):
+        name = f"Detectron2's {type(module).__name__}" if isinstance(module, ViT | MViT) else ""
+        if isinstance(module, Adapter) and module.attends():
+            name = f"{type(module).__name__} {module.name}"
+        if name:
             raise ValueError(
-                f"Detectron2's {type(module).__name__} decides by the size of its input how to lay out windows and "
+                f"{name} decides by the size of its input how to lay out windows and "
                 "tables of positions, so that it cannot be traced for all sizes: give fixed_size (--fixed-size HEIGHT "
                 "WIDTH)"
             )

@@ -8,6 +8,7 @@ from querydet.analysis.flops import build_on_meta
 from querydet.config import get_config
 from querydet.engine.layer_decay import layer_decay
 from querydet.engine.solver import parameter_groups
+from querydet.modeling.backbones import TimmBackbone
 
 
 def rates(model: nn.Module, rules: dict[str, float]) -> dict[str, float]:
@@ -53,6 +54,16 @@ def test_any_depth_any_place() -> None:
     found = rates(model, layer_decay("backbone", 2, 0.5))
     assert (found["backbone.blocks.0.norm1.weight"], found["backbone.blocks.1.norm1.weight"]) == (0.25, 0.5)
     assert found["backbone.pos_embed"] == found["backbone.patch_embed.proj.bias"] == 0.125
+
+
+def test_a_transformer_of_timm() -> None:
+    pytest.importorskip("timm", reason="the adapter to timm needs timm")
+    model = nn.ModuleDict({"backbone": TimmBackbone(name="test_vit", out_features=["p4"])})
+    depth = len(model["backbone"].net.blocks)
+    rules = layer_decay("backbone.net", depth, 0.5, embeddings=["pos_embed", "patch_embed", "cls_token"])
+    found = rates(model, rules)
+    assert found["backbone.net.cls_token"] == found["backbone.net.patch_embed.proj.weight"] == 0.5 ** (depth + 1)
+    assert found[f"backbone.net.blocks.{depth - 1}.mlp.fc1.weight"] == 0.5
 
 
 def test_new_convolutions_in_a_block_learn_at_the_full_rate() -> None:

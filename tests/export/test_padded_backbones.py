@@ -4,17 +4,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import LazyCall as L
 
 from querydet.export.checking import measure
 from querydet.export.exported_program import export_program, min_side
 from querydet.export.graph import DetectionGraph, pad_images
 from querydet.export.onnx import OnnxModel, export_onnx
 from querydet.export.running import ExportedDetector
+from querydet.modeling.backbones import TimmBackbone, TorchvisionBackbone
+from querydet.modeling.detector import QueryDetector
 from tests.export.detectors import assert_same_detections, noise
-from tests.modeling.backbones.small import small_detector
+from tests.modeling.backbones.small import detector_on, small_detector
 
 SIZES = [(97, 131), (101, 75)]
 TOLERANCE = 1e-4
+
+
+def small_timm(name: str) -> QueryDetector:
+    """A detector on a small network of timm."""
+    swin = {"embed_dim": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 3}
+    pixels = {"pixel_mean": [123.675, 116.28, 103.53], "pixel_std": [58.395, 57.12, 57.375]}
+    return detector_on(L(TimmBackbone)(name=name, options=swin if name.startswith("swin") else {}, **pixels))
 
 
 @pytest.fixture
@@ -46,6 +56,27 @@ def test_the_graph_pads_to_the_square_of_the_backbone() -> None:
 def test_transformers_that_are_laid_out_for_one_size_need_one(name: str, kind: str) -> None:
     with pytest.raises(ValueError, match=rf"Detectron2's {kind} decides by the size .* give fixed_size"):
         export_program(small_detector(name))
+
+
+def test_networks_of_timm_that_attend_need_a_fixed_size() -> None:
+    pytest.importorskip("timm", reason="the adapter to timm needs timm")
+    convolutions, attention = (small_timm(name) for name in ("test_convnext", "swin_tiny_patch4_window7_224"))
+    with pytest.raises(ValueError, match=r"TimmBackbone swin_tiny_patch4_window7_224 decides .* give fixed_size"):
+        export_program(attention)
+    assert not convolutions.backbone.attends()
+
+
+@pytest.mark.slow
+def test_networks_of_timm_and_torchvision_are_exported() -> None:
+    pytest.importorskip("timm", reason="the adapter to timm needs timm")
+    mobilenet = L(TorchvisionBackbone)(name="mobilenet_v3_small")
+    free = (small_timm("test_convnext"), detector_on(mobilenet))
+    for detector, size in (*((each, None) for each in free), (small_timm("swin_tiny_patch4_window7_224"), SIZES[0])):
+        least = size or (min_side(detector),) * 2
+        run = export_program(detector, fixed_size=size).module()
+        for sizes in ([(97, 131), (90, 70)], [(80, 131)], *([[(300, 401)]] if size is None else ())):
+            found = measure(detector.eval(), run, noise(sizes), TOLERANCE, least)
+            assert found.within(TOLERANCE), found
 
 
 def test_a_fixed_size_beyond_the_square_is_refused() -> None:

@@ -14,7 +14,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
-from querydet.modeling.backbones.probing import LEAST_SIDE, Probe, probes, unused_parameters
+from querydet.modeling.backbones.probing import LEAST_SIDE, Probe, attends, probes, unused_parameters
 from querydet.utils.texts import listed
 
 NORMS = ("FrozenBN", "BN", "SyncBN")  # Detectron2's names
@@ -140,7 +140,7 @@ class Adapter(Backbone):
                 f"{self.name} takes images whose sides are multiples of {self.size_divisibility}, found "
                 f"{height}x{width}: pad them by querydet.modeling.backbones.pad_batch"
             )
-        made = self.maps(images, self._choice.indices)
+        made = self._used_maps(images)
         return {
             name: each.permute(0, 3, 1, 2).contiguous() if last else each
             for name, each, last in zip(self._choice.shapes, made, self._choice.channels_last, strict=True)
@@ -148,11 +148,20 @@ class Adapter(Backbone):
 
     def _freeze_unused(self) -> None:
         """Take parameters out of training that no map depends on: processes wait for the gradients of all others."""
-        least = self.size_divisibility * -(-LEAST_SIDE // self.size_divisibility)
-        size = (self._square or least,) * 2
         parameters = dict(self.net.named_parameters())
-        for name in unused_parameters(self.net, lambda images: self.maps(images, self._choice.indices), size):
+        for name in unused_parameters(self.net, self._used_maps, self._some_size()):
             parameters[name].requires_grad_(False)
+
+    def attends(self) -> bool:
+        """Return whether pixels attend to each other; windows and positions are then laid out for the size."""
+        return attends(self.net, self._used_maps, self._some_size())
+
+    def _used_maps(self, images: Tensor) -> Sequence[Tensor]:
+        return self.maps(images, self._choice.indices)
+
+    def _some_size(self) -> tuple[int, int]:
+        side = self._square or self.size_divisibility * -(-LEAST_SIDE // self.size_divisibility)
+        return side, side
 
     def _choose(self, settings: AdapterSettings) -> _Choice:
         strides = [_stride(name) for name in settings.out_features]

@@ -8,11 +8,12 @@ drop the last rows and columns of the image, some refuse. Nothing is computed, t
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 # Sides that networks are tried with are multiples of these; beyond 64 they are of windows of 7, 8, 12, 14 and 16 at
 # stride 32.
@@ -93,6 +94,37 @@ def unused_parameters(net: nn.Module, run: Run, size: tuple[int, int]) -> list[s
         maps = _on_meta(net, run, size, state)
         found = torch.autograd.grad([each.sum() for each in maps], leaves, allow_unused=True)
     return [name for name, gradient in zip(names, found, strict=True) if gradient is None]
+
+
+def attends(net: nn.Module, run: Run, size: tuple[int, int]) -> bool:
+    """Return whether pixels attend to each other: whether products of batches of matrices, or softmax, are computed.
+
+    Args:
+        net: the network.
+        run: calls it.
+        size: height and width of images that it takes.
+    """
+    with torch.no_grad():
+        operators = _Operators()
+        _on_meta(net, lambda images: operators.record(run, images), size, _state(net))
+    return any(name in ("bmm", "_softmax") or name.startswith("_scaled_dot_product") for name in operators.names)
+
+
+class _Operators(TorchDispatchMode):
+    """Records the names of operators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def record(self, run: Run, images: Tensor) -> Sequence[Tensor]:
+        """Run a network while operators are recorded."""
+        with self:
+            return run(images)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 def _state(net: nn.Module) -> dict[str, Tensor]:

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
+from detectron2.layers import FrozenBatchNorm2d
+from detectron2.modeling.backbone import ResNet
+from torch import nn
 
 from querydet.analysis.activation_memory import count_activations
 from querydet.analysis.flops import build_on_meta, count_flops
@@ -196,3 +200,25 @@ def test_dense_attention_on_one_map(name: str, key: str) -> None:
     detector = small_detector(name, "detr", [key]).train()
     losses = detector(make_inputs(SIZES, [2, 3]))
     assert all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize("norm", ["FrozenBN", "SyncBN"])
+@pytest.mark.parametrize(("depth", "width"), [(18, 128), (34, 128), (50, 512), (101, 512)])
+def test_resnets_of_every_depth_with_frozen_and_synchronized_norms(depth: int, width: int, norm: str) -> None:
+    config = get_config("common/backbones/resnet.py").backbone
+    config.stem.norm = norm
+    config.stages = L(ResNet.make_default_stages)(depth=depth, norm=norm)
+    backbone = build_on_meta(config).train()
+    shapes = backbone.output_shape()
+    assert [(shapes[name].channels // width, shapes[name].stride) for name in ("res3", "res4", "res5")] == [
+        (1, 8),
+        (2, 16),
+        (4, 32),
+    ]
+    kinds = {name.split(".")[0]: type(module) for name, module in backbone.named_modules() if name.endswith("norm")}
+    trained = nn.SyncBatchNorm if norm == "SyncBN" else FrozenBatchNorm2d
+    assert kinds == {"stem": FrozenBatchNorm2d, "res2": FrozenBatchNorm2d, **dict.fromkeys(shapes, trained)}
+    assert {name.split(".")[0] for name, parameter in backbone.named_parameters() if not parameter.requires_grad} == {
+        "stem",
+        "res2",
+    }

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from querydet.modeling.backbones.probing import Probe, probes, unused_parameters
+from querydet.modeling.backbones.probing import Probe, attends, probes, unused_parameters
 
 
 class Convolutions(nn.Module):
@@ -100,3 +100,14 @@ def test_the_network_is_left_as_it_is() -> None:
     first(net, lambda images: [net(images)])
     assert (net.training, net[0].training, net[1].training) == (True, True, False)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_attention_is_found_by_its_products() -> None:
+    net = Convolutions(1)
+
+    def attending(images: Tensor) -> list[Tensor]:
+        tokens = net.maps(images)[0].flatten(2).transpose(1, 2)
+        return [nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)]
+
+    assert attends(net, attending, (64, 64))
+    assert not attends(net, net.maps, (64, 64))
