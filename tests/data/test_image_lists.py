@@ -25,6 +25,13 @@ def test_bad_lists_are_named_with_their_image(value, kind):
     assert report.kinds[kind][0].startswith("image 5")
 
 
+def test_a_file_without_annotations_may_lack_lists_but_has_no_wrong_ones():
+    report = ProblemReport("x")
+    check_image_lists([{"id": 5}, {"id": 6, KEY: None}, {"id": 7, KEY: 3}], [KEY], {3}, report, needed=False)
+    assert report.kinds == {f"{KEY} is not a list of category ids": ["image 7"]}
+    assert class_lists({KEY: None}, [KEY], {3: 0}) == class_lists({}, [KEY], {3: 0}) == {KEY: []}
+
+
 def test_no_list_is_needed_that_nobody_asked_for():
     report = ProblemReport("x")
     check_image_lists([{"id": 5}], [], {3}, report)

@@ -68,8 +68,8 @@ class Description:
         Raises:
             ColumnsError: the columns are damaged.
         """
-        digests = {**self.digest, "annotations_sha256": self.sha256}
         try:
+            digests = {**self.digest, "annotations_sha256": self.sha256}
             records = ColumnRecords(folder, self.layout, images, self.rules["image_lists"], digests)
             classes = dict(self.classes)
             classes["index_of"] = {int(number): int(index) for number, index in classes["index_of"]}

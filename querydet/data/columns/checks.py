@@ -43,7 +43,7 @@ def find_problems(found: Collected, source: str, images: str, rules: ReadingRule
     if not found.is_object:
         report.add("not a COCO json, the top level must be an object", describe(found.top))
         return report
-    content = {**found.others, **{key: [] for key in found.lists}}
+    content = {key: found.others.get(key, []) for key in found.keys}
     check_lists(content, rules.need_annotations, report)
     if report.kinds:
         if not content.keys() & {"images", "annotations", "categories"}:
@@ -136,7 +136,7 @@ def _repeated_ids(found: Collected) -> np.ndarray:
         last = int(ids[-1])
     if grows:
         return np.zeros(0, np.int64)
-    ids = np.sort(np.concatenate([rows["id"] for rows in found.chunks()]))
+    ids = np.sort(np.concatenate([rows["id"].copy() for rows in found.chunks()]))
     return np.unique(ids[1:][ids[1:] == ids[:-1]])
 
 

@@ -49,6 +49,7 @@ class Collected:
         folder: of the rows of annotations, `ANNOTATION`, and of the file names.
         top: the first value of a file whose top level is no object.
         is_object: whether the top level is one.
+        keys: of the top level, in their order.
         others: values of the top level that are no lists.
         lists: keys of the lists of the top level.
         sha256: of the file.
@@ -66,6 +67,7 @@ class Collected:
     folder: str
     top: Any = None
     is_object: bool = True
+    keys: list[str] = field(default_factory=list)
     others: dict[str, Any] = field(default_factory=dict)
     lists: set[str] = field(default_factory=set)
     sha256: str = ""
@@ -122,7 +124,7 @@ def collect(
                 _add_annotations(found, first, entries, rules.masks, writer)
     found.images = np.concatenate(rows) if rows else found.images
     found.top, found.is_object, found.others, found.lists = lists.top, lists.is_object, lists.others, lists.seen
-    found.sha256 = lists.sha256
+    found.keys, found.sha256 = lists.order, lists.sha256
     return found
 
 

@@ -32,6 +32,7 @@ class JsonLists:
     Attributes:
         others: the values of other keys that are no lists, and of `keys` that are no lists.
         seen: keys of lists that were found, read or skipped.
+        order: all keys, as they stand in the file.
         top: of a file whose top level is a list, as many times its first entry; its value where it is neither object
             nor list.
         is_object: whether the top level is an object.
@@ -40,6 +41,7 @@ class JsonLists:
     def __init__(self, path: str, keys: Collection[str], progress: Callable[[int], Any] = lambda size: None) -> None:
         self.others: dict[str, Any] = {}
         self.seen: set[str] = set()
+        self.order: list[str] = []
         self.top: Any = None
         self.is_object = True
         self._path = path
@@ -68,13 +70,14 @@ class JsonLists:
                 return
             text.skip()
             while (mark := text.peek()) != "}":
-                if self.seen or self.others:
+                if self.order:
                     text.need(mark, ",")
                 text.expect('"')
                 key = text.value()
                 text.need(text.peek(), ":")
                 if key in self.seen or key in self.others:
                     raise ValueError(f"annotation file {self._path} has the key {key!r} twice at the top level")
+                self.order.append(key)
                 if text.peek() == "[":
                     self.seen.add(key)
                     yield from self._batches(key, text)

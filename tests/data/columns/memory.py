@@ -31,15 +31,18 @@ def grown_by(path, use, cache):
     return float(found.stdout)
 
 
-def write_large(path, images, boxes):
-    """Writes a json with boxes in the order of no image."""
+def write_large(path, images, boxes, in_order=False):
+    """Writes a json; ids and images of the boxes ascend, or are in no order."""
     content = {
         "images": [{"id": n, "file_name": f"{n:08d}.jpg", "width": 640, "height": 480} for n in range(images)],
-        "annotations": [
-            {"id": n, "image_id": n * 7919 % images, "category_id": n % 80, "bbox": [n % 500, 5.5, 20.25, n % 90 + 1]}
-            for n in range(boxes)
-        ],
+        "annotations": [_annotation(n, images, boxes, in_order) for n in range(boxes)],
         "categories": [{"id": n, "name": f"class {n}"} for n in range(80)],
     }
     path.write_text(json.dumps(content))
     return str(path)
+
+
+def _annotation(number, images, boxes, in_order):
+    image = number * images // boxes if in_order else number * 7919 % images
+    box = [number % 500, 5.5, 20.25, number % 90 + 1]
+    return {"id": number if in_order else boxes - number, "image_id": image, "category_id": number % 80, "bbox": box}

@@ -255,7 +255,7 @@ def described(tmp_path_factory):
     return path, folder / records.DESCRIPTION, json.loads((folder / records.DESCRIPTION).read_text())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), value=JSON)
 def test_anything_anywhere_in_the_description_is_noticed(described, data, value):
     path, file, content = described
@@ -287,7 +287,7 @@ class Killed(BaseException):
     """A kill, as far as this process is concerned."""
 
 
-@pytest.mark.parametrize("step", range(0, 40, 3))
+@pytest.mark.parametrize("step", range(0, 40, 5))
 def test_a_build_that_was_killed_leaves_nothing_that_is_read(path, builds, step):
     """Ended without cleaning up after any written piece, file or folder; the next build does it."""
     process = multiprocessing.get_context("fork").Process(target=_build_until, args=(path, step))

@@ -37,7 +37,7 @@ def records(paths):
     return read_columns(*paths, ReadingRules()).records
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     encoding=st.sampled_from(ENCODINGS),
