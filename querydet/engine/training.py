@@ -95,8 +95,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     start_iter, checkpoint = _find_start(cfg, resume, model)
     loader = build_train_data(cfg, start_iter)
     length = RunLength.from_config(cfg.train, epoch_length(loader.dataset), cfg.dataloader.train.total_batch_size)
-    classes = _class_names(cfg, loader)
-    give_class_counts(model, loader.dataset)
+    classes = _learn_classes(cfg, model, loader)
     test = build_evaluation(cfg, classes)  # now, so that missing or other data do not come to light after an epoch
     check_best_metric(cfg, test)
     if test:
@@ -236,12 +235,12 @@ def build_train_data(cfg: DictConfig, start_iter: int = 0) -> Any:
     return loader
 
 
-def _class_names(cfg: DictConfig, loader: Any) -> list[str]:
-    """Return the names of the classes of the training data; empty for a model without a number of classes."""
-    num_classes = OmegaConf.select(cfg, "model.num_classes")
-    if num_classes is None:
+def _learn_classes(cfg: DictConfig, model: nn.Module, loader: Any) -> list[str]:
+    """Tell losses how many images have each class; return the class names, none for a model without `num_classes`."""
+    if (num_classes := OmegaConf.select(cfg, "model.num_classes")) is None:
         return []
     check_num_classes(num_classes, loader.dataset)
+    give_class_counts(model, loader.dataset)
     return class_names(loader.dataset)
 
 
