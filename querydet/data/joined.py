@@ -46,6 +46,8 @@ def join_datasets(datasets: Sequence[DetectionDataset], name: str | None = None)
     """
     if not len(datasets):
         raise ValueError("there are no data sets to join: name at least one in datasets=[...]")
+    for number, dataset in enumerate(datasets):
+        _check_dataset(dataset, f"datasets.{number}")
     _check_annotated(datasets)
     classes = common_classes(datasets)
     parts: list[Part] = []
@@ -76,7 +78,10 @@ def choose(
     Raises:
         ValueError: the data set does not have these images, or there are none.
     """
+    _check_dataset(dataset, "dataset")
     end = len(dataset) if stop is None else stop
+    if not all(isinstance(bound, int) and not isinstance(bound, bool) for bound in (start, end)):
+        raise ValueError(f"images are chosen by whole numbers, got start={start!r} and stop={stop!r}")
     if not 0 <= start < end <= len(dataset):
         raise ValueError(
             f"data set '{dataset.name}' has {len(dataset)} images: images {start} to {end - 1} cannot be chosen from it"
@@ -110,6 +115,12 @@ def _register(
         raise ValueError(f"data set name '{name}' is taken by another data set: choose another name for {made_of}")
     register(name, load, classes.names, classes.index_of, classes.absent, classes.frequency)
     MetadataCatalog.get(name).set(**{_PARTS: made_of, "sources": sources})
+
+
+def _check_dataset(dataset: Any, argument: str) -> None:
+    if not isinstance(dataset, DetectionDataset):
+        kind = type(dataset).__name__
+        raise ValueError(f"{argument} has to be a loaded data set, such as that of load_coco, and is of type {kind}")
 
 
 def _check_annotated(datasets: Sequence[DetectionDataset]) -> None:

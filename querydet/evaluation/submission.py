@@ -13,7 +13,7 @@ import zipfile
 from typing import Any
 
 from querydet.data.catalog import DetectionDataset
-from querydet.data.sources import json_files
+from querydet.data.sources import json_files, sources_of
 from querydet.evaluation.coco_evaluation import CocoEvaluator
 from querydet.evaluation.detections_file import result_entries
 from querydet.evaluation.image_detections import ImageDetections
@@ -39,7 +39,8 @@ class SubmissionWriter(CocoEvaluator):
         on_nonfinite: `drop` and count detections with a NaN or infinite box or score, or `raise` an error.
 
     Raises:
-        ValueError: the data set has no images or no class names, or a name is empty or has other characters.
+        ValueError: the data set has no images or no class names or is joined, there is no folder, or a name is empty or
+            has other characters.
     """
 
     def __init__(
@@ -61,6 +62,9 @@ class SubmissionWriter(CocoEvaluator):
         )
         if not output_dir:
             raise ValueError("a submission needs a folder: set dataloader.evaluator.output_dir")
+        if len(sources_of(dataset)) > 1:
+            files = ", ".join(json_files(dataset))
+            raise ValueError(f"a submission is of images of one file, whose ids it has; these are of several: {files}")
         split = split_of(dataset) if split is None else split
         for option, value in (("name", name), ("split", split)):
             if not isinstance(value, str) or not _PART.fullmatch(value):

@@ -147,8 +147,15 @@ def test_parts_are_disjoint_and_cover_the_data_set(load, coco_json):
     for start, stop in ((0, 4), (3, None), (-1, 2), (2, 2), (2, 1)):
         with pytest.raises(ValueError, match="has 3 images: images"):
             choose(dataset, start, stop)
+    for start, stop in ((0.5, 2), (0, "2"), (False, True), (None, 2)):
+        with pytest.raises(ValueError, match="by whole numbers, got start="):
+            choose(dataset, start, stop)
     with pytest.raises(ValueError, match="no data sets to join"):
         join_datasets([])
+    with pytest.raises(ValueError, match=r"datasets\.1 has to be a loaded data set, .* of type NoneType"):
+        join_datasets([dataset, None])
+    with pytest.raises(ValueError, match=r"dataset has to be a loaded data set, .* of type list"):
+        first([{"image_id": 1}], 1)
 
 
 def test_parts_are_in_the_catalogs_of_detectron2(load, coco_json):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from querydet.data import DetectionDataset, first, load_coco
+from querydet.data import DetectionDataset, first, join_datasets, load_coco
 from querydet.evaluation import SubmissionWriter
 from querydet.evaluation.image_detections import ImageDetections
 from querydet.evaluation.submission import split_of, write_submission
@@ -76,6 +76,11 @@ def test_names_that_the_server_cannot_read_are_refused(test_dev, tmp_path, name)
 def test_a_folder_is_needed_from_the_start(test_dev):
     with pytest.raises(ValueError, match=r"set dataloader\.evaluator\.output_dir"):
         SubmissionWriter(dataset=test_dev)
+
+
+def test_joined_data_are_refused_as_their_ids_may_be_others(test_dev, tmp_path):
+    with pytest.raises(ValueError, match="of images of one file"):
+        SubmissionWriter(dataset=join_datasets([test_dev, test_dev]), output_dir=str(tmp_path))
 
 
 def test_classes_that_the_json_lacks_are_left_out_and_no_detections_are_a_file_too(tmp_path):
