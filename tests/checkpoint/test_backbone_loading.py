@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from querydet.checkpoint import Checkpointer
-from querydet.checkpoint.backbone_loading import find_backbone_weights
+from querydet.checkpoint.backbone_loading import align_backbone, find_backbone_weights
 from querydet.checkpoint.conversion.backbone_files import network_prefix
 from tests.checkpoint.conversion.published_backbones import vit
 from tests.modeling.backbones.small import small_detector
@@ -41,3 +41,18 @@ def test_the_network_is_found_inside_of_pyramids() -> None:
     pyramid.net = network
     outer.bottom_up = pyramid
     assert [network_prefix(each) for each in (network, pyramid, outer)] == ["", "net.", "bottom_up.net."]
+
+
+def test_a_file_that_asks_for_a_search_is_read_by_rules_where_there_are_some() -> None:
+    """Detectron2's copies of torchvision's ResNets ask for one; a backbone without rules is left to it."""
+    resnet = small_detector("resnet")
+    names = ("stem.conv1.weight", "res2.0.conv1.weight")
+    asking = {"matching_heuristics": True}
+    with pytest.raises(ValueError, match=r"read as a file in Detectron2's ResNet[\s\S]*is missing in the file"):
+        align_backbone(resnet, {"model": {name: torch.ones(1) for name in names}, **asking})
+    with pytest.raises(ValueError, match="those of Detectron2's ResNet, and no rule turns them into"):
+        align_backbone(small_detector("vit"), {"model": {name: torch.ones(1) for name in names}, **asking})
+    own = {name: value.clone() for name, value in small_detector("mvit").backbone.state_dict().items()}
+    content, found = align_backbone(small_detector("mvit"), {"model": own, **asking})
+    assert found
+    assert all(torch.equal(content["model"][f"backbone.{name}"], value) for name, value in own.items())

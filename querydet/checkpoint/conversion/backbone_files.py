@@ -58,13 +58,16 @@ class Placed:
         return "\n  ".join(lines)
 
 
-def place_backbone(state: Mapping[str, Tensor], own: Mapping[str, Tensor], prefix: str = "") -> Placed | None:
+def place_backbone(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], prefix: str = "", own_names: bool = True
+) -> Placed | None:
     """Give the weights of a published backbone the names of a model's backbone.
 
     Args:
         state: weights of the file.
         own: state dict of the model's backbone.
         prefix: beginning of the names of its network, where that is inside of a pyramid or an adapter, such as "net.".
+        own_names: whether the names of the network are a layout, if the file has no other.
 
     Returns:
         The weights; None if the file has no known layout, or is no backbone.
@@ -78,7 +81,7 @@ def place_backbone(state: Mapping[str, Tensor], own: Mapping[str, Tensor], prefi
     fitting = next((layout for layout in layouts if layout.is_network(network)), None)
     if fitting is not None:
         placed, wrong = _by_layout(state, own, network, fitting)
-    elif any(_unflattened(name) in network for name in state):
+    elif (own_names or layouts) and any(_unflattened(name) in network for name in state):
         placed, wrong = _by_own_names(state, own, network)
     elif layouts:
         raise ValueError(

@@ -87,7 +87,7 @@ SWIN = ("patch_embed.proj.", "layers.0.downsample.reduction.", "layers.{}.blocks
 VIT = ("patch_embed.proj.", "blocks.{}.attn.qkv.", "blocks.{}.mlp.fc1.")
 CONVNEXT = ("stem.0.", "stages.{}.blocks.{}.conv_dw.")  # timm's
 FOCALNET = ("stem.proj.", "layers.{}.blocks.{}.modulation.f.")  # timm's
-MVIT = "blocks.{}.attn.pool_"
+MVIT = "blocks.{}.attn.pool_q."
 
 _BLOCK = "layers.{}.blocks.{}."
 _SWIN_BLOCKS: Rules = (("patch_embed.", "patch_embed."), (_BLOCK, _BLOCK))
