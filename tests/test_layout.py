@@ -62,6 +62,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/test_installation.py": "the wheel",
     "tests/test_layout.py": "this file",
     "tests/test_public_api.py": "what the package exports",
+    "tests/test_published_backbone_settings.py": "recipes by backbone against the settings of released code",
     "tests/test_published_mask_settings.py": "recipes with masks against the settings of the papers and released code",
     "tests/test_published_numbers.py": "the rows of the papers' tables against the recipes and the documents",
     "tests/test_published_settings.py": "recipes against the settings of the papers and the released code",

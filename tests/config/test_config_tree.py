@@ -123,7 +123,7 @@ def test_helper_loads_saves_and_names_real_arguments(name, tmp_path, monkeypatch
 
 def some_slow(names):
     """The larger networks of timm take seconds: they are run on the meta device when they are built."""
-    long = re.compile(r"dino_detrex_(convnext_[sbl]|focalnet_l_fl4)_")
+    long = re.compile(r"dino_detrex_(convnext_[sbl]_|focalnet_)")
     return [pytest.param(name, marks=pytest.mark.slow) if long.search(name) else name for name in names]
 
 
