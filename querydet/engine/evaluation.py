@@ -15,7 +15,7 @@ from torch import nn
 from querydet.checkpoint import Checkpointer, check_exists, load_weights
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names, is_annotated, need_annotations
 from querydet.data.media import reader_of
-from querydet.data.validation_set import as_trained, why_no_test_data
+from querydet.data.validation_set import as_trained, warn_of_differences, why_no_test_data
 from querydet.engine.distributed.shared_evaluation import SharedEvaluation
 from querydet.engine.faults.stopping import StopRequest
 from querydet.evaluation.augmented_views import TestTimeAugmentation
@@ -84,20 +84,23 @@ def write_results(cfg: DictConfig) -> Any:
     return evaluators
 
 
-def check_best_metric(cfg: DictConfig, evaluation: Evaluation | None) -> None:
-    """Check that the checkpoint of the best metric can be found: images alone have no metrics.
+def check_test_data(cfg: DictConfig, train: Any, evaluation: Evaluation | None) -> None:
+    """Check that test data are of use for a training: they have a best metric, and the model has not seen them.
 
     Args:
         cfg: the complete config.
+        train: the training data, any object with a `name`.
         evaluation: from `build_evaluation`.
 
     Raises:
         ValueError: a metric is named, and the test data have no annotations.
     """
-    metric = cfg.train.checkpointer.best_metric
-    if evaluation is not None and metric:
-        dataset = evaluation.loader.dataset
+    if evaluation is None:
+        return
+    metric, dataset = cfg.train.checkpointer.best_metric, evaluation.loader.dataset
+    if metric:
         need_annotations(dataset, f"train.checkpointer.best_metric={metric} (empty: no best checkpoint)")
+    warn_of_differences(cfg, train, dataset)
 
 
 def combine(evaluators: DatasetEvaluator | Sequence[DatasetEvaluator]) -> DatasetEvaluator:

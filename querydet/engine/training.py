@@ -19,11 +19,10 @@ from querydet.checkpoint.part_loading import parts_to_load
 from querydet.data.catalog import check_num_classes, class_names
 from querydet.data.fingerprint import fingerprint
 from querydet.data.stream import epoch_length
-from querydet.data.validation_set import warn_of_differences
 from querydet.engine.accumulation import check_micro_batches
 from querydet.engine.class_counts import give_class_counts
 from querydet.engine.distributed.sharding import ShardedCheckpointer, is_sharded, shard_model, shard_optimizer
-from querydet.engine.evaluation import build_evaluation, check_best_metric
+from querydet.engine.evaluation import build_evaluation, check_test_data
 from querydet.engine.faults.stopping import StopRequest, stop_requests, watch_requests
 from querydet.engine.freezing import freeze_parts
 from querydet.engine.hooks.averaging import build_ema
@@ -97,9 +96,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     length = RunLength.from_config(cfg.train, epoch_length(loader.dataset), cfg.dataloader.train.total_batch_size)
     classes = _learn_classes(cfg, model, loader)
     test = build_evaluation(cfg, classes)  # now, so that missing or other data do not come to light after an epoch
-    check_best_metric(cfg, test)
-    if test:
-        warn_of_differences(cfg, loader.dataset, test.loader.dataset)
+    check_test_data(cfg, loader.dataset, test)
     logger.info("Run: %d iterations, %d an epoch", length.max_iter, length.iterations_per_epoch)
     logger.info("Model:\n%s", model)
     apply_switches(model, cfg.train)
