@@ -60,7 +60,8 @@ class _Bounded(io.FileIO):
     """A file of which nothing large is read at once: no list of very many members."""
 
     def read(self, size: int | None = -1) -> bytes:
-        check_limit(os.path.getsize(self.fileno()) if size is None or size < 0 else size, "bytes", "MAX_DIRECTORY")
+        rest = max(os.path.getsize(self.fileno()) - self.tell(), 0)
+        check_limit(rest if size is None or size < 0 else size, "bytes", "MAX_DIRECTORY")
         return super().read(size) or b""
 
 

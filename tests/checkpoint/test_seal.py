@@ -7,7 +7,7 @@ import zipfile
 import pytest
 import torch
 
-from querydet.checkpoint import load_weights
+from querydet.checkpoint import limits, load_weights
 from querydet.checkpoint.seal import damage, seal
 from querydet.utils.atomic import atomic_write
 
@@ -67,3 +67,12 @@ def test_damaged_weights_are_refused_before_they_are_used(sealed):
         load_weights(model, str(sealed))
     assert not model.weight.any()
     assert os.path.exists(sealed)
+
+
+def test_a_large_file_of_another_program_is_sound(tmp_path, monkeypatch):
+    """What is read at once is bounded, not the size of the file."""
+    path = tmp_path / "large.pth"
+    torch.save({str(index): torch.zeros(25_000) for index in range(4)}, path)
+    monkeypatch.setattr(limits, "MAX_DIRECTORY", 150_000)
+    assert path.stat().st_size > 400_000
+    assert damage(str(path)) is None
