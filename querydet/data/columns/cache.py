@@ -78,9 +78,9 @@ def _places(annotations: str, rules: ReadingRules) -> list[str]:
     beside = f"{stem}-{_short_digest(name + options)}"
     elsewhere = f"{stem}-{_short_digest(os.path.realpath(path) + options)}"
     if chosen := os.environ.get(VARIABLE):
-        return [os.path.join(chosen, elsewhere)]
-    user = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "querydet")
-    return [os.path.join(os.path.dirname(path), BESIDE, beside), os.path.join(user, elsewhere)]
+        return [os.path.join(os.path.abspath(os.path.expanduser(chosen)), elsewhere)]
+    user = os.path.abspath(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    return [os.path.join(os.path.dirname(path), BESIDE, beside), os.path.join(user, "querydet", elsewhere)]
 
 
 def _short_digest(text: str) -> str:

@@ -157,6 +157,15 @@ def test_a_folder_of_the_users_choice(path, builds, tmp_path, monkeypatch):
     assert columns_of(path) == []
 
 
+def test_relative_folders_are_those_of_the_start(path, monkeypatch):
+    """A data worker may run elsewhere."""
+    for variable, value in (("QUERYDET_CACHE", "chosen"), ("QUERYDET_CACHE", "~/chosen"), ("XDG_CACHE_HOME", "home")):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            assert all(map(os.path.isabs, cache._places(path, RULES)))
+            assert "~" not in cache._places(path, RULES)[-1]
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no\.json does not exist"):
         read(str(tmp_path / "no.json"))
