@@ -54,6 +54,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/tools/test_entry_points.py": "files of tools/ that start a command",
     "tests/tools/test_install.py": "tools/install.sh",
     "tests/tools/test_results.py": "tables and records of published numbers: several files of tools/",
+    "tests/test_annotations.py": "benchmarks/annotations.py measures large annotation files",
     "tests/test_convergence.py": "benchmarks/convergence.py trains every method alike",
     "tests/test_group_attention.py": "benchmarks/group_attention.py measures what it says",
     "tests/test_kept_configs.py": "what tests keep of shipped configs",
