@@ -145,18 +145,24 @@ def _locked(folder: str) -> Iterator[None]:
 
     Raises:
         TimeoutError: another process has held it for too long.
+        OSError: the file system has no locks.
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(portalocker.Lock(folder + LOCK, "a", timeout=0))
-        except portalocker.LockException:
-            logger.info("waiting for another process that builds %s", folder)
             try:
+                stack.enter_context(portalocker.Lock(folder + LOCK, "a", timeout=0))
+            except portalocker.AlreadyLocked:
+                logger.info("waiting for another process that builds %s", folder)
                 stack.enter_context(portalocker.Lock(folder + LOCK, "a", timeout=MOST_WAIT, check_interval=POLL))
-            except portalocker.LockException as error:
-                raise TimeoutError(
-                    f"another process has been building {folder} for {MOST_WAIT / 3600:g} hours: end it if it hangs"
-                ) from error
+        except portalocker.AlreadyLocked as error:
+            raise TimeoutError(
+                f"another process has been building {folder} for {MOST_WAIT / 3600:g} hours: end it if it hangs"
+            ) from error
+        except portalocker.LockException as error:
+            raise OSError(
+                f"files of {os.path.dirname(folder)} cannot be locked ({error}), so that several processes would build "
+                f"the columns at once: set {VARIABLE} to a folder on another disk"
+            ) from error
         yield
 
 

@@ -599,6 +599,47 @@ def test_waiting_ends(path, monkeypatch):
         read(path)
 
 
+def test_a_disk_without_locks_is_named_at_once(path, monkeypatch):
+    """As some network storage is; nobody is waited for."""
+
+    def refuse(*arguments):
+        raise portalocker.LockException(OSError(errno.ENOLCK, "No locks available"))
+
+    monkeypatch.setattr("portalocker.portalocker.LOCKER", type("Locker", (), {"lock": refuse, "unlock": refuse}))
+    with pytest.raises(OSError, match=r"querydet_cache cannot be locked .*No locks available.*set QUERYDET_CACHE"):
+        read(path)
+
+
+def _wait_and_read(path, queue):
+    queue.put(len(read_columns(path, "images", RULES).records))
+
+
+def test_a_waiting_process_builds_when_the_first_one_was_killed(path):
+    """The system releases the lock."""
+    context = multiprocessing.get_context("fork")
+    holding, queue = context.Event(), context.Queue()
+    first = context.Process(target=_hold, args=(path, holding))
+    first.start()
+    assert holding.wait(30)
+    second = context.Process(target=_wait_and_read, args=(path, queue))
+    second.start()
+    time.sleep(0.1)
+    os.kill(first.pid, signal.SIGKILL)
+    assert queue.get(timeout=60) == 8
+    for process in (first, second):
+        process.join(60)
+    assert remains(path) == []
+
+
+def _hold(path, holding):
+    def build(*arguments):
+        holding.set()
+        time.sleep(60)
+
+    cache.build = build
+    read_columns(path, "images", RULES)
+
+
 def _read_slowly(path, started, queue):
     build = cache.build
 
