@@ -20,6 +20,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from querydet.config.files import find_config, get_config, shipped_configs
+from querydet.config.library_backbones import make_config, names_a_network
 from querydet.utils.texts import nearest
 
 CHOICE = "backbone="  # begins the override that names a backbone
@@ -39,7 +40,8 @@ def use_backbone(
     made. What the recipe set in its own backbone, such as frozen stages, is gone with it.
 
     Args:
-        name: file name in `configs/common/backbones/` without ".py", or the path of a config of the same form.
+        name: file name in `configs/common/backbones/` without ".py"; the path of a config of the same form; or a
+            network of a library: "timm/regnety_040", "torchvision/efficientnet_b3".
         model: of the recipe.
         optimizer: of the recipe; its learning-rate rules become those of the backbone.
         train: of the recipe; `init_checkpoint` becomes that of the backbone, or empty.
@@ -79,8 +81,10 @@ def get_backbone(name: str) -> DictConfig:
 
     Raises:
         FileNotFoundError: there is no such backbone.
-        ValueError: the file has no `backbone` and `in_channels`.
+        ValueError: the file has no `backbone` and `in_channels`, or a library's network cannot serve.
     """
+    if names_a_network(name):
+        return make_config(name)
     if os.path.splitext(name)[1] in (".py", ".yaml", ".yml"):
         path = find_config(name)
     else:
@@ -89,7 +93,8 @@ def get_backbone(name: str) -> DictConfig:
         if name not in known:
             raise FileNotFoundError(
                 f"there is no backbone '{name}' in {FOLDER}; did you mean '{nearest(name, known)[0]}'? There are "
-                f"{', '.join(sorted(known))}; a config of your own is named by its path, such as ./mine.py"
+                f"{', '.join(sorted(known))}; a config of your own is named by its path, such as ./mine.py, "
+                "and networks of other libraries by theirs, such as timm/regnety_040"
             )
     shipped = get_config(path)
     absent = [key for key in ("backbone", "in_channels") if key not in shipped]
