@@ -5,6 +5,7 @@ val2017. LVIS v0.5 has the names of COCO 2014 as well, of which the last 16 char
 names folders that most copies of it on disk lack.
 """
 
+import posixpath
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ def _by_address(image: dict[str, Any]) -> Any:
     """Return the last two parts of an address; without one, the file name of 2017."""
     address = image.get("coco_url")
     if isinstance(address, str) and address:
-        return _last_two(address)
+        return last_two(address)
     name = image.get("file_name")
     old = COCO_2014.fullmatch(name) if isinstance(name, str) else None
     return old[1] if old else name
@@ -32,7 +33,7 @@ def _by_name_or_address(image: dict[str, Any]) -> Any:
 
 def _by_last_two(image: dict[str, Any]) -> Any:
     name = image.get("file_name")
-    return _last_two(name) if isinstance(name, str) else name
+    return last_two(name) if isinstance(name, str) and name else name
 
 
 RULES: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -71,5 +72,6 @@ def set_file_names(images: Any, rule: str) -> None:
             image["file_name"] = name
 
 
-def _last_two(path: str) -> str:
-    return "/".join(path.split("/")[-2:])
+def last_two(name: str) -> str:
+    """Return the last two parts of a name; "a/../b/c" has the parts "b" and "c"."""
+    return "/".join(posixpath.normpath(name.replace("\\", "/")).split("/")[-2:])

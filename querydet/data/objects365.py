@@ -18,8 +18,9 @@ from detectron2.data import MetadataCatalog
 
 from querydet.data.catalog import DetectionDataset, register
 from querydet.data.coco import load_coco
+from querydet.data.image_paths import last_two
 from querydet.data.missing_files import missing
-from querydet.data.present_files import AS_IT_IS, LAST_TWO, MovedFiles, find_rule, last_two, named
+from querydet.data.present_files import AS_IT_IS, LAST_TWO, MovedFiles, find_rule, named
 from querydet.data.record_columns import Records, records_of
 from querydet.data.record_views import ChosenRecords
 from querydet.data.repeated_objects import WithoutRepeated
@@ -164,7 +165,7 @@ def used_images(
     with contextlib.suppress(FileNotFoundError):  # no file at either place, which is reported with each image
         file_names = find_rule(in_folder, folder) if file_names == "auto" else file_names
     if file_names == LAST_TWO:
-        images = [{**image, "file_name": last_two(image["file_name"], "")} for image in images]
+        images = [{**image, "file_name": last_two(image["file_name"])} for image in images]
         in_folder = [{"file_name": os.path.join(folder, image["file_name"])} for image in images]
     gone = set((missing(in_folder) if missing_images == "all" else named(in_folder, MISSING_IMAGES)).tolist())
     return [image for index, image in enumerate(images) if index not in gone]

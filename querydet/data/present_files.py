@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from querydet.data.image_paths import last_two
 from querydet.data.record_columns import Records, chunks, column
 from querydet.data.record_views import RecordView
 
@@ -31,19 +32,24 @@ class MovedFiles(RecordView):
     def record(self, index: int) -> dict[str, Any]:
         """Return the record at an index from 0 to the length."""
         record = self._inner[0][index]
-        return {**record, "file_name": last_two(record["file_name"], self._folder)}
+        return {**record, "file_name": moved(record["file_name"], self._folder)}
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
         """Return a column of consecutive images, see `record_columns.column`."""
         values = column(self._inner[0], name, start, stop)
         if name != "file_name":
             return values
-        return np.array([last_two(path, self._folder) for path in values], dtype=object)
+        return np.array([moved(path, self._folder) for path in values], dtype=object)
 
 
-def last_two(path: str, folder: str) -> str:
-    """Return the path of a file in a folder by the last two parts of its name."""
-    return os.path.join(folder, *path.replace("\\", "/").split("/")[-2:])
+def moved(path: str, folder: str) -> str:
+    """Return the path of a file under the last two parts of its name.
+
+    Args:
+        path: of the file, in the folder.
+        folder: of the images.
+    """
+    return os.path.join(folder, last_two(path.removeprefix(os.path.join(folder, ""))))
 
 
 def find_rule(records: Records, folder: str) -> str:
@@ -63,12 +69,12 @@ def find_rule(records: Records, folder: str) -> str:
     names = [records[index * len(records) // count]["file_name"] for index in range(count)]
     found = {
         AS_IT_IS: sum(map(os.path.isfile, names)),
-        LAST_TWO: sum(os.path.isfile(last_two(name, folder)) for name in names),
+        LAST_TWO: sum(os.path.isfile(moved(name, folder)) for name in names),
     }
     if not any(found.values()):
         raise FileNotFoundError(
             f"of {count} images of {os.path.abspath(folder)} none exists, neither under its whole name ({names[0]}) "
-            f"nor under the last two parts of it ({last_two(names[0], folder)}): check the dataset's images folder"
+            f"nor under the last two parts of it ({moved(names[0], folder)}): check the dataset's images folder"
         )
     return max(found, key=lambda rule: found[rule])
 

@@ -2,19 +2,24 @@
 
 import pytest
 
-from querydet.data.present_files import MovedFiles, find_rule, last_two, named
+from querydet.data.present_files import MovedFiles, find_rule, moved, named
 from querydet.data.record_columns import column
 
 
 def test_short_names_are_the_last_two_parts():
-    assert last_two("root/images/v1/patch0/a.jpg", "root") == "root/patch0/a.jpg"
-    assert last_two("root/a.jpg", "other") == "other/root/a.jpg"
-    assert last_two("images\\v1\\patch0\\a.jpg", "root") == "root/patch0/a.jpg"
+    assert moved("root/images/v1/patch0/a.jpg", "root") == "root/patch0/a.jpg"
+    assert moved("root/images\\v1\\patch0\\a.jpg", "root") == "root/patch0/a.jpg"
     records = [{"file_name": "root/images/v1/patch0/a.jpg", "image_id": 4, "annotations": []}]
-    moved = MovedFiles(records, "root")
-    assert list(moved) == [{**records[0], "file_name": "root/patch0/a.jpg"}]
-    assert column(moved, "file_name").tolist() == ["root/patch0/a.jpg"]
-    assert column(moved, "image_id").tolist() == [4]
+    records_there = MovedFiles(records, "root")
+    assert list(records_there) == [{**records[0], "file_name": "root/patch0/a.jpg"}]
+    assert column(records_there, "file_name").tolist() == ["root/patch0/a.jpg"]
+    assert column(records_there, "image_id").tolist() == [4]
+
+
+def test_short_names_stay_in_the_folder():
+    assert moved("root/a.jpg", "root") == moved("root/./b/../a.jpg", "root") == "root/a.jpg"
+    assert moved("a/root/b/../c.jpg", "a/root") == "a/root/c.jpg"
+    assert moved("a/root/b\\..\\c.jpg", "a/root/") == "a/root/c.jpg"
 
 
 def test_the_rule_is_that_of_most_images(tmp_path):
