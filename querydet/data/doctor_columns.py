@@ -17,7 +17,7 @@ from querydet.data.coco_records import Loaded, ReadingRules
 from querydet.data.columns import read_columns
 from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
 from querydet.data.doctor_counts import NO_ANNOTATIONS, examine_categories, examine_count, examine_totals
-from querydet.data.doctor_files import examine_files
+from querydet.data.doctor_files import examine_files, name_of
 from querydet.data.doctor_masks import EFFECTS
 from querydet.data.doctor_places import examine_places
 from querydet.data.mask_checks import MASK_REPAIRS
@@ -26,6 +26,7 @@ from querydet.data.record_columns import Records, chunks, column
 from querydet.data.record_views import ChosenRecords
 from querydet.data.repeated_objects import is_repeated
 
+Entries = Sequence[dict[str, Any]]  # of the images of records, in their order
 SAMPLED = 2_000  # images by which the places of boxes are judged
 REPAIRS = {
     "clipped": ("box leaves its image", "clipped to the image"),
@@ -62,8 +63,8 @@ def examine_columns(
         diagnosis.add(NOTE, NO_ANNOTATIONS, "detections are written, there is nothing to compare with", annotations)
     records, entries = _used(loaded.records, images, treatment)
     _examine_repairs(loaded, diagnosis)
-    _examine_objects(records, loaded, treatment, diagnosis)
-    _examine_names(records, diagnosis)
+    _examine_objects(records, entries, loaded, treatment, diagnosis)
+    _examine_names(records, entries, diagnosis)
     if files != "none":
         examine_files(entries, images, treatment, files, diagnosis, progress)
     examine_places(_sample(records, images, loaded.classes, diagnosis), treatment, diagnosis)
@@ -103,7 +104,7 @@ class ImageEntries(Sequence[dict[str, Any]]):
         return (self[index] for index in range(len(self)))
 
 
-def _used(records: Records, images: str, treatment: Treatment) -> tuple[Records, Sequence[dict[str, Any]]]:
+def _used(records: Records, images: str, treatment: Treatment) -> tuple[Records, Entries]:
     """Return the records of the images that the config uses, and their entries, with the files that it reads."""
     entries = ImageEntries(records, images)
     if treatment.choose is None:
@@ -124,7 +125,9 @@ def _examine_repairs(loaded: Loaded, diagnosis: Diagnosis) -> None:
         diagnosis.add(NOTE, "the file as a whole", oddity, diagnosis.source)
 
 
-def _examine_objects(records: Records, loaded: Loaded, treatment: Treatment, diagnosis: Diagnosis) -> None:
+def _examine_objects(
+    records: Records, entries: Entries, loaded: Loaded, treatment: Treatment, diagnosis: Diagnosis
+) -> None:
     """Count the objects of classes and images, and report crowd regions and objects that are annotated twice."""
     crowds, objects = np.zeros(len(records), np.int64), np.zeros(len(records), np.int64)
     num_classes = len(loaded.classes.names)
@@ -149,8 +152,7 @@ def _examine_objects(records: Records, loaded: Loaded, treatment: Treatment, dia
     examine_totals(len(records), int(objects.sum()), int(crowds.sum()), treatment, diagnosis)
     most = np.inf if treatment.num_queries is None else treatment.num_queries
     for index in np.flatnonzero((objects == 0) | (objects > most)).tolist():
-        name = os.path.basename(records[index]["file_name"])
-        examine_count(name, int(objects[index]), int(crowds[index]), treatment, diagnosis)
+        examine_count(name_of(entries[index]), int(objects[index]), int(crowds[index]), treatment, diagnosis)
 
 
 def _examine_classes(
@@ -164,14 +166,16 @@ def _examine_classes(
     examine_categories(categories, collections.Counter(by_id[0]), by_id[1], treatment, diagnosis)
 
 
-def _examine_names(records: Records, diagnosis: Diagnosis) -> None:
+def _examine_names(records: Records, entries: Entries, diagnosis: Diagnosis) -> None:
     hashes = np.zeros(len(records), np.int64)
     for start, stop in chunks(records):
         hashes[start:stop] = np.fromiter(map(hash, column(records, "file_name", start, stop).tolist()), np.int64)
     values, counts = np.unique(hashes, return_counts=True)
     repeated = np.flatnonzero(np.isin(hashes, values[counts > 1])).tolist()
-    names = collections.Counter(os.path.basename(records[index]["file_name"]) for index in repeated)
+    names = collections.Counter(name_of(entries[index]) for index in repeated)
     for name, count in names.items():
+        if count == 1:  # the hash of another name
+            continue
         effect = "trained on that often in an epoch, each time with its own objects alone"
         diagnosis.add(NOTE, "file is listed several times", effect, f"{name} ({count} times)")
 

@@ -51,6 +51,16 @@ def test_what_is_found_in_a_small_file_is_found_in_a_large_one(tmp_path, unusual
     assert {**small.objects_of, "car": 3} == large.objects_of
 
 
+def test_images_of_one_name_in_two_folders_stay_apart(tmp_path, coco_json, monkeypatch):
+    size = {"width": 64, "height": 48}
+    names = ("a/1.png", "b/1.png", "a/1.png", "b/1.png", "c/1.png")
+    coco_json["images"] += [{"id": 50 + number, "file_name": name, **size} for number, name in enumerate(names)]
+    small, large = both(tmp_path, coco_json, Treatment(), monkeypatch)
+    for kind in ("file is listed several times", "image without objects"):
+        assert large.findings[kind].places == small.findings[kind].places
+    assert large.findings["file is listed several times"].places == ["a/1.png (2 times)", "b/1.png (2 times)"]
+
+
 def test_files_are_examined(tmp_path, write_coco, coco_json, monkeypatch):
     path, images = write_coco(coco_json)
     (tmp_path / "train_images" / "b.png").unlink()
