@@ -46,7 +46,7 @@ def common_classes(datasets: Sequence[Any]) -> SharedClasses:
     A class that a data set lacks (`absent_classes`, after matching by name) has its id from another one.
 
     Raises:
-        ValueError: names, their order or ids differ; the message has the first difference.
+        ValueError: names, their order, ids or frequencies differ; the message has the first difference.
     """
     found = [classes_of(dataset) for dataset in datasets]
     names = found[0].names
@@ -66,14 +66,33 @@ def common_classes(datasets: Sequence[Any]) -> SharedClasses:
     beyond = itertools.count(max((identifier for identifier, _ in id_of.values()), default=0) + 1)
     index_of = {identifier: index for index, (identifier, _) in sorted(id_of.items())}
     index_of |= {next(beyond): index for index in absent}
-    frequencies = {classes.frequency for classes in found}
-    return SharedClasses(names, index_of, absent, frequencies.pop() if len(frequencies) == 1 else ())
+    return SharedClasses(names, index_of, absent, _common_frequency(datasets, found))
+
+
+def _common_frequency(datasets: Sequence[Any], found: Sequence[SharedClasses]) -> tuple[str, ...]:
+    """Return the frequency of every class; nothing where a data set has none.
+
+    Raises:
+        ValueError: that of a class differs.
+    """
+    known: dict[int, tuple[str, Any]] = {}
+    for dataset, classes in zip(datasets, found, strict=True):
+        for index, frequency in enumerate(classes.frequency):
+            if not frequency:
+                continue
+            one, owner = known.setdefault(index, (frequency, dataset))
+            if one != frequency:
+                name = classes.names[index]
+                _refuse(owner, dataset, f"'{name}' has the frequency '{one}'", f"'{frequency}'")
+    if not all(classes.frequency for classes in found):
+        return ()
+    return tuple(known[index][0] if index in known else "" for index in range(len(found[0].names)))
 
 
 def _refuse(one: Any, other: Any, first: str, second: str) -> None:
     raise ValueError(
         f"data sets that are joined need the same categories: {first} in {_place(one)}, but {second} in "
-        f"{_place(other)}. Give both files the same names, order and ids, or match them by name with classes=[...]"
+        f"{_place(other)}. Give both files the same categories, or match their names with classes=[...]"
     )
 
 

@@ -19,6 +19,7 @@ from querydet.data.catalog import DetectionDataset
 from querydet.data.categories import FREQUENCIES
 from querydet.data.json_file import read_json
 from querydet.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
+from querydet.data.sources import json_files
 from querydet.evaluation.coco_backend import Curves, mean_known
 from querydet.evaluation.coco_evaluation import CocoEvaluator
 from querydet.evaluation.coco_truth import category_ids
@@ -78,6 +79,21 @@ def known_of_file(dataset: DetectionDataset, path: str) -> Known:
     return Known(lists, [str(of_classes.get(index, "")) for index in range(len(index_of))])
 
 
+def _only_file(dataset: DetectionDataset) -> str:
+    """Return the file that a data set was loaded from.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
+    files = json_files(dataset)
+    if len(files) != 1:
+        raise ValueError(
+            f"data set '{dataset.name}' lacks LVIS's lists of classes or frequencies, and comes from {len(files)} "
+            "files: load each of them with querydet.data.load_lvis, or name an LVIS json: annotations of LvisEvaluator"
+        )
+    return files[0]
+
+
 class LvisEvaluator(CocoEvaluator):
     """`AP AP50 AP75 APs APm APl APr APc APf AR300 ARs ARm ARl` and the AP of every class, in percent.
 
@@ -119,7 +135,7 @@ class LvisEvaluator(CocoEvaluator):
         self._frequency: list[str] = []
         if self._annotated:
             known = known_of_dataset(dataset) if annotations is None else None
-            known = known or known_of_file(dataset, annotations or MetadataCatalog.get(dataset.name).json_file)
+            known = known or known_of_file(dataset, annotations or _only_file(dataset))
             self._frequency = known.frequency
             truth = {image["id"]: image for image in self._truth.content["images"]}
             for image_id, lists in known.lists.items():

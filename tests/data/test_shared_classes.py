@@ -43,9 +43,11 @@ def test_the_first_difference_is_named(named):
         common_classes([one, named("third", ["cat", "dog"], [3, 8])])
 
 
-def test_frequencies_stay_where_all_agree(named):
-    datasets = [named(name, ["cat"], [1]) for name in ("one", "other", "third")]
-    for dataset, frequency in zip(datasets, "rrc", strict=True):
-        vars(MetadataCatalog.get(dataset.name))["class_frequency"] = [frequency]
-    assert common_classes(datasets[:2]).frequency == ("r",)
-    assert common_classes(datasets).frequency == ()
+def test_frequencies_are_those_that_are_known(named):
+    datasets = [named(name, ["cat", "dog"], [1, 2]) for name in ("one", "other", "third")]
+    for dataset, frequency in zip(datasets, (["r", ""], ["", "f"], ["c", "f"]), strict=True):
+        MetadataCatalog.get(dataset.name).class_frequency.extend(frequency)
+    assert common_classes(datasets[:2]).frequency == ("r", "f")
+    assert common_classes([datasets[0], named("bare", ["cat", "dog"], [1, 2])]).frequency == ()
+    with pytest.raises(ValueError, match=r"'cat' has the frequency 'r' in .*one', but 'c' in .*third'"):
+        common_classes(datasets)

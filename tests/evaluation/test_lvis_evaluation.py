@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 
-from querydet.data import DetectionDataset, class_names, load_coco, load_lvis
+from querydet.data import DetectionDataset, choose, class_names, join_datasets, load_coco, load_lvis
 from querydet.evaluation import LvisEvaluator
 from querydet.utils.run_lengths import encode_masks
 from tests.evaluation.hand_made import detections, in_two_processes, run
@@ -21,7 +21,7 @@ BOX, WRONG = [0, 0, 40, 40], [100, 50, 140, 90]  # x0, y0, x1, y1; BOX is also (
 def make(tmp_path):
     """A data set with one object of class 0 in image 1; classes 1 and 2 are in image 2; what is known is given."""
 
-    def make(negative=(), not_exhaustive=(), **changes):
+    def make(negative=(), not_exhaustive=(), file="lvis.json", **changes):
         known = {"neg_category_ids": list(negative), "not_exhaustive_category_ids": list(not_exhaustive)}
         nothing = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
         size = {"width": 200, "height": 100}
@@ -40,7 +40,7 @@ def make(tmp_path):
             ],
             **changes,
         }
-        path = tmp_path / "lvis.json"
+        path = tmp_path / file
         path.write_text(json.dumps(content))
         return load_coco(str(path), str(tmp_path), check_files=False)
 
@@ -162,6 +162,13 @@ def test_no_detections_and_files_that_are_not_of_lvis(make):
         LvisEvaluator(dataset=make(images=images, annotations=[]))
     with pytest.raises(ValueError, match="every category of LVIS has a frequency"):
         LvisEvaluator(dataset=make(categories=[{"id": number, "name": f"c{number}"} for number in (3, 5, 8)]))
+
+
+def test_parts_of_data_say_what_their_file_does_and_joined_data_need_to_say_it_themselves(make):
+    whole, part = (run(LvisEvaluator(dataset=dataset), _2=SECOND) for dataset in (make(), choose(make(), 0, 2)))
+    assert whole == part
+    with pytest.raises(ValueError, match="comes from 2 files: load each of them with querydet.data.load_lvis"):
+        LvisEvaluator(dataset=join_datasets([make(), make(file="other.json")]))
 
 
 def rectangle(x0, y0, x1, y1):
