@@ -24,7 +24,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from querydet.analysis.detection_masks import DetectionMasks
@@ -33,6 +32,7 @@ from querydet.modeling.detector import QueryDetector
 from querydet.ops.ms_deform_attn import OPERATOR as SAMPLING
 from querydet.ops.native import separate_operators
 from querydet.utils.lazy import instantiate
+from querydet.utils.real_values import RealValues
 
 OPERATOR = f"querydet.{SAMPLING.name}"  # as PyTorch prints it
 
@@ -244,18 +244,8 @@ def without_stochastic_depth(model_config: DictConfig) -> DictConfig:
 @contextlib.contextmanager
 def on_meta() -> Iterator[None]:
     """Make tensors without contents, and so without memory for them, meanwhile."""
-    with torch.device("meta"), _RealRanges():
+    with torch.device("meta"), RealValues(torch.linspace):  # which Detectron2's Swin reads while it is built
         yield
-
-
-class _RealRanges(TorchFunctionMode):
-    """Keeps `torch.linspace` off the meta device: Detectron2's Swin reads its values while it is built."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is torch.linspace:
-            kwargs.setdefault("device", "cpu")
-        return func(*args, **kwargs)
 
 
 class _Inference(nn.Module):

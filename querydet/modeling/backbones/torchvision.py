@@ -8,15 +8,18 @@ torchvision's files.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 import torchvision
 from detectron2.layers import FrozenBatchNorm2d
 from torch import Tensor, nn
 
 from querydet.modeling.backbones.adapter import Adapter, AdapterSettings, check_options
+from querydet.utils.real_values import RealValues
 from querydet.utils.texts import nearest
 
 TRUNKS = ("features", "layers", "trunk_output", "blocks")  # stacks whose members are layers of their own
 HEADS = ("avgpool", "head", "heads", "fc", "classifier", "norm", "permute", "flatten")  # begin the classifier
+REGNET = (torch.arange, torch.tensor)  # by which RegNet computes its widths while it is built, also on the meta device
 RESERVED = dict.fromkeys(
     ("weights", "weights_backbone", "pretrained"),
     "weights are loaded by train.init_checkpoint, and nothing is downloaded",
@@ -96,7 +99,8 @@ def _build(name: str, options: Mapping[str, Any], square: int) -> nn.Module:
     if square and name.startswith("maxvit"):
         options = {"input_size": (square, square), **options}
     try:
-        return torchvision.models.get_model(name, weights=None, **options)
+        with RealValues(*(REGNET if name.startswith("regnet") else ())):
+            return torchvision.models.get_model(name, weights=None, **options)
     except TypeError as error:
         raise ValueError(f"torchvision cannot build '{name}' with {dict(options)}: {error}") from error
 

@@ -27,6 +27,13 @@ FAMILIES = (
 )
 
 
+@pytest.mark.parametrize("name", ["regnet_x_400mf", "swin_v2_t"])
+def test_networks_are_built_on_the_meta_device(name: str) -> None:
+    with torch.device("meta"):
+        backbone = TorchvisionBackbone(name=name)
+    assert all(value.is_meta for value in backbone.state_dict().values())
+
+
 def check_training_and_detection(backbone: Any) -> None:
     detector = detector_on(backbone).train()
     inputs = make_inputs(SIZES, [2, 3])
