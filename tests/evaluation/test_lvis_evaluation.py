@@ -167,7 +167,7 @@ def test_no_detections_and_files_that_are_not_of_lvis(make):
 def test_parts_of_data_say_what_their_file_does_and_joined_data_need_to_say_it_themselves(make):
     whole, part = (run(LvisEvaluator(dataset=dataset), _2=SECOND) for dataset in (make(), choose(make(), 0, 2)))
     assert whole == part
-    with pytest.raises(ValueError, match="comes from 2 files: load each of them with querydet.data.load_lvis"):
+    with pytest.raises(ValueError, match=r"comes from 2 files: load each of them with querydet\.data\.load_lvis"):
         LvisEvaluator(dataset=join_datasets([make(), make(file="other.json")]))
 
 

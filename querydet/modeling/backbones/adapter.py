@@ -19,6 +19,8 @@ from querydet.utils.texts import listed
 
 NORMS = ("FrozenBN", "BN", "SyncBN")  # Detectron2's names
 SHOWN = 20
+# what libraries raise, besides ValueError, for names and options that they do not know
+BUILDING = (TypeError, KeyError, AttributeError, AssertionError, RuntimeError)
 
 
 @dataclass(frozen=True, kw_only=True)

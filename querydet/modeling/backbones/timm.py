@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from querydet.modeling.backbones.adapter import Adapter, AdapterSettings, check_options
+from querydet.modeling.backbones.adapter import BUILDING, Adapter, AdapterSettings, check_options
 from querydet.utils.texts import nearest
 
 # Arguments that let a transformer take images of any size; the first that a network knows is used.
@@ -124,8 +124,8 @@ def _build(name: str, options: Mapping[str, Any], square: int) -> nn.Module:
         try:
             net = timm.create_model(name, pretrained=False, num_classes=0, **{**extra, **options})
             break
-        except TypeError as error:  # of an argument that the network does not know
-            if index == len(sized) - 1:
+        except BUILDING as error:
+            if index == len(sized) - 1 or not isinstance(error, TypeError):  # which an unknown argument raises
                 raise ValueError(f"timm cannot build '{name}' with {dict(options)}: {error}") from error
     if not hasattr(net, "forward_intermediates"):
         raise ValueError(f"timm's '{name}' gives no maps of intermediate layers (forward_intermediates): take another")

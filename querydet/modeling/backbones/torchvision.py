@@ -13,7 +13,7 @@ import torchvision
 from detectron2.layers import FrozenBatchNorm2d
 from torch import Tensor, nn
 
-from querydet.modeling.backbones.adapter import Adapter, AdapterSettings, check_options
+from querydet.modeling.backbones.adapter import BUILDING, Adapter, AdapterSettings, check_options
 from querydet.utils.real_values import RealValues
 from querydet.utils.texts import nearest
 
@@ -101,7 +101,7 @@ def _build(name: str, options: Mapping[str, Any], square: int) -> nn.Module:
     try:
         with RealValues(*(REGNET if name.startswith("regnet") else ())):
             return torchvision.models.get_model(name, weights=None, **options)
-    except TypeError as error:
+    except BUILDING as error:
         raise ValueError(f"torchvision cannot build '{name}' with {dict(options)}: {error}") from error
 
 

@@ -125,6 +125,7 @@ def test_the_normalisation_is_that_of_the_weights() -> None:
         ({"name": "resnet19"}, r"has no classifier 'resnet19'; the nearest names are resnet"),
         ({"name": "fasterrcnn_resnet50_fpn"}, "has no classifier"),
         ({"name": "resnet18", "options": {"weights": "DEFAULT"}}, "options.weights is not available: weights are"),
+        ({"name": "resnet18", "options": {"num_classes": -4}}, "cannot build 'resnet18' with .*-4"),
         ({"name": "resnet18", "options": {"wings": 2}}, "cannot build 'resnet18' with .*wings"),
         ({"name": "alexnet"}, "has no map whose sides are those of the image divided by a power of 2"),
     ],
