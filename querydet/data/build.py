@@ -164,19 +164,19 @@ class _MappedDicts(Dataset):
         self.name = getattr(dataset, "name", "")
         self.annotated = is_annotated(dataset)
         self.digests = known_digests(dataset)
-        self._dicts = shared_records(dataset)
+        self.records = shared_records(dataset)
         self._mapper = mapper
 
     def __len__(self) -> int:
-        return len(self._dicts)
+        return len(self.records)
 
     def record(self, index: int) -> dict[str, Any]:
         """Return the dataset dict of an image, not mapped."""
-        return self._dicts[index]
+        return self.records[index]
 
     def __getitem__(self, index: int) -> dict[str, Any] | None:
-        return self._mapper(self._dicts[index])
+        return self._mapper(self.records[index])
 
     def file_name(self, index: int) -> str:
         """Return the file of an image, for messages."""
-        return str(self._dicts[index].get("file_name"))
+        return str(self.records[index].get("file_name"))

@@ -3,7 +3,6 @@
 A class is in an image when one of its annotations has it; crowd regions count.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,25 +21,19 @@ def image_classes(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
         Starts (N + 1,) int64 and classes int64: those of image i are `classes[starts[i] : starts[i + 1]]`, each once,
         in rising order.
     """
-    if hasattr(dataset, "record"):  # of a loader: its items are mapped
-        return _collected([_classes_of(dataset.record(index)) for index in range(len(dataset))])
-    counts, classes = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
+    if hasattr(dataset, "record") and not hasattr(dataset, "records"):  # of a loader of one's own: its items are mapped
+        dataset = [dataset.record(index) for index in range(len(dataset))]
+    counts, found = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
     for start, stop in chunks(dataset):
         objects = column(dataset, "num_objects", start, stop)
-        image = np.repeat(np.arange(stop - start), objects)
-        pairs = np.unique(np.stack([image, column(dataset, "category_id", start, stop).astype(np.int64)]), axis=1)
-        counts.append(np.bincount(pairs[0], minlength=stop - start))
-        classes.append(pairs[1])
-    return np.cumsum(np.concatenate(counts)), np.concatenate(classes)
-
-
-def _classes_of(record: Mapping[str, Any]) -> list[int]:
-    return sorted({annotation["category_id"] for annotation in record.get("annotations", ())})
-
-
-def _collected(classes: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    counts = np.array([0, *map(len, classes)], np.int64)
-    return np.cumsum(counts), np.array([number for numbers in classes for number in numbers], np.int64)
+        classes = column(dataset, "category_id", start, stop).astype(np.int64)
+        least = int(classes.min(initial=0))
+        size = int(classes.max(initial=0)) - least + 1
+        pairs = np.repeat(np.arange(stop - start), objects) * size + (classes - least)  # sorts faster than two columns
+        images, unique = np.divmod(np.unique(pairs), size)
+        counts.append(np.bincount(images, minlength=stop - start))
+        found.append(unique + least)
+    return np.cumsum(np.concatenate(counts)), np.concatenate(found)
 
 
 def image_counts(dataset: Any) -> np.ndarray:

@@ -53,7 +53,7 @@ def column(records: Records, name: str, start: int = 0, stop: int | None = None)
 
 
 def records_of(dataset: Records) -> Records:
-    """Return the records inside of a `DetectionDataset`; other sequences as they are."""
+    """Return the records inside of a `DetectionDataset`, or of a loader's data set; other sequences as they are."""
     return getattr(dataset, "records", dataset)
 
 

@@ -161,6 +161,9 @@ class PositionStream(Dataset):
         seed: of order, augmentation and model noise, >= 0.
         repeat: factors, how often each image comes in an epoch on average, (number of images,); None: once.
 
+    Attributes:
+        records: the dataset dicts, as data workers share them.
+
     Raises:
         ValueError: the data set is empty, the seed is negative, or an image has no positive factor.
     """
@@ -178,13 +181,13 @@ class PositionStream(Dataset):
             raise ValueError(f"the data seed must be >= 0, got {seed}")
         self.name = getattr(dataset, "name", "")
         self.digests = known_digests(dataset)
-        self._dicts = shared_records(dataset)
+        self.records = shared_records(dataset)
         self._mapper = mapper
         self._seed = seed
         self._plan = EpochPlan(len(dataset), seed, repeat)
 
     def __len__(self) -> int:
-        return len(self._dicts)
+        return len(self.records)
 
     @property
     def epoch_length(self) -> int:
@@ -193,7 +196,7 @@ class PositionStream(Dataset):
 
     def record(self, index: int) -> dict[str, Any]:
         """Return the dataset dict of an image, by its index in the data set."""
-        return self._dicts[index]
+        return self.records[index]
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         """Return the sample at a position, with an integer `seed` and, if it replaces unusable images, `REPLACED`.
@@ -203,7 +206,7 @@ class PositionStream(Dataset):
         """
         tried: list[str] = []
         for index in self._plan.candidates(position, MAX_REPLACEMENTS + 1):
-            record = self._dicts[index]
+            record = self.records[index]
             with augmentation_rng(self._seed, position):
                 sample = self._mapper(record)
             if sample is not None:
@@ -216,7 +219,7 @@ class PositionStream(Dataset):
 
     def file_name(self, position: int) -> str:
         """Return the file that is read at a position, for messages."""
-        return str(self._dicts[self._plan.image(position)].get("file_name"))
+        return str(self.records[self._plan.image(position)].get("file_name"))
 
 
 def epoch_length(dataset: Any) -> int:

@@ -86,7 +86,7 @@ class ColumnRecords(Sequence[dict[str, Any]]):
             stop: the image after the last one.
         """
         if name == "file_name":
-            return np.array([*map(self.file_name, range(start, stop)), None], dtype=object)[:-1]
+            return np.array([*self._file_names(start, stop), None], dtype=object)[:-1]
         if name == "image_id":
             return self.columns["image_id"][start:stop]
         places = self.columns["image_start"]
@@ -102,6 +102,16 @@ class ColumnRecords(Sequence[dict[str, Any]]):
         """Return the file name of an image relative to the folder of the images."""
         start, stop = self.columns["name_start"][index : index + 2]
         return self.columns["name"][start:stop].tobytes().decode(errors="surrogatepass")
+
+    def _file_names(self, start: int, stop: int) -> list[str]:
+        """Return the files of consecutive images; names are never absolute, which the checks refuse."""
+        places = self.columns["name_start"][start : stop + 1].tolist()
+        names = self.columns["name"][places[0] : places[-1]].tobytes() if places else b""
+        folder = os.path.join(self._images, "")
+        return [
+            folder + names[first - places[0] : last - places[0]].decode(errors="surrogatepass")
+            for first, last in itertools.pairwise(places)
+        ]
 
     def _record(self, index: int) -> dict[str, Any]:
         height, width = self.columns["size"][index].tolist()
