@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from querydet.analysis.activation_memory import peak_memory, reset_peak_memory
 from querydet.analysis.part_hooks import watch_parts
 from querydet.modeling.detector import QueryDetector
+from querydet.utils.progress import ProgressBar
 
 INFERENCE = ("preprocess", "backbone", "neck", "encoder", "masks", "selection", "decoder", "heads", "postprocess")
 TRAINING = (*INFERENCE[:6], "denoising", "decoder", "heads", "assignment", "losses", "backward", "optimizer")
@@ -183,7 +183,7 @@ def _measure(
     samples: dict[str, list[float]] = {part: [] for part in (*parts, OTHER, TOTAL)}
     reset_peak_memory(model.device)
     with watch_parts(model, timer.enter, timer.leave):
-        for index in tqdm(range(warmup + repeats), desc="timing", disable=not progress, leave=False):
+        for index in ProgressBar(range(warmup + repeats), desc="timing", disable=not progress, leave=False):
             with timer.part(OTHER):
                 run(timer)
             times = timer.collect()

@@ -36,7 +36,6 @@ from typing import Any
 
 import numpy as np
 from tabulate import tabulate
-from tqdm import tqdm
 
 from querydet.cli.options import command_parser
 from querydet.config import load_config
@@ -49,6 +48,7 @@ from querydet.evaluation.errors import ERRORS
 from querydet.evaluation.image_detections import masks_of_images
 from querydet.evaluation.results_file import find_results, read_detections, read_results
 from querydet.utils.atomic import atomic_write
+from querydet.utils.progress import ProgressBar
 from querydet.utils.run_lengths import RunLengths
 from querydet.visualization.error_figures import COLORS, draw_confusion, draw_costs, draw_precision, draw_worst
 from querydet.visualization.figures import save_figure
@@ -160,7 +160,7 @@ def _ap_of(pair: tuple[str, dict[str, Any]]) -> float:
 
 
 def _progress(images: Iterable[Any]) -> Iterable[Any]:
-    return tqdm(images, desc="images", disable=None, leave=False)
+    return ProgressBar(images, desc="images", disable=None, leave=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,13 +24,13 @@ from functools import partial
 from typing import Any
 
 from tabulate import tabulate
-from tqdm import tqdm
 
 from querydet.cli.options import command_parser
 from querydet.config import load_config
 from querydet.engine.matching_states import CheckpointMatcher, read_or_match, states_of
 from querydet.evaluation.instability import Matching, compare, save_matching
 from querydet.utils.atomic import atomic_write
+from querydet.utils.progress import ProgressBar
 
 MEASURES = ("IS", "IS_relative", "objects")
 IDENTITIES = {"query": "number", "token": "encoder token; do not compare this IS with that of learned queries"}
@@ -77,7 +77,7 @@ def _matcher(args: argparse.Namespace, paths: Sequence[str], overrides: Sequence
 
 
 def _progress(batches: Iterable[Any], name: str) -> Iterable[Any]:
-    return tqdm(batches, desc=name, unit="batch", disable=None, leave=False)
+    return ProgressBar(batches, desc=name, unit="batch", disable=None, leave=False)
 
 
 def _keep(matching: Matching, path: str, folder: str) -> None:

@@ -23,17 +23,16 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from querydet.cli.options import command_parser
 from querydet.evaluation.error_analysis import Settings
 from querydet.report import Options, make_report
 from querydet.utils.atomic import atomic_write
+from querydet.utils.progress import ProgressBar
 from querydet.visualization.runs import read_groups
 
 
 def _progress(images: Iterable[Any], label: str) -> Iterable[Any]:
-    return tqdm(images, desc=label, unit="image", disable=None, leave=False)
+    return ProgressBar(images, desc=label, unit="image", disable=None, leave=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from querydet.cli.options import command_parser, positive, split_overrides
 from querydet.data import class_names
@@ -29,6 +28,7 @@ from querydet.evaluation.candidates import ALPHA, COUNT, check_ranking, rank_can
 from querydet.evaluation.per_image import image_truth
 from querydet.inference.predictor import Predictor, find_model
 from querydet.utils.lazy import instantiate
+from querydet.utils.progress import ProgressBar
 from querydet.visualization import Panel, save_grid
 from querydet.visualization.candidate_pictures import candidate_panels
 from querydet.visualization.denoising_pictures import LEGEND, denoising_panels
@@ -89,7 +89,7 @@ class Images:
     def __iter__(self) -> Any:
         """Read the images, with progress."""
         chosen: Sequence[Any] = self._args.input or self._args.index
-        for item in tqdm(chosen, desc="images", disable=len(chosen) < 3):
+        for item in ProgressBar(chosen, desc="images", disable=len(chosen) < 3):
             yield (
                 Shown(self.predictor.read(item), os.path.basename(item)) if self._args.input else self._of_dataset(item)
             )

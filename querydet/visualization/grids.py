@@ -11,11 +11,11 @@ from detectron2.data.detection_utils import convert_image_to_rgb
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from tqdm import tqdm
 
 from querydet.data.catalog import DetectionDataset, class_names
 from querydet.data.media import read_record
 from querydet.evaluation.prediction import keep_confident, run_model
+from querydet.utils.progress import ProgressBar
 from querydet.visualization.drawing import draw_instances, instances_of_record
 from querydet.visualization.titles import picture_titles
 
@@ -134,7 +134,9 @@ def prediction_panels(
 ) -> list[Panel]:
     """Draw two panels of every record, ground truth and predictions; see `draw_predictions`."""
     panels = []
-    shown_records = tqdm(records, desc="images", disable=not progress or len(records) < PROGRESS_FROM, leave=False)
+    shown_records = ProgressBar(
+        records, desc="images", disable=not progress or len(records) < PROGRESS_FROM, leave=False
+    )
     for title, record in zip(picture_titles(records), shown_records, strict=True):
         sample = mapper(record)
         if sample is None:

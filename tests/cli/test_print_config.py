@@ -52,9 +52,9 @@ def test_runs_and_files_anywhere_are_found(show, tmp_path):
 
 
 def test_names_of_the_zoo_bring_what_their_weights_need(show):
-    for name, overrides in (("dino_r50_4scale_12ep_detrex", []), ("dino_r50_4scale_12ep", [])):
-        assert show(name, *overrides, "--key", "model.num_classes") == (0, "80\n")
-    entry = print_config.model_zoo.get_entry("dino_r50_4scale_12ep_detrex")
+    for name in ("deta_r50_12ep_detrex", "dino_r50_4scale_12ep"):
+        assert show(name, "--key", "model.num_classes") == (0, "80\n")
+    entry = print_config.model_zoo.get_entry("deta_r50_12ep_detrex")
     changed = {key: value for key, _, value in (text.partition("=") for text in entry.overrides)}
     assert changed
     for key, value in changed.items():

@@ -6,8 +6,6 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tqdm import tqdm
-
 from querydet.data.categories import Classes, find_classes
 from querydet.data.coco_checks import REPAIR_HINT
 from querydet.data.coco_records import IGNORED, REPAIRS, Loaded, ReadingRules, emptiness, file_stamp, repair_notes
@@ -22,6 +20,7 @@ from querydet.data.fingerprint import record_digest
 from querydet.data.mask_checks import MASK_REPAIRS, OutlineReader
 from querydet.data.outline_conflict import OUTLINES, find_conflict
 from querydet.data.problem_report import ProblemReport
+from querydet.utils.progress import ProgressBar
 
 VERSION = 1  # of the columns; raised when they, or the rules by which boxes are repaired, change
 MOST_LISTED = 100_000  # repaired annotations of a kind whose ids are kept
@@ -113,7 +112,7 @@ def build(annotations: str, images: str, rules: ReadingRules, folder: str) -> No
     if "annotations" in found.lists:
         notes += emptiness(assembled.objects, assembled.crowds)
     records = ColumnRecords(folder, assembled.layout, images, rules.image_lists)
-    with tqdm(total=len(records), unit=" images", mininterval=1.0, desc="fingerprint of the records") as bar:
+    with ProgressBar(total=len(records), unit=" images", mininterval=1.0, desc="fingerprint of the records") as bar:
         digest = record_digest(records, classes.names, lambda: bar.update(1))
     description = Description(
         version=VERSION,
@@ -137,7 +136,7 @@ def build(annotations: str, images: str, rules: ReadingRules, folder: str) -> No
 
 def _collect(annotations: str, images: str, rules: ReadingRules, folder: str) -> Collected:
     title, size = f"reading {os.path.basename(annotations)}", os.path.getsize(annotations)
-    with tqdm(total=size, unit="B", unit_scale=True, mininterval=1.0, desc=title) as bar:
+    with ProgressBar(total=size, unit="B", unit_scale=True, mininterval=1.0, desc=title) as bar:
         return collect(annotations, images, rules, folder, bar.update)
 
 
