@@ -29,7 +29,7 @@ from tabulate import tabulate
 
 from querydet.cli.options import command_parser
 from querydet.config import apply_overrides, get_config
-from querydet.data.dataset_nodes import AnnotationFile, files_of, target_name
+from querydet.data.dataset_nodes import AnnotationFile, files_of
 from querydet.data.diagnosis import CHANGES, STOPS, Diagnosis, Treatment
 from querydet.data.doctor import FILE_CHECKS, compare, compare_classes, examine
 from querydet.data.image_paths import set_file_names
@@ -40,6 +40,7 @@ from querydet.data.repairs import list_done, problems_left, repair, write_fixed
 from querydet.data.sources import sources_of
 from querydet.data.validation_set import why_no_test_data
 from querydet.utils.lazy import instantiate
+from querydet.utils.targets import short_name
 
 SPLITS = ("train", "test")
 WORDS = {STOPS: "STOPS", CHANGES: "changes"}
@@ -85,7 +86,7 @@ def _rules(file: AnnotationFile) -> dict[str, Any]:
         "masks": bool(node.get("masks", False)),
         "image_lists": tuple(node.get("image_lists", ())),
     }
-    if target_name(node) == load_objects365.__name__:
+    if short_name(node) == load_objects365.__name__:
         names = {key: node[key] for key in ("file_names", "missing_images") if key in node}
         return {**rules, "choose": partial(_used_and_chosen, names, chosen)}
     whole = file.start == 0 and file.stop is None

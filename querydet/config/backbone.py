@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 
 from querydet.config.files import find_config, get_config, shipped_configs
 from querydet.config.library_backbones import make_config, names_a_network
+from querydet.utils.targets import short_name
 from querydet.utils.texts import nearest
 
 CHOICE = "backbone="  # begins the override that names a backbone
@@ -116,11 +117,11 @@ def map_stride(backbone: DictConfig, name: str) -> int:
     """
     number = re.search(r"\d+$", name)
     if number is None:
-        raise ValueError(f"the map '{name}' of {_target(backbone)} does not end with the logarithm of its stride")
+        raise ValueError(f"the map '{name}' of {short_name(backbone)} does not end with the logarithm of its stride")
     power = int(number.group())
-    if _target(backbone) == "SwinTransformer":
+    if short_name(backbone) == "SwinTransformer":
         power += 2
-    if name == "res5" and _target(backbone.get("stages")) == "make_dilated_stages":
+    if name == "res5" and short_name(backbone.get("stages")) == "make_dilated_stages":
         power -= 1
     return 2**power
 
@@ -150,9 +151,9 @@ def _make_maps(backbone: DictConfig, names: list[str]) -> DictConfig:
     strides = [map_stride(backbone, name) for name in names]
     if "out_features" in backbone:
         backbone.out_features = names
-    elif _target(backbone) == "SwinTransformer":
+    elif short_name(backbone) == "SwinTransformer":
         backbone.out_indices = [int(name[1:]) for name in names]
-    elif _target(backbone) == "SimpleFeaturePyramid":
+    elif short_name(backbone) == "SimpleFeaturePyramid":
         scales = [stride for stride in strides if stride <= 32] or [32]
         backbone.scale_factors = [16 / stride for stride in scales]
         if max(strides) <= 32:
@@ -171,9 +172,3 @@ def _set_rules(optimizer: DictConfig, shipped: DictConfig) -> None:
             own = {part: value for part, value in rules.items() if part == "backbone"} or default
         if own or others or rules:
             optimizer[key] = {**own, **others}
-
-
-def _target(node: Any) -> str:
-    """Return the name of the class or function that a node calls, without its module."""
-    target = node.get("_target_", "") if isinstance(node, DictConfig) else ""
-    return str(getattr(target, "__name__", target)).rpartition(".")[2]

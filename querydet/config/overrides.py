@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from querydet.utils.targets import TARGET, found_targets, trust
+from querydet.utils.targets import TARGET, found_targets, short_name, trust
 
 
 def change_keys(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -162,9 +162,8 @@ def _unknown_key(cfg: DictConfig, node: DictConfig, path: str, key: str, text: s
     near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.8)
     near = near or difflib.get_close_matches(key, [*siblings, *_all_keys(cfg)], n=1, cutoff=0.0)
     target = node.get("_target_") if "_target_" in node else None
-    name = getattr(target, "__name__", str(target).rpartition(".")[2])
     place = f"'{path}' has" if path else "the config has"
-    place = place if target is None else f"'{path}' is {name}, which takes"
+    place = place if target is None else f"'{path}' is {short_name(node)}, which takes"
     names = ", ".join(name[len(prefix) :] for name in siblings if not name.endswith("_target_"))
     return f"override '{text}': there is no key '{key}'; did you mean '{near[0]}'? ({place}: {names})"
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from querydet.utils.targets import short_name
+
 INNER = ("dataset", "datasets")  # arguments that are data sets themselves
 
 
@@ -63,16 +65,10 @@ def files_of(node: DictConfig) -> list[AnnotationFile]:
     found = [file for each in inner if isinstance(each, DictConfig) for file in files_of(each)]
     if len(found) != 1:
         return found
-    name = target_name(node)
+    name = short_name(node)
     bounds = {
         "first": (0, node.get("count")),
         "without_first": (node.get("count", 0), None),
         "choose": (node.get("start", 0), node.get("stop")),
     }
     return [found[0].chosen(*bounds[name])] if name in bounds else found
-
-
-def target_name(node: DictConfig) -> str:
-    """Return the name of the function or class that a node calls, without its module."""
-    target = node.get("_target_")
-    return str(target if isinstance(target, str) else getattr(target, "__name__", "")).rpartition(".")[2]

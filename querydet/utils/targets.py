@@ -52,6 +52,16 @@ def full_name(target: str) -> str:
     return next((name for name, module in parts_at("").items() if _same(target, name, module)), target)
 
 
+def short_name(node: Any) -> str:
+    """Return the name of the class or function that a node of a config calls, without its module; "" if it calls none.
+
+    Args:
+        node: of a config, whose target is a name or, in a config in Python, the class or function itself.
+    """
+    target = node.get(TARGET, "") if isinstance(node, DictConfig) else ""
+    return str(getattr(target, "__name__", target)).rpartition(".")[2]
+
+
 def trust(targets: Iterable[Any]) -> None:
     """Let `check_targets` pass these names from now on: those of a program, or those that the caller allowed."""
     _trusted.update(target for target in targets if isinstance(target, str))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from detectron2.config import LazyCall
 from omegaconf import OmegaConf
 
 from querydet.config import get_config, load_config
@@ -13,7 +14,7 @@ from querydet.config.safe_yaml import load_yaml
 from querydet.modeling.losses import L1Loss
 from querydet.utils import targets
 from querydet.utils.lazy import instantiate
-from querydet.utils.targets import VARIABLE, check_targets, full_name, target_problem, trust
+from querydet.utils.targets import VARIABLE, check_targets, full_name, short_name, target_problem, trust
 
 ROOT = Path(__file__).resolve().parents[2]
 LOSS = {"_target_": "querydet.modeling.losses.L1Loss", "weight": 2.0}
@@ -129,3 +130,9 @@ def test_names_of_known_parts_are_made_full_and_others_are_left():
     assert full_name("torch.nn.ReLU") == "torch.nn.modules.activation.ReLU"
     assert full_name("antigravity.DINO") == "antigravity.DINO"
     assert "antigravity" not in sys.modules
+
+
+def test_short_names_are_without_their_module():
+    assert short_name(OmegaConf.create(LOSS)) == "L1Loss"
+    assert short_name(LazyCall(L1Loss)(weight=2.0)) == "L1Loss"
+    assert [short_name(node) for node in (OmegaConf.create({"weight": 2.0}), None, "L1Loss")] == ["", "", ""]
