@@ -35,7 +35,9 @@ from querydet.data.doctor import FILE_CHECKS, compare, compare_classes, examine
 from querydet.data.image_paths import set_file_names
 from querydet.data.json_file import read_json
 from querydet.data.media import reader_of
-from querydet.data.objects365 import load_objects365, used_images
+from querydet.data.objects365 import load_objects365, used_records
+from querydet.data.record_columns import Records
+from querydet.data.record_views import ChosenRecords
 from querydet.data.repairs import list_done, problems_left, repair, write_fixed
 from querydet.data.sources import sources_of
 from querydet.data.validation_set import why_no_test_data
@@ -93,17 +95,14 @@ def _rules(file: AnnotationFile) -> dict[str, Any]:
     return {**rules, "file_names": node.get("file_names", "auto"), "choose": None if whole else chosen}
 
 
-def _chosen(start: int, stop: int | None, images: list[dict[str, Any]], folder: str) -> list[dict[str, Any]]:
-    return images[start:stop]
+def _chosen(start: int, stop: int | None, records: Records, folder: str) -> Records:
+    return ChosenRecords(records, range(len(records))[start:stop])
 
 
 def _used_and_chosen(
-    names: dict[str, str],
-    chosen: Callable[[list[dict[str, Any]], str], list[dict[str, Any]]],
-    images: list[dict[str, Any]],
-    folder: str,
-) -> list[dict[str, Any]]:
-    return chosen(used_images(images, folder, **names), folder)
+    names: dict[str, str], chosen: Callable[[Records, str], Records], records: Records, folder: str
+) -> Records:
+    return chosen(used_records(records, folder, **names), folder)
 
 
 def _registered(node: DictConfig, split: str) -> list[AnnotationFile]:

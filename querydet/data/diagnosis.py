@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from querydet.data.media import ImageReader
+from querydet.data.record_columns import Records
 
 STOPS, CHANGES, NOTE = "stops", "changes", "note"  # severity of a finding
 
@@ -24,7 +24,7 @@ class Treatment:
         masks: of the data set.
         file_names: of the data set.
         image_lists: of the data set.
-        choose: returns those of the entries of images of a json, in a folder, that are used; None: all of them.
+        choose: returns those records of a json, with images in a folder, that are used; None: all of them.
     """
 
     on_bad_image: str = "raise"
@@ -37,7 +37,7 @@ class Treatment:
     masks: bool = False
     file_names: str = "auto"
     image_lists: tuple[str, ...] = ()
-    choose: Callable[[list[dict[str, Any]], str], list[dict[str, Any]]] | None = None
+    choose: Callable[[Records, str], Records] | None = None
 
     def bad_image(self) -> tuple[str, str]:
         """Return the severity and the effect of an image file that cannot be used."""

@@ -19,9 +19,10 @@ from querydet.data.doctor_files import examine_files, name_of
 from querydet.data.doctor_masks import examine_masks
 from querydet.data.doctor_places import examine_places
 from querydet.data.entries import as_id, as_number, is_crowd, is_id, is_ignored, is_number
-from querydet.data.image_paths import set_file_names
+from querydet.data.image_paths import in_folder, set_file_names
 from querydet.data.json_file import read_json
 from querydet.data.mask_checks import OutlineReader
+from querydet.data.record_columns import Records
 
 FILE_CHECKS = ("none", "exist", "header", "decode")
 
@@ -70,7 +71,7 @@ def examine(
     entries = content.get("annotations")
     listed["annotations"] = [item for item in entries if isinstance(item, dict)] if isinstance(entries, list) else []
     if treatment.choose is not None:
-        listed["images"] = treatment.choose(listed["images"], images)
+        listed["images"] = _used(listed["images"], images, treatment.choose)
         used = {image["id"] for image in listed["images"]}
         listed["annotations"] = [item for item in listed["annotations"] if as_id(item.get("image_id")) in used]
         content = {**content, **listed} if "annotations" in content else {**content, "images": listed["images"]}
@@ -120,6 +121,15 @@ def _dicts(entries: Any) -> list[dict[str, Any]]:
         if isinstance(entry, dict) and is_id(entry.get("id")):
             entries_by_id.setdefault(entry["id"], entry)
     return list(entries_by_id.values())
+
+
+def _used(
+    entries: list[dict[str, Any]], folder: str, choose: Callable[[Records, str], Records]
+) -> list[dict[str, Any]]:
+    """Return the entries of images that are used, with the names of the files that are read."""
+    named = [entry for entry in entries if isinstance(entry.get("file_name"), str)]
+    records = [{**entry, "file_name": os.path.join(folder, entry["file_name"])} for entry in named]
+    return [{**record, "file_name": in_folder(record["file_name"], folder)} for record in choose(records, folder)]
 
 
 def _examine_objects(

@@ -5,7 +5,6 @@ used.
 """
 
 import collections
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
@@ -20,10 +19,10 @@ from querydet.data.doctor_counts import NO_ANNOTATIONS, examine_categories, exam
 from querydet.data.doctor_files import examine_files, name_of
 from querydet.data.doctor_masks import EFFECTS
 from querydet.data.doctor_places import examine_places
+from querydet.data.image_paths import in_folder
 from querydet.data.mask_checks import MASK_REPAIRS
 from querydet.data.problem_report import ProblemsError
 from querydet.data.record_columns import Records, chunks, column
-from querydet.data.record_views import ChosenRecords
 from querydet.data.repeated_objects import is_repeated
 
 Entries = Sequence[dict[str, Any]]  # of the images of records, in their order
@@ -61,7 +60,8 @@ def examine_columns(
         return diagnosis
     if not loaded.annotated:
         diagnosis.add(NOTE, NO_ANNOTATIONS, "detections are written, there is nothing to compare with", annotations)
-    records, entries = _used(loaded.records, images, treatment)
+    records = loaded.records if treatment.choose is None else treatment.choose(loaded.records, images)
+    entries = ImageEntries(records, images)
     _examine_repairs(loaded, diagnosis)
     _examine_objects(records, entries, loaded, treatment, diagnosis)
     _examine_names(records, entries, diagnosis)
@@ -96,22 +96,12 @@ class ImageEntries(Sequence[dict[str, Any]]):
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         record = self._records[index]
-        name = os.path.relpath(record["file_name"], self._folder or ".")
+        name = in_folder(record["file_name"], self._folder)
         sides = {"width": record["width"], "height": record["height"]}
         return {"id": record["image_id"], "file_name": name, **sides}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(len(self)))
-
-
-def _used(records: Records, images: str, treatment: Treatment) -> tuple[Records, Entries]:
-    """Return the records of the images that the config uses, and their entries, with the files that it reads."""
-    entries = ImageEntries(records, images)
-    if treatment.choose is None:
-        return records, entries
-    chosen = treatment.choose(list(entries), images)
-    used = np.array([entry["id"] for entry in chosen], np.int64)
-    return ChosenRecords(records, np.flatnonzero(np.isin(column(records, "image_id"), used))), chosen
 
 
 def _examine_repairs(loaded: Loaded, diagnosis: Diagnosis) -> None:

@@ -5,6 +5,7 @@ val2017. LVIS v0.5 has the names of COCO 2014 as well, of which the last 16 char
 names folders that most copies of it on disk lack.
 """
 
+import os
 import posixpath
 import re
 from collections.abc import Callable, Sequence
@@ -75,3 +76,8 @@ def set_file_names(images: Any, rule: str) -> None:
 def last_two(name: str) -> str:
     """Return the last two parts of a name; "a/../b/c" has the parts "b" and "c"."""
     return "/".join(posixpath.normpath(name.replace("\\", "/")).split("/")[-2:])
+
+
+def in_folder(path: str, folder: str) -> str:
+    """Return the name of a file relative to the folder that its path begins with; any other path as it is."""
+    return path.removeprefix(os.path.join(folder, ""))

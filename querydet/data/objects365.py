@@ -18,7 +18,6 @@ from detectron2.data import MetadataCatalog
 
 from querydet.data.catalog import DetectionDataset, register
 from querydet.data.coco import load_coco
-from querydet.data.image_paths import last_two
 from querydet.data.missing_files import missing
 from querydet.data.present_files import AS_IT_IS, LAST_TWO, MovedFiles, find_rule, named
 from querydet.data.record_columns import Records, records_of
@@ -131,13 +130,11 @@ def _at_their_places(records: Records, annotations: str, images: str, rule: str)
 
 def _without_missing(records: Records, annotations: str, check_files: bool, rule: str) -> Records:
     """Leave out images without a file, and say how many."""
-    gone = missing(records) if rule == "all" else named(records, MISSING_IMAGES)
+    gone = _left_out(records, rule)
     if len(gone):
         example = records[int(gone[0])]["file_name"]
         logger.warning("%s: %d images without a file are left out, such as %s", annotations, len(gone), example)
-        kept = np.ones(len(records), dtype=bool)
-        kept[gone] = False
-        records = ChosenRecords(records, np.flatnonzero(kept))
+        records = _without(records, gone)
     if check_files and rule != "all" and len(absent := missing(records)):
         shown = ", ".join(records[int(index)]["file_name"] for index in absent[:3])
         raise FileNotFoundError(
@@ -149,23 +146,27 @@ def _without_missing(records: Records, annotations: str, check_files: bool, rule
     return records
 
 
-def used_images(
-    entries: list[dict[str, Any]], folder: str, file_names: str = "auto", missing_images: str = "known"
-) -> list[dict[str, Any]]:
-    """Return the images of a json that are used, with the names of their files in a folder.
+def used_records(records: Records, folder: str, file_names: str = "auto", missing_images: str = "known") -> Records:
+    """Return the records of a json that `load_objects365` uses, with the names of their files; nothing is refused.
 
     Args:
-        entries: images of the json.
+        records: of the json.
         folder: of the images.
         file_names: see `load_objects365`.
         missing_images: see there.
     """
-    images = [image for image in entries if isinstance(image.get("file_name"), str)]
-    in_folder = [{"file_name": os.path.join(folder, image["file_name"])} for image in images]
     with contextlib.suppress(FileNotFoundError):  # no file at either place, which is reported with each image
-        file_names = find_rule(in_folder, folder) if file_names == "auto" else file_names
-    if file_names == LAST_TWO:
-        images = [{**image, "file_name": last_two(image["file_name"])} for image in images]
-        in_folder = [{"file_name": os.path.join(folder, image["file_name"])} for image in images]
-    gone = set((missing(in_folder) if missing_images == "all" else named(in_folder, MISSING_IMAGES)).tolist())
-    return [image for index, image in enumerate(images) if index not in gone]
+        file_names = find_rule(records, folder) if file_names == "auto" else file_names
+    records = MovedFiles(records, folder) if file_names == LAST_TWO else records
+    return _without(records, _left_out(records, missing_images))
+
+
+def _left_out(records: Records, rule: str) -> np.ndarray:
+    """Return the indices of images that are left out."""
+    return missing(records) if rule == "all" else named(records, MISSING_IMAGES)
+
+
+def _without(records: Records, indices: np.ndarray) -> Records:
+    kept = np.ones(len(records), dtype=bool)
+    kept[indices] = False
+    return records if kept.all() else ChosenRecords(records, np.flatnonzero(kept))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from querydet.data.image_paths import last_two
+from querydet.data.image_paths import in_folder, last_two
 from querydet.data.record_columns import Records, chunks, column
 from querydet.data.record_views import RecordView
 
@@ -49,7 +49,7 @@ def moved(path: str, folder: str) -> str:
         path: of the file, in the folder.
         folder: of the images.
     """
-    return os.path.join(folder, last_two(path.removeprefix(os.path.join(folder, ""))))
+    return os.path.join(folder, last_two(in_folder(path, folder)))
 
 
 def find_rule(records: Records, folder: str) -> str:

@@ -1,6 +1,7 @@
 """A large json is examined by its columns, and the same is found as in a small one."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -8,6 +9,7 @@ from querydet.data import columns
 from querydet.data.diagnosis import STOPS, Treatment
 from querydet.data.doctor import examine
 from querydet.data.doctor_columns import ImageEntries, examine_columns
+from querydet.data.objects365 import used_records
 
 
 @pytest.fixture
@@ -82,9 +84,29 @@ def test_problems_are_findings(tmp_path, coco_json, monkeypatch):
 def test_a_part_of_the_images(tmp_path, coco_json):
     path = tmp_path / "x.json"
     path.write_text(json.dumps(coco_json))
-    treatment = Treatment(choose=lambda entries, folder: [entry for entry in entries if entry["id"] != 7])
+    treatment = Treatment(choose=lambda records, folder: [each for each in records if each["image_id"] != 7])
     found = examine_columns(str(path), str(tmp_path), treatment, "none")
     assert (found.images, found.objects) == (2, 1)
+
+
+@pytest.mark.parametrize("file_names", ["file_name", "last_two"])
+def test_files_are_those_that_objects365_uses(tmp_path, coco_json, monkeypatch, file_names):
+    size = {"width": 64, "height": 48}
+    for number, name in enumerate(("v1/p0/1.png", "v2/p0/1.png", "v1/p1/1.png", "v1/p9/1.png")):
+        coco_json["images"].append({"id": 50 + number, "file_name": name, **size})
+        if number < 3:
+            for folder in ((tmp_path / name).parent, tmp_path / name.split("/")[1]):
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "1.png").touch()
+    choose = partial(used_records, file_names=file_names, missing_images="all")
+    small, large = both(tmp_path, coco_json, Treatment(choose=choose), monkeypatch, "exist")
+    assert {kind: found.places for kind, found in small.findings.items()} == {
+        kind: found.places for kind, found in large.findings.items()
+    }
+    assert small.images == large.images == 3
+    repeated = {"file_name": [], "last_two": ["p0/1.png (2 times)"]}
+    found = large.findings.get("file is listed several times")
+    assert (found.places if found else []) == repeated[file_names]
 
 
 def test_images_as_entries(tmp_path):
