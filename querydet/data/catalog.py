@@ -6,7 +6,6 @@ the evaluator and the visualization need.
 """
 
 import functools
-import hashlib
 import itertools
 import logging
 import os
@@ -16,6 +15,7 @@ from typing import Any, overload
 from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 
 from querydet.data.sources import json_files
+from querydet.utils.digest import short_digest
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def default_name(annotations: str, images: str, classes: Sequence[str] = ()) -> 
     """Derive a readable name: the annotation file's stem and a digest of both paths and of other data's classes."""
     paths = "\n".join([os.path.abspath(annotations), os.path.abspath(images), *classes])
     stem = os.path.splitext(os.path.basename(annotations))[0]
-    return f"{stem}_{hashlib.sha256(paths.encode()).hexdigest()[:8]}"
+    return f"{stem}_{short_digest(paths)}"
 
 
 def register(

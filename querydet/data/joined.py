@@ -10,7 +10,6 @@ that files of one name in two folders stay apart, and every image has an id of i
 """
 
 import functools
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from querydet.data.record_columns import chunks, column
 from querydet.data.record_views import ChosenRecords, JoinedRecords, Part
 from querydet.data.shared_classes import SharedClasses, classes_of, common_classes
 from querydet.data.sources import Source, choose_sources, sources_of
+from querydet.utils.digest import short_digest
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def join_datasets(datasets: Sequence[DetectionDataset], name: str | None = None)
     for dataset in datasets:
         parts.append(Part(dataset, _image_shift(parts, dataset), _annotation_shift(parts, dataset)))
     made_of = tuple(dataset.name for dataset in datasets)
-    name = name or f"joined_{hashlib.sha256(chr(10).join(made_of).encode()).hexdigest()[:8]}"
+    name = name or f"joined_{short_digest(chr(10).join(made_of))}"
     sources = tuple(source for dataset in datasets for source in sources_of(dataset))
     load = functools.partial(join_datasets, list(datasets), name)
     _register(name, load, made_of, classes, sources)

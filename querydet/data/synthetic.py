@@ -7,7 +7,6 @@ is.
 import contextlib
 import contextvars
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from PIL import Image
 from querydet.data.catalog import DetectionDataset
 from querydet.data.coco import load_coco
 from querydet.data.synthetic_scene import CLASS_NAMES, Scene, SceneStyle
+from querydet.utils.digest import short_digest
 from querydet.utils.run_lengths import encode_masks
 
 SPLITS = ("train", "val", "test")
@@ -146,7 +146,7 @@ def _check_recipe(split: str, num_images: int, image_size: int, seed: int) -> No
 
 
 def _folder(root: str, recipe: dict[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:8]
+    digest = short_digest(json.dumps(recipe, sort_keys=True))
     return os.path.join(os.fspath(root), f"{recipe['split']}_{digest}")
 
 

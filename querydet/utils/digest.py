@@ -1,4 +1,4 @@
-"""Checksums of files."""
+"""Checksums of files and texts."""
 
 import hashlib
 
@@ -12,3 +12,8 @@ def hash_file(path: str) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def short_digest(text: str, length: int = 8) -> str:
+    """Return the first hexadecimal digits of the SHA-256 of a text, which may be a path of any bytes."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:length]

@@ -1,6 +1,7 @@
 """Joined data sets and parts of data sets, from the files to the catalogs."""
 
 import logging
+import os
 import pickle
 
 import pytest
@@ -58,6 +59,16 @@ def test_images_follow_one_another_and_only_what_collides_has_new_ids(load, coco
     assert "3 + 3 = 6 images" in caplog.text
     assert annotation_ids(other) == [0, 5, 6], "the parts are changed"
     assert joined.annotated
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_files_whose_names_are_no_utf8_are_joined(tmp_path, write_coco, coco_json, cache):
+    annotations, images = write_coco(coco_json)
+    path = str(tmp_path / os.fsdecode(b"\xff.json"))
+    os.rename(annotations, path)
+    dataset = load_coco(path, images, cache=cache)
+    joined = join_datasets([first(dataset, 1), without_first(dataset, 1)])
+    assert list(joined) == list(dataset)
 
 
 def test_ids_in_use_move_all_ids_of_the_later_data_set(load, coco_json, caplog):

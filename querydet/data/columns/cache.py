@@ -7,7 +7,6 @@ digest of its bytes. One process builds and the others wait for it; a build that
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ from querydet.data.columns.build import (
 )
 from querydet.data.columns.files import ColumnsError
 from querydet.data.json_file import open_json
-from querydet.utils.digest import hash_file
+from querydet.utils.digest import hash_file, short_digest
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +35,7 @@ VARIABLE = "QUERYDET_CACHE"
 BESIDE = ".querydet_cache"  # folder beside a json
 BUILDING = ".building-"  # part of the names of folders that are being built, or were replaced; never read
 LOCK = ".lock"
+DIGITS = 12  # of the digest in the names of folders
 MOST_WAIT = 4 * 3600.0  # seconds for another process that builds; ours: a file of 25 million boxes takes minutes
 POLL = 0.2  # seconds
 
@@ -75,16 +75,12 @@ def _places(annotations: str, rules: ReadingRules) -> list[str]:
     name = os.path.basename(path)
     stem = os.path.splitext(name)[0]
     options = json.dumps(as_plain(rules), sort_keys=True)
-    beside = f"{stem}-{_short_digest(name + options)}"
-    elsewhere = f"{stem}-{_short_digest(os.path.realpath(path) + options)}"
+    beside = f"{stem}-{short_digest(name + options, DIGITS)}"
+    elsewhere = f"{stem}-{short_digest(os.path.realpath(path) + options, DIGITS)}"
     if chosen := os.environ.get(VARIABLE):
         return [os.path.join(os.path.abspath(os.path.expanduser(chosen)), elsewhere)]
     user = os.path.abspath(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     return [os.path.join(os.path.dirname(path), BESIDE, beside), os.path.join(user, "querydet", elsewhere)]
-
-
-def _short_digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
 def _open(folder: str, annotations: str, images: str, rules: ReadingRules) -> Loaded | None:
