@@ -4,9 +4,10 @@ A column is a file of plain little-endian numbers; what they are stands in the l
 """
 
 import contextlib
+import mmap
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -72,8 +73,34 @@ def column_path(folder: str, name: str) -> str:
     return os.path.join(folder, name + SUFFIX)
 
 
-def open_columns(folder: str, layout: Mapping[str, tuple[str, list[int]]]) -> dict[str, np.ndarray]:
-    """Map columns into memory, read-only.
+class MappedColumns(Mapping[str, np.ndarray]):
+    """Columns that are mapped into memory, read-only.
+
+    Args:
+        columns: by name.
+        maps: of those that are not empty.
+    """
+
+    def __init__(self, columns: Mapping[str, np.ndarray], maps: Sequence[mmap.mmap]) -> None:
+        self._columns, self._maps = columns, maps
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def release(self) -> None:
+        """Take the pages that were read out of the memory of this process; the system keeps them for all."""
+        for pages in self._maps:
+            pages.madvise(mmap.MADV_DONTNEED)
+
+
+def open_columns(folder: str, layout: Mapping[str, tuple[str, list[int]]]) -> MappedColumns:
+    """Map columns into memory.
 
     Args:
         folder: of the files.
@@ -82,10 +109,12 @@ def open_columns(folder: str, layout: Mapping[str, tuple[str, list[int]]]) -> di
     Raises:
         ColumnsError: a file is missing, of another size or cannot be read, or a type is unknown.
     """
-    return {name: _open(folder, name, kind, tuple(shape)) for name, (kind, shape) in layout.items()}
+    maps: list[mmap.mmap] = []
+    columns = {name: _open(folder, name, kind, tuple(shape), maps) for name, (kind, shape) in layout.items()}
+    return MappedColumns(columns, maps)
 
 
-def _open(folder: str, name: str, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+def _open(folder: str, name: str, kind: str, shape: tuple[int, ...], maps: list[mmap.mmap]) -> np.ndarray:
     if not SAFE_TYPES.fullmatch(kind) or os.path.basename(name) != name or min(shape, default=-1) < 0:
         raise ColumnsError(f"column {name!r} of type {kind!r} and shape {shape}")
     path, dtype = column_path(folder, name), np.dtype(kind)
@@ -96,7 +125,9 @@ def _open(folder: str, name: str, kind: str, shape: tuple[int, ...]) -> np.ndarr
     if not expected:
         return np.zeros(shape, dtype)  # an empty file cannot be mapped
     try:
-        return np.memmap(path, dtype, mode="r", shape=shape)
+        with open(path, "rb") as file:
+            maps.append(mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ))
+        return np.frombuffer(maps[-1], dtype).reshape(shape)
     except (OSError, ValueError) as error:  # it may have been replaced since its size was taken
         raise ColumnsError(f"{path} cannot be read: {error}") from error
 

@@ -15,6 +15,7 @@ from querydet.data.columns.sealed import read_sealed
 from querydet.data.mask_targets import HAS_MASKS
 
 DESCRIPTION = "columns.json"  # what the columns are, beside them
+RELEASE_AFTER = 256  # records; each maps up to 64 KiB around every number that it reads
 STORED = {"id": "annotation_id", "category_id": "category", "bbox": "box", "iscrowd": "crowd"}
 
 
@@ -49,7 +50,8 @@ class ColumnRecords(Sequence[dict[str, Any]]):
         self._arguments = (folder, layout, images, tuple(image_lists), self.digests)
         self._images = images
         self._image_lists = tuple(image_lists)
-        self.columns: Mapping[str, np.ndarray] = open_columns(folder, layout)
+        self.columns = open_columns(folder, layout)
+        self._made = 0  # records, since the start
         self.has_masks = "outline" in self.columns
         self._check()
 
@@ -85,6 +87,7 @@ class ColumnRecords(Sequence[dict[str, Any]]):
             start: first image.
             stop: the image after the last one.
         """
+        self.columns.release()
         if name == "file_name":
             return np.array([*self._file_names(start, stop), None], dtype=object)[:-1]
         if name == "image_id":
@@ -114,6 +117,9 @@ class ColumnRecords(Sequence[dict[str, Any]]):
         ]
 
     def _record(self, index: int) -> dict[str, Any]:
+        self._made += 1
+        if not self._made % RELEASE_AFTER:
+            self.columns.release()
         height, width = self.columns["size"][index].tolist()
         return {
             "file_name": self.file_name(index),
