@@ -1,4 +1,4 @@
-"""Columns of numbers on disk: written in pieces, mapped into memory by every process that reads them.
+"""Columns of numbers on disk: written in pieces, and read or mapped into memory by every process that needs them.
 
 A column is a file of plain little-endian numbers; what they are stands in the layout. Nothing is unpickled.
 """
@@ -7,7 +7,7 @@ import contextlib
 import mmap
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 import numpy as np
@@ -73,19 +73,18 @@ def column_path(folder: str, name: str) -> str:
     return os.path.join(folder, name + SUFFIX)
 
 
-class MappedColumns(Mapping[str, np.ndarray]):
-    """Columns that are mapped into memory, read-only.
+class StoredColumns(Mapping[str, np.ndarray]):
+    """Columns on the disk. As values they are mapped into memory, read-only; `read` reads a few numbers.
 
     Args:
         columns: by name.
-        maps: of those that are not empty.
     """
 
-    def __init__(self, columns: Mapping[str, np.ndarray], maps: Sequence[mmap.mmap]) -> None:
-        self._columns, self._maps = columns, maps
+    def __init__(self, columns: Mapping[str, "_StoredColumn"]) -> None:
+        self._columns = columns
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._columns[name]
+        return self._columns[name].mapped()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)
@@ -93,14 +92,22 @@ class MappedColumns(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._columns)
 
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Read some rows of a column, which maps nothing: each number that is mapped brings up to 2 MB with it.
+
+        Raises:
+            ColumnsError: the disk does not give them.
+        """
+        return self._columns[name].read(start, stop)
+
     def release(self) -> None:
-        """Take the pages that were read out of the memory of this process; the system keeps them for all."""
-        for pages in self._maps:
-            pages.madvise(mmap.MADV_DONTNEED)
+        """Take what was mapped out of the memory of this process; the system keeps it for all."""
+        for column in self._columns.values():
+            column.release()
 
 
-def open_columns(folder: str, layout: Mapping[str, tuple[str, list[int]]]) -> MappedColumns:
-    """Map columns into memory.
+def open_columns(folder: str, layout: Mapping[str, tuple[str, list[int]]]) -> StoredColumns:
+    """Open columns.
 
     Args:
         folder: of the files.
@@ -109,27 +116,54 @@ def open_columns(folder: str, layout: Mapping[str, tuple[str, list[int]]]) -> Ma
     Raises:
         ColumnsError: a file is missing, of another size or cannot be read, or a type is unknown.
     """
-    maps: list[mmap.mmap] = []
-    columns = {name: _open(folder, name, kind, tuple(shape), maps) for name, (kind, shape) in layout.items()}
-    return MappedColumns(columns, maps)
+    return StoredColumns(
+        {name: _StoredColumn(folder, name, kind, tuple(shape)) for name, (kind, shape) in layout.items()}
+    )
 
 
-def _open(folder: str, name: str, kind: str, shape: tuple[int, ...], maps: list[mmap.mmap]) -> np.ndarray:
-    if not SAFE_TYPES.fullmatch(kind) or os.path.basename(name) != name or min(shape, default=-1) < 0:
-        raise ColumnsError(f"column {name!r} of type {kind!r} and shape {shape}")
-    path, dtype = column_path(folder, name), np.dtype(kind)
-    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    found = os.path.getsize(path) if os.path.isfile(path) else -1
-    if found != expected:
-        raise ColumnsError(f"{path} has {found} bytes instead of {expected}")
-    if not expected:
-        return np.zeros(shape, dtype)  # an empty file cannot be mapped
-    try:
-        with open(path, "rb") as file:
-            maps.append(mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ))
-        return np.frombuffer(maps[-1], dtype).reshape(shape)
-    except (OSError, ValueError) as error:  # it may have been replaced since its size was taken
-        raise ColumnsError(f"{path} cannot be read: {error}") from error
+class _StoredColumn:
+    """A column on the disk."""
+
+    def __init__(self, folder: str, name: str, kind: str, shape: tuple[int, ...]) -> None:
+        if not SAFE_TYPES.fullmatch(kind) or os.path.basename(name) != name or min(shape, default=-1) < 0:
+            raise ColumnsError(f"column {name!r} of type {kind!r} and shape {shape}")
+        self._path, self._dtype, self._shape = column_path(folder, name), np.dtype(kind), shape
+        self._bytes = int(np.prod(shape, dtype=object)) * self._dtype.itemsize
+        self._row = int(np.prod(shape[1:], dtype=object)) * self._dtype.itemsize
+        self._pages: mmap.mmap | None = None
+        try:
+            self._file = open(self._path, "rb", buffering=0)  # noqa: SIM115 - as long as the column is in use
+            found = os.fstat(self._file.fileno()).st_size
+        except FileNotFoundError:
+            found = -1
+        except OSError as error:
+            raise ColumnsError(f"{self._path} cannot be read: {error}") from error
+        if found != self._bytes:
+            raise ColumnsError(f"{self._path} has {found} bytes instead of {self._bytes}")
+
+    def mapped(self) -> np.ndarray:
+        """Return the whole column."""
+        if not self._bytes:
+            return np.zeros(self._shape, self._dtype)  # an empty file cannot be mapped
+        if self._pages is None:
+            self._pages = mmap.mmap(self._file.fileno(), self._bytes, access=mmap.ACCESS_READ)
+        return np.frombuffer(self._pages, self._dtype).reshape(self._shape)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return some rows."""
+        expected = max(stop - start, 0) * self._row
+        try:
+            data = os.pread(self._file.fileno(), expected, start * self._row) if expected else b""
+        except OSError as error:
+            raise ColumnsError(f"{self._path} cannot be read: {error}") from error
+        if len(data) != expected:
+            raise ColumnsError(f"{self._path} was cut while it was in use")
+        return np.frombuffer(data, self._dtype).reshape(-1, *self._shape[1:])
+
+    def release(self) -> None:
+        """Give back what was mapped."""
+        if self._pages is not None:
+            self._pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _type_of(values: np.ndarray) -> str:

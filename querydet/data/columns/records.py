@@ -15,12 +15,13 @@ from querydet.data.columns.sealed import read_sealed
 from querydet.data.mask_targets import HAS_MASKS
 
 DESCRIPTION = "columns.json"  # what the columns are, beside them
-RELEASE_AFTER = 256  # records; each maps up to 64 KiB around every number that it reads
 STORED = {"id": "annotation_id", "category_id": "category", "bbox": "box", "iscrowd": "crowd"}
 
 
 class ColumnRecords(Sequence[dict[str, Any]]):
-    """The records of columns, which all processes share in memory; pickled as the path of the columns.
+    """The records of columns, which all processes share in the file cache; pickled as the path of the columns.
+
+    A record is read from the disk when it is asked for; whole columns are mapped into memory.
 
     Columns of images, N of them: `image_id`, `size` (N, 2) height and width, `image_start` (N + 1,) first object of
     each, `name` and `name_start` (N + 1,) file names in UTF-8, and for each list of categories KEY `KEY` and
@@ -51,7 +52,6 @@ class ColumnRecords(Sequence[dict[str, Any]]):
         self._images = images
         self._image_lists = tuple(image_lists)
         self.columns = open_columns(folder, layout)
-        self._made = 0  # records, since the start
         self.has_masks = "outline" in self.columns
         self._check()
 
@@ -103,8 +103,8 @@ class ColumnRecords(Sequence[dict[str, Any]]):
 
     def stored_name(self, index: int) -> str:
         """Return the file name of an image relative to the folder of the images."""
-        start, stop = self.columns["name_start"][index : index + 2]
-        return self.columns["name"][start:stop].tobytes().decode(errors="surrogatepass")
+        start, stop = self.columns.read("name_start", index, index + 2).tolist()
+        return self.columns.read("name", start, stop).tobytes().decode(errors="surrogatepass")
 
     def _file_names(self, start: int, stop: int) -> list[str]:
         """Return the files of consecutive images; names are never absolute, which the checks refuse."""
@@ -117,24 +117,21 @@ class ColumnRecords(Sequence[dict[str, Any]]):
         ]
 
     def _record(self, index: int) -> dict[str, Any]:
-        self._made += 1
-        if not self._made % RELEASE_AFTER:
-            self.columns.release()
-        height, width = self.columns["size"][index].tolist()
+        height, width = self.columns.read("size", index, index + 1)[0].tolist()
         return {
             "file_name": self.file_name(index),
             "height": height,
             "width": width,
-            "image_id": int(self.columns["image_id"][index]),
+            "image_id": int(self.columns.read("image_id", index, index + 1)[0]),
             "annotations": self._annotations(index),
             **({HAS_MASKS: True} if self.has_masks else {}),
             **{key: self._list(key, index) for key in self._image_lists},
         }
 
     def _annotations(self, index: int) -> list[dict[str, Any]]:
-        start, stop = self.columns["image_start"][index : index + 2]
+        start, stop = self.columns.read("image_start", index, index + 2).tolist()
         keys = ("box", "category", "crowd", "area", "annotation_id")
-        columns = (self.columns[key][start:stop].tolist() for key in keys)
+        columns = (self.columns.read(key, start, stop).tolist() for key in keys)
         objects = [
             {
                 "bbox": box,
@@ -147,14 +144,14 @@ class ColumnRecords(Sequence[dict[str, Any]]):
             for box, category, crowd, area, identifier in zip(*columns, strict=True)
         ]
         if self.has_masks:
-            places = self.columns["outline_start"][start : stop + 1].tolist()
+            places = self.columns.read("outline_start", start, stop + 1).tolist()
             for item, (first, last) in zip(objects, itertools.pairwise(places), strict=True):
-                item["segmentation"] = decode(self.columns["outline"][first:last].tobytes())
+                item["segmentation"] = decode(self.columns.read("outline", first, last).tobytes())
         return objects
 
     def _list(self, key: str, index: int) -> list[int]:
-        start, stop = self.columns[f"{key}_start"][index : index + 2]
-        values: list[int] = self.columns[key][start:stop].tolist()
+        start, stop = self.columns.read(f"{key}_start", index, index + 2).tolist()
+        values: list[int] = self.columns.read(key, start, stop).tolist()
         return values
 
     def _check(self) -> None:
@@ -170,6 +167,7 @@ class ColumnRecords(Sequence[dict[str, Any]]):
                 raise ColumnsError(f"column {start} does not fit {values}")
             if start != "outline_start" and (offsets[1:] < offsets[:-1]).any():  # those of objects would take long
                 raise ColumnsError(f"column {start} does not ascend")
+        self.columns.release()
 
     def _count(self, start: str) -> int:
         """Return how many ranges a column of offsets has to have."""

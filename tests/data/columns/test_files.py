@@ -44,7 +44,7 @@ def test_a_file_that_cannot_be_mapped_is_named(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("mmap.mmap", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(ColumnsError, match=r"x\.column cannot be read: .*Permission denied"):
         open_columns(str(tmp_path), {"x": ("<f8", [1])})
 
@@ -82,3 +82,16 @@ def test_pages_are_given_back_and_read_again(tmp_path):
         assert (columns["numbers"] == values).all()
         columns.release()
     assert not columns["numbers"].flags.writeable
+
+
+def test_rows_are_read_without_mapping(tmp_path):
+    values = np.arange(40, dtype="<i4").reshape(10, 4)
+    with ColumnWriter(str(tmp_path)) as writer:
+        writer.append("box", values)
+    columns = open_columns(str(tmp_path), writer.layout)
+    assert columns.read("box", 3, 5).tolist() == values[3:5].tolist()
+    assert columns.read("box", 10, 10).shape == (0, 4)
+    with open(column_path(str(tmp_path), "box"), "r+b") as file:
+        file.truncate(17)
+    with pytest.raises(ColumnsError, match=r"box\.column was cut while it was in use"):
+        columns.read("box", 0, 2)
