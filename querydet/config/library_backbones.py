@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 LIBRARIES = ("timm", "torchvision")
 MAPS = (["p2", "p3", "p4", "p5"], ["p3", "p4", "p5"], ["p4"])  # the first that a network has
 PYRAMID_CHANNELS = 256
+HUB = "https://huggingface.co"
 
 
 def names_a_network(name: str) -> bool:
@@ -90,7 +91,10 @@ def _address(library: str, network: str) -> str:
         import timm
 
         cfg = timm.models.get_pretrained_cfg(network)
-        return str(cfg.url or "") if cfg is not None else ""
+        # the files of timm's authors have timm's names; those of others may not, or be arrays of numpy
+        if cfg is not None and str(cfg.hf_hub_id or "").startswith("timm/"):
+            return f"{HUB}/{cfg.hf_hub_id}/resolve/main/model.safetensors"
+        return str(cfg.url or "") if cfg is not None and not cfg.custom_load else ""
     import torchvision
 
     return str(torchvision.models.get_model_weights(network).DEFAULT.url)

@@ -47,8 +47,11 @@ def test_a_map_of_stride_4_is_there_for_recipes_that_read_one():
 
 def test_weights_are_where_the_library_says(caplog):
     assert make_config("torchvision/resnet18").weights.init_checkpoint.endswith(".pth")
-    assert "init_checkpoint" not in make_config("timm/pvt_v2_b0").weights
-    assert "names no address of weights for 'pvt_v2_b0': set train.init_checkpoint" in caplog.text
+    of_hub = make_config("timm/test_vit.r160_in1k").weights.init_checkpoint
+    assert of_hub == "https://huggingface.co/timm/test_vit.r160_in1k/resolve/main/model.safetensors"
+    assert make_config("timm/test_vit").weights.init_checkpoint == of_hub
+    assert "init_checkpoint" not in make_config("timm/darknet17").weights
+    assert "names no address of weights for 'darknet17': set train.init_checkpoint" in caplog.text
 
 
 @pytest.mark.parametrize(
