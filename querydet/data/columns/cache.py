@@ -60,7 +60,8 @@ def read_columns(annotations: str, images: str, rules: ReadingRules) -> Loaded:
             return loaded
     folder = _first_writable(places)
     with _locked(folder):
-        loaded = _open(folder, annotations, images, rules)  # another process may have built it
+        # another process may have built it; why there was none is said already
+        loaded = _open(folder, annotations, images, rules, logging.DEBUG)
         if loaded is None:
             _build(folder, annotations, images, rules)
             loaded = _open(folder, annotations, images, rules)
@@ -83,8 +84,10 @@ def _places(annotations: str, rules: ReadingRules) -> list[str]:
     return [os.path.join(os.path.dirname(path), BESIDE, beside), os.path.join(user, "querydet", elsewhere)]
 
 
-def _open(folder: str, annotations: str, images: str, rules: ReadingRules) -> Loaded | None:
-    """Open columns; None where there are none that are right, with the reason in the log."""
+def _open(
+    folder: str, annotations: str, images: str, rules: ReadingRules, level: int = logging.WARNING
+) -> Loaded | None:
+    """Open columns; None where there are none that are right, with the reason in the log at a level."""
     if not os.path.isdir(folder):
         return None
     try:
@@ -94,7 +97,7 @@ def _open(folder: str, annotations: str, images: str, rules: ReadingRules) -> Lo
         loaded = description.load(folder, images)
         description = _recognise(description, folder, annotations)
     except ColumnsError as error:
-        logger.warning("%s: the columns in %s cannot be used: %s", annotations, folder, error)
+        logger.log(level, "%s: the columns in %s cannot be used: %s", annotations, folder, error)
         return None
     return loaded
 
@@ -180,8 +183,8 @@ def _build(folder: str, annotations: str, images: str, rules: ReadingRules) -> N
         raise OSError(
             error.errno,
             f"the columns of {annotations} cannot be written to {parent}: {error.strerror or error}. They take about a "
-            f"quarter of the json's size, and twice that while they are built: free some space, or set {VARIABLE} to "
-            "another folder",
+            f"third of the json's size, and up to three times that while they are built: free some space, or set "
+            f"{VARIABLE} to another folder",
         ) from error
     finally:
         _remove_remains(folder)
