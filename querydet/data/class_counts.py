@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from querydet.data.catalog import class_names
-from querydet.data.record_columns import chunks, column
+from querydet.data.record_columns import chunks, column, records_of
 
 
 def image_classes(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -21,8 +21,7 @@ def image_classes(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
         Starts (N + 1,) int64 and classes int64: those of image i are `classes[starts[i] : starts[i + 1]]`, each once,
         in rising order.
     """
-    if hasattr(dataset, "record") and not hasattr(dataset, "records"):  # of a loader of one's own: its items are mapped
-        dataset = [dataset.record(index) for index in range(len(dataset))]
+    dataset = records_of(dataset)
     counts, found = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
     for start, stop in chunks(dataset):
         objects = column(dataset, "num_objects", start, stop)

@@ -28,6 +28,12 @@ REPAIR_HINT = (
     "what has one possible meaning."
 )
 ROUNDING_PX = 1.0  # COCO's own boxes leave the image by rounding to two decimals; such boxes are not changed
+BOX_REPAIRS = {  # what is wrong with a box, what becomes of it, and what the log says of all such boxes
+    "clipped": ("box leaves its image", "clipped to the image", "reached outside their image and were clipped"),
+    "outside": ("box lies outside its image", "dropped", "lay outside their image and were dropped"),
+    "empty": ("box of zero or negative size", "dropped", "had zero or negative size and were dropped"),
+    "nonfinite": ("box is NaN or infinite", "dropped", "were NaN or infinite and were dropped"),
+}
 MAX_SIDE_PX = 2**31  # limit of image libraries; rejects sizes that would overflow later
 
 
@@ -124,8 +130,8 @@ def repair_box(box: Iterable[float], width: int, height: int) -> tuple[list[floa
         height: image height in pixels.
 
     Returns:
-        The box to use, or None if it has to be dropped, and the repair: "" (none), "clipped" (the box left the image by
-        more than `ROUNDING_PX`), "outside", "empty" (zero or negative size) or "nonfinite".
+        The box to use, or None if it has to be dropped, and the repair: "" for none, or a key of `BOX_REPAIRS`; boxes
+        that leave the image by `ROUNDING_PX` or less are not clipped.
     """
     try:
         x, y, w, h = (float(value) for value in box)

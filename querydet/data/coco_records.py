@@ -11,7 +11,7 @@ from typing import Any
 from detectron2.structures import BoxMode
 
 from querydet.data.categories import Classes, find_classes, used_ids
-from querydet.data.coco_checks import REPAIR_HINT, find_problems, repair_box
+from querydet.data.coco_checks import BOX_REPAIRS, REPAIR_HINT, find_problems, repair_box
 from querydet.data.entries import as_number, is_crowd, is_ignored
 from querydet.data.image_lists import class_lists
 from querydet.data.image_paths import check_rule, set_file_names
@@ -27,12 +27,7 @@ IGNORED = (
     "{} annotations have ignore=1 and count as crowd regions: they are not trained on, and detections in them are not "
     "counted in the evaluation"
 )
-REPAIRS = {
-    "clipped": "reached outside their image and were clipped",
-    "outside": "lay outside their image and were dropped",
-    "empty": "had zero or negative size and were dropped",
-    "nonfinite": "were NaN or infinite and were dropped",
-}
+REPAIRS = {repair: words for repair, (_, _, words) in BOX_REPAIRS.items()}
 
 
 @dataclass(frozen=True)

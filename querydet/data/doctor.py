@@ -11,9 +11,9 @@ from typing import Any
 
 from querydet.data import columns
 from querydet.data.categories import used_ids
-from querydet.data.coco_checks import find_problems, repair_box
+from querydet.data.coco_checks import BOX_REPAIRS, find_problems, repair_box
 from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
-from querydet.data.doctor_columns import REPAIRS, examine_columns
+from querydet.data.doctor_columns import examine_columns
 from querydet.data.doctor_counts import NO_ANNOTATIONS, examine_categories, examine_count, examine_totals
 from querydet.data.doctor_files import examine_files, name_of
 from querydet.data.doctor_masks import examine_masks
@@ -175,7 +175,7 @@ def _examine_box(label: str, box: Any, size: tuple[float, float], diagnosis: Dia
         return True  # the size is reported, and says nothing of the box
     kept, repair = repair_box(box, int(size[0]), int(size[1]))
     if repair:
-        kind, effect = REPAIRS[repair]
+        kind, effect, _ = BOX_REPAIRS[repair]
         diagnosis.add(CHANGES, kind, effect, f"{label} ({', '.join(str(value)[:12] for value in box)})")
     return kept is not None
 

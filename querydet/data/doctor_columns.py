@@ -12,6 +12,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 from querydet.data.categories import Classes
+from querydet.data.coco_checks import BOX_REPAIRS
 from querydet.data.coco_records import Loaded, ReadingRules
 from querydet.data.columns import read_columns
 from querydet.data.diagnosis import CHANGES, NOTE, STOPS, Diagnosis, Treatment
@@ -27,12 +28,7 @@ from querydet.data.repeated_objects import is_repeated
 
 Entries = Sequence[dict[str, Any]]  # of the images of records, in their order
 SAMPLED = 2_000  # images by which the places of boxes are judged
-REPAIRS = {
-    "clipped": ("box leaves its image", "clipped to the image"),
-    "outside": ("box lies outside its image", "dropped"),
-    "empty": ("box of zero or negative size", "dropped"),
-    "nonfinite": ("box is NaN or infinite", "dropped"),
-}
+REPAIRS = {repair: (kind, effect) for repair, (kind, effect, _) in BOX_REPAIRS.items()}
 
 
 def examine_columns(

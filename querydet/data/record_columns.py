@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 CHUNK = 65536  # images: bounds the memory of what is computed for a part of the images at a time
-IMAGE_COLUMNS = ("image_id", "file_name", "num_objects")
+IMAGE_COLUMNS = ("image_id", "file_name", "size", "num_objects")
 OBJECT_COLUMNS = ("id", "category_id", "bbox", "iscrowd")  # of all annotations, image by image in their order
 COLUMNS = (*IMAGE_COLUMNS, *OBJECT_COLUMNS)
 Records = Sequence[dict[str, Any]]
@@ -26,8 +26,9 @@ def column(records: Records, name: str, start: int = 0, stop: int | None = None)
         stop: the image after the last one; None: to the end.
 
     Returns:
-        (N,) for `IMAGE_COLUMNS`; (T,) for `OBJECT_COLUMNS`, of all T annotations of these images, and (T, 4) x, y, w, h
-        for "bbox". An array of Python's objects for texts, and where ids are no integers.
+        (N,) for `IMAGE_COLUMNS`, and (N, 2) height and width for "size"; (T,) for `OBJECT_COLUMNS`, of all T annotations
+        of these images, and (T, 4) x, y, w, h for "bbox". An array of Python's objects for texts, and where ids are no
+        integers.
 
     Raises:
         ValueError: there is no such column.
@@ -43,6 +44,8 @@ def column(records: Records, name: str, start: int = 0, stop: int | None = None)
     chosen = (inner[index] for index in range(start, stop))
     if name in ("image_id", "file_name"):
         return _ids([record[name] for record in chosen])
+    if name == "size":
+        return np.array([(record["height"], record["width"]) for record in chosen], dtype=np.int64).reshape(-1, 2)
     items = [record.get("annotations", ()) for record in chosen]
     if name == "num_objects":
         return np.array([len(each) for each in items], dtype=np.int64)
@@ -52,9 +55,17 @@ def column(records: Records, name: str, start: int = 0, stop: int | None = None)
     return _ids(values)
 
 
-def records_of(dataset: Records) -> Records:
+def records_of(dataset: Any) -> Records:
     """Return the records inside of a `DetectionDataset`, or of a loader's data set; other sequences as they are."""
-    return getattr(dataset, "records", dataset)
+    if hasattr(dataset, "records"):
+        inner: Records = dataset.records
+        return inner
+    if hasattr(dataset, "record") and not isinstance(
+        dataset, Sequence
+    ):  # of a loader of one's own: its items are mapped
+        return [dataset.record(index) for index in range(len(dataset))]
+    own: Records = dataset
+    return own
 
 
 def chunks(records: Records, size: int = CHUNK) -> Iterator[tuple[int, int]]:

@@ -71,9 +71,7 @@ class CheckpointMatcher:
         need_test_data(cfg)
         self._loader = instantiate(cfg.dataloader.test)
         mapped = self._loader.dataset
-        self._dataset = DetectionDataset(
-            [mapped.record(index) for index in range(len(mapped))], mapped.name, is_annotated(mapped)
-        )
+        self._dataset = DetectionDataset(mapped.records, mapped.name, is_annotated(mapped))
         check_num_classes(cfg.model.num_classes, mapped)
         self._model: nn.Module = build_model(cfg)
         if not isinstance(self._model, QueryDetector):

@@ -5,12 +5,14 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.utils import comm
 from torch import nn
 
 from querydet.analysis.attention_memory import attention_memory, describe_memory, is_dense
 from querydet.data.augmentation import ResizeShortSide
+from querydet.data.record_columns import chunks, column, records_of
 from querydet.modeling.detector import QueryDetector
 
 logger = logging.getLogger(__name__)
@@ -52,8 +54,12 @@ def report_attention_memory(model: nn.Module, dataset: Any, augmentations: Seque
     if not is_dense(model) or not hasattr(dataset, "record"):
         return ""
     assert isinstance(model, QueryDetector)
-    records = (dataset.record(index) for index in range(len(dataset)))
-    sizes = {(each["height"], each["width"]) for each in records if "height" in each and "width" in each}
+    records = records_of(dataset)
+    try:
+        found_sizes = np.unique(np.concatenate([column(records, "size", *part) for part in chunks(records)]), axis=0)
+    except KeyError:
+        return ""
+    sizes = {(int(height), int(width)) for height, width in found_sizes}
     if not sizes:
         return ""
     height, width = largest_batch(sizes, augmentations)

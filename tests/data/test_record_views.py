@@ -19,7 +19,8 @@ def records(count, first=1, seed=0):
             number += 1
             box = rng.integers(1, 50, 4).astype(float).tolist()
             items.append({"id": number, "category_id": int(rng.integers(5)), "bbox": box, "iscrowd": number % 2})
-        made.append({"image_id": image_id, "file_name": f"{image_id}.jpg", "annotations": items})
+        size = {"height": 40 + image_id, "width": 50}
+        made.append({"image_id": image_id, "file_name": f"{image_id}.jpg", **size, "annotations": items})
     return made
 
 

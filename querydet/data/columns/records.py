@@ -90,8 +90,8 @@ class ColumnRecords(Sequence[dict[str, Any]]):
         self.columns.release()
         if name == "file_name":
             return np.array([*self._file_names(start, stop), None], dtype=object)[:-1]
-        if name == "image_id":
-            return self.columns["image_id"][start:stop]
+        if name in ("image_id", "size"):
+            return self.columns[name][start:stop]
         places = self.columns["image_start"]
         if name == "num_objects":
             return np.diff(places[start : stop + 1])

@@ -50,9 +50,7 @@ def track_instability(parts: RunParts) -> Callable[[], dict[str, Any]] | None:
     if parts.test is None:
         raise ValueError("train.instability.enabled needs test data: dataloader.test and dataloader.evaluator")
     mapped = parts.test.loader.dataset
-    dataset = DetectionDataset(
-        [mapped.record(index) for index in range(len(mapped))], mapped.name, is_annotated(mapped)
-    )
+    dataset = DetectionDataset(mapped.records, mapped.name, is_annotated(mapped))
     folder = os.path.join(parts.cfg.train.output_dir, FOLDER)
     evaluator = InstabilityEvaluator(dataset=dataset, assigner=training_assigner(parts.model), folder=folder)
     record_queries(parts.model, evaluator)  # refuses now what it would refuse after an epoch
