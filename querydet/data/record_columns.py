@@ -26,7 +26,7 @@ def column(records: Records, name: str, start: int = 0, stop: int | None = None)
         stop: the image after the last one; None: to the end.
 
     Returns:
-        (N,) for `IMAGE_COLUMNS`, and (N, 2) height and width for "size"; (T,) for `OBJECT_COLUMNS`, of all T annotations
+        (N,) for `IMAGE_COLUMNS`, and (N, 2) height and width for "size"; (T,) for `OBJECT_COLUMNS`, of all annotations
         of these images, and (T, 4) x, y, w, h for "bbox". An array of Python's objects for texts, and where ids are no
         integers.
 
