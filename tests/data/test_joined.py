@@ -66,7 +66,7 @@ def test_files_whose_names_are_no_utf8_are_joined(tmp_path, write_coco, coco_jso
     annotations, images = write_coco(coco_json)
     path = str(tmp_path / os.fsdecode(b"\xff.json"))
     os.rename(annotations, path)
-    caplog.set_level(logging.CRITICAL, "querydet")  # a report of this test with that name could not be sent to another process
+    caplog.set_level(logging.CRITICAL, "querydet")  # no report of a test can have that name
     dataset = load_coco(path, images, cache=cache)
     joined = join_datasets([first(dataset, 1), without_first(dataset, 1)])
     assert list(joined) == list(dataset)
