@@ -19,7 +19,8 @@ def random_records(seed, images=30):
             }
             for index in range(int(rng.integers(8)))
         ]
-        records.append({"image_id": image_id, "file_name": str(image_id), "annotations": items})
+        size = {"height": 40, "width": 50 + image_id}
+        records.append({"image_id": image_id, "file_name": str(image_id), **size, "annotations": items})
     return records
 
 
