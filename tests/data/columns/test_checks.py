@@ -26,9 +26,9 @@ def damaged(seed):
         if entries and isinstance(entry := rng.choice(entries), dict):
             entry[rng.choice(KEYS)] = rng.choice(WRONG)
         if rng.random() < 0.3:
-            entries.insert(
-                rng.randint(0, len(entries)), rng.choice([5, "x", None, dict(rng.choice(entries or [{}]) or {})])
-            )
+            repeated = rng.choice(entries or [None])
+            repeated = dict(repeated) if isinstance(repeated, dict) else {}
+            entries.insert(rng.randint(0, len(entries)), rng.choice([5, "x", None, repeated]))
     if rng.random() < 0.2:
         content[rng.choice(["images", "annotations", "categories"])] = rng.choice([None, {}, [], "x"])
     return content
