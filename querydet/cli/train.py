@@ -66,7 +66,7 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
 
 
 def _submission(name: str) -> list[str]:
-    """Return the overrides that put a writer in the place of the evaluators, one or several."""
+    """Return the overrides that replace all evaluators by a writer."""
     node = {
         "_target_": f"{SubmissionWriter.__module__}.{SubmissionWriter.__name__}",
         "dataset": "${..test.dataset}",

@@ -5,8 +5,8 @@ used.
 """
 
 import collections
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from detectron2.structures import BoxMode
@@ -24,6 +24,7 @@ from querydet.data.image_paths import in_folder
 from querydet.data.mask_checks import MASK_REPAIRS
 from querydet.data.problem_report import ProblemsError
 from querydet.data.record_columns import Records, chunks, column
+from querydet.data.record_views import RecordView
 from querydet.data.repeated_objects import is_repeated
 
 Entries = Sequence[dict[str, Any]]  # of the images of records, in their order
@@ -68,7 +69,7 @@ def examine_columns(
     return diagnosis
 
 
-class ImageEntries(Sequence[dict[str, Any]]):
+class ImageEntries(RecordView):
     """The images of records as entries of a json.
 
     Args:
@@ -82,22 +83,12 @@ class ImageEntries(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._records)
 
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
+    def record(self, index: int) -> dict[str, Any]:
+        """Return the entry of an image."""
         record = self._records[index]
         name = in_folder(record["file_name"], self._folder)
         sides = {"width": record["width"], "height": record["height"]}
         return {"id": record["image_id"], "file_name": name, **sides}
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[index] for index in range(len(self)))
 
 
 def _examine_repairs(loaded: Loaded, diagnosis: Diagnosis) -> None:

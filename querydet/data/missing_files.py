@@ -11,8 +11,8 @@ import numpy as np
 
 from querydet.data.record_columns import Records, chunks, column
 
-FEW = 10_000  # images, for which the disk is asked for every file
-MOST_CONFIRMED = 1000  # files that no listing has, and for which the disk is asked
+FEW = 10_000  # images; up to so many, each file is looked for by itself
+MOST_CONFIRMED = 1000  # files missing in a listing that are then looked for by themselves
 
 
 class FolderListing:

@@ -1,7 +1,7 @@
 """Records that are made of other records: some of them, or those of several data sets one after the other.
 
-They hold no dicts of their own: a record is made when it is asked for, and columns come from what they are made of
-(`data.record_columns`). All of them can be pickled for data workers.
+They hold no dicts: each record is made when it is asked for, from a record of the other data. Whole columns
+(`data.record_columns`) are made from columns of the other data. All of them can be pickled for data workers.
 """
 
 import bisect

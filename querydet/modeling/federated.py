@@ -5,7 +5,7 @@ for Deformable DETR on LVIS. A step trains the classes of its objects, filled up
 replacement, with probabilities proportional to the root of the number of training images of a class. So a rare class is
 seldom taught that it is absent. Which classes an image is known not to have plays no role.
 
-Differences: the released code draws for all images of a process together (`scope="batch"`), anew for every layer, from
+Differences: the released code draws for all images of a process together (`scope="batch"`), once for every layer, from
 the global generator. Here every image draws from its own seed, so that the loss depends neither on how a batch is split
 nor on what was drawn before, and all layers and groups of a rule share the draw.
 """

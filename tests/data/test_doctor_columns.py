@@ -112,4 +112,4 @@ def test_files_are_those_that_objects365_uses(tmp_path, coco_json, monkeypatch, 
 def test_images_as_entries(tmp_path):
     records = [{"file_name": "root/a/x.png", "width": 3, "height": 4, "image_id": 5}]
     entries = ImageEntries(records, "root")
-    assert list(entries) == entries[:] == [{"id": 5, "file_name": "a/x.png", "width": 3, "height": 4}]
+    assert list(entries) == list(entries[:]) == [{"id": 5, "file_name": "a/x.png", "width": 3, "height": 4}]

@@ -11,7 +11,7 @@ from querydet.checkpoint.conversion.backbone_names import TORCHVISION, Rules
 from querydet.checkpoint.conversion.names import compile_name, under
 
 CLASSIFIER = "of the classifier"
-COMPUTED = "a buffer that is computed anew"
+COMPUTED = "a buffer that the model computes itself"
 BUFFERS = ("relative_position_index", "attn_mask", "num_batches_tracked", "relative_coords_table")
 Reasons = tuple[tuple[str, str], ...]
 

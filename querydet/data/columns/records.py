@@ -21,7 +21,7 @@ STORED = {"id": "annotation_id", "category_id": "category", "bbox": "box", "iscr
 class ColumnRecords(Sequence[dict[str, Any]]):
     """The records of columns, which all processes share in the file cache; pickled as the path of the columns.
 
-    A record is read from the disk when it is asked for; whole columns are mapped into memory.
+    `records[i]` reads one record from the disk. `column` maps a whole column into memory.
 
     Columns of images, N of them: `image_id`, `size` (N, 2) height and width, `image_start` (N + 1,) first object of
     each, `name` and `name_start` (N + 1,) file names in UTF-8, and for each list of categories KEY `KEY` and

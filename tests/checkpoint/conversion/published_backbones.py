@@ -1,4 +1,4 @@
-"""Names and shapes of published files of backbones, written down anew from their papers' tables of sizes.
+"""Names and shapes of published files of backbones, made from the sizes in the tables of their papers.
 
 `tests/fixtures/published_backbones.json` has the digests of those that were recorded from the released code.
 """

@@ -145,7 +145,7 @@ def test_a_link_is_the_file_that_it_leads_to(path, builds, tmp_path):
 
 
 def test_a_folder_of_the_users_choice(path, builds, tmp_path, monkeypatch):
-    """Two files of one name in it are told apart, and a file is one by whichever path."""
+    """Files of one name in two folders have columns of their own, and a file has one set, whatever path leads to it."""
     monkeypatch.setenv("QUERYDET_CACHE", str(tmp_path / "chosen"))
     (tmp_path / "other").mkdir()
     other = write(tmp_path / "other" / "a.json", outlined(seed=1))
