@@ -37,6 +37,15 @@ def served(models):
         server.server_close()
 
 
+@contextlib.contextmanager
+def shown_page(address):
+    """`open_page` at `address` once it is set up: the page asks the server for its models after it has loaded."""
+    with open_page() as (page, problems):
+        page.goto(address)
+        page.locator("#model option").first.wait_for(state="attached")
+        yield page, problems
+
+
 @pytest.fixture
 def address(models):
     with served(models) as address:
@@ -45,8 +54,7 @@ def address(models):
 
 def test_a_person_sees_boxes_classes_and_scores(address, models, picture, tmp_path):
     expected = models.detect(picture.read_bytes(), 0)
-    with open_page() as (page, problems):
-        page.goto(address)
+    with shown_page(address) as (page, problems):
         assert page.locator("#model option").all_inner_texts() == [choice.name for choice in models.choices]
         page.evaluate(DROP, [base64.b64encode(picture.read_bytes()).decode(), "photo.png"])
         page.get_by_text("photo.png: 120 x 80 pixels").wait_for()
@@ -89,9 +97,7 @@ def test_a_person_sees_boxes_classes_and_scores(address, models, picture, tmp_pa
 def test_a_person_sees_masks_that_follow_the_threshold(masked_models, picture, tmp_path):
     expected = masked_models.detect(picture.read_bytes(), 0)
     masked = [item for item in expected.objects if item["mask"]]
-    with served(masked_models) as address, open_page() as (page, problems):
-        page.goto(address)
-        page.locator("#model option").first.wait_for(state="attached")
+    with served(masked_models) as address, shown_page(address) as (page, problems):
         page.evaluate(DROP, [base64.b64encode(picture.read_bytes()).decode(), "photo.png"])
         page.get_by_text("photo.png: 120 x 80 pixels").wait_for()
         page.locator("#threshold").fill("0")
