@@ -22,7 +22,8 @@ def in_full_precision(module: nn.Module, values: Tensor) -> Tensor:
     In bfloat16 the scores of neighbouring proposals would be equal, and boxes would move by whole pixels.
     """
     with outside_of_autocast(values.device):
-        return full_precision(module(values.to(next(module.parameters()).dtype)))
+        first = next(module.parameters(), None)  # a fused module has none, and converts its input itself
+        return full_precision(module(values if first is None else values.to(first.dtype)))
 
 
 def outside_of_autocast(device: torch.device) -> AbstractContextManager[Any]:

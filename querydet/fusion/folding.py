@@ -1,0 +1,62 @@
+"""A convolution and the frozen norm behind it as one convolution.
+
+A norm with fixed statistics multiplies a channel by a number and adds another, which the weights of the convolution
+before it take over.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from detectron2.layers import FrozenBatchNorm2d
+from torch import Tensor, nn
+
+LIVE_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)  # their statistics are fixed in evaluation mode
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The weights and settings of a convolution."""
+
+    weight: Tensor  # (out, in / groups, kernel, kernel)
+    bias: Tensor | None  # (out,)
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+
+def fold(conv: nn.Conv2d, norm: nn.Module | None = None) -> Folded | None:
+    """Fold a norm with fixed statistics into the convolution before it.
+
+    Args:
+        conv: the convolution.
+        norm: the norm; None: there is none.
+
+    Returns:
+        None where the norm has no fixed statistics, or the padding is none of numbers (zeros all around).
+    """
+    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+        return None
+    weight, bias = conv.weight, conv.bias
+    if norm is not None:
+        affine = affine_of(norm)
+        if affine is None:
+            return None
+        scale, shift = affine
+        weight = weight * scale[:, None, None, None]
+        bias = shift if bias is None else bias * scale + shift
+    return Folded(weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def affine_of(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Return what a norm multiplies each channel by and what it adds, (channels,); None where that is not fixed."""
+    if isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, LIVE_NORMS) and norm.track_running_stats):
+        weight, bias = norm.weight, norm.bias
+    else:
+        return None
+    mean, variance = norm.running_mean, norm.running_var
+    assert isinstance(mean, Tensor)
+    assert isinstance(variance, Tensor)
+    scale = torch.rsqrt(variance + norm.eps)
+    scale = scale if weight is None else scale * weight
+    return scale, (0 if bias is None else bias) - mean * scale

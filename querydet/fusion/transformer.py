@@ -1,0 +1,128 @@
+"""The neck, and the layers of encoders and decoders."""
+
+import torch
+from torch import Tensor, nn
+
+from querydet.fusion.exchange import Exchange
+from querydet.fusion.folding import fold
+from querydet.modeling.decoder.attention import SelfAttention
+from querydet.modeling.decoder.group_attention import AttentionPlan
+from querydet.modeling.layers import MLP, FeedForward
+from querydet.modeling.neck import Projection, masked_group_norm
+
+ROWS = 2048  # tokens that go through a feed-forward block together, so that its hidden values stay in the cache
+
+
+class FusedProjection(nn.Module):
+    """A convolution and a group norm, which leaves padding out only where there is some.
+
+    Args:
+        conv: the convolution.
+        norm: the norm.
+    """
+
+    def __init__(self, conv: nn.Module, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.conv, self.norm = conv, norm
+
+    @classmethod
+    def make(cls, module: Projection, exchange: Exchange) -> nn.Module | None:
+        """Fuse a projection of the neck."""
+        folded = fold(module.conv)
+        return None if folded is None else cls(exchange.layers.conv(folded), module.norm)
+
+    def forward(self, features: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Map (B, in, H, W) to (B, C, H / stride, W / stride); see `querydet.modeling.neck.Projection`."""
+        projected = self.conv(features)
+        if padding is None or not padding.any():
+            # not through the module, which refuses a map of one pixel
+            return torch.group_norm(projected, self.norm.num_groups, self.norm.weight, self.norm.bias, self.norm.eps)
+        return masked_group_norm(projected, padding, self.norm)
+
+
+class FusedMLP(nn.Module):
+    """Linear layers with ReLU between them.
+
+    Args:
+        layers: all but the last have a ReLU.
+    """
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    @classmethod
+    def make(cls, module: MLP, exchange: Exchange) -> nn.Module:
+        """Fuse an MLP."""
+        *hidden, last = (layer for layer in module.layers if isinstance(layer, nn.Linear))
+        make = exchange.layers.linear
+        return cls([*(make(layer, relu=True) for layer in hidden), make(last)])
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (..., in) to (..., out)."""
+        for layer in self.layers:
+            values = layer(values)
+        return values
+
+
+class FusedFeedForward(nn.Module):
+    """`norm(x + linear2(relu(linear1(x))))`, some tokens after the other.
+
+    Args:
+        expand: `linear1` with the ReLU.
+        reduce: `linear2`, which adds its input.
+        norm: the norm.
+    """
+
+    def __init__(self, expand: nn.Module, reduce: nn.Module, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        self.expand, self.reduce, self.norm = expand, reduce, norm
+
+    @classmethod
+    def make(cls, module: FeedForward, exchange: Exchange) -> nn.Module:
+        """Fuse a feed-forward block with a ReLU."""
+        make = exchange.layers.linear
+        return cls(make(module.linear1, relu=True), make(module.linear2), module.norm)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        rows = values.flatten(0, -2).split(ROWS)
+        return torch.cat([self.norm(self.reduce(self.expand(some), add=some)) for some in rows]).view(values.shape)
+
+
+class FusedSelfAttention(nn.Module):
+    """Attention among queries that adds positions to contents.
+
+    Args:
+        query_key: both projections side by side.
+        value: the projection of values.
+        output: the projection of the result.
+        num_heads: M.
+    """
+
+    def __init__(self, query_key: nn.Module, value: nn.Module, output: nn.Module, num_heads: int) -> None:
+        super().__init__()
+        self.query_key, self.value, self.output, self.num_heads = query_key, value, output, num_heads
+
+    @classmethod
+    def make(cls, module: SelfAttention, exchange: Exchange) -> nn.Module:
+        """Fuse the attention of queries."""
+        weight, bias, width = module.in_proj_weight, module.in_proj_bias, module.embed_dim
+        make = exchange.layers.linear
+        query_key = make(_linear(weight[: 2 * width], bias[: 2 * width]))
+        value = make(_linear(weight[2 * width :], bias[2 * width :]))
+        return cls(query_key, value, make(module.out_proj), module.num_heads)
+
+    def attend(self, content: Tensor, position: Tensor, plan: AttentionPlan) -> Tensor:
+        """Return the update (B, Q, C) of contents (B, Q, C) at positions (B, Q, C)."""
+        query, key = self.query_key(content + position).chunk(2, dim=-1)
+        query, key, value = (
+            values.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for values in (query, key, self.value(content))
+        )
+        return self.output(plan.mix(query, key, value).transpose(1, 2).flatten(2))
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    linear.weight, linear.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+    return linear
