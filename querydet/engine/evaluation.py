@@ -21,6 +21,7 @@ from querydet.engine.faults.stopping import StopRequest
 from querydet.evaluation.augmented_views import TestTimeAugmentation
 from querydet.evaluation.query_predictions import record_queries
 from querydet.evaluation.results_file import RUN_FOLDERS
+from querydet.utils.allocator import keep_freed_memory_on
 from querydet.utils.lazy import instantiate
 from querydet.utils.system import network_timeout
 
@@ -183,6 +184,7 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
             allow_nonfinite=allow_nonfinite,
         )
     evaluation = build_evaluation(cfg, trained)
+    keep_freed_memory_on(next(model.parameters()).device)
     return evaluate(augment_tests(cfg, model), evaluation)
 
 

@@ -36,6 +36,7 @@ from querydet.engine.run.setup import check_seed, check_writable, resolve_device
 from querydet.engine.solver import lr_scale
 from querydet.engine.switches import apply_switches
 from querydet.engine.trainer import Trainer
+from querydet.utils.allocator import keep_freed_memory_on
 from querydet.utils.lazy import instantiate
 from querydet.utils.provenance import recorded
 from querydet.utils.system import network_timeout
@@ -88,6 +89,7 @@ def prepare_run(cfg: DictConfig, resume: bool, request: StopRequest) -> RunParts
     check_seed(cfg.train.seed)
     check_writable(cfg.train.output_dir)
     _check_folder(cfg, resume)
+    keep_freed_memory_on(resolve_device(cfg.train.device))
     model = build_model(cfg)
     ema = build_ema(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
     freeze_parts(model, cfg.train.get("freeze"))  # runs of earlier versions lack it
