@@ -33,6 +33,8 @@ train = {
     # When set, the run ends here, whatever max_epochs says; the schedule still counts in epochs.
     "max_iter": None,
     "eval_period": 1,
+    # Of evaluations: "float32", "bfloat16", or "auto": bfloat16 where this machine computes faster in it.
+    "eval_precision": "float32",
     # How many queries change their object from one evaluation to the next (instability/IS), and how often that is
     # measured on the test data; see docs/evaluation.md.
     "instability": {"enabled": False, "period": 1},

@@ -18,6 +18,7 @@ from querydet.cli.options import command_parser
 from querydet.data.media import MediaFile, VideoSink, find_media, read_video, unused_name, video_fps
 from querydet.evaluation import CocoWriter
 from querydet.inference.predictor import Predictor
+from querydet.utils.precisions import PRECISIONS
 from querydet.visualization import draw_instances
 
 logger = logging.getLogger("querydet.predict")
@@ -31,6 +32,12 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--input", required=True, nargs="+", help="images, folders of images, videos")
     parser.add_argument("--output", required=True, help="folder for pictures and detections.json")
     parser.add_argument("--threshold", type=float, default=0.3, help="smallest score to keep (default %(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="auto: bfloat16 where this machine computes faster in it (default %(default)s)",
+    )
     parser.add_argument(
         "--classes",
         help="class names, separated by commas; default: those in the checkpoint, or of the config's test data",
@@ -94,7 +101,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     outputs = output_paths(args.output, inputs)
     given = [name.strip() for name in args.classes.split(",")] if args.classes else None
     predictor = Predictor(
-        args.config_file, args.weights, threshold=args.threshold, class_names=given, overrides=args.overrides
+        args.config_file,
+        args.weights,
+        threshold=args.threshold,
+        class_names=given,
+        precision=args.precision,
+        overrides=args.overrides,
     )
     writer = CocoWriter(predictor.class_names, predictor.category_ids)
     failed = []

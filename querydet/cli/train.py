@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from querydet.engine import argument_parser, launch
 from querydet.engine import main as run
 from querydet.evaluation import SubmissionWriter
+from querydet.utils.precisions import PRECISIONS
 
 _TRAIN = """
 Examples:
@@ -39,6 +40,7 @@ def make_parser(command: str) -> argparse.ArgumentParser:
     parser.epilog = _TRAIN if command == "train" else _EVAL
     if command == "eval":
         parser.add_argument("--weights", help="checkpoint to evaluate: train.init_checkpoint")
+        parser.add_argument("--precision", choices=PRECISIONS, help="train.eval_precision")
         parser.add_argument(
             "--submission",
             metavar="NAME",
@@ -59,6 +61,8 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
     args = make_parser("eval").parse_args(argv)
     if args.weights:
         args.opts = [*args.opts, f"train.init_checkpoint={json.dumps(args.weights)}"]
+    if args.precision:
+        args.opts = [*args.opts, f"train.eval_precision={args.precision}"]
     if args.submission:
         args.opts = [*args.opts, *_submission(args.submission)]
     launch(run, args)

@@ -21,8 +21,10 @@ from querydet.engine.faults.stopping import StopRequest
 from querydet.evaluation.augmented_views import TestTimeAugmentation
 from querydet.evaluation.query_predictions import record_queries
 from querydet.evaluation.results_file import RUN_FOLDERS
+from querydet.fusion import inference_form
 from querydet.utils.allocator import keep_freed_memory_on
 from querydet.utils.lazy import instantiate
+from querydet.utils.precisions import check_precision
 from querydet.utils.system import network_timeout
 
 logger = logging.getLogger(__name__)
@@ -35,10 +37,12 @@ class Evaluation:
     Args:
         loader: yields batches of the test data.
         evaluator: Detectron2's evaluator; reset before every evaluation.
+        precision: one of `querydet.utils.precisions.PRECISIONS`.
     """
 
     loader: Any
     evaluator: DatasetEvaluator
+    precision: str = "float32"
 
 
 def build_evaluation(cfg: DictConfig, classes: Sequence[str] = ()) -> Evaluation | None:
@@ -54,9 +58,10 @@ def build_evaluation(cfg: DictConfig, classes: Sequence[str] = ()) -> Evaluation
 
     Raises:
         FileNotFoundError: files of the test data do not exist.
-        ValueError: the test data have annotations of classes that the model does not have, or the list of evaluators is
-            empty.
+        ValueError: the test data have annotations of classes that the model does not have, the list of evaluators is
+            empty, or there is no such precision.
     """
+    precision = check_precision(cfg.train.get("eval_precision", "float32"))  # runs of earlier versions lack it
     absent = why_no_test_data(cfg) or ("dataloader.evaluator" if cfg.dataloader.get("evaluator") is None else "")
     if absent:
         logger.warning("%s is null: nothing is evaluated", absent)
@@ -70,7 +75,7 @@ def build_evaluation(cfg: DictConfig, classes: Sequence[str] = ()) -> Evaluation
         if classes:
             check_same_classes(classes, class_names(dataset), dataset)
     evaluator = cfg.dataloader.evaluator if is_annotated(dataset) else write_results(cfg)
-    return Evaluation(loader, combine(instantiate(evaluator)))
+    return Evaluation(loader, combine(instantiate(evaluator)), precision)
 
 
 def write_results(cfg: DictConfig) -> Any:
@@ -122,8 +127,10 @@ def combine(evaluators: DatasetEvaluator | Sequence[DatasetEvaluator]) -> Datase
 def evaluate(model: nn.Module, evaluation: Evaluation | None, request: StopRequest | None = None) -> dict[str, Any]:
     """Run a model over the test data and print Detectron2's table of results.
 
+    A detector runs in its form for inference (`querydet.fusion.inference_form`).
+
     Args:
-        model: the model, without a wrapper.
+        model: the model, without a wrapper; it stays as it is.
         evaluation: from `build_evaluation`.
         request: requests to stop that this process receives; None: there are none.
 
@@ -140,7 +147,8 @@ def evaluate(model: nn.Module, evaluation: Evaluation | None, request: StopReque
     shared = SharedEvaluation(evaluation.loader, evaluation.evaluator, request or StopRequest())
     training = model.training
     try:
-        results = inference_on_dataset(record_queries(model, evaluation.evaluator), shared, shared)
+        form = inference_form(model, evaluation.precision)
+        results = inference_on_dataset(record_queries(form, evaluation.evaluator), shared, shared)
     except Exception:
         shared.failed()
         raise
@@ -185,7 +193,9 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
         )
     evaluation = build_evaluation(cfg, trained)
     keep_freed_memory_on(next(model.parameters()).device)
-    return evaluate(augment_tests(cfg, model), evaluation)
+    if evaluation is None:
+        return {}
+    return evaluate(augment_tests(cfg, inference_form(model, evaluation.precision)), evaluation)
 
 
 def augment_tests(cfg: DictConfig, model: nn.Module) -> nn.Module:

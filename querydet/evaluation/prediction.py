@@ -57,8 +57,12 @@ class ArrayPredictor:
             CPU; and the masks of a detector that makes some, see `utils.instance_masks`.
         """
         with masks_above(self._model, self._threshold):
-            outputs = run_model(self._model, [self.prepare(image) for image in images])
+            outputs = run_model(self._running_model(), [self.prepare(image) for image in images])
         return [keep_confident(output["instances"], self._threshold) for output in outputs]
+
+    def _running_model(self) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+        """Return what is called: the model, or another form of it."""
+        return self._model
 
     def prepare(self, image: np.ndarray) -> dict[str, Any]:
         """Convert an image (H, W, 3), RGB, uint8, to an input of the model."""

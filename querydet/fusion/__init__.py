@@ -8,14 +8,18 @@ it is, and readable.
 from querydet.fusion.detector import can_fuse, fuse
 from querydet.fusion.exchange import Exchange, exchange_modules
 from querydet.fusion.layers import Layers, PackedConv2d, PackedLayers, PackedLinear
+from querydet.fusion.precision import InferenceForm, choose_dtype, inference_form
 
 __all__ = [
     "Exchange",
+    "InferenceForm",
     "Layers",
     "PackedConv2d",
     "PackedLayers",
     "PackedLinear",
     "can_fuse",
+    "choose_dtype",
     "exchange_modules",
     "fuse",
+    "inference_form",
 ]

@@ -1,12 +1,11 @@
 """A detector in its form for inference on a CPU."""
 
 import copy
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
 
+from querydet.fusion.autocast import InLowerPrecision
 from querydet.fusion.exchange import exchange_modules
 from querydet.fusion.layers import Layers, PackedLayers
 from querydet.fusion.rules import RULES
@@ -17,14 +16,17 @@ def can_fuse(model: nn.Module) -> bool:
     """Return whether a model has a fused form: a detector in float32 on a CPU for which torch has oneDNN."""
     if not isinstance(model, QueryDetector) or not torch.backends.mkldnn.is_available():
         return False
-    return all((tensor.device.type, tensor.dtype) == ("cpu", torch.float32) for tensor in model.parameters())
+    return all(
+        type(tensor) is nn.Parameter and (tensor.device.type, tensor.dtype) == ("cpu", torch.float32)
+        for tensor in model.parameters()  # those of a sharded model are of another type
+    )
 
 
 def fuse(detector: QueryDetector, dtype: torch.dtype = torch.float32, layers: Layers | None = None) -> QueryDetector:
     """Return the fused form of a detector, for inference.
 
-    Weights that are packed are copied, all others shared: train the detector, and fuse it again. Classes and boxes are
-    float32 in every form.
+    Weights that are packed are copied, all others shared, and so are the settings of the post-processing: after further
+    training, fuse the detector again. Classes and boxes are float32 in every form.
 
     Args:
         detector: a detector on a CPU; it stays as it is.
@@ -40,27 +42,11 @@ def fuse(detector: QueryDetector, dtype: torch.dtype = torch.float32, layers: La
             "only detectors in float32 on a CPU have a fused form, for which torch needs oneDNN; this one has weights "
             f"in {', '.join(kinds)}"
         )
-    shared = {id(tensor): tensor for tensor in (*detector.parameters(), *detector.buffers())}
+    settings = (detector.postprocess, getattr(detector.masks, "paste", None))  # which may be changed between two calls
+    shared = {id(thing): thing for thing in (*detector.parameters(), *detector.buffers(), *settings)}
     fused = copy.deepcopy(detector, shared).eval()
     with torch.no_grad():
         exchange_modules(fused, PackedLayers(dtype) if layers is None else layers, RULES)
     if dtype != torch.float32:
-        fused.forward = InLowerPrecision(fused.forward, dtype)  # type: ignore[method-assign]
+        fused.forward = InLowerPrecision(fused.forward, "cpu", dtype)  # type: ignore[method-assign]
     return fused
-
-
-class InLowerPrecision:
-    """A function under autocast: what has no fused form takes 16-bit values too.
-
-    Args:
-        function: what to call.
-        dtype: the 16-bit type.
-    """
-
-    def __init__(self, function: Callable[..., Any], dtype: torch.dtype) -> None:
-        self.function, self.dtype = function, dtype
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Call the function."""
-        with torch.autocast("cpu", self.dtype):
-            return self.function(*arguments, **named)

@@ -41,8 +41,9 @@ class Exchange:
 
     def children(self, module: nn.Module) -> nn.Module:
         """Exchange the children of a module, and return the module."""
-        for name, child in module.named_children():
-            setattr(module, name, self(child))
+        for name, child in module._modules.items():  # `named_children` leaves out one that stands twice
+            if child is not None:
+                setattr(module, name, self(child))
         return module
 
     def in_full_precision(self) -> "Exchange":

@@ -111,7 +111,7 @@ class PackedLinear(_Packed, nn.Linear):  # type: ignore[misc, override]  # the w
         return torch.ops.mkldnn._linear_pointwise.binary(values, add.to(self.dtype), self.packed, self.offset, "add")
 
 
-class PackedConv2d(_Packed, nn.Conv2d):  # type: ignore[misc, override]  # the weight is no parameter
+class PackedConv2d(_Packed, nn.Conv2d):  # type: ignore[override]  # the weight is no parameter
     """A convolution with its norm folded in, then plus another tensor, then through a ReLU.
 
     Args:
@@ -141,10 +141,14 @@ class PackedConv2d(_Packed, nn.Conv2d):  # type: ignore[misc, override]  # the w
         """
         maps = maps.to(self.dtype)
         settings = (list(self.padding), list(self.stride), list(self.dilation), self.groups)
-        activation = "relu" if self.relu else "none"
+        pointwise = torch.ops.mkldnn._convolution_pointwise
         if add is None:
-            pointwise = torch.ops.mkldnn._convolution_pointwise
+            activation = "relu" if self.relu else "none"
             return pointwise(maps, self.packed, self.offset, *settings, activation, [], "")
+        if self.groups > 1:  # oneDNN does not fuse the sum then
+            total = pointwise(maps, self.packed, self.offset, *settings, "none", [], "").add_(add)
+            return total.relu_() if self.relu else total
         after = "relu" if self.relu else None
-        binary = torch.ops.mkldnn._convolution_pointwise.binary
-        return binary(maps, add.to(self.dtype), self.packed, self.offset, *settings, "add", 1.0, after, [], None)
+        return pointwise.binary(
+            maps, add.to(self.dtype), self.packed, self.offset, *settings, "add", 1.0, after, [], None
+        )

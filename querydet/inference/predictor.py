@@ -30,8 +30,10 @@ from querydet.data.validation_set import load_test_data, why_no_test_data
 from querydet.engine.run.setup import resolve_device
 from querydet.evaluation import ArrayPredictor, category_ids
 from querydet.evaluation.prediction import check_threshold
+from querydet.fusion import InferenceForm
 from querydet.inference.cuda_graphs import use_cuda_graphs
 from querydet.inference.pictures import Picture, is_one_picture, read_picture
+from querydet.utils.allocator import keep_freed_memory_on
 from querydet.utils.lazy import instantiate
 from querydet.visualization import draw_instances
 
@@ -50,11 +52,13 @@ class Predictor(ArrayPredictor):
             "class 0", "class 1" ...
         batch_size: number of images of a forward pass. With 1, the detections on an image depend on no other image.
         device: "cpu", "cuda" ...; None: the config's `train.device`.
+        precision: "float32", "bfloat16", or "auto": bfloat16 where this machine computes faster in it.
         cuda_graphs: replay a recorded graph for input sizes that were seen before; for a GPU and images of few sizes.
         overrides: `key=value` changes of the config.
 
     Attributes:
-        model: the detector, in evaluation mode; another one of the same classes may take its place.
+        model: the detector, in evaluation mode; another one of the same classes may take its place. What detects is its
+            form for inference (`querydet.fusion`), which is made at the first image and when weights have changed.
         threshold: see above; may be changed.
         batch_size: see above; may be changed.
         class_names: by class index.
@@ -76,14 +80,18 @@ class Predictor(ArrayPredictor):
         class_names: Sequence[str] | None = None,
         batch_size: int = 1,
         device: str | None = None,
+        precision: str = "float32",
         cuda_graphs: bool = False,
         overrides: Sequence[str] = (),
     ) -> None:
         self.batch_size = batch_size
+        self._form = InferenceForm(precision)
         cfg, path = find_model(config, weights, overrides)
         check_exists(path)
         _need_mapper(cfg)
-        model = instantiate(cfg.model).to(resolve_device(device or cfg.train.device)).eval()
+        chosen = resolve_device(device or cfg.train.device)
+        keep_freed_memory_on(chosen)
+        model = instantiate(cfg.model).to(chosen).eval()
         trained = load_weights(model, path, use_ema=cfg.train.ema.enabled)
         if cuda_graphs:
             use_cuda_graphs(model)
@@ -114,6 +122,9 @@ class Predictor(ArrayPredictor):
                 "Predictor from the config and the weights of the other model"
             )
         self._model = model.eval()
+
+    def _running_model(self) -> nn.Module:
+        return self._form.of(self.model)
 
     @property
     def threshold(self) -> float:

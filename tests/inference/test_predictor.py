@@ -98,11 +98,12 @@ def test_masks_come_with_their_detections_and_are_drawn(weights: str, as_rle: bo
     predictor = querydet.Predictor(DINO_CONFIG, weights, threshold=0.0, device="cpu")
     without = predictor(picture(0))
     assert not has_masks(without)
-    middle = float(without.scores[len(without) // 2])
+    middle = float(without.scores[len(without) // 2]) - 1e-4
     predictor.model = WithMasks(predictor.model, as_rle)
     predictor.threshold = middle
     found, other = predictor([picture(0), picture(1, 64, 100)])
-    assert found.scores.tolist() == [score for score in without.scores.tolist() if score >= middle]
+    expected = [score for score in without.scores.tolist() if score >= middle]
+    assert found.scores.tolist() == pytest.approx(expected, abs=1e-5)  # the model within has no fused form
     assert torch.equal(masks_of(found), ellipses(found.pred_boxes.tensor, (90, 120)))
     assert masks_of(other).shape == (len(other), 64, 100)
     drawn = np.asarray(predictor.draw(picture(0), found))

@@ -1,0 +1,75 @@
+"""Fused layers of neck, encoder and decoder compute what the layers compute."""
+
+import pytest
+import torch
+
+from querydet.fusion import PackedLayers, exchange_modules
+from querydet.fusion.rules import RULES
+from querydet.fusion.transformer import ROWS, FusedFeedForward, FusedMLP, FusedProjection, FusedSelfAttention
+from querydet.modeling.decoder.attention import SelfAttention
+from querydet.modeling.decoder.group_attention import plan_attention
+from querydet.modeling.layers import MLP, FeedForward, PReLUFeedForward
+from querydet.modeling.neck import Projection
+from querydet.structures import QueryGroup
+
+pytestmark = [
+    pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"),
+    pytest.mark.usefixtures("no_gradients"),
+]
+LIMITS = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.fixture
+def no_gradients():
+    with torch.inference_mode():
+        yield
+
+
+def fused(module):
+    return exchange_modules(module.eval(), PackedLayers(), RULES)
+
+
+@pytest.mark.parametrize("shape", [(3, 16), (2, ROWS // 2 + 3, 16), (1, 0, 16)])
+def test_feed_forward_blocks_of_any_number_of_tokens(shape):
+    block, values = FeedForward(16, 24), torch.randn(shape)
+    expected, found = block(values), fused(block)
+    assert isinstance(found, FusedFeedForward)
+    torch.testing.assert_close(found(values), expected, **LIMITS)
+
+
+def test_a_feed_forward_block_with_another_activation():
+    block, values = PReLUFeedForward(16, 24), torch.randn(2, 5, 16)
+    expected = block(values)
+    torch.testing.assert_close(fused(block)(values), expected, **LIMITS)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_perceptrons(layers):
+    mlp, values = MLP(8, 12, 4, layers), torch.randn(2, 5, 8)
+    expected, found = mlp(values), fused(mlp)
+    assert isinstance(found, FusedMLP)
+    torch.testing.assert_close(found(values), expected, **LIMITS)
+
+
+def test_attention_among_queries_in_groups():
+    attention = SelfAttention(16, 4).eval()
+    torch.nn.init.normal_(attention.in_proj_bias)
+    content, position = torch.randn(2, 2, 6, 16)
+    plan = plan_attention((QueryGroup("a", 0, 2), QueryGroup("b", 2, 6)), content.device)
+    expected, found = attention.attend(content, position, plan), fused(attention)
+    assert isinstance(found, FusedSelfAttention)
+    torch.testing.assert_close(found.attend(content, position, plan), expected, **LIMITS)
+
+
+@pytest.mark.parametrize("padded", ["never", "nothing", "some", "all"])
+def test_projections_of_the_neck(padded):
+    projection, maps = Projection(8, 32, 1), torch.randn(2, 8, 6, 7)
+    padding = torch.zeros(2, 6, 7, dtype=torch.bool)
+    if padded == "some":
+        padding[0, 4:] = padding[1, :, 5:] = True
+    elif padded == "all":
+        padding[:] = True
+    padding = None if padded == "never" else padding
+    expected, found = projection(maps, padding), fused(projection)
+    assert isinstance(found, FusedProjection)
+    torch.testing.assert_close(found(maps, padding), expected, rtol=1e-4, atol=2e-5)
