@@ -1,43 +1,14 @@
-"""The neck, and the layers of encoders and decoders."""
+"""The layers of encoders and decoders."""
 
 import torch
 from torch import Tensor, nn
 
 from querydet.fusion.exchange import Exchange
-from querydet.fusion.folding import fold
 from querydet.modeling.decoder.attention import SelfAttention
 from querydet.modeling.decoder.group_attention import AttentionPlan
 from querydet.modeling.layers import MLP, FeedForward
-from querydet.modeling.neck import Projection, masked_group_norm
 
 ROWS = 2048  # tokens that go through a feed-forward block together, so that its hidden values stay in the cache
-
-
-class FusedProjection(nn.Module):
-    """A convolution and a group norm, which leaves padding out only where there is some.
-
-    Args:
-        conv: the convolution.
-        norm: the norm.
-    """
-
-    def __init__(self, conv: nn.Module, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        self.conv, self.norm = conv, norm
-
-    @classmethod
-    def make(cls, module: Projection, exchange: Exchange) -> nn.Module | None:
-        """Fuse a projection of the neck."""
-        folded = fold(module.conv)
-        return None if folded is None else cls(exchange.layers.conv(folded), module.norm)
-
-    def forward(self, features: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Map (B, in, H, W) to (B, C, H / stride, W / stride); see `querydet.modeling.neck.Projection`."""
-        projected = self.conv(features)
-        if padding is None or not padding.any():
-            # not through the module, which refuses a map of one pixel
-            return torch.group_norm(projected, self.norm.num_groups, self.norm.weight, self.norm.bias, self.norm.eps)
-        return masked_group_norm(projected, padding, self.norm)
 
 
 class FusedMLP(nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from querydet.modeling.boxes import full_precision
 from querydet.modeling.geometry import resize_mask, valid_ratio
+from querydet.modeling.layers.padding import BlankPadding
 from querydet.structures import TokenPyramid
 
 NUM_GROUPS = 32  # of the group norm, in all released code
@@ -110,6 +111,7 @@ class MultiScaleNeck(nn.Module):
         )
         self.position_embedding = position_embedding
         self.ignore_padding = ignore_padding
+        self.blank = BlankPadding(dim=1)
         self.level_embed = nn.Parameter(torch.randn(num_levels, embed_dim))
 
     @property
@@ -123,7 +125,7 @@ class MultiScaleNeck(nn.Module):
         masks: list[Tensor] = []
         for name, projection in zip(self.in_channels, self.projections, strict=True):
             masks.append(resize_mask(padding, features[name].shape[-2:]))
-            source = self._without_padding(features[name], masks[-1])
+            source = self.blank(features[name], masks[-1]) if self.ignore_padding else features[name]
             maps.append(projection(source, masks[-1] if self.ignore_padding else None))
         for projection in self.extra_projections:
             height, width = source.shape[-2:]
@@ -131,9 +133,6 @@ class MultiScaleNeck(nn.Module):
             source = projection(source, masks[-1] if self.ignore_padding else None)
             maps.append(source)
         return maps, masks
-
-    def _without_padding(self, features: Tensor, mask: Tensor) -> Tensor:
-        return features.masked_fill(mask[:, None], 0) if self.ignore_padding else features
 
     def forward(self, features: Mapping[str, Tensor], padding: Tensor) -> TokenPyramid:
         """Build the token sequence.

@@ -5,11 +5,10 @@ import torch
 
 from querydet.fusion import PackedLayers, exchange_modules
 from querydet.fusion.rules import RULES
-from querydet.fusion.transformer import ROWS, FusedFeedForward, FusedMLP, FusedProjection, FusedSelfAttention
+from querydet.fusion.transformer import ROWS, FusedFeedForward, FusedMLP, FusedSelfAttention
 from querydet.modeling.decoder.attention import SelfAttention
 from querydet.modeling.decoder.group_attention import plan_attention
 from querydet.modeling.layers import MLP, FeedForward, PReLUFeedForward
-from querydet.modeling.neck import Projection
 from querydet.structures import QueryGroup
 
 pytestmark = [
@@ -59,17 +58,3 @@ def test_attention_among_queries_in_groups():
     expected, found = attention.attend(content, position, plan), fused(attention)
     assert isinstance(found, FusedSelfAttention)
     torch.testing.assert_close(found.attend(content, position, plan), expected, **LIMITS)
-
-
-@pytest.mark.parametrize("padded", ["never", "nothing", "some", "all"])
-def test_projections_of_the_neck(padded):
-    projection, maps = Projection(8, 32, 1), torch.randn(2, 8, 6, 7)
-    padding = torch.zeros(2, 6, 7, dtype=torch.bool)
-    if padded == "some":
-        padding[0, 4:] = padding[1, :, 5:] = True
-    elif padded == "all":
-        padding[:] = True
-    padding = None if padded == "never" else padding
-    expected, found = projection(maps, padding), fused(projection)
-    assert isinstance(found, FusedProjection)
-    torch.testing.assert_close(found(maps, padding), expected, rtol=1e-4, atol=2e-5)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from querydet.modeling.layers.multi_head import check_heads
+from querydet.modeling.layers.padding import BlankPadding
 from querydet.ops.fused import fused_deformable_attention
 from querydet.ops.sampling_operator import LevelShapes, as_level_shapes
 
@@ -43,6 +44,7 @@ class MultiScaleDeformableAttention(nn.Module):
         self.attention_weights = nn.Linear(embed_dim, points)
         self.value_proj = nn.Linear(embed_dim, embed_dim)
         self.output_proj = nn.Linear(embed_dim, embed_dim)
+        self.blank = BlankPadding(dim=2)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -91,7 +93,7 @@ class MultiScaleDeformableAttention(nn.Module):
         self._check(query, reference_boxes, tokens, shapes, padding)
         value = self.value_proj(tokens)
         if padding is not None:
-            value = value.masked_fill(padding.unsqueeze(-1), 0.0)
+            value = self.blank(value, padding)
         value = value.unflatten(-1, (self.num_heads, self.embed_dim // self.num_heads))
         offsets, logits = self.predict_points(query)
         # Coordinates are never 16 bit: the operator takes references in float32 beside 16-bit values.
