@@ -128,10 +128,13 @@ ALLOWED = {
     ("querydet/engine/training.py", "all_gather"): EXCHANGE,
     ("querydet/evaluation/per_image.py", "gather"): EXCHANGE,
     ("querydet/evaluation/per_image.py", "synchronize"): EXCHANGE,
+    ("querydet/inference/like_sizes.py", "while True"): "ends with the items",
     ("querydet/model_zoo/download.py", "file_lock"): LOCK,
     ("querydet/model_zoo/download.py", "fsync"): DISK,
     ("querydet/model_zoo/download.py", "sleep"): PAUSE,
     ("querydet/model_zoo/zoo.py", "file_lock"): LOCK,
+    ("querydet/utils/ahead.py", "result"): "as long as the caller would need for the work itself, until Ctrl-C",
+    ("querydet/utils/ahead.py", "submit"): "puts work into a queue",
     ("querydet/utils/atomic.py", "fsync"): DISK,
     ("querydet/utils/transfer.py", "synchronize"): DEVICE,
 }

@@ -56,8 +56,12 @@ class ArrayPredictor:
             For each image, `pred_boxes` (XYXY, pixels of the given image), `scores`, `pred_classes`, best first, on the
             CPU; and the masks of a detector that makes some, see `utils.instance_masks`.
         """
+        return self.detect_prepared([self.prepare(image) for image in images])
+
+    def detect_prepared(self, inputs: Sequence[dict[str, Any]]) -> list[Instances]:
+        """Detect on inputs of the model, from `prepare`, as one batch; see `detect`."""
         with masks_above(self._model, self._threshold):
-            outputs = run_model(self._running_model(), [self.prepare(image) for image in images])
+            outputs = run_model(self._running_model(), list(inputs))
         return [keep_confident(output["instances"], self._threshold) for output in outputs]
 
     def _running_model(self) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:

@@ -5,15 +5,17 @@ Example::
     predictor = Predictor("projects/dino/configs/dino_r50_4scale_12ep.py", "model_final.pth")
     instances = predictor("street.jpg")  # Detectron2's Instances: pred_boxes, scores, pred_classes, pred_masks
     several = predictor(["street.jpg", array, pil_image])  # a list of Instances
+    for prediction in predictor.stream(paths):  # any number of images, read while the model runs
+        print(prediction.source, prediction.error or len(prediction.instances))
 """
 
 import contextlib
 import importlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from detectron2.structures import Instances
@@ -23,7 +25,7 @@ from torch import nn
 
 from querydet.checkpoint import check_exists, load_weights
 from querydet.config import apply_overrides, load_config
-from querydet.data.catalog import DetectionDataset, check_num_classes, class_names
+from querydet.data.catalog import DetectionDataset, class_names
 from querydet.data.media import read_record, reader_of
 from querydet.data.synthetic import existing_data_only
 from querydet.data.validation_set import load_test_data, why_no_test_data
@@ -31,13 +33,17 @@ from querydet.engine.run.setup import resolve_device
 from querydet.evaluation import ArrayPredictor, category_ids
 from querydet.evaluation.prediction import check_threshold
 from querydet.fusion import InferenceForm
+from querydet.inference.class_names import find_class_names
 from querydet.inference.cuda_graphs import use_cuda_graphs
 from querydet.inference.pictures import Picture, is_one_picture, read_picture
+from querydet.inference.streaming import Prediction, predict_stream
 from querydet.utils.allocator import keep_freed_memory_on
 from querydet.utils.lazy import instantiate
 from querydet.visualization import draw_instances
 
 logger = logging.getLogger(__name__)
+
+Source = TypeVar("Source")
 
 
 class Predictor(ArrayPredictor):
@@ -50,7 +56,8 @@ class Predictor(ArrayPredictor):
         threshold: detections with a lower score, in [0, 1], are dropped.
         class_names: by class index; None: those in the checkpoint, else those of the config's test data, else
             "class 0", "class 1" ...
-        batch_size: number of images of a forward pass. With 1, the detections on an image depend on no other image.
+        batch_size: number of images of a forward pass, which are of like sizes. With 1, the detections on an image
+            depend on no other image.
         device: "cpu", "cuda" ...; None: the config's `train.device`.
         precision: "float32", "bfloat16", or "auto": bfloat16 where this machine computes faster in it.
         cuda_graphs: replay a recorded graph for input sizes that were seen before; for a GPU and images of few sizes.
@@ -202,18 +209,29 @@ class Predictor(ArrayPredictor):
         """
         if is_one_picture(images):
             return self.detect([self.read(images)])[0]
-        if not isinstance(images, Iterable) or isinstance(images, Mapping):
+        several: Iterable[Any] = images  # type: ignore[assignment]
+        return [prediction.detections() for prediction in self.stream(several)]
+
+    def stream(self, images: Iterable[Source]) -> Generator[Prediction[Source], None, None]:
+        """Detect on any number of images, with a few of them in memory: while the model runs, others are read.
+
+        An image that cannot be used is a prediction with an `error`, and the others are predicted. With a `batch_size`
+        above 1, images of like sizes are batched.
+
+        Args:
+            images: paths, files, arrays ... as of `__call__`, in an iterable of any length.
+
+        Returns:
+            An iterator over the predictions of the images, in their order.
+
+        Raises:
+            TypeError: `images` is no iterable of images.
+        """
+        if is_one_picture(images) or not isinstance(images, Iterable) or isinstance(images, Mapping):
             raise TypeError(
                 f"images must be a path, a file, bytes, a PIL image, an array, or several of them; got {type(images)}"
             )
-        detections: list[Instances] = []
-        batch: list[np.ndarray] = []
-        for image in images:
-            batch.append(self.read(image))
-            if len(batch) == self.batch_size:
-                detections += self.detect(batch)
-                batch = []
-        return detections + (self.detect(batch) if batch else [])
+        return predict_stream(self, self.read, images, self.batch_size)
 
     def draw(self, image: Picture, instances: Instances) -> Image.Image:
         """Draw detections on an image: boxes, masks, class names and scores; a small image is enlarged.
@@ -223,37 +241,6 @@ class Predictor(ArrayPredictor):
             instances: its detections.
         """
         return Image.fromarray(draw_instances(self.read(image), instances, self.class_names))
-
-
-def find_class_names(cfg: DictConfig, given: Sequence[str] | None, trained: Sequence[str] = ()) -> list[str]:
-    """Choose class names: those given, else those in the checkpoint, else those of the test data, else numbers.
-
-    Args:
-        cfg: complete config.
-        given: names that take precedence.
-        trained: names in the checkpoint.
-
-    Raises:
-        ValueError: the number of names is not the number of classes of the model.
-    """
-    num_classes = cfg.model.get("num_classes")
-    names = list(given or trained)
-    if names:
-        if num_classes is not None and len(names) != num_classes:
-            whose = "were given" if given else "are in the checkpoint"
-            raise ValueError(f"{len(names)} class names {whose}, the model has {num_classes} classes")
-        return names
-    try:
-        with existing_data_only():
-            dataset = load_test_data(cfg)
-    except (FileNotFoundError, ValueError) as error:
-        if num_classes is None or not (isinstance(error, FileNotFoundError) or why_no_test_data(cfg)):
-            raise
-        logger.warning("classes are shown as numbers, as nothing names them: %s", str(error).splitlines()[0])
-        return [f"class {index}" for index in range(num_classes)]
-    if num_classes is not None:
-        check_num_classes(num_classes, dataset)
-    return class_names(dataset)
 
 
 def _need_mapper(cfg: DictConfig) -> None:

@@ -14,7 +14,6 @@ from querydet import model_zoo
 from querydet.checkpoint import Checkpointer
 from querydet.checkpoint.training_only import INFERENCE_ONLY, inference_state
 from querydet.config import load_config
-from querydet.inference.predictor import find_class_names
 from querydet.utils.instance_masks import has_masks, masks_of
 from querydet.visualization import draw_instances
 from tests.engine.conftest import DINO_CONFIG
@@ -110,15 +109,6 @@ def test_masks_come_with_their_detections_and_are_drawn(weights: str, as_rle: bo
     boxes = draw_instances(picture(0), without[: len(found)], NAMES)
     assert drawn.shape == boxes.shape
     assert (drawn != boxes).any(axis=2).mean() > 0.01
-
-
-def test_without_any_names_classes_are_numbers() -> None:
-    cfg = load_config(DINO_CONFIG)
-    cfg.dataloader.test.dataset = {"_target_": "querydet.data.load_coco", "annotations": "no.json", "images": "no"}
-    assert find_class_names(cfg, None) == [f"class {index}" for index in range(6)]
-    assert find_class_names(cfg, None, NAMES) == NAMES
-    with pytest.raises(ValueError, match="2 class names are in the checkpoint, the model has 6 classes"):
-        find_class_names(cfg, None, ["a", "b"])
 
 
 def test_a_checkpoint_without_training_parts_gives_the_same(
