@@ -1,20 +1,17 @@
-"""Detection on images in memory, and a COCO json of the detections."""
+"""Detection on images in memory."""
 
 import contextlib
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.data import transforms as T
-from detectron2.structures import BoxMode, Instances
+from detectron2.structures import Instances
 
 from querydet.data.bounded_input import BoundedInput
 from querydet.evaluation.per_image import drop_nonfinite
-from querydet.utils.instance_masks import has_masks, run_lengths_of, select
-from querydet.utils.run_lengths import mask_areas
+from querydet.utils.instance_masks import select
 
 
 class ArrayPredictor:
@@ -75,61 +72,6 @@ class ArrayPredictor:
         self._augmentations(augmented)
         tensor = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
-
-
-class CocoWriter:
-    """Collects detections and writes them as one COCO json: `images`, `categories` and scored `annotations`.
-
-    The annotations have the entries of COCO's results format and of its annotation format, so that the file can be
-    filtered, viewed or corrected with any COCO tool.
-
-    Args:
-        class_names: by class index.
-        category_ids: id in the json by class index.
-    """
-
-    def __init__(self, class_names: Sequence[str], category_ids: Sequence[int]) -> None:
-        self._category_ids = list(category_ids)
-        self._content: dict[str, list[dict[str, Any]]] = {
-            "images": [],
-            "annotations": [],
-            "categories": [
-                {"id": identifier, "name": name} for identifier, name in zip(category_ids, class_names, strict=True)
-            ],
-        }
-
-    def add(self, file_name: str, instances: Instances) -> None:
-        """Add the detections of one image: `pred_boxes` in its pixels, `scores`, `pred_classes`, and masks if any.
-
-        With masks, annotations have a `segmentation` as run lengths, and their `area` is that of the mask.
-        """
-        height, width = instances.image_size
-        image_id = len(self._content["images"]) + 1
-        self._content["images"].append({"id": image_id, "file_name": file_name, "width": width, "height": height})
-        boxes = BoxMode.convert(instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist()
-        first = len(self._content["annotations"])
-        for box, score, label in zip(boxes, instances.scores.tolist(), instances.pred_classes.tolist(), strict=True):
-            self._content["annotations"].append(
-                {
-                    "id": len(self._content["annotations"]) + 1,
-                    "image_id": image_id,
-                    "category_id": self._category_ids[label],
-                    "bbox": [round(value, 2) for value in box],
-                    "area": round(box[2] * box[3], 2),
-                    "iscrowd": 0,
-                    "score": round(score, 5),
-                }
-            )
-        if has_masks(instances):
-            masks = run_lengths_of(instances)
-            for item, mask, area in zip(self._content["annotations"][first:], masks, mask_areas(masks), strict=True):
-                item |= {"segmentation": mask, "area": area}
-
-    def save(self, path: str) -> None:
-        """Write the file; its folder is created if needed."""
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(self._content, file)
 
 
 @contextlib.contextmanager

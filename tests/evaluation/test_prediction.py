@@ -1,6 +1,5 @@
 """Detections on one image, and the json they are written to."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +8,10 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from querydet.data import load_coco
-from querydet.evaluation import ArrayPredictor, CocoWriter, keep_confident, run_model
+from querydet.evaluation import ArrayPredictor, keep_confident, run_model
 from querydet.evaluation.prediction import masks_above
 from querydet.utils.instance_masks import masks_of
-from querydet.utils.run_lengths import decode_masks, encode_masks
+from querydet.utils.run_lengths import encode_masks
 
 
 class Probe(torch.nn.Module):
@@ -63,36 +61,13 @@ def test_bad_parameters():
         ArrayPredictor(model=Probe(), augmentations=[], image_format="L")
 
 
-def test_written_detections_are_a_coco_data_set(tmp_path):
-    writer = CocoWriter(["cat", "dog"], [3, 17])
-    writer.add("a.jpg", ArrayPredictor(model=Probe(), augmentations=[], threshold=0.1)(gradient()))
-    writer.add("b.jpg", ArrayPredictor(model=Probe(), augmentations=[], threshold=0.99)(gradient()))
-    path = str(tmp_path / "new" / "detections.json")
-    writer.save(path)
-    with open(path) as file:
-        content = json.load(file)
-    assert content["annotations"][0] == {
-        "id": 1, "image_id": 1, "category_id": 17, "bbox": [3, 3, 5, 5], "area": 25, "iscrowd": 0, "score": 0.8
-    }  # fmt: skip
-    dataset = load_coco(path, str(tmp_path), check_files=False)
-    assert [len(record["annotations"]) for record in dataset] == [2, 0]
-    assert (dataset[0]["height"], dataset[0]["width"]) == (30, 40)
-
-
 @pytest.mark.parametrize("name", ["pred_masks", "pred_masks_rle"])
-def test_masks_stay_with_their_detections_and_are_written(name, tmp_path):
+def test_masks_stay_with_their_detections(name):
     masks = torch.rand(4, 30, 40, generator=torch.Generator().manual_seed(0)) < 0.3
     (output,) = run_model(Probe(), [{"height": 30, "width": 40}])
     instances = output["instances"]
     instances.set(name, masks if name == "pred_masks" else encode_masks(masks))
-    kept = keep_confident(instances, 0.1)
-    assert torch.equal(masks_of(kept), masks[[1, 0]])
-    writer = CocoWriter(["cat", "dog"], [3, 17])
-    writer.add("a.jpg", kept)
-    writer.save(str(tmp_path / "detections.json"))
-    items = json.loads((tmp_path / "detections.json").read_text())["annotations"]
-    assert torch.equal(decode_masks([item["segmentation"] for item in items], 30, 40), masks[[1, 0]])
-    assert [item["area"] for item in items] == masks[[1, 0]].sum((1, 2)).tolist()
+    assert torch.equal(masks_of(keep_confident(instances, 0.1)), masks[[1, 0]])
 
 
 def test_a_detector_makes_no_masks_that_the_threshold_drops() -> None:
