@@ -3,25 +3,35 @@
     querydet predict --config-file CONFIG --weights model_final.pth --input photos/ clip.mp4 --output out/
 
 Draws labelled boxes and masks (``out/<name>``; videos as mp4) and writes all detections to ``out/detections.json``,
-COCO format, with masks as run lengths (``segmentation``).
+COCO format, with masks as run lengths (``segmentation``). While the model runs, other images are read and drawn.
 """
 
 import argparse
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import groupby
 
+import numpy as np
 from detectron2.utils.logger import setup_logger
 from PIL import Image
 
-from querydet.cli.options import command_parser
-from querydet.data.media import MediaFile, VideoSink, find_media, read_video, unused_name, video_fps
+from querydet.cli.options import command_parser, positive
+from querydet.data.media import READ_ERRORS, MediaFile, VideoSink, find_media, read_video, unused_name, video_fps
 from querydet.evaluation import CocoWriter
 from querydet.inference.predictor import Predictor
+from querydet.inference.streaming import Prediction
+from querydet.utils.ahead import iterate_ahead, map_ahead
 from querydet.utils.precisions import PRECISIONS
 from querydet.visualization import draw_instances
 
 logger = logging.getLogger("querydet.predict")
+
+WRITERS = 2  # threads that draw and encode pictures; ours: as many as there are cores on the smallest machine
+WAITING = 4  # pictures, or frames of a video, that are ready before they are used
+Job = tuple[MediaFile, str]  # an input and the path of its picture
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,6 +41,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", required=True, help="checkpoint to load")
     parser.add_argument("--input", required=True, nargs="+", help="images, folders of images, videos")
     parser.add_argument("--output", required=True, help="folder for pictures and detections.json")
+    parser.add_argument(
+        "--batch-size", type=positive, default=1, help="images of a forward pass, of like sizes (default %(default)s)"
+    )
     parser.add_argument("--threshold", type=float, default=0.3, help="smallest score to keep (default %(default)s)")
     parser.add_argument(
         "--precision",
@@ -52,11 +65,11 @@ def output_paths(folder: str, inputs: Sequence[MediaFile]) -> list[str]:
     Raises:
         ValueError: one would overwrite an input.
     """
-    names: list[str] = []
+    names: dict[str, None] = {}  # in order, and quick to look up
     for media in inputs:
         known = (".mp4",) if media.is_video else (".jpg", ".jpeg", ".png")
         name = media.name if media.name.lower().endswith(known) else media.name + known[-1]
-        names.append(unused_name(name, names))
+        names[unused_name(name, names)] = None
     paths = [os.path.join(folder, name) for name in names]
     taken = {os.path.realpath(media.path): media.path for media in inputs}
     for path in paths:
@@ -68,29 +81,97 @@ def output_paths(folder: str, inputs: Sequence[MediaFile]) -> list[str]:
     return paths
 
 
-def predict_image(media: MediaFile, path: str, predictor: Predictor, writer: CocoWriter) -> None:
-    """Detect on one image, draw it and add its detections to the json."""
-    image = predictor.read(media.path)
-    instances = predictor(image)
-    writer.add(media.name, instances)
-    Image.fromarray(draw_instances(image, instances, predictor.class_names)).save(path)
-    logger.info("%s: %d detections -> %s", media.path, len(instances), path)
+def predict_images(jobs: Sequence[Job], predictor: Predictor, writer: CocoWriter) -> list[str]:
+    """Detect on images, draw them and add their detections to the json; return the paths of those that failed."""
+    failed = []
+
+    def found() -> Generator[tuple[Job, Prediction[str]], None, None]:
+        with closing(predictor.stream(media.path for media, _ in jobs)) as predictions:
+            for job, prediction in zip(jobs, predictions, strict=True):
+                yield job, _added(prediction, job[0].name, writer)
+
+    def draw(item: tuple[Job, Prediction[str]]) -> tuple[Job, int | Exception]:
+        job, prediction = item
+        try:
+            return job, save_picture(job[1], prediction, predictor.class_names)
+        except Exception as error:
+            return job, error
+
+    with closing(map_ahead(draw, found(), threads=WRITERS, ahead=WAITING)) as drawn:
+        for (media, path), outcome in drawn:
+            if isinstance(outcome, Exception):
+                _say_failed(media, outcome)
+                failed.append(media.path)
+            else:
+                logger.info("%s: %d detections -> %s", media.path, outcome, path)
+    return failed
+
+
+def save_picture(path: str, prediction: Prediction[str], class_names: Sequence[str]) -> int:
+    """Draw the detections on an image and write it; return their number.
+
+    Raises:
+        Exception: the error of the prediction, or one of drawing or writing.
+    """
+    instances = prediction.detections()
+    assert prediction.pixels is not None
+    picture = Image.fromarray(draw_instances(prediction.pixels, instances, class_names))
+    picture.save(path, compress_level=1)  # of PNG: several times faster, some percent larger
+    return len(instances)
+
+
+def predict_videos(jobs: Sequence[Job], predictor: Predictor, writer: CocoWriter) -> list[str]:
+    """Detect on videos one after the other; return the paths of those that failed."""
+    failed = []
+    for media, path in jobs:
+        try:
+            predict_video(media, path, predictor, writer)
+        except Exception as error:
+            _say_failed(media, error)
+            failed.append(media.path)
+    return failed
 
 
 def predict_video(media: MediaFile, path: str, predictor: Predictor, writer: CocoWriter) -> None:
     """Detect on every frame; the json has an image for each, named ``clip.mp4#000001`` and so on."""
     sink = VideoSink(path, video_fps(media.path))
-    count = 0
+
+    def found() -> Generator[Prediction[np.ndarray], None, None]:
+        with (
+            closing(iterate_ahead(read_video(media.path), ahead=WAITING)) as frames,
+            closing(predictor.stream(frames)) as predictions,
+        ):
+            for number, prediction in enumerate(predictions, start=1):
+                writer.add(f"{media.name}#{number:06d}", prediction.detections())
+                yield prediction
+
+    def draw(prediction: Prediction[np.ndarray]) -> None:
+        assert prediction.pixels is not None
+        sink.write(draw_instances(prediction.pixels, prediction.detections(), predictor.class_names))
+
     try:
-        for count, frame in enumerate(read_video(media.path), start=1):
-            instances = predictor(frame)
-            writer.add(f"{media.name}#{count:06d}", instances)
-            sink.write(draw_instances(frame, instances, predictor.class_names))
+        with closing(map_ahead(draw, found(), threads=1, ahead=WAITING)) as drawn:
+            count = sum(1 for _ in drawn)
     finally:
         sink.close()
     if not count:
         raise ValueError(f"OpenCV reads no frames from {media.path}")
     logger.info("%s: %d frames -> %s", media.path, count, path)
+
+
+def _added(prediction: Prediction[str], name: str, writer: CocoWriter) -> Prediction[str]:
+    """Add the detections of an image to the json; return the prediction, with the error if that fails."""
+    if prediction.instances is not None:
+        try:
+            writer.add(name, prediction.instances)
+        except Exception as error:
+            return replace(prediction, error=error)
+    return prediction
+
+
+def _say_failed(media: MediaFile, error: Exception) -> None:
+    expected = isinstance(error, (*READ_ERRORS, ImportError))  # ImportError: videos need OpenCV
+    logger.error("%s cannot be used: %s", media.path, error if expected else f"{type(error).__name__}: {error}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,18 +187,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         threshold=args.threshold,
         class_names=given,
         precision=args.precision,
+        batch_size=args.batch_size,
         overrides=args.overrides,
     )
-    writer = CocoWriter(predictor.class_names, predictor.category_ids)
-    failed = []
+    writer = CocoWriter(predictor.class_names, predictor.category_ids, args.output)
+    failed: list[str] = []
+    jobs = zip(inputs, outputs, strict=True)
     try:
-        for media, path in zip(inputs, outputs, strict=True):
-            try:
-                (predict_video if media.is_video else predict_image)(media, path, predictor, writer)
-            # ImportError: videos need OpenCV
-            except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError) as error:
-                logger.error("%s cannot be used: %s", media.path, error)
-                failed.append(media.path)
+        for is_video, group in groupby(jobs, key=lambda job: job[0].is_video):
+            if is_video:
+                failed += predict_videos(list(group), predictor, writer)
+            else:
+                failed += predict_images(list(group), predictor, writer)
     finally:  # also when the run is interrupted
         writer.save(os.path.join(args.output, "detections.json"))
     if failed:

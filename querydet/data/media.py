@@ -193,7 +193,7 @@ def read_video(path: str) -> Iterator[np.ndarray]:
             more, frame = capture.read()
             if not more:
                 return
-            yield np.ascontiguousarray(frame[:, :, ::-1])
+            yield _opencv().cvtColor(frame, _opencv().COLOR_BGR2RGB)
     finally:
         capture.release()
 
@@ -234,7 +234,7 @@ class VideoSink:
             self._writer = self._cv2.VideoWriter(self._path, codec, self._fps, (frame.shape[1], frame.shape[0]))
             if not self._writer.isOpened():
                 raise ValueError(f"OpenCV cannot write the video {self._path}")
-        self._writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+        self._writer.write(self._cv2.cvtColor(frame, self._cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
         """Finish the file."""

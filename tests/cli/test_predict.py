@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -86,6 +87,8 @@ def test_a_video_without_opencv_is_reported_after_the_images_are_done(predict, p
 
 
 def test_an_interrupted_run_keeps_its_detections(predict, photos, monkeypatch):
+    for number in range(20):
+        (photos / f"d{number:02}.png").write_bytes((photos / "a.png").read_bytes())
     shown = []
 
     def interrupt(image, *_):
@@ -95,9 +98,61 @@ def test_an_interrupted_run_keeps_its_detections(predict, photos, monkeypatch):
         return image
 
     monkeypatch.setattr("querydet.cli.predict.draw_instances", interrupt)
+    threads = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         predict(photos)
-    assert len(json.loads((photos.parent / "out" / "detections.json").read_text())["images"]) == 2
+    assert threading.active_count() == threads
+    output = photos.parent / "out"
+    images = json.loads((output / "detections.json").read_text())["images"]
+    assert 2 <= len(images) < 15
+    for path in output.rglob("*.png"):  # what was begun is complete
+        assert Image.open(path).convert("RGB").size == (60, 40)
+
+
+def test_a_picture_that_cannot_be_written_is_named_and_the_others_are(predict, photos, caplog):
+    output = photos.parent / "out"
+    (output / "c.bmp.png").mkdir(parents=True)
+    status, _ = predict(photos)
+    assert status == 1
+    assert (output / "a.png").is_file()
+    assert (output / "sub" / "b.jpg").is_file()
+    assert "c.bmp cannot be used" in caplog.text
+    assert len(json.loads((output / "detections.json").read_text())["images"]) == 3  # it was detected on
+
+
+def test_an_image_that_the_model_refuses_is_named_and_the_others_are_predicted(predict, photos, monkeypatch, caplog):
+    detect = Predictor.detect_prepared
+
+    def refuse(self, inputs):
+        if any((values["height"], values["width"]) == (32, 32) for values in inputs):
+            raise FloatingPointError("NaN in layer 3")
+        return detect(self, inputs)
+
+    monkeypatch.setattr(Predictor, "detect_prepared", refuse)
+    for options in ((), ("--batch-size", "3")):
+        status, output = predict(photos, options=options)
+        assert status == 1
+        assert "c.bmp cannot be used: FloatingPointError: NaN in layer 3" in caplog.text
+        names = [image["file_name"] for image in json.loads((output / "detections.json").read_text())["images"]]
+        assert names == ["a.png", "sub/b.jpg"]
+        caplog.clear()
+
+
+def test_batches_give_the_same_in_the_same_order(predict, photos):
+    contents = []
+    for size in ("1", "2"):
+        _, output = predict(photos, options=["--batch-size", size])
+        contents.append(json.loads((output / "detections.json").read_text()))
+    assert contents[0]["images"] == contents[1]["images"]
+    for one, other in zip(contents[0]["annotations"], contents[1]["annotations"], strict=True):
+        assert one["image_id"] == other["image_id"]
+        assert one["bbox"] == pytest.approx(other["bbox"], abs=0.1)
+
+
+def test_bad_batch_sizes_are_refused(predict, photos, capsys):
+    with pytest.raises(SystemExit):
+        predict(photos, options=["--batch-size", "0"])
+    assert "must be a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_inputs_are_never_overwritten(cli, config, weights, photos):
@@ -165,3 +220,27 @@ def test_video(predict, tmp_path):
     assert (output / "clip.mp4").stat().st_size > 0
     names = [image["file_name"] for image in json.loads((output / "detections.json").read_text())["images"]]
     assert names == ["clip.mp4#000001", "clip.mp4#000002", "clip.mp4#000003"]
+
+
+def test_a_frame_that_the_model_refuses_ends_its_video_alone(predict, photos, monkeypatch, caplog):
+    pytest.importorskip("cv2", reason="videos need OpenCV")
+    frames = [np.full((32, 32, 3), value, np.uint8) for value in (0, 1, 2, 3)]
+    written = []
+    monkeypatch.setattr("querydet.cli.predict.read_video", lambda path: iter(frames))
+    monkeypatch.setattr("querydet.cli.predict.video_fps", lambda path: 5.0)
+    monkeypatch.setattr("querydet.cli.predict.VideoSink.write", lambda self, frame: written.append(frame.shape))
+    detect = Predictor.detect_prepared
+
+    def refuse(self, inputs):
+        if inputs[0]["image"].float().mean() == 2:
+            raise FloatingPointError("NaN in layer 3")
+        return detect(self, inputs)
+
+    monkeypatch.setattr(Predictor, "detect_prepared", refuse)
+    (photos / "clip.mp4").write_bytes(b"a video")
+    status, output = predict(photos)
+    assert status == 1
+    assert "clip.mp4 cannot be used: FloatingPointError: NaN in layer 3" in caplog.text
+    names = [image["file_name"] for image in json.loads((output / "detections.json").read_text())["images"]]
+    assert names == ["a.png", "c.bmp", "clip.mp4#000001", "clip.mp4#000002", "sub/b.jpg"]
+    assert len(written) == 2
