@@ -1,4 +1,4 @@
-"""Drawing of labelled boxes and masks on one image; boxes and labels are drawn by Detectron2's `Visualizer`.
+"""Drawing of labelled boxes and masks on one image, in the style of Detectron2's `Visualizer`.
 
 Colours are determined by the class, so that a class looks the same in every picture and the global random generators
 are not used (Detectron2's own choices are random).
@@ -16,6 +16,7 @@ from detectron2.utils.visualizer import Visualizer
 
 from querydet.data.masks import to_run_lengths
 from querydet.utils.run_lengths import RunLengths
+from querydet.visualization.box_painting import paint_boxes
 from querydet.visualization.cropped_masks import GT_RUN_LENGTHS, cropped_masks
 from querydet.visualization.mask_painting import paint_masks
 
@@ -53,10 +54,8 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
     if instances.has("scores"):
         labels = [f"{label} {score:.0%}" for label, score in zip(labels, instances.scores.tolist(), strict=True)]
     colors = [class_color(index) for index in classes]
-    visualizer = make_visualizer(paint_masks(image, cropped_masks(instances), colors))
-    if len(boxes):
-        visualizer.overlay_instances(boxes=boxes, labels=labels, assigned_colors=colors, alpha=1.0)
-    return visualizer.output.get_image()
+    painted = paint_masks(image, cropped_masks(instances), colors)
+    return paint_boxes(painted, boxes, labels, colors, drawing_scale(image), FONT_SCALE)
 
 
 def drawing_scale(image: np.ndarray) -> int:
