@@ -1,7 +1,7 @@
 """Boxes and labels painted into pixels, in the style of Detectron2's `Visualizer`.
 
-The `Visualizer` makes a figure of Matplotlib, which takes twenty times as long, and reads formulas in labels. Here Pillow
-draws the same: half-transparent borders in the colour of the object, and a label on dark ground in their corner.
+The `Visualizer` makes a figure of Matplotlib, which takes twenty times as long, and reads formulas in labels. Pillow is
+fast: half-transparent borders in the colour of the object, and a label on dark ground in their corner.
 """
 
 import colorsys
