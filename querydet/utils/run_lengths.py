@@ -22,12 +22,23 @@ def encode_masks(bitmaps: Tensor) -> list[RunLengths]:
     """Compress masks (n, H, W) bool to run lengths, with texts as counts, as a json holds them."""
     encoded: list[RunLengths] = []
     for block in bitmaps.split(MASKS_AT_ONCE):
-        columns = np.asfortranarray(block.permute(1, 2, 0).to("cpu", torch.uint8).numpy())
+        columns = _columns(block.to("cpu", torch.uint8).numpy())
         encoded += [
             {"size": list(map(int, mask["size"])), "counts": mask["counts"].decode()}
             for mask in coco_mask.encode(columns)
         ]
     return encoded
+
+
+def _columns(rows: np.ndarray) -> np.ndarray:
+    """Return masks (n, H, W) uint8 as (H, W, n) with the pixels of a column side by side, as run lengths need them."""
+    import cv2  # five times as fast here as NumPy and PyTorch; not imported by those who encode no masks
+
+    columns = np.empty((rows.shape[0], rows.shape[2], rows.shape[1]), np.uint8)
+    if rows.size:
+        for mask, transposed in zip(rows, columns, strict=True):
+            cv2.transpose(mask, transposed)
+    return columns.transpose(2, 1, 0)
 
 
 def decode_masks(masks: Sequence[RunLengths], height: int, width: int) -> Tensor:

@@ -11,11 +11,13 @@ def random_masks(count: int, height: int, width: int, seed: int = 0) -> torch.Te
     return torch.rand(count, height, width, generator=generator) > 0.6
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 5), (64, 300)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (7, 5), (64, 300)])
 def test_masks_survive_a_round_trip(size):
     masks = random_masks(20, *size)
     assert torch.equal(decode_masks(encode_masks(masks), *size), masks)
     assert decode_masks(encode_masks(masks[:0]), *size).shape == (0, *size)
+    turned = random_masks(20, *size).transpose(1, 2)  # whose rows do not lie side by side
+    assert torch.equal(decode_masks(encode_masks(turned), *size[::-1]), turned)
 
 
 def test_counts_are_those_of_the_format():
