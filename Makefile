@@ -35,7 +35,7 @@ quickstart-masks: install  ## The same with masks: instance segmentation, about 
 	$(MAKE) quickstart QUICK=dino_masks_synthetic OUTPUT=$(MASKS_OUTPUT)
 
 convergence: install  ## Train every method in miniature, three seeds each (hours), and compare how they learn
-	for comparison in convergence convergence_dense convergence_masks; do for job in run cost report; do \
+	for comparison in convergence convergence_dense convergence_masks bfloat16_training; do for job in run cost report; do \
 		$(VENV)/bin/python benchmarks/convergence.py $$job --comparison $$comparison || exit 1; done; done
 
 # One thread in each of the two processes: with more they wait for each other's.

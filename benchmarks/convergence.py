@@ -6,10 +6,11 @@
     python benchmarks/convergence.py report
     python benchmarks/convergence.py run --comparison convergence_dense --methods detr group_detr
 
-There are three comparisons, each with configs, data and iterations of its own: `convergence`, of the models with
-deformable attention, `convergence_dense`, of those with standard attention, which learn more slowly, and
-`convergence_masks`, of those that predict masks. The name is that of the folder of configs, of the folder of runs in
-`output`, of the data file and of the picture, which shows the AP of masks where there are some.
+There are four comparisons, each with configs, data and iterations of its own: `convergence`, of the models with
+deformable attention, `convergence_dense`, of those with standard attention, which learn more slowly,
+`convergence_masks`, of those that predict masks, and `bfloat16_training`, of one model in two precisions. The name is
+that of the folder of configs, of the folder of runs in `output`, of the data file and of the picture, which shows the
+AP of masks where there are some.
 
 `run` trains all runs that the output folder lacks, one after the other, and can be stopped and started again.
 `cost` times a training step of every method in turns, on the same batches, so that other work of the machine affects
@@ -37,6 +38,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from querydet.config import load_config
+from querydet.engine.precision import amp_dtype
 from querydet.utils.provenance import provenance, read_parts
 from querydet.visualization import read_metrics
 
@@ -45,6 +47,7 @@ BASELINES = {  # of each comparison
     "convergence": "deformable_detr_pp",
     "convergence_dense": "conditional_detr",
     "convergence_masks": "mask_deformable_detr_pp",
+    "bfloat16_training": "float32",
 }
 METRICS = {
     "bbox/AP": "AP",
@@ -113,10 +116,13 @@ def _step(config: Path) -> Callable[[list[dict[str, Any]]], None]:
     cfg = load_config(str(config))
     model = instantiate(cfg.model).train()
     optimizer = instantiate({**cfg.optimizer, "model": model})
+    dtype = amp_dtype(cfg.train.amp, torch.device("cpu"))
 
     def step(batch: list[dict[str, Any]]) -> None:
         optimizer.zero_grad()
-        torch.stack(list(model(batch).values())).sum().backward()
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            losses = torch.stack(list(model(batch).values())).sum()
+        losses.backward()
         optimizer.step()
 
     return step
