@@ -14,7 +14,7 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from querydet.mask_parts import Masks
-from querydet.modeling.backbones import batch_images, image_layout
+from querydet.modeling.backbones import batch_images, fold_frozen_norms, image_layout
 from querydet.modeling.boxes import full_precision
 from querydet.modeling.compatibility import check_parts
 from querydet.modeling.criterion import check_finite
@@ -90,7 +90,7 @@ class QueryDetector(nn.Module):
         input_format: str = "RGB",
     ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone = fold_frozen_norms(backbone)
         self.neck = neck
         self.encoder = encoder
         self.selection = selection

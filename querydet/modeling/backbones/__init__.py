@@ -2,6 +2,7 @@
 
 from querydet.modeling.backbones.adapter import Adapter
 from querydet.modeling.backbones.dilated import make_dilated_stages
+from querydet.modeling.backbones.folding import fold_frozen_norms
 from querydet.modeling.backbones.layout import image_layout
 from querydet.modeling.backbones.padding import batch_images, pad_batch, padded_size, padding_rule
 from querydet.modeling.backbones.timm import TimmBackbone
@@ -13,6 +14,7 @@ __all__ = [
     "TimmBackbone",
     "TorchvisionBackbone",
     "batch_images",
+    "fold_frozen_norms",
     "image_layout",
     "make_dilated_stages",
     "make_mvit",
