@@ -45,11 +45,11 @@ def bfloat16_gain(device: str) -> float:
 
 
 def _seconds(values: Tensor, weight: Tensor) -> float:
-    wait = torch.cuda.synchronize if values.is_cuda else lambda: None
-    wait()
+    finish = torch.cuda.synchronize if values.is_cuda else lambda: None
+    finish()
     start = time.perf_counter()
     values @ weight.T
-    wait()
+    finish()
     return time.perf_counter() - start
 
 

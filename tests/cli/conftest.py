@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from querydet.config import load_config
+from querydet.data.validation_set import load_test_data
 from querydet.engine import build_model
 from tests.engine.conftest import CONFIG
 
@@ -16,9 +17,10 @@ def cli():
 
 @pytest.fixture
 def weights(tmp_path, toy_data):
-    """A checkpoint of the toy detector."""
-    path = tmp_path / "toy.pth"
-    torch.save({"model": build_model(load_config(CONFIG)).state_dict()}, path)
+    """A checkpoint of the toy detector, whose test data, which name its classes, are drawn."""
+    path, cfg = tmp_path / "toy.pth", load_config(CONFIG)
+    load_test_data(cfg)
+    torch.save({"model": build_model(cfg).state_dict()}, path)
     return str(path)
 
 
