@@ -11,6 +11,7 @@ from querydet.fusion.exchange import Exchange, Rule
 from querydet.fusion.folding import fold
 from querydet.fusion.neck import FusedBlank, FusedPosition, FusedProjection
 from querydet.fusion.transformer import FusedFeedForward, FusedMLP, FusedSelfAttention
+from querydet.modeling.backbones.folding import FoldedConv2d
 from querydet.modeling.decoder.attention import SelfAttention
 from querydet.modeling.heads import PredictionHeads
 from querydet.modeling.layers import MLP, FeedForward, SinePositionEmbedding
@@ -55,6 +56,7 @@ RULES: Mapping[type, Rule] = {
     nn.Linear: linear,
     nn.Conv2d: convolution,
     Conv2d: convolution,
+    FoldedConv2d: convolution,
     BasicStem: FusedStem.make,
     BasicBlock: FusedBlock.make,
     BottleneckBlock: FusedBlock.make,
