@@ -10,6 +10,8 @@ import torch
 from detectron2.layers import FrozenBatchNorm2d
 from torch import Tensor, nn
 
+from querydet.modeling.backbones.folding import scale_and_shift
+
 LIVE_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)  # their statistics are fixed in evaluation mode
 
 
@@ -50,13 +52,10 @@ def fold(conv: nn.Conv2d, norm: nn.Module | None = None) -> Folded | None:
 
 def affine_of(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
     """Return what a norm multiplies each channel by and what it adds, (channels,); None where that is not fixed."""
-    if isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, LIVE_NORMS) and norm.track_running_stats):
-        weight, bias = norm.weight, norm.bias
-    else:
+    if isinstance(norm, FrozenBatchNorm2d):
+        return scale_and_shift(norm)
+    if not isinstance(norm, LIVE_NORMS) or norm.running_mean is None or norm.running_var is None:
         return None
-    mean, variance = norm.running_mean, norm.running_var
-    assert isinstance(mean, Tensor)
-    assert isinstance(variance, Tensor)
-    scale = torch.rsqrt(variance + norm.eps)
-    scale = scale if weight is None else scale * weight
-    return scale, (0 if bias is None else bias) - mean * scale
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    scale = scale if norm.weight is None else scale * norm.weight
+    return scale, (0 if norm.bias is None else norm.bias) - norm.running_mean * scale
