@@ -126,22 +126,66 @@ inline void write_output(const Problem<A>& problem, const Points<A>& points, con
   for (; c < problem.channels; c += lanes) write_block<1>(problem, points, plane, c, output);
 }
 
+// Planes of one image, queries and channels that are worked on together.
+struct Block {
+  int64_t first_plane, last_plane, first_query, last_query, first_channel, last_channel;
+};
+
+// A packed plane is worked on alone. Where planes are direct, all those of an image that were asked for are taken query
+// by query: side by side they use all of the cache's sets, and are on the same pages.
+template <bool kPacked, typename A>
+inline Block next_block(const Problem<A>& problem, int64_t begin, int64_t end) {
+  const int64_t plane = begin / problem.parts, next_image = (plane / problem.heads + 1) * problem.heads;
+  const bool alone = kPacked || problem.parts > 1;
+  return {plane, alone ? plane + 1 : (end < next_image ? end : next_image), 0, problem.queries, 0, problem.channels};
+}
+
+template <typename A>
+inline void cut_queries(const Problem<A>& problem, int64_t part, Block& block) {
+  block.first_query = problem.queries * part / problem.parts;
+  block.last_query = problem.queries * (part + 1) / problem.parts;
+}
+
+template <typename A>
+inline void cut_channels(const Problem<A>& problem, int64_t part, Block& block) {
+  const int64_t vectors = (problem.channels + kLanes<A> - 1) / kLanes<A>;
+  block.first_channel = vectors * part / problem.parts * kLanes<A>;
+  const int64_t last = vectors * (part + 1) / problem.parts * kLanes<A>;
+  block.last_channel = last < problem.channels ? last : problem.channels;
+}
+
+// The query that is taken as number `i` of a plane's image.
+template <typename A>
+inline int64_t query_at(const Problem<A>& problem, int64_t plane, int64_t i) {
+  return problem.order ? problem.order[plane / problem.heads * problem.queries + i] : i;
+}
+
+// An item to ask memory for while number `i` of a plane is worked on.
+template <typename A>
+inline int64_t later_item(const Problem<A>& problem, const Block& block, int64_t plane, int64_t i) {
+  const int64_t together = block.last_plane - block.first_plane, ahead = together < kAhead ? kAhead / together : 1;
+  return item_of(problem, plane, i + ahead < block.last_query ? query_at(problem, plane, i + ahead) : problem.queries);
+}
+
 template <typename T, typename V, typename A, bool kPacked>
 void forward(const Problem<A>& problem, int64_t begin, int64_t end, A* scratch) {
   Points<A> points(problem, scratch);
   Values<T, V, A, kPacked> values(problem, scratch + kPointArrays * problem.padded_count);
-  for (int64_t piece = begin; piece < end; ++piece) {
-    const int64_t index = piece / problem.parts, part = piece % problem.parts;
-    const auto plane = values.of(index);
-    const int64_t stop = problem.queries * (part + 1) / problem.parts;
-    for (int64_t query = problem.queries * part / problem.parts; query < stop; ++query) {
-      const int64_t item = item_of(problem, index, query), later = item + kAhead * problem.heads;
-      V* output = static_cast<V*>(problem.output);
-      points.prefetch(later);
-      prefetch_row<1>(output + later * problem.channels, problem.channels);
-      points.prepare(item);
-      write_output(problem, points, plane, output + item * problem.channels);
+  V* output = static_cast<V*>(problem.output);
+  for (int64_t piece = begin; piece < end;) {
+    Block block = next_block<kPacked>(problem, piece, end);
+    cut_queries(problem, piece % problem.parts, block);
+    for (int64_t i = block.first_query; i < block.last_query; ++i) {
+      const int64_t query = query_at(problem, block.first_plane, i);
+      for (int64_t index = block.first_plane; index < block.last_plane; ++index) {
+        const int64_t item = item_of(problem, index, query), later = later_item(problem, block, index, i);
+        points.prefetch(later);
+        prefetch_row<1>(output + later * problem.channels, problem.channels);
+        points.prepare(item);
+        write_output(problem, points, values.of(index), output + item * problem.channels);
+      }
     }
+    piece += block.last_plane - block.first_plane;
   }
 }
 
@@ -211,13 +255,12 @@ class ValueGradient {
  public:
   ValueGradient(const Problem<A>& problem, A* memory) : problem_(problem), memory_(memory) {}
 
-  Plane<A, kPacked> start(int64_t plane) {
-    if constexpr (kPacked) {
-      std::memset(memory_, 0, (problem_.pixels + 1) * problem_.stride * sizeof(A));
-      return {memory_, nullptr};
-    } else {
-      return {static_cast<A*>(problem_.grads.value) + plane_offset(problem_, plane), memory_};
-    }
+  void start() {
+    if constexpr (kPacked) std::memset(memory_, 0, (problem_.pixels + 1) * problem_.stride * sizeof(A));
+  }
+  Plane<A, kPacked> of(int64_t plane) {
+    if constexpr (kPacked) return {memory_, nullptr};
+    return {static_cast<A*>(problem_.grads.value) + plane_offset(problem_, plane), memory_};
   }
   void finish(int64_t plane, int64_t first, int64_t last) {
     if constexpr (kPacked) {
@@ -231,27 +274,6 @@ class ValueGradient {
   A* memory_;
 };
 
-// A part of one plane: these queries and channels.
-struct Piece {
-  int64_t plane, first_query, last_query, first_channel, last_channel;
-};
-
-template <bool kDots, bool kScatter, typename A>
-inline Piece cut(const Problem<A>& problem, int64_t number) {
-  const int64_t part = number % problem.parts;
-  Piece piece{number / problem.parts, 0, problem.queries, 0, problem.channels};
-  if (kDots && !kScatter) {
-    piece.first_query = problem.queries * part / problem.parts;
-    piece.last_query = problem.queries * (part + 1) / problem.parts;
-  } else if (kScatter && !kDots) {
-    const int64_t vectors = (problem.channels + kLanes<A> - 1) / kLanes<A>;
-    piece.first_channel = vectors * part / problem.parts * kLanes<A>;
-    const int64_t last = vectors * (part + 1) / problem.parts * kLanes<A>;
-    piece.last_channel = last < problem.channels ? last : problem.channels;
-  }
-  return piece;
-}
-
 // The gradients of points (kDots) and of the value (kScatter).
 template <bool kDots, bool kScatter, typename T, typename V, typename A, bool kPacked>
 void backward(const Problem<A>& problem, int64_t begin, int64_t end, A* scratch) {
@@ -264,24 +286,31 @@ void backward(const Problem<A>& problem, int64_t begin, int64_t end, A* scratch)
   scratch += kPacked ? (problem.pixels + 1) * problem.stride : padded;
   if (padded > problem.channels) std::memset(scratch, 0, padded * sizeof(A));  // for a gradient that is padded
 
-  for (int64_t number = begin; number < end; ++number) {
-    const Piece piece = cut<kDots, kScatter>(problem, number);
-    const auto plane = kDots ? values.of(piece.plane) : Plane<const T, kPacked>{};
-    const auto target = kScatter ? gradients.start(piece.plane) : Plane<A, kPacked>{};
-    for (int64_t query = piece.first_query; query < piece.last_query; ++query) {
-      const int64_t item = item_of(problem, piece.plane, query), later = item + kAhead * problem.heads;
-      points.prefetch(later);
-      prefetch_row<0>(problem.grads.output + later * problem.channels, problem.channels);
-      const A* gradient = problem.grads.output + item * problem.channels;
-      if (padded > problem.channels) {
-        std::memcpy(scratch, gradient, problem.channels * sizeof(A));
-        gradient = scratch;
+  for (int64_t piece = begin; piece < end;) {
+    Block block = next_block<kPacked>(problem, piece, end);
+    if (!kScatter) cut_queries(problem, piece % problem.parts, block);
+    if (!kDots) cut_channels(problem, piece % problem.parts, block);
+    if (kScatter) gradients.start();
+    for (int64_t i = block.first_query; i < block.last_query; ++i) {
+      const int64_t query = query_at(problem, block.first_plane, i);
+      for (int64_t index = block.first_plane; index < block.last_plane; ++index) {
+        const auto plane = kDots ? values.of(index) : Plane<const T, kPacked>{};
+        const auto target = kScatter ? gradients.of(index) : Plane<A, kPacked>{};
+        const int64_t item = item_of(problem, index, query), later = later_item(problem, block, index, i);
+        points.prefetch(later);
+        prefetch_row<0>(problem.grads.output + later * problem.channels, problem.channels);
+        const A* gradient = problem.grads.output + item * problem.channels;
+        if (padded > problem.channels) {
+          std::memcpy(scratch, gradient, problem.channels * sizeof(A));
+          gradient = scratch;
+        }
+        points.prepare(item);
+        visit<kDots, kScatter>(points, plane, target, gradient, block.first_channel, block.last_channel);
+        if (kDots) points.write_gradients(item, index * problem.queries + query);
       }
-      points.prepare(item);
-      visit<kDots, kScatter>(points, plane, target, gradient, piece.first_channel, piece.last_channel);
-      if (kDots) points.write_gradients(item, piece.plane * problem.queries + query);
     }
-    if (kScatter) gradients.finish(piece.plane, piece.first_channel, piece.last_channel);
+    if (kScatter) gradients.finish(block.first_plane, block.first_channel, block.last_channel);
+    piece += block.last_plane - block.first_plane;
   }
 }
 

@@ -12,6 +12,7 @@
 
 #include "../ms_deform_attn.h"
 #include "problem.h"
+#include "query_order.h"
 #include "scratch.h"
 
 namespace querydet::cpu {
@@ -130,6 +131,13 @@ Problem<A> make_problem(const Sizes& sizes, bool packed) {
   return problem;
 }
 
+// Planes that are direct are too large for the cache, and are read little: then it matters who reads after whom.
+template <typename A>
+std::vector<int32_t> choose_order(const Sizes& sizes, const Problem<A>& problem) {
+  if (problem.packed || problem.count == 0) return {};
+  return order_queries(sizes, problem.source);
+}
+
 // Runs a kernel on all pieces of all planes.
 template <typename A>
 void run(Kernel<A> kernel, const Problem<A>& problem, int64_t grain) {
@@ -176,6 +184,8 @@ Tensor forward(const Sizes& sizes, const Inputs& inputs) {
     const TableMemory<A> tables(sizes, problem.stride, problem.padded_count);
     problem.tables = tables.tables();
     problem.source = inputs.source<A>();
+    const std::vector<int32_t> order = choose_order(sizes, problem);
+    problem.order = order.empty() ? nullptr : order.data();
     problem.value = value.const_data_ptr();
     problem.output = output.mutable_data_ptr();
     problem.parts = std::min(sizes.queries, parts_for_threads(sizes));
@@ -241,6 +251,8 @@ GradientTensorsOf backward(const Sizes& sizes, const Inputs& inputs, const Tenso
     const TableMemory<A> tables(sizes, problem.stride, problem.padded_count);
     problem.tables = tables.tables();
     problem.source = inputs.source<A>();
+    const std::vector<int32_t> order = choose_order(sizes, problem);
+    problem.order = order.empty() ? nullptr : order.data();
     problem.value = value.const_data_ptr();
     problem.grads = {const_data<A>(gradient), mask[0] ? grads.value.mutable_data_ptr() : nullptr,
                      mask[2] ? data<A>(grads.points) : nullptr, mask[3] ? data<A>(grads.weights) : nullptr,

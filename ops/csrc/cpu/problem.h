@@ -77,6 +77,7 @@ struct Problem {
   int64_t outside;  // the offset that stands for all pixels outside: that of row S, or -1 where planes are direct
   PointTables<A> tables;
   PointSource<A> source;
+  const int32_t* order;  // (B, Q): the queries of each image in the order in which they are taken; null: as they are
   const void* value;
   void* output;
   Gradients<A> grads;
@@ -99,7 +100,7 @@ using Kernel = void (*)(const Problem<A>& problem, int64_t begin, int64_t end, A
 template <typename A>
 struct Kernels {
   Kernel<A> forward;         // a piece is a range of queries
-  Kernel<A> backward;        // everything; a piece is a plane, whose queries are added in their order
+  Kernel<A> backward;        // everything; a piece is a plane, whose queries are added in the order they are taken in
   Kernel<A> point_backward;  // all but the value's gradient; a piece is a range of queries
   Kernel<A> value_backward;  // the value's gradient; a piece is a range of channels
 };
