@@ -3,9 +3,10 @@
 The public names are imported when they are first used: ``import querydet`` loads neither torch nor Detectron2.
 """
 
-import importlib
 import importlib.util
 from typing import TYPE_CHECKING
+
+from querydet.utils.on_request import names_on_request
 
 if importlib.util.find_spec("detectron2") is None:
     raise ModuleNotFoundError(
@@ -17,7 +18,8 @@ if importlib.util.find_spec("detectron2") is None:
 if TYPE_CHECKING:
     from querydet import model_zoo
     from querydet.config import get_config, load_config
-    from querydet.engine import build_model, evaluate, train
+    from querydet.engine.evaluation import evaluate
+    from querydet.engine.training import build_model, train
     from querydet.inference.predictor import Predictor
     from querydet.modeling.detector import QueryDetector
     from querydet.modeling.meta_arch import DETA, DINO, DNDETR, MSDETR, GroupDETR
@@ -42,30 +44,15 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a type checker would take every name to be of type Any
-    _MODULES = {
-        "DETA": "querydet.modeling.meta_arch",
-        "DINO": "querydet.modeling.meta_arch",
-        "DNDETR": "querydet.modeling.meta_arch",
-        "GroupDETR": "querydet.modeling.meta_arch",
-        "MSDETR": "querydet.modeling.meta_arch",
-        "Predictor": "querydet.inference.predictor",
-        "QueryDetector": "querydet.modeling.detector",
-        "build_model": "querydet.engine",
-        "evaluate": "querydet.engine",
-        "get_config": "querydet.config",
-        "load_config": "querydet.config",
-        "train": "querydet.engine",
-    }
-
-    def __getattr__(name):
-        """Import a public name when it is first used."""
-        if name == "model_zoo":
-            return importlib.import_module("querydet.model_zoo")
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-        return value
-
-    def __dir__():
-        """Return the public names beside those that are imported already."""
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = names_on_request(
+        __name__,
+        {
+            "querydet.config": "get_config load_config",
+            "querydet.engine.evaluation": "evaluate",
+            "querydet.engine.training": "build_model train",
+            "querydet.inference.predictor": "Predictor",
+            "querydet.model_zoo": "model_zoo",
+            "querydet.modeling.detector": "QueryDetector",
+            "querydet.modeling.meta_arch": "DETA DINO DNDETR GroupDETR MSDETR",
+        },
+    )

@@ -68,6 +68,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/test_published_numbers.py": "the rows of the papers' tables against the recipes and the documents",
     "tests/test_published_settings.py": "recipes against the settings of the papers and the released code",
     "tests/test_readme.py": "README.md against the code and the data files",
+    "tests/test_startup.py": "what is loaded before the first result",
     "tests/test_waits.py": "every wait of the package has a deadline",
 }
 

@@ -6,13 +6,10 @@ name an existing key of the config, or an argument of the class or function that
 
 import difflib
 import inspect
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from detectron2.utils.registry import locate
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from querydet.utils.targets import TARGET, found_targets, short_name, trust
@@ -39,8 +36,10 @@ def change_keys(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             or lies below a node that is None or interpolated from another key, its value is of another kind, or its
             `_target_` cannot be imported.
     """
+    if overrides:
+        from querydet.config.override_grammar import parse_override  # with Hydra, which a config alone does not need
     for text in overrides:
-        key, value = _parse(text)
+        key, value = parse_override(text)
         replaced = []
         for leaf, leaf_value in _leaves(cfg, key, value):
             old = _check_key(cfg, leaf, text)
@@ -56,28 +55,6 @@ def change_keys(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         OmegaConf.update(cfg, key, value, merge=True)
         trust(found_targets(value) | ({value} if key.endswith(TARGET) and isinstance(value, str) else set()))
     return cfg
-
-
-def _parse(text: str) -> tuple[str, Any]:
-    if text.startswith("-"):
-        raise ValueError(f"option '{text}' has to come before the first key=value override")
-    if "=" not in text:
-        raise ValueError(f"override '{text}' is not of the form key=value")
-    key, _, value = text.partition("=")
-    # outside of quotes Hydra's grammar has no letters but those of ASCII, and no further equals sign
-    if (not value.isascii() or "=" in value) and value[0] not in "'\"[{":
-        text = f"{key}={json.dumps(value, ensure_ascii=False)}"
-    try:
-        override = OverridesParser.create().parse_override(text)
-    except HydraException as error:
-        raise ValueError(f"override '{text}' cannot be parsed, quote the value: {error}") from error
-    if override.is_add() or override.is_force_add() or override.is_delete():
-        raise ValueError(f"override '{text}': adding (+) and deleting (~) keys is not supported")
-    if override.package is not None:
-        raise ValueError(f"override '{text}': packages (@) are not supported")
-    if override.is_sweep_override():
-        raise ValueError(f"override '{text}' holds a comma: write a list as [1,2], or quote the value")
-    return override.key_or_group, override.value()
 
 
 def _leaves(cfg: DictConfig, key: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,6 @@ is.
 """
 
 import contextlib
-import contextvars
 import dataclasses
 import json
 import logging
@@ -22,6 +21,7 @@ from PIL import Image
 
 from querydet.data.catalog import DetectionDataset
 from querydet.data.coco import load_coco
+from querydet.data.existing_data import may_generate
 from querydet.data.synthetic_scene import CLASS_NAMES, Scene, SceneStyle
 from querydet.utils.digest import short_digest
 from querydet.utils.run_lengths import encode_masks
@@ -30,24 +30,10 @@ SPLITS = ("train", "val", "test")
 MIN_IMAGE_SIZE = 32  # pixels; in smaller images the smallest objects lose their shape
 MAX_IMAGES = 1_000_000  # of a split; this and the next are far above every use
 MAX_IMAGE_SIZE = 4096
-_generates = contextvars.ContextVar("generates", default=True)
 _VERSION = 2  # increase when what is written changes, so that old folders are not reused
 _WITHOUT_MASKS = 1  # a version of the same images and boxes, whose folders serve where masks are not asked for
 
 logger = logging.getLogger(__name__)
-
-
-@contextlib.contextmanager
-def existing_data_only() -> Iterator[None]:
-    """Let nothing be generated: a split that does not exist raises `FileNotFoundError`.
-
-    For whoever reads the data of a config that may come from others, and was not asked to write any.
-    """
-    token = _generates.set(False)
-    try:
-        yield
-    finally:
-        _generates.reset(token)
 
 
 def load_synthetic(
@@ -105,7 +91,7 @@ def generate_synthetic(
         The split's folder, with `annotations.json` and `images/`.
 
     Raises:
-        FileNotFoundError: the split does not exist, inside of `existing_data_only`.
+        FileNotFoundError: the split does not exist, inside of `existing_data.existing_data_only`.
         ValueError: the split is unknown, the seed is negative, or the number of images or their size is out of range.
     """
     style = style or SceneStyle()
@@ -122,7 +108,7 @@ def generate_synthetic(
     if not masks and os.path.isdir(older) and not os.path.isdir(folder):
         return older
     if not os.path.isdir(folder):
-        if not _generates.get(True):
+        if not may_generate():
             raise FileNotFoundError(
                 f"the synthetic data set {folder} does not exist, and is not generated here: training and evaluation do"
             )

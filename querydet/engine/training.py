@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+import querydet.model_zoo  # noqa: F401 - makes querydet:// known, for train.init_checkpoint
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.checkpoint.class_maps import class_map_of
 from querydet.checkpoint.part_loading import parts_to_load
@@ -32,11 +33,12 @@ from querydet.engine.optimizer_state import shapes_of
 from querydet.engine.run.run_length import RunLength
 from querydet.engine.run.run_parts import RunParts
 from querydet.engine.run.run_record import describe_run, recorded_data
-from querydet.engine.run.setup import check_seed, check_writable, resolve_device, seed_everything
+from querydet.engine.run.setup import check_seed, check_writable, seed_everything
 from querydet.engine.solver import lr_scale
 from querydet.engine.switches import apply_switches
 from querydet.engine.trainer import Trainer
 from querydet.utils.allocator import keep_freed_memory_on
+from querydet.utils.device import resolve_device
 from querydet.utils.lazy import instantiate
 from querydet.utils.provenance import recorded
 from querydet.utils.system import network_timeout

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from omegaconf import DictConfig
 
 from querydet.data.catalog import check_num_classes, class_names
-from querydet.data.synthetic import existing_data_only
+from querydet.data.existing_data import existing_data_only
 from querydet.data.validation_set import load_test_data, why_no_test_data
 
 logger = logging.getLogger(__name__)

@@ -23,23 +23,21 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
 
-from querydet.checkpoint import check_exists, load_weights
+import querydet.model_zoo  # noqa: F401 - makes querydet:// known, for weights
+from querydet.checkpoint.regular import check_exists
 from querydet.config import apply_overrides, load_config
 from querydet.data.catalog import DetectionDataset, class_names
+from querydet.data.existing_data import existing_data_only
 from querydet.data.media import read_record, reader_of
-from querydet.data.synthetic import existing_data_only
 from querydet.data.validation_set import load_test_data, why_no_test_data
-from querydet.engine.run.setup import resolve_device
-from querydet.evaluation import ArrayPredictor, category_ids
-from querydet.evaluation.prediction import check_threshold
-from querydet.fusion import InferenceForm
+from querydet.evaluation.coco_truth import category_ids
+from querydet.evaluation.prediction import ArrayPredictor, check_threshold
 from querydet.inference.class_names import find_class_names
-from querydet.inference.cuda_graphs import use_cuda_graphs
 from querydet.inference.pictures import Picture, is_one_picture, read_picture
 from querydet.inference.streaming import Prediction, predict_stream
 from querydet.utils.allocator import keep_freed_memory_on
+from querydet.utils.device import resolve_device
 from querydet.utils.lazy import instantiate
-from querydet.visualization import draw_instances
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +89,10 @@ class Predictor(ArrayPredictor):
         cuda_graphs: bool = False,
         overrides: Sequence[str] = (),
     ) -> None:
+        # These load the parts of detectors, which a program that only imports this class does not need yet.
+        from querydet.checkpoint.checkpointer import load_weights
+        from querydet.fusion import InferenceForm
+
         self.batch_size = batch_size
         self._form = InferenceForm(precision)
         cfg, path = find_model(config, weights, overrides)
@@ -101,6 +103,8 @@ class Predictor(ArrayPredictor):
         model = instantiate(cfg.model).to(chosen).eval()
         trained = load_weights(model, path, use_ema=cfg.train.ema.enabled)
         if cuda_graphs:
+            from querydet.inference.cuda_graphs import use_cuda_graphs  # with the parts of detectors
+
             use_cuda_graphs(model)
         mapper = cfg.dataloader.test.mapper
         super().__init__(
@@ -240,6 +244,8 @@ class Predictor(ArrayPredictor):
             image: one image, as of `__call__`.
             instances: its detections.
         """
+        from querydet.visualization.drawing import draw_instances  # with Matplotlib, which detection does not need
+
         return Image.fromarray(draw_instances(self.read(image), instances, self.class_names))
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from querydet.config import load_config
 from querydet.config.safe_yaml import CONFIG_FILE
 from querydet.data.catalog import DetectionDataset
-from querydet.data.synthetic import existing_data_only
+from querydet.data.existing_data import existing_data_only
 from querydet.data.validation_set import load_test_data
 from querydet.evaluation.error_analysis import Settings, analyze_errors
 from querydet.evaluation.error_costs import SPECIAL

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from querydet.data import SceneStyle, class_names, generate_synthetic, load_synthetic, synthetic
+from querydet.data.existing_data import existing_data_only
 from querydet.data.masks import to_bitmap
-from querydet.data.synthetic import existing_data_only
 from querydet.data.synthetic_scene import CLASS_NAMES, Scene
 
 SMALL = {"num_images": 6, "image_size": 64}

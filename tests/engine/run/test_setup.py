@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from querydet.engine import argument_parser, resolve_device, setup_run
+from querydet.engine import argument_parser, setup_run
 from querydet.engine.run.setup import check_writable, seed_everything, warn_of_shared_memory
 
 
@@ -54,13 +54,6 @@ def test_wrong_seed_is_refused(toy_config, seed):
     cfg.train.seed = seed
     with pytest.raises(ValueError, match=r"train.seed"):
         setup_run(cfg, argument_parser().parse_args([]))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
-def test_device():
-    assert resolve_device("auto") == torch.device("cpu")
-    with pytest.raises(ValueError, match="no GPU is visible"):
-        resolve_device("cuda")
 
 
 @pytest.mark.parametrize(("free", "said"), [(0, True), (64, True), (65, False)])
