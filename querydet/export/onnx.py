@@ -1,6 +1,6 @@
 """Export of a detector as an ONNX graph of standard operators, by PyTorch's exporter.
 
-Deformable attention becomes its definition, whose sampling is ONNX's `GridSample`; suppression becomes
+Deformable attention samples with ONNX's `GridSample` (`export.onnx_sampling`); suppression becomes
 `NonMaxSuppression`, which works on batches and classes at once. The exporter translates everything else.
 """
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from querydet.export.exported_program import export_program
 from querydet.export.graph import INPUTS, output_names
+from querydet.export.onnx_sampling import operators, translate_sampling
 from querydet.modeling.detector import QueryDetector
 
 OPSET = 20  # the first whose GridSample has the mode "linear"; all exporters of torch since 2.11 write it
@@ -28,15 +29,16 @@ def export_onnx(detector: QueryDetector, path: str, fixed_size: tuple[int, int] 
         ModuleNotFoundError: onnx or onnxscript is not installed.
     """
     require_onnx()
-    suppress = torch.ops.querydet.suppress
+    suppress, sampling = torch.ops.querydet.suppress, torch.ops.querydet.ms_deform_attn_fused
     exported = torch.onnx.export(
-        export_program(detector, (suppress,), fixed_size),
+        export_program(detector, (suppress, sampling), fixed_size),
         dynamo=True,
         input_names=list(INPUTS),
         output_names=list(output_names(detector)),
         opset_version=OPSET,
         custom_translation_table={
             suppress.default: translate_suppress,
+            sampling.default: translate_sampling,
             torch.ops.aten.sort.stable: translate_stable_sort,
         },
         verbose=False,
@@ -61,16 +63,9 @@ def require_onnx() -> None:
             ) from error
 
 
-def _operators() -> Any:
-    """Return ONNX's operators as functions; imported late, as nothing else needs onnxscript."""
-    import onnxscript
-
-    return onnxscript.opset20
-
-
 def translate_suppress(boxes_xyxy: Any, scores: Any, iou_threshold: float) -> Any:
     """Translate `querydet::suppress` to ONNX: boxes (B, N, 4) and scores (B, G, N) to a mask (B, G, N)."""
-    op = _operators()
+    op = operators()
     everything = op.Shape(boxes_xyxy, start=1, end=2)
     threshold = op.Constant(value_floats=[iou_threshold])
     lowest = op.Constant(value_floats=[torch.finfo(torch.float32).min])  # only minus infinity is less
@@ -82,7 +77,7 @@ def translate_suppress(boxes_xyxy: Any, scores: Any, iou_threshold: float) -> An
 
 def translate_stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
     """Translate `aten::sort.stable`, which the exporter lacks, to `TopK`, which prefers the first of equal values."""
-    op = _operators()
+    op = operators()
     size = op.Gather(op.Shape(values), op.Constant(value_ints=[dim]))
     return op.TopK(values, size, axis=dim, largest=int(descending), sorted=1)
 
