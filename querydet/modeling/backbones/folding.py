@@ -2,13 +2,17 @@
 
 A frozen norm multiplies every channel by a constant and adds another one. Detectron2 does so after the convolution, in
 one or two passes through its map in the forward pass and one in the backward pass. Here the constants are multiplied
-into the weights, `norm(conv(x)) = conv(x, weight * scale) + shift`, at every call: the weights stay trainable, and names
-and values in checkpoints are the same.
+into the weights, `norm(conv(x)) = conv(x, weight * scale) + shift`, at every call: the weights stay trainable, and
+names and values in checkpoints are the same.
 """
+
+from typing import TypeVar
 
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class FoldedConv2d(Conv2d):
@@ -34,7 +38,7 @@ def scale_and_shift(norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, norm.bias - norm.running_mean * scale
 
 
-def fold_frozen_norms(network: nn.Module) -> nn.Module:
+def fold_frozen_norms(network: Network) -> Network:
     """Let Detectron2's convolutions of a network, in place, apply their frozen norms as `FoldedConv2d` does.
 
     The modules stay the same objects with the same parameters and buffers; a module of a class that is derived from
