@@ -1,7 +1,5 @@
 """Which modules have a fused form: layers, and the parts of a detector that are made of them."""
 
-from collections.abc import Mapping
-
 from detectron2.layers import Conv2d
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
 from torch import nn
@@ -52,7 +50,7 @@ def as_it_is(module: nn.Module, exchange: Exchange) -> nn.Module:
     return module
 
 
-RULES: Mapping[type, Rule] = {
+RULES: dict[type, Rule] = {
     nn.Linear: linear,
     nn.Conv2d: convolution,
     Conv2d: convolution,
