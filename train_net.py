@@ -10,7 +10,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # fvcore still calls it when it is imported.
 warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
 
-from querydet.engine import argument_parser, launch, main  # noqa: E402 - both lines have to come first
+from querydet import engine  # noqa: E402 - both lines have to come first
 
 if __name__ == "__main__":
-    launch(main, argument_parser().parse_args())
+    args = engine.argument_parser().parse_args()
+    engine.launch(engine.main, args)  # which loads torch, now that the arguments are known to be right

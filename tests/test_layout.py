@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "querydet"
 MIRRORED = {"tests/tools": "tools"}  # other folders of tests mirror the package
+TOGETHER = {"querydet/cli/arguments": "tests/cli"}  # the options of a command are tested with the command
 
 UNTESTED: dict[str, str] = {}  # sources without a test file of their name, with the reason
 TOPICS = {  # test files without a source of their name: properties of several parts together
@@ -106,6 +107,8 @@ def computes(tree: ast.AST) -> bool:
 def name_of_test(source: str) -> str:
     """The test file of a source's name."""
     path = Path(source)
+    if path.parent.as_posix() in TOGETHER:
+        return f"{TOGETHER[path.parent.as_posix()]}/test_{path.name}"
     return (Path("tests") / Path(*path.parts[1:-1]) / f"test_{path.name}").as_posix()
 
 

@@ -5,15 +5,19 @@
 One binary is meant for many versions of Python and torch. This needs nothing but torch, and prints the pair it ran on.
 """
 
+from __future__ import annotations
+
 import argparse
 import importlib.util
 import platform
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPES = ((12, 17), (6, 9), (3, 5))
@@ -40,6 +44,8 @@ def distance(found: Tensor, wanted: Tensor) -> float:
 
 def check(definition: ModuleType, dtype: torch.dtype, device: str) -> float:
     """Return the largest distance of outputs and gradients of both operators from their definition in float64."""
+    import torch  # here and below, so that --help does not load it
+
     generator = torch.Generator().manual_seed(0)
     value = torch.randn(2, 273, 4, 32, generator=generator).to(dtype)
     reference = torch.rand(2, 60, 3, 4, generator=generator) * 0.5 + 0.25
@@ -69,6 +75,8 @@ def main() -> None:
     parser.add_argument("binary", type=Path)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    import torch
+
     load("_C", options.binary)  # registers the operators
     definition = load("definition", ROOT / "querydet" / "ops" / "reference.py")
     right = True

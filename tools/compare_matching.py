@@ -2,7 +2,7 @@
 
 import sys
 
-from querydet.cli.compare_matching import main
+from querydet.cli.commands import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["compare-matching", *sys.argv[1:]]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from querydet.cli.convert_checkpoint import main
+from querydet.cli.commands import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["convert", *sys.argv[1:]]))

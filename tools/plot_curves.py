@@ -2,7 +2,7 @@
 
 import sys
 
-from querydet.cli.plot_curves import main
+from querydet.cli.commands import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["plot", "curves", *sys.argv[1:]]))

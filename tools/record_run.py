@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from querydet.config import load_config
+from querydet import config, visualization
 from querydet.utils.provenance import provenance, read_parts
-from querydet.visualization import read_metrics
 
 MEASURES = {"bbox/AP": "AP", "bbox/AP50": "AP50", "segm/AP": "mask_AP", "segm/AP50": "mask_AP50"}
 BEST = ("bbox/AP50", "segm/AP50")
@@ -36,10 +35,10 @@ def record_run(run: str) -> dict[str, Any]:
         FileNotFoundError: the folder is not that of a run.
         ValueError: the run was never evaluated.
     """
-    metrics = read_metrics(run)
+    metrics = visualization.read_metrics(run)
     if not metrics.get("bbox/AP50"):
         raise ValueError(f"{run} holds no evaluation: nothing to record")
-    cfg = load_config(str(Path(run) / "config.yaml"))
+    cfg = config.load_config(str(Path(run) / "config.yaml"))
     iterations = max(metrics["total_loss"]) + 1
     evaluations: dict[str, dict[str, float]] = {}
     for metric, name in MEASURES.items():

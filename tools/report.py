@@ -2,7 +2,7 @@
 
 import sys
 
-from querydet.cli.report import main
+from querydet.cli.commands import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["report", *sys.argv[1:]]))

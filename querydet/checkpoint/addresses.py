@@ -1,9 +1,9 @@
 """``querydet://NAME`` wherever Detectron2 takes a path: the converted weights of a published model.
 
-How a name becomes a file is the model zoo's knowledge, which hands it in; the zoo is built on checkpoints, and they do
-not need it.
+How a name becomes a file is the model zoo's knowledge, or that of a function which takes its place.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -49,8 +49,9 @@ def register_published_models(resolve: Callable[[str], str]) -> None:
     PathManager.register_handler(PublishedModels(resolve), allow_override=True)
 
 
-def _without_zoo(name: str) -> str:
-    raise ValueError(f"{PREFIX}{name} is an address of the model zoo, which is not loaded: import querydet.model_zoo")
+def _from_zoo(name: str) -> str:
+    """Ask the model zoo, which is built on checkpoints: it is loaded when an address is used."""
+    return str(importlib.import_module("querydet.model_zoo").get_checkpoint_file(name))
 
 
-register_published_models(_without_zoo)
+register_published_models(_from_zoo)

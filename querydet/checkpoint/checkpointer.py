@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
+import querydet.checkpoint.addresses  # noqa: F401 - makes querydet:// known
 from querydet.checkpoint.backbone_loading import align_backbone
 from querydet.checkpoint.class_maps import KnownMap, find_class_map
 from querydet.checkpoint.conversion.convert import recognise_or_none

@@ -1,11 +1,13 @@
-"""The program ``querydet``: finds the command and imports its module, and nothing of the others."""
+"""The program ``querydet``: finds the command, reads its options, then imports its module and nothing of the others."""
 
 import difflib
+import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 
 @dataclass(frozen=True)
@@ -13,20 +15,22 @@ class Command:
     """An entry of the list of commands.
 
     Args:
-        module: in ``querydet.cli``.
+        module: in ``querydet.cli``, and of its options in ``querydet.cli.arguments``.
         about: line in ``querydet --help``.
         function: of the module; it gets the arguments behind the command and returns the exit status.
+        options: function that parses them.
     """
 
     module: str
     about: str
     function: str = "main"
+    options: str = "parse_arguments"
 
 
 # In the order of --help. The names of commands in a group have two words.
 COMMANDS: dict[str, Command] = {
     "train": Command("train", "train a detector"),
-    "eval": Command("train", "evaluate a checkpoint on a config's test data", "evaluate"),
+    "eval": Command("train", "evaluate a checkpoint on a config's test data", "evaluate", "parse_evaluation"),
     "predict": Command("predict", "detect on images, folders and videos"),
     "demo": Command("demo", "try models on images in the browser"),
     "zoo": Command("list_models", "list the published models, download their weights"),
@@ -89,11 +93,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, rest = find_command(given)
     if name not in COMMANDS:
         return _explain(name, rest)
+    command = COMMANDS[name]
+    # First without the command's module, which loads torch: help and mistakes are answered at once.
+    getattr(importlib.import_module(f"querydet.cli.arguments.{command.module}"), command.options)(rest)
     # OpenMP threads that spin while they wait slow down other processes on the same cores. OpenMP reads the variable
     # when torch is imported, that is with the module of the command.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    command = COMMANDS[name]
-    return getattr(importlib.import_module(f"querydet.cli.{command.module}"), command.function)(rest)
+    return getattr(load_module(f"querydet.cli.{command.module}"), command.function)(rest)
+
+
+def load_module(name: str) -> ModuleType:
+    """Import the module of a command; the first time without looking for garbage among what is loaded with it.
+
+    Python's collector would go through the objects of torch and all other libraries again and again, which takes a
+    seventh of the time of loading them. They live as long as the process, and stay exempt.
+    """
+    if name in sys.modules or not gc.isenabled():
+        return importlib.import_module(name)
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def find_command(argv: Sequence[str]) -> tuple[str, list[str]]:

@@ -1,11 +1,4 @@
-"""List the published models, whose names stand for a config and its weights in querydet demo and querydet visualize.
-
-querydet zoo                                    # all of them
-querydet zoo dino_r50_4scale_12ep               # one
-querydet zoo dino_r50_4scale_12ep --download    # also download, verify and convert its weights
-
-Everywhere else the weights are querydet://NAME, as --weights or train.init_checkpoint, beside the config's file.
-"""
+"""``querydet zoo``, whose options are in `querydet.cli.arguments.list_models`."""
 
 import sys
 from collections.abc import Sequence
@@ -13,25 +6,20 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from querydet import model_zoo
-from querydet.cli.options import command_parser
+from querydet.cli.arguments.list_models import make_parser, parse_arguments
 from querydet.model_zoo.published import MASKS, describe_precisions, weights_precision
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status: 1 for weights that cannot be downloaded, 2 for an unknown name."""
-    parser = command_parser("zoo", __doc__)
-    parser.add_argument("name", nargs="?", help="a model; default: list all")
-    parser.add_argument("--download", action="store_true", help="print the local file of its converted weights")
-    args = parser.parse_args(argv)
+    args = parse_arguments(argv)
     if args.name is None:
-        if args.download:
-            parser.error("--download needs the name of a model")
         print(list_models())
         return 0
     try:
         print(describe_model(args.name))
     except KeyError as error:
-        parser.error(error.args[0])
+        make_parser().error(error.args[0])
     if args.download:
         try:
             print(f"file: {model_zoo.get_checkpoint_file(args.name)}")

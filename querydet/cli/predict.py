@@ -1,12 +1,5 @@
-"""Run a trained detector on images, folders and videos.
+"""``querydet predict``, whose options are in `querydet.cli.arguments.predict`."""
 
-    querydet predict --config-file CONFIG --weights model_final.pth --input photos/ clip.mp4 --output out/
-
-Draws labelled boxes and masks (``out/<name>``; videos as mp4) and writes all detections to ``out/detections.json``,
-COCO format, with masks as run lengths (``segmentation``). While the model runs, other images are read and drawn.
-"""
-
-import argparse
 import logging
 import os
 from collections.abc import Generator, Sequence
@@ -18,13 +11,12 @@ import numpy as np
 from detectron2.utils.logger import setup_logger
 from PIL import Image
 
-from querydet.cli.options import command_parser, positive
+from querydet.cli.arguments.predict import parse_arguments
 from querydet.data.media import READ_ERRORS, MediaFile, VideoSink, find_media, read_video, unused_name, video_fps
 from querydet.evaluation import CocoWriter
 from querydet.inference.predictor import Predictor
 from querydet.inference.streaming import Prediction
 from querydet.utils.ahead import iterate_ahead, map_ahead
-from querydet.utils.precisions import PRECISIONS
 from querydet.visualization import draw_instances
 
 logger = logging.getLogger("querydet.predict")
@@ -32,31 +24,6 @@ logger = logging.getLogger("querydet.predict")
 WRITERS = 2  # threads that draw and encode pictures; ours: as many as there are cores on the smallest machine
 WAITING = 4  # pictures, or frames of a video, that are ready before they are used
 Job = tuple[MediaFile, str]  # an input and the path of its picture
-
-
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = command_parser("predict", __doc__)
-    parser.add_argument("--config-file", required=True, help="the config that the model was trained with")
-    parser.add_argument("--weights", required=True, help="checkpoint to load")
-    parser.add_argument("--input", required=True, nargs="+", help="images, folders of images, videos")
-    parser.add_argument("--output", required=True, help="folder for pictures and detections.json")
-    parser.add_argument(
-        "--batch-size", type=positive, default=1, help="images of a forward pass, of like sizes (default %(default)s)"
-    )
-    parser.add_argument("--threshold", type=float, default=0.3, help="smallest score to keep (default %(default)s)")
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="auto: bfloat16 where this machine computes faster in it (default %(default)s)",
-    )
-    parser.add_argument(
-        "--classes",
-        help="class names, separated by commas; default: those in the checkpoint, or of the config's test data",
-    )
-    parser.add_argument("overrides", nargs="*", help="changes of the config, such as train.device=cpu")
-    return parser.parse_args(argv)
 
 
 def output_paths(folder: str, inputs: Sequence[MediaFile]) -> list[str]:

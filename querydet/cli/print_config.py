@@ -1,14 +1,4 @@
-"""Print a config as YAML, with interpolations resolved and overrides applied.
-
-    querydet config dino_r50_4scale_12ep                            # a recipe, by its name
-    querydet config dino/configs/dino_r50_4scale_12ep.py model.num_classes=3
-    querydet config common/models/dino.py --key model.criterion     # a part of a composition
-    querydet config output/mine/config.yaml --unresolved            # a run, ${...} as written
-
-NAME is a path, the folder of a run, the name of a shipped config file, its last part without .py, or a name of the
-model zoo. The output of a complete config is a config file itself. Overrides are checked as in training: a key has to
-exist.
-"""
+"""``querydet config``, whose options are in `querydet.cli.arguments.print_config`."""
 
 import difflib
 import os
@@ -23,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from querydet import model_zoo
-from querydet.cli.options import command_parser, split_overrides
+from querydet.cli.arguments.print_config import parse_arguments
 from querydet.config import apply_overrides, get_config, shipped_configs
 from querydet.config.safe_yaml import CONFIG_FILE
 from querydet.utils.targets import TARGET
@@ -32,14 +22,9 @@ from querydet.utils.texts import nearest
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status: 2, with one line that says why, for wrong names and overrides."""
-    parser = command_parser("config", __doc__)
-    parser.add_argument("name", metavar="NAME", help="config to print; key=value behind it changes it")
-    parser.add_argument("--key", metavar="KEY", help="print only this node, such as model.criterion")
-    parser.add_argument("--unresolved", action="store_true", help="leave interpolations such as ${model.num_classes}")
-    given, overrides = split_overrides(argv)
-    args = parser.parse_args(given)
+    args = parse_arguments(argv)
     try:
-        cfg = apply_overrides(load(args.name), overrides)
+        cfg = apply_overrides(load(args.name), args.overrides)
         content = to_plain(cfg, resolve=not args.unresolved)
         text = to_yaml(select(content, args.key) if args.key else content)
     except (FileNotFoundError, ValueError) as error:

@@ -1,9 +1,4 @@
-"""Draw the training data of a config as the model gets it, the first samples after augmentation, and count objects.
-
-    querydet visualize data --config-file CONFIG --output batch.png
-
-CONFIG is a config file, the name of a shipped one (one with only data will do), or a name of the model zoo.
-"""
+"""``querydet visualize data``, whose options are in `querydet.cli.arguments.visualize_data`."""
 
 import collections
 import itertools
@@ -14,7 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from querydet import model_zoo
-from querydet.cli.options import command_parser
+from querydet.cli.arguments.visualize_data import parse_arguments
 from querydet.config import apply_overrides, get_config
 from querydet.data import class_names
 from querydet.utils.lazy import instantiate
@@ -33,14 +28,7 @@ def count_table(dataset: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    parser = command_parser("visualize data", __doc__)
-    parser.add_argument("--config-file", required=True, help="a config with a dataloader")
-    parser.add_argument("--output", required=True, help="the PNG file")
-    parser.add_argument("--num-images", type=int, default=16, help="samples to draw (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", help="changes of the config, such as train.seed=1")
-    args = parser.parse_args(argv)
-    if args.num_images < 1:
-        parser.error("--num-images must be at least 1")
+    args = parse_arguments(argv)
     is_file = bool(os.path.splitext(args.config_file)[1])
     cfg = get_config(args.config_file) if is_file else model_zoo.get_config(args.config_file)
     apply_overrides(cfg, args.overrides)

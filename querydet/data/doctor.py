@@ -19,12 +19,11 @@ from querydet.data.doctor_files import examine_files, name_of
 from querydet.data.doctor_masks import examine_masks
 from querydet.data.doctor_places import examine_places
 from querydet.data.entries import as_id, as_number, is_crowd, is_id, is_ignored, is_number
+from querydet.data.file_checks import FILE_CHECKS
 from querydet.data.image_paths import in_folder, set_file_names
 from querydet.data.json_file import read_json
 from querydet.data.mask_checks import OutlineReader
 from querydet.data.record_columns import Records
-
-FILE_CHECKS = ("none", "exist", "header", "decode")
 
 
 def examine(

@@ -6,7 +6,8 @@ from querydet.utils.on_request import names_on_request
 
 if TYPE_CHECKING:
     from querydet.engine.class_counts import give_class_counts
-    from querydet.engine.distributed.launching import argument_parser, launch
+    from querydet.engine.distributed.arguments import argument_parser
+    from querydet.engine.distributed.launching import launch
     from querydet.engine.evaluation import evaluate, evaluate_only
     from querydet.engine.faults.nonfinite import NonFiniteError
     from querydet.engine.run.main import main
@@ -35,7 +36,8 @@ if not TYPE_CHECKING:  # a type checker would take every name to be of type Any
         __name__,
         {
             "querydet.engine.class_counts": "give_class_counts",
-            "querydet.engine.distributed.launching": "argument_parser launch",
+            "querydet.engine.distributed.arguments": "argument_parser",
+            "querydet.engine.distributed.launching": "launch",
             "querydet.engine.evaluation": "evaluate evaluate_only",
             "querydet.engine.faults.nonfinite": "NonFiniteError",
             "querydet.engine.run.main": "main",

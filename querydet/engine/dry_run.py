@@ -68,7 +68,7 @@ def dry_run(cfg: DictConfig, args: argparse.Namespace) -> dict[str, float]:
 
     Args:
         cfg: the complete config.
-        args: from `querydet.engine.distributed.launching.argument_parser`.
+        args: from `querydet.engine.distributed.arguments.argument_parser`.
 
     Returns:
         ``step_seconds, data_seconds, epoch_hours, evaluation_hours, run_hours, memory_mb`` and ``checkpoint_mb``; empty

@@ -13,7 +13,6 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-import querydet.model_zoo  # noqa: F401 - makes querydet:// known, for train.init_checkpoint
 from querydet.checkpoint import Checkpointer, check_exists, last_iteration
 from querydet.checkpoint.class_maps import class_map_of
 from querydet.checkpoint.part_loading import parts_to_load

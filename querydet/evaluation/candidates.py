@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from querydet.data.catalog import DetectionDataset
+from querydet.evaluation.candidate_defaults import ALPHA, COUNT
 from querydet.evaluation.coco_evaluation import percent
 from querydet.evaluation.per_image import ImageTruth, PerImageEvaluator, image_truth, mean_or_missing
 from querydet.evaluation.query_predictions import QueryRecord, queries_of
 from querydet.modeling.boxes import box_iou, cxcywh_to_xyxy
 
-COUNT = 20  # candidates of an object: MS-DETR, figure 7
-ALPHA = 0.0  # by IoU alone: MS-DETR, figure 7
 FILE = "candidates.json"  # in the output folder of an evaluator
 GOOD = 0.5  # smallest IoU of a good candidate, ours
 

@@ -23,7 +23,6 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
 
-import querydet.model_zoo  # noqa: F401 - makes querydet:// known, for weights
 from querydet.checkpoint.regular import check_exists
 from querydet.config import apply_overrides, load_config
 from querydet.data.catalog import DetectionDataset, class_names

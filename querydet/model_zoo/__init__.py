@@ -7,10 +7,8 @@ Weights are downloaded from where the authors publish them, verified and convert
 the address of such weights wherever Detectron2 takes a path.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
-from querydet.checkpoint.addresses import register_published_models
 from querydet.utils.on_request import names_on_request
 
 if TYPE_CHECKING:
@@ -22,11 +20,3 @@ if not TYPE_CHECKING:  # a type checker would take every name to be of type Any
     __getattr__, __dir__ = names_on_request(
         __name__, {"querydet.model_zoo.zoo": "get get_checkpoint_file get_checkpoint_url get_config get_entry names"}
     )
-
-
-def _find_weights(name: str) -> str:
-    """Return the file of converted weights; what converts them is loaded when an address is used."""
-    return str(importlib.import_module(f"{__name__}.zoo").get_checkpoint_file(name))
-
-
-register_published_models(_find_weights)

@@ -31,7 +31,7 @@ from typing import Any
 
 import yaml
 
-from querydet.config import config_root, shipped_configs
+from querydet.config.locations import config_root, shipped_configs
 
 FILE = "tables.yaml"
 BOXES, MASKS = "boxes", "masks"

@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import querydet
 from querydet.utils.atomic import atomic_write
 from querydet.utils.damaged import put_aside, put_aside_unless_file
@@ -36,6 +34,8 @@ def provenance(argv: Sequence[str]) -> dict[str, object]:
     Returns:
         `command, commit, date, machine, load_average, versions`.
     """
+    import torch  # here and below: what a run has left is read without it
+
     return {
         "command": "python " + shlex.join([_relative(argv[0]), *argv[1:]]),
         "commit": commit(),
@@ -147,6 +147,8 @@ def uncommitted() -> str:
 
 def machine() -> str:
     """Name the GPU, or the processor and its number of cores."""
+    import torch
+
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{_processor()}, {os.cpu_count()} cores, no GPU"

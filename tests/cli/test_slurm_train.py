@@ -17,7 +17,7 @@ def test_arguments_are_shared_between_the_job_and_the_training():
     words = (
         "--nodes 2 --gpus-per-node 4 --hours 0.5 --partition big --slurm qos=high --config-file c.py train.max_iter=3"
     )
-    args, rest = slurm_train.parse(words.split())
+    args, rest = slurm_train.parse_arguments(words.split())
     assert rest == ["--num-gpus", "1", "--resume", "--config-file", "c.py", "train.max_iter=3"]
     found = slurm_train.parameters(args)
     assert (found["nodes"], found["tasks_per_node"], found["gpus_per_node"], found["timeout_min"]) == (2, 4, 4, 30)
@@ -27,7 +27,7 @@ def test_arguments_are_shared_between_the_job_and_the_training():
 @pytest.mark.parametrize("words", [["--nodes", "0", "--config-file", "c.py"], ["--nodes", "1"], ["--slurm", "qos"]])
 def test_wrong_arguments_are_refused(words, capsys):
     with pytest.raises(SystemExit):
-        slurm_train.parse(words)
+        slurm_train.parse_arguments(words)
     assert "usage" in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from querydet.cli import commands, train
 from querydet.config import apply_overrides
+from querydet.engine import argument_parser
 from querydet.evaluation import CocoEvaluator
 from querydet.utils.targets import check_targets
 from tests.engine.conftest import CONFIG, ROOT
@@ -30,7 +31,7 @@ def test_options_are_those_of_train_net(launched):
     assert train.main(argv) == 0
     ((function, args),) = launched
     assert function is train.run
-    assert vars(args) == vars(train.argument_parser().parse_args(argv))
+    assert vars(args) == vars(argument_parser().parse_args(argv))
 
 
 def test_evaluation_is_training_with_eval_only(launched):

@@ -1,4 +1,4 @@
-"""Command line and processes of a run.
+"""Processes of a run.
 
 The processes are those of `querydet.engine.distributed.processes`, on GPUs or CPU, or those of torchrun and Slurm.
 """
@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-import detectron2.engine
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
@@ -19,42 +18,13 @@ from querydet.engine.distributed.rendezvous import TIMEOUT, attempt_store
 
 ENVIRONMENT = "env://"  # the address is in MASTER_ADDR and MASTER_PORT
 
-_EXAMPLES = """
-Examples:
-  one GPU            train_net.py --config-file projects/dino/configs/dino_r50_4scale_12ep.py
-  eight GPUs         train_net.py --config-file ... --num-gpus 8
-  no GPU             train_net.py --config-file quick/dino_synthetic.py --num-gpus 0
-  two CPU processes  train_net.py --config-file ... --num-gpus 0 --num-processes 2
-  torchrun           torchrun --nproc-per-node 8 --max-restarts 3 train_net.py --config-file ... --resume
-  Slurm              querydet slurm --nodes 2 --gpus-per-node 8 --hours 24 --config-file ...
-  try and estimate   train_net.py --config-file ... --num-gpus 8 --dry-run
-  change values      train_net.py --config-file ... train.max_epochs=24 optimizer.lr=5e-5
-  continue longer    train_net.py --config-file ... --resume train.max_epochs=36
-  evaluate           train_net.py --config-file ... --eval-only train.init_checkpoint=model.pth
-"""
-
-
-def argument_parser() -> argparse.ArgumentParser:
-    """Build Detectron2's parser with ``--num-processes`` for the CPU; overrides (``key=value``) come last."""
-    parser = detectron2.engine.default_argument_parser(_EXAMPLES)
-    parser.add_argument(
-        "--num-processes", type=int, default=1, help="number of CPU processes per machine, with --num-gpus 0"
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="build everything, train and evaluate a little, estimate time and memory",
-    )
-    parser.set_defaults(dist_url="auto")  # a free port: two runs on one machine do not collide
-    return parser
-
 
 def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
     """Run ``main(args)`` in every process of the run.
 
     Args:
         main: a function of a module, not a closure: other processes import it.
-        args: from `argument_parser`.
+        args: from `querydet.engine.distributed.arguments.argument_parser`.
 
     Raises:
         ValueError: arguments that contradict each other, or more GPUs than there are.

@@ -24,7 +24,7 @@ def main(args: argparse.Namespace) -> None:
     """Run one process: train, or with ``--eval-only`` evaluate, or with ``--dry-run`` try everything once.
 
     Args:
-        args: from `querydet.engine.distributed.launching.argument_parser`.
+        args: from `querydet.engine.distributed.arguments.argument_parser`.
     """
     cfg = load_config(args.config_file, args.opts)
     if args.eval_only:

@@ -31,7 +31,7 @@ def setup_run(cfg: DictConfig, args: argparse.Namespace) -> None:
 
     Args:
         cfg: the complete config, overrides applied.
-        args: from `querydet.engine.distributed.launching.argument_parser`.
+        args: from `querydet.engine.distributed.arguments.argument_parser`.
 
     Raises:
         ValueError: an output folder that cannot be written, or a seed that is no number >= 0.
