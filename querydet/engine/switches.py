@@ -65,9 +65,11 @@ def compile_parts(
     Raises:
         ValueError: a part that the model does not have, or an unknown backend.
     """
-    known = torch.compiler.list_backends(exclude_tags=())
     found = named_parts(model, parts, "train.compile.parts")
-    if found and backend not in known:
+    if not found:
+        return  # before the list of backends, which loads torch's compiler
+    known = torch.compiler.list_backends(exclude_tags=())
+    if backend not in known:
         raise ValueError(f"train.compile.backend has to be one of {', '.join(known)}, got {backend!r}")
     for part in found.values():
         part.compile(backend=backend, dynamic=dynamic)

@@ -68,6 +68,11 @@ def test_a_part_that_does_not_exist_is_refused(toy_config, option):
         apply_switches(tiny_detector("dino"), cfg.train)
 
 
+def test_a_run_that_compiles_nothing_does_not_load_the_compiler(monkeypatch):
+    monkeypatch.setattr(torch.compiler, "list_backends", None)
+    compile_parts(torch.nn.Sequential(), [])
+
+
 def test_unknown_backend_is_refused():
     with pytest.raises(ValueError, match=r"train.compile.backend has to be one of .*inductor.*, got 'induktor'"):
         compile_parts(tiny_detector("dino"), ["encoder"], "induktor")

@@ -53,5 +53,6 @@ def recorded_data(folder: str) -> dict[str, Any]:
 
 def packages() -> dict[str, str]:
     """Return the versions of all installed packages, by name."""
-    found = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
+    read = [each.metadata for each in importlib.metadata.distributions()]  # which parses a file each time
+    found = {each["Name"]: each["Version"] for each in read}
     return {name: found[name] for name in sorted(filter(None, found), key=str.lower)}
