@@ -167,10 +167,10 @@ def benchmark_tables(name: str) -> str:
     return benchmark.contest.make_tables(load(name), benchmark.make_table)
 
 
-def data_table() -> str:
-    """Return a table of the costs of reading and augmenting an image."""
-    record = load("data")
-    benchmark = importlib.import_module("benchmarks.data")
+def recorded_table(name: str) -> str:
+    """Return the tables of a benchmark without parts, with its command and machine."""
+    record = load(name)
+    benchmark = importlib.import_module(f"benchmarks.{name}")
     return (
         f"`{record['command']}`, {record['date']}, commit {str(record['commit'])[:9]}, {record['machine']}:\n\n"
         f"{benchmark.make_table(record)}"
@@ -199,7 +199,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "convergence_masks": lambda: convergence_table("convergence_masks", "../"),
     "train_step": lambda: benchmark_tables("train_step"),
     "inference": lambda: benchmark_tables("inference"),
-    "data": data_table,
+    "data": lambda: recorded_table("data"),
+    "throughput": lambda: recorded_table("throughput"),
 }
 
 
