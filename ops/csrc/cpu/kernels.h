@@ -167,26 +167,66 @@ inline int64_t later_item(const Problem<A>& problem, const Block& block, int64_t
   return item_of(problem, plane, i + ahead < block.last_query ? query_at(problem, plane, i + ahead) : problem.queries);
 }
 
+// The outputs of one item after the other. Rows of 16 bit that are used where they are take more instructions than the
+// processor looks ahead, so that it waits for every item's rows: they are asked for while the item before is summed.
+template <typename T, typename V, typename A, bool kPacked>
+class Outputs {
+ public:
+  static constexpr bool kEarly = !kPacked && sizeof(T) < sizeof(A);
+
+  Outputs(const Problem<A>& problem, A* scratch)
+      : problem_(problem),
+        points_{{problem, scratch}, {problem, scratch + kPointArrays * problem.padded_count}},
+        values_(problem, scratch + 2 * kPointArrays * problem.padded_count) {}
+
+  __attribute__((always_inline)) void add(int64_t plane, int64_t query, int64_t later) {
+    points_[next_].prefetch(later);
+    prefetch_row<1>(output() + later * problem_.channels, problem_.channels);
+    const int64_t item = item_of(problem_, plane, query);
+    points_[next_].prepare(item);
+    if constexpr (kEarly) {
+      points_[next_].prefetch_rows(values_.of(plane).first);
+      next_ = 1 - next_;
+      if (item_ >= 0) write(points_[next_], plane_, item_);
+    } else {
+      write(points_[next_], plane, item);
+    }
+    plane_ = plane;
+    item_ = item;
+  }
+
+  // Writes the item that was added last, if that was put off.
+  void flush() {
+    if (kEarly && item_ >= 0) write(points_[1 - next_], plane_, item_);
+  }
+
+ private:
+  V* output() { return static_cast<V*>(problem_.output); }
+  void write(const Points<A>& points, int64_t plane, int64_t item) {
+    write_output(problem_, points, values_.of(plane), output() + item * problem_.channels);
+  }
+
+  const Problem<A>& problem_;
+  Points<A> points_[2];
+  Values<T, V, A, kPacked> values_;
+  int next_ = 0;
+  int64_t plane_ = 0, item_ = -1;
+};
+
 template <typename T, typename V, typename A, bool kPacked>
 void forward(const Problem<A>& problem, int64_t begin, int64_t end, A* scratch) {
-  Points<A> points(problem, scratch);
-  Values<T, V, A, kPacked> values(problem, scratch + kPointArrays * problem.padded_count);
-  V* output = static_cast<V*>(problem.output);
+  Outputs<T, V, A, kPacked> outputs(problem, scratch);
   for (int64_t piece = begin; piece < end;) {
     Block block = next_block<kPacked>(problem, piece, end);
     cut_queries(problem, piece % problem.parts, block);
     for (int64_t i = block.first_query; i < block.last_query; ++i) {
       const int64_t query = query_at(problem, block.first_plane, i);
-      for (int64_t index = block.first_plane; index < block.last_plane; ++index) {
-        const int64_t item = item_of(problem, index, query), later = later_item(problem, block, index, i);
-        points.prefetch(later);
-        prefetch_row<1>(output + later * problem.channels, problem.channels);
-        points.prepare(item);
-        write_output(problem, points, values.of(index), output + item * problem.channels);
-      }
+      for (int64_t plane = block.first_plane; plane < block.last_plane; ++plane)
+        outputs.add(plane, query, later_item(problem, block, plane, i));
     }
     piece += block.last_plane - block.first_plane;
   }
+  outputs.flush();
 }
 
 template <typename A>

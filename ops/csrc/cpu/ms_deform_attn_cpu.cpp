@@ -242,22 +242,30 @@ GradientTensorsOf backward(const Sizes& sizes, const Inputs& inputs, const Tenso
     using V = decltype(v);
     using A = decltype(a);
     const bool packed = choose_packing(sizes, sizeof(A), kReadsWorthPackingBackward);
+    // Sums that cannot be in the gradient itself are in planes, one after the other, rather than in another tensor.
+    const bool sums_packed = packed || sizeof(V) < sizeof(A);
     if (mask[0]) {
-      grads.value =
-          packed && !nothing ? torch::stable::empty_like(value) : torch::stable::new_zeros(value, value.sizes(), type);
+      grads.value = sums_packed && !nothing ? torch::stable::empty_like(value)
+                                            : torch::stable::new_zeros(value, value.sizes(), type);
     }
     if (nothing) return;
-    Problem<A> problem = make_problem<A>(sizes, packed);
-    const TableMemory<A> tables(sizes, problem.stride, problem.padded_count);
-    problem.tables = tables.tables();
-    problem.source = inputs.source<A>();
-    const std::vector<int32_t> order = choose_order(sizes, problem);
-    problem.order = order.empty() ? nullptr : order.data();
-    problem.value = value.const_data_ptr();
-    problem.grads = {const_data<A>(gradient), mask[0] ? grads.value.mutable_data_ptr() : nullptr,
-                     mask[2] ? data<A>(grads.points) : nullptr, mask[3] ? data<A>(grads.weights) : nullptr,
-                     mask[1] ? data<A>(grads.reference) : nullptr};
-    run_backward<V>(sizes, problem);
+    const auto run_with = [&](bool in_planes, bool of_value, bool of_points) {
+      Problem<A> problem = make_problem<A>(sizes, in_planes);
+      const TableMemory<A> tables(sizes, problem.stride, problem.padded_count);
+      problem.tables = tables.tables();
+      problem.source = inputs.source<A>();
+      const std::vector<int32_t> order = choose_order(sizes, problem);
+      problem.order = order.empty() ? nullptr : order.data();
+      problem.value = value.const_data_ptr();
+      problem.grads = {const_data<A>(gradient), of_value ? grads.value.mutable_data_ptr() : nullptr,
+                       of_points && mask[2] ? data<A>(grads.points) : nullptr,
+                       of_points && mask[3] ? data<A>(grads.weights) : nullptr,
+                       of_points && mask[1] ? data<A>(grads.reference) : nullptr};
+      run_backward<V>(sizes, problem);
+    };
+    if (packed == sums_packed) return run_with(packed, mask[0], true);
+    run_with(packed, false, true);
+    run_with(sums_packed, mask[0], false);
   });
   return grads;
 }

@@ -65,6 +65,14 @@ class Points {
     if (problem_.grads.weights) prefetch_row<1>(problem_.grads.weights + at, number);
   }
 
+  // Asks for the rows of the prepared item, of one cache line each.
+  template <typename T>
+  __attribute__((always_inline)) void prefetch_rows(const T* first) const {
+    for (const auto* offsets : offset_) {
+      for (int64_t n = 0; n < problem_.count; ++n) __builtin_prefetch(first + (offsets[n] < 0 ? 0 : offsets[n]));
+    }
+  }
+
   // `item` is the number of (image, query, head) in this order.
   void prepare(int64_t item) {
     const PointSource<A>& source = problem_.source;

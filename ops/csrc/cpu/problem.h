@@ -89,8 +89,8 @@ template <typename A>
 static constexpr int64_t scratch_size(const Problem<A>& problem) {
   const int64_t rows = problem.packed ? problem.pixels + 1 : 1;
   const int64_t row = round_up(problem.packed ? problem.stride : problem.channels, kMaxLanes);
-  // values, their gradients, one row of the output's gradient, and the points
-  return (2 * rows + 1) * row + kPointArrays * problem.padded_count;
+  // values, their gradients, one row of the output's gradient, and the points of two items
+  return (2 * rows + 1) * row + 2 * kPointArrays * problem.padded_count;
 }
 
 // One call works on the pieces [begin, end) of all B * M * parts pieces of planes, with memory of `scratch_size`.
