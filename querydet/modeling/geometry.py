@@ -48,6 +48,17 @@ def resize_mask(padding: Tensor, size: Sequence[int]) -> Tensor:
     return padding
 
 
+def may_have_padding(padding: Tensor) -> bool:
+    """Return whether any of a padding (..., bool) may be True; False saves a pass through what would be blanked.
+
+    On a CPU that is known. Another device would be waited for, and a graph that is recorded has to be right for all
+    images, so that the answer is True there.
+    """
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    stands_in = type(padding) is not Tensor  # for one without values, as FakeTensor does
+    return recorded or stands_in or padding.device.type != "cpu" or bool(padding.any())
+
+
 def valid_ratio(mask: Tensor) -> Tensor:
     """Return the part of a map that is image, (B, 2) as (w, h), from its padding: images lie in the top left corner.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from querydet.modeling.boxes import full_precision
-from querydet.modeling.geometry import resize_mask, valid_ratio
+from querydet.modeling.geometry import may_have_padding, resize_mask, valid_ratio
 from querydet.modeling.layers.padding import BlankPadding
 from querydet.structures import TokenPyramid
 
@@ -43,7 +43,12 @@ class Projection(nn.Module):
                 the padding counts like the image.
         """
         projected = self.conv(features)
-        return self.norm(projected) if padding is None else masked_group_norm(projected, padding, self.norm)
+        if padding is None:
+            return self.norm(projected)
+        if may_have_padding(padding):
+            return masked_group_norm(projected, padding, self.norm)
+        # the module refuses a map of one pixel
+        return torch.group_norm(projected, self.norm.num_groups, self.norm.weight, self.norm.bias, self.norm.eps)
 
 
 def masked_group_norm(values: Tensor, padding: Tensor, norm: nn.GroupNorm) -> Tensor:

@@ -1,12 +1,16 @@
 """Where tokens and images lie, by hand and beside torch's own resizing."""
 
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.structures import ImageList
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from querydet.modeling.geometry import (
     mask_padding,
+    may_have_padding,
     padding_mask,
     pixel_centres,
     repeat_levels,
@@ -34,6 +38,30 @@ def test_masks_are_resized_to_nearest_neighbours_as_by_torch(size: tuple[int, in
     padding = mask_padding(torch.tensor([[26, 30], [17, 41]]), (26, 41))
     wanted = F.interpolate(padding[:, None].float(), size=size, mode="nearest")[:, 0].bool()
     assert torch.equal(resize_mask(padding, size), wanted)
+
+
+def test_padding_is_looked_for_where_it_is_known() -> None:
+    padding = torch.zeros(2, 3, 4, dtype=torch.bool)
+    assert not may_have_padding(padding)
+    assert may_have_padding(padding.to("meta"))
+    with FakeTensorMode() as mode:
+        assert may_have_padding(mode.from_tensor(padding))
+    padding[1, 2, 3] = True
+    assert may_have_padding(padding)
+
+
+def test_a_recorded_graph_is_right_for_padded_images_too() -> None:
+    def blank(values: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
+        return values.masked_fill(padding, 0) if may_have_padding(padding) else values
+
+    values, padding = torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is deprecated
+        traced = torch.jit.trace(blank, (values, padding))
+    compiled = torch.compile(blank, backend="eager", fullgraph=True)
+    for recorded in (traced, compiled):
+        recorded(values, padding)
+        assert not recorded(values, ~padding).any()
 
 
 def test_the_valid_part_is_width_then_height() -> None:
