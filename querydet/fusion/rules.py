@@ -7,14 +7,12 @@ from torch import nn
 from querydet.fusion.blocks import FusedBlock, FusedStem
 from querydet.fusion.exchange import Exchange, Rule
 from querydet.fusion.folding import fold
-from querydet.fusion.neck import FusedBlank, FusedPosition, FusedProjection
+from querydet.fusion.neck import FusedPosition
 from querydet.fusion.transformer import FusedFeedForward, FusedMLP, FusedSelfAttention
 from querydet.modeling.backbones.folding import FoldedConv2d
 from querydet.modeling.decoder.attention import SelfAttention
 from querydet.modeling.heads import PredictionHeads
 from querydet.modeling.layers import MLP, FeedForward, SinePositionEmbedding
-from querydet.modeling.layers.padding import BlankPadding
-from querydet.modeling.neck import Projection
 from querydet.modeling.selection.proposals import ProposalHead
 
 
@@ -58,9 +56,7 @@ RULES: dict[type, Rule] = {
     BasicStem: FusedStem.make,
     BasicBlock: FusedBlock.make,
     BottleneckBlock: FusedBlock.make,
-    BlankPadding: FusedBlank.make,
     SinePositionEmbedding: FusedPosition.make,
-    Projection: FusedProjection.make,
     FeedForward: FusedFeedForward.make,
     MLP: FusedMLP.make,
     SelfAttention: FusedSelfAttention.make,
