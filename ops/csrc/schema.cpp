@@ -34,6 +34,8 @@ STABLE_TORCH_LIBRARY(querydet, library) {
   library.def(
       "matching_cost(Tensor class_cost, Tensor boxes, Tensor gt_boxes, float l1_weight, float giou_weight,"
       " float giou_eps) -> Tensor");
+  // The 8-bit codes of values, or of their sum with others: round(value / scale) + zero_point within 0 and 255.
+  library.def("quantize(Tensor values, Tensor? others, float scale, int zero_point) -> Tensor");
   // Which of the CPU kernels this process runs: baseline, avx2 or avx512.
   library.def("cpu_instruction_set() -> str");
 }
