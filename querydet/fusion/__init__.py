@@ -5,13 +5,14 @@ and whose ReLU, bias, residual sum and frozen norm are a part of the product bef
 it is, and readable.
 """
 
-from querydet.fusion.detector import can_fuse, fuse
+from querydet.fusion.detector import can_fuse, fuse, is_fused
 from querydet.fusion.exchange import Exchange, exchange_modules
-from querydet.fusion.layers import Layers, PackedConv2d, PackedLayers, PackedLinear
+from querydet.fusion.layers import Grid, Layers, PackedConv2d, PackedLayers, PackedLinear
 from querydet.fusion.precision import InferenceForm, choose_dtype, inference_form
 
 __all__ = [
     "Exchange",
+    "Grid",
     "InferenceForm",
     "Layers",
     "PackedConv2d",
@@ -22,4 +23,5 @@ __all__ = [
     "exchange_modules",
     "fuse",
     "inference_form",
+    "is_fused",
 ]

@@ -1,14 +1,16 @@
 """The blocks of Detectron2's ResNet: norms and ReLU are parts of the convolutions, the residual sum one of the last."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch.nn.functional as F
-from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
+from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
 from torch import Tensor, nn
 
 from querydet.fusion.exchange import Exchange
 from querydet.fusion.folding import Folded, fold
+from querydet.fusion.layers import Grid, as_layer
 
 
 def fold_all(convolutions: Sequence[nn.Module]) -> list[Folded] | None:
@@ -16,6 +18,25 @@ def fold_all(convolutions: Sequence[nn.Module]) -> list[Folded] | None:
     folded = [fold(cast(nn.Conv2d, conv), cast(nn.Module | None, conv.norm)) for conv in convolutions]
     whole = [each for each in folded if each is not None]
     return whole if len(whole) == len(folded) else None
+
+
+class NormedConv2d(nn.Module):
+    """A convolution, a norm that looks at its input, such as a group norm, and possibly a ReLU.
+
+    Args:
+        conv: the convolution.
+        norm: the norm.
+        relu: whether a ReLU follows.
+    """
+
+    def __init__(self, conv: nn.Module, norm: nn.Module, relu: bool) -> None:
+        super().__init__()
+        self.conv, self.norm, self.relu = conv, norm, relu
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (B, in, H, W) to (B, out, H / stride, W / stride)."""
+        maps = self.norm(self.conv(maps))
+        return maps.relu_() if self.relu else maps
 
 
 class FusedStem(nn.Module):
@@ -52,6 +73,7 @@ class FusedBlock(nn.Module):
         super().__init__()
         self.convolutions = nn.ModuleList(convolutions)
         self.shortcut = shortcut
+        self.following: tuple[FusedBlock, ...] = ()  # the one that reads the result; a tuple, as it is no child
 
     @classmethod
     def make(cls, module: BasicBlock | BottleneckBlock, exchange: Exchange) -> nn.Module | None:
@@ -64,9 +86,27 @@ class FusedBlock(nn.Module):
         make = exchange.layers.conv
         return cls([make(each, relu=True) for each in folded], make(shortcut[0]) if shortcut else None)
 
+    @property
+    def entry(self) -> Grid | None:
+        """What the codes that the block takes stand for; None: it takes numbers."""
+        return as_layer(self.convolutions[0]).entry
+
     def forward(self, maps: Tensor) -> Tensor:
-        """Map (B, in, H, W) to (B, out, H / stride, W / stride)."""
-        shortcut = maps if self.shortcut is None else self.shortcut(maps)
-        for conv in self.convolutions[:-1]:
-            maps = conv(maps)
-        return self.convolutions[-1](maps, add=shortcut)
+        """Map (B, in, H, W) to (B, out, H / stride, W / stride); codes are the next block's alone, or overwritten."""
+        convolutions = [as_layer(conv) for conv in self.convolutions]
+        shortcut = maps if self.shortcut is None else self.shortcut(maps, into=convolutions[-1].addend)
+        for conv, following in pairwise(convolutions):
+            maps = conv(maps, into=following.entry)
+        return convolutions[-1](maps, shortcut, self.following[0].entry if self.following else None)
+
+
+def fuse_resnet(module: ResNet, exchange: Exchange) -> nn.Module:
+    """Fuse a ResNet, and tell each block which one reads its result, where nothing else does."""
+    exchange.children(module)
+    for name, following in zip(module.stage_names, [*module.stages[1:], ()], strict=True):
+        stage = list(cast(nn.Sequential, getattr(module, name)))
+        readers = stage[1:] if name in module._out_features else [*stage[1:], *list(following)[:1]]
+        for block, reader in zip(stage, readers, strict=False):
+            if isinstance(block, FusedBlock) and isinstance(reader, FusedBlock):
+                block.following = (reader,)
+    return module

@@ -1,6 +1,7 @@
 """A detector in its form for inference on a CPU."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,29 @@ from querydet.fusion.layers import Layers, PackedLayers
 from querydet.fusion.rules import RULES
 from querydet.modeling.detector import QueryDetector
 
+_FUSED = "is_fused"  # attribute of fused forms
+
+
+class InferenceOnly:
+    """The forward pass of a fused detector, which refuses to train.
+
+    Args:
+        detector: the fused detector.
+    """
+
+    def __init__(self, detector: QueryDetector) -> None:
+        self.detector, self.function = detector, detector.forward
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Detect.
+
+        Raises:
+            ValueError: the detector is in training mode.
+        """
+        if self.detector.training:
+            raise ValueError("this form of a detector only detects: train the detector that it was made from")
+        return self.function(*arguments, **named)
+
 
 def can_fuse(model: nn.Module) -> bool:
     """Return whether a model has a fused form: a detector in float32 on a CPU for which torch has oneDNN."""
@@ -20,6 +44,11 @@ def can_fuse(model: nn.Module) -> bool:
         type(tensor) is nn.Parameter and (tensor.device.type, tensor.dtype) == ("cpu", torch.float32)
         for tensor in model.parameters()  # those of a sharded model are of another type
     )
+
+
+def is_fused(model: nn.Module) -> bool:
+    """Return whether a model is a fused form."""
+    return _FUSED in vars(model)
 
 
 def fuse(detector: QueryDetector, dtype: torch.dtype = torch.float32, layers: Layers | None = None) -> QueryDetector:
@@ -45,8 +74,10 @@ def fuse(detector: QueryDetector, dtype: torch.dtype = torch.float32, layers: La
     settings = (detector.postprocess, getattr(detector.masks, "paste", None))  # which may be changed between two calls
     shared = {id(thing): thing for thing in (*detector.parameters(), *detector.buffers(), *settings)}
     fused = copy.deepcopy(detector, shared).eval()
+    fused.forward = InferenceOnly(fused)  # type: ignore[method-assign]
     with torch.no_grad():
         exchange_modules(fused, PackedLayers(dtype) if layers is None else layers, RULES)
+    setattr(fused, _FUSED, True)
     if dtype != torch.float32:
         fused.forward = InLowerPrecision(fused.forward, "cpu", dtype)  # type: ignore[method-assign]
     return fused

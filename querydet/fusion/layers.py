@@ -5,7 +5,8 @@ another tensor and a ReLU are applied to a result before it is written.
 """
 
 import copy
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,46 @@ from torch import Tensor, nn
 from querydet.fusion.folding import Folded
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The numbers that 8-bit codes stand for: `(code - zero_point) * scale`."""
+
+    scale: float
+    zero_point: int
+
+
+class Layer(Protocol):
+    """A layer of a fused module: a module that is called so.
+
+    Args:
+        entry: what the codes that it takes stand for; None: it takes no codes.
+        addend: the same of codes to add.
+    """
+
+    entry: Grid | None
+    addend: Grid | None
+
+    def __call__(self, values: Tensor, add: Tensor | None = None, into: Grid | None = None) -> Tensor:
+        """Compute the layer.
+
+        Args:
+            values: numbers, or codes where the layer has an `entry`.
+            add: added to the result, before a ReLU; None: nothing. Codes are overwritten.
+            into: what the codes of the result are to stand for; None: numbers. A layer in floating point returns
+                numbers in any case, which a layer with an `entry` takes too.
+        """
+
+
+def as_layer(module: nn.Module) -> Layer:
+    """Return a module that a maker of layers has made, by its type."""
+    return cast(Layer, module)
+
+
 class Layers(Protocol):
     """Makes the layers that fused modules are built from, in one numeric form."""
 
     def linear(self, linear: nn.Linear, relu: bool = False) -> nn.Module:
-        """Return `linear`, and a ReLU after it, as a module of `(values, add=None)`.
+        """Return `linear`, and a ReLU after it, as a `Layer`.
 
         Args:
             linear: the layer.
@@ -25,7 +61,7 @@ class Layers(Protocol):
         """
 
     def conv(self, folded: Folded, relu: bool = False) -> nn.Module:
-        """Return a convolution, and a ReLU after it, as a module of `(maps, add=None)`.
+        """Return a convolution, and a ReLU after it, as a `Layer`.
 
         Args:
             folded: the convolution with its norm.
@@ -64,6 +100,8 @@ class _Packed(nn.Module):
 
     packed: Tensor
     offset: Tensor | None
+    entry: Grid | None = None
+    addend: Grid | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -96,12 +134,13 @@ class PackedLinear(_Packed, nn.Linear):  # type: ignore[misc, override]  # the w
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype).contiguous(), None)
         self.offset = None if bias is None else bias.detach().to(dtype)
 
-    def forward(self, values: Tensor, add: Tensor | None = None) -> Tensor:
+    def forward(self, values: Tensor, add: Tensor | None = None, into: Grid | None = None) -> Tensor:
         """Map (..., in) to (..., out), in the type of the layer.
 
         Args:
             values: (..., in).
             add: (..., out), added to the result; None: nothing.
+            into: see `Layer`.
         """
         values = values.to(self.dtype)
         if add is None:
@@ -132,12 +171,13 @@ class PackedConv2d(_Packed, nn.Conv2d):  # type: ignore[override]  # the weight 
         self.packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *settings, None)
         self.offset = None if folded.bias is None else folded.bias.detach().to(dtype)
 
-    def forward(self, maps: Tensor, add: Tensor | None = None) -> Tensor:
+    def forward(self, maps: Tensor, add: Tensor | None = None, into: Grid | None = None) -> Tensor:
         """Map (B, in, H, W) to (B, out, H / stride, W / stride), in the type of the layer.
 
         Args:
             maps: (B, in, H, W).
             add: added to the result before the ReLU; None: nothing.
+            into: see `Layer`.
         """
         maps = maps.to(self.dtype)
         settings = (list(self.padding), list(self.stride), list(self.dilation), self.groups)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from querydet.fusion.autocast import InLowerPrecision
-from querydet.fusion.detector import can_fuse, fuse
+from querydet.fusion.detector import can_fuse, fuse, is_fused
 from querydet.modeling.detector import QueryDetector
 from querydet.utils.precisions import check_precision
 
@@ -69,6 +69,8 @@ def inference_form(model: nn.Module, precision: str = "float32") -> nn.Module:
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     dtype = choose_dtype(precision, device)
+    if isinstance(model, QueryDetector) and is_fused(model):
+        return model
     if can_fuse(model):
         assert isinstance(model, QueryDetector)
         return fuse(model, dtype)

@@ -1,10 +1,10 @@
 """Which modules have a fused form: layers, and the parts of a detector that are made of them."""
 
 from detectron2.layers import Conv2d
-from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
+from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
 from torch import nn
 
-from querydet.fusion.blocks import FusedBlock, FusedStem
+from querydet.fusion.blocks import FusedBlock, FusedStem, NormedConv2d, fuse_resnet
 from querydet.fusion.exchange import Exchange, Rule
 from querydet.fusion.folding import fold
 from querydet.fusion.neck import FusedPosition
@@ -22,12 +22,16 @@ def linear(module: nn.Linear, exchange: Exchange) -> nn.Module:
 
 
 def convolution(module: nn.Conv2d, exchange: Exchange) -> nn.Module | None:
-    """Pack a convolution with what Detectron2 puts behind it: a norm with fixed statistics, and a ReLU."""
-    relu = isinstance(getattr(module, "activation", None), nn.ReLU)
-    if getattr(module, "activation", None) is not None and not relu:
+    """Pack a convolution with what Detectron2 puts behind it: a norm, and a ReLU."""
+    norm, activation = getattr(module, "norm", None), getattr(module, "activation", None)
+    relu = isinstance(activation, nn.ReLU)
+    if activation is not None and not relu:
         return None
-    folded = fold(module, getattr(module, "norm", None))
-    return None if folded is None else exchange.layers.conv(folded, relu)
+    folded = fold(module, norm)
+    if folded is not None:
+        return exchange.layers.conv(folded, relu)
+    alone = fold(module)
+    return None if norm is None or alone is None else NormedConv2d(exchange.layers.conv(alone), norm, relu)
 
 
 def heads(module: nn.Module, exchange: Exchange) -> nn.Module:
@@ -57,6 +61,7 @@ RULES: dict[type, Rule] = {
     BasicBlock: FusedBlock.make,
     BottleneckBlock: FusedBlock.make,
     SinePositionEmbedding: FusedPosition.make,
+    ResNet: fuse_resnet,
     FeedForward: FusedFeedForward.make,
     MLP: FusedMLP.make,
     SelfAttention: FusedSelfAttention.make,

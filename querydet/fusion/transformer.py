@@ -1,9 +1,12 @@
 """The layers of encoders and decoders."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
 from querydet.fusion.exchange import Exchange
+from querydet.fusion.layers import as_layer
 from querydet.modeling.decoder.attention import SelfAttention
 from querydet.modeling.decoder.group_attention import AttentionPlan
 from querydet.modeling.layers import MLP, FeedForward
@@ -31,9 +34,10 @@ class FusedMLP(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Map (..., in) to (..., out)."""
-        for layer in self.layers:
-            values = layer(values)
-        return values
+        layers = [as_layer(layer) for layer in self.layers]
+        for layer, following in pairwise(layers):
+            values = layer(values, into=following.entry)
+        return layers[-1](values)
 
 
 class FusedFeedForward(nn.Module):
@@ -57,8 +61,11 @@ class FusedFeedForward(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
-        rows = values.flatten(0, -2).split(ROWS)
-        return torch.cat([self.norm(self.reduce(self.expand(some), add=some)) for some in rows]).view(values.shape)
+        return torch.cat([self._run(some) for some in values.flatten(0, -2).split(ROWS)]).view(values.shape)
+
+    def _run(self, values: Tensor) -> Tensor:
+        hidden = self.expand(values, into=as_layer(self.reduce).entry)
+        return self.norm(self.reduce(hidden, add=values))
 
 
 class FusedSelfAttention(nn.Module):
