@@ -23,6 +23,7 @@ from querydet.checkpoint.folder import BEST, POINTER, candidates
 from querydet.checkpoint.mismatch import BACKBONE, check_backbone, check_compatible, check_fit, check_settings, fitting
 from querydet.checkpoint.optimizer_entries import Shapes
 from querydet.checkpoint.part_loading import of_parts, settings_of_parts, weights_of_parts
+from querydet.checkpoint.quantized import refuse_quantized
 from querydet.checkpoint.reading import read_checkpoint
 from querydet.checkpoint.regular import check_exists
 from querydet.checkpoint.seal import save_sealed
@@ -209,6 +210,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_checkpoint(filename)
+        refuse_quantized(content, filename)
         self._keys = set(content)
         weights = find_weights(content, filename)
         if weights.is_average and not self.allow_average:

@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "check-data": Command("check_dataset", "examine a data set before training"),
     "convert": Command("convert_checkpoint", "convert a published checkpoint"),
     "export": Command("export_model", "export a checkpoint, torch.export program or ONNX graph"),
+    "quantize": Command("quantize", "turn a checkpoint into a detector that computes in 8 bit on a CPU"),
     "analyze": Command("analyze_model", "count parameters, FLOPs and activations; time the parts of a model"),
     "errors": Command("analyze_errors", "find the kinds of errors in results, and the AP that each costs"),
     "compare-matching": Command("compare_matching", "measure changes of the matching between checkpoints"),

@@ -12,7 +12,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
-from querydet.checkpoint import Checkpointer, check_exists, load_weights
+from querydet.checkpoint import Checkpointer, check_exists
 from querydet.data.catalog import check_num_classes, check_same_classes, class_names, is_annotated, need_annotations
 from querydet.data.media import reader_of
 from querydet.data.validation_set import as_trained, warn_of_differences, why_no_test_data
@@ -22,6 +22,7 @@ from querydet.evaluation.augmented_views import TestTimeAugmentation
 from querydet.evaluation.query_predictions import record_queries
 from querydet.evaluation.results_file import RUN_FOLDERS
 from querydet.fusion import inference_form
+from querydet.quantization import load_detector
 from querydet.utils.allocator import keep_freed_memory_on
 from querydet.utils.lazy import instantiate
 from querydet.utils.precisions import check_precision
@@ -184,7 +185,7 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
         raise ValueError("--eval-only needs weights: set train.init_checkpoint=path/model_final.pth, or add --resume")
     check_exists(path)
     with network_timeout():
-        trained = load_weights(
+        model, trained = load_detector(
             model,
             path,
             use_ema=cfg.train.ema.enabled,

@@ -49,7 +49,8 @@ class Predictor(ArrayPredictor):
     Args:
         config: a complete config, the path of one, the name of a shipped one (`querydet.config.find_config`), or a
             name of the model zoo.
-        weights: path or URL of a checkpoint; None for the one that the model zoo has for `config`.
+        weights: path or URL of a checkpoint, or a file of `querydet quantize`, whose precision it keeps; None for the
+            checkpoint that the model zoo has for `config`.
         threshold: detections with a lower score, in [0, 1], are dropped.
         class_names: by class index; None: those in the checkpoint, else those of the config's test data, else
             "class 0", "class 1" ...
@@ -89,8 +90,8 @@ class Predictor(ArrayPredictor):
         overrides: Sequence[str] = (),
     ) -> None:
         # These load the parts of detectors, which a program that only imports this class does not need yet.
-        from querydet.checkpoint.checkpointer import load_weights
         from querydet.fusion import InferenceForm
+        from querydet.quantization import load_detector
 
         self.batch_size = batch_size
         self._form = InferenceForm(precision)
@@ -99,8 +100,8 @@ class Predictor(ArrayPredictor):
         _need_mapper(cfg)
         chosen = resolve_device(device or cfg.train.device)
         keep_freed_memory_on(chosen)
-        model = instantiate(cfg.model).to(chosen).eval()
-        trained = load_weights(model, path, use_ema=cfg.train.ema.enabled)
+        built = instantiate(cfg.model).to(chosen).eval()
+        model, trained = load_detector(built, path, use_ema=cfg.train.ema.enabled)
         if cuda_graphs:
             from querydet.inference.cuda_graphs import use_cuda_graphs  # with the parts of detectors
 

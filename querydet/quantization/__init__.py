@@ -1,0 +1,29 @@
+"""Detectors in 8 bit for a CPU, made from trained ones without training.
+
+`observe` copies a detector with layers that watch their inputs, `calibrate` shows it images, `make_codes` turns weights
+and ranges into 8-bit codes, and `convert` builds the layers that compute with them. `save_quantized` and
+`load_detector` write and read a file. The layers are those of the fused detector (`querydet.fusion`).
+"""
+
+from querydet.quantization.detector import FLOAT, calibrate, convert, make_codes, observe, observed_layers
+from querydet.quantization.file import load_detector, load_quantized, save_quantized
+from querydet.quantization.layers import LayerCodes
+from querydet.quantization.observed import OBSERVERS
+from querydet.quantization.support import check_support, float_type, missing_support
+
+__all__ = [
+    "FLOAT",
+    "OBSERVERS",
+    "LayerCodes",
+    "calibrate",
+    "check_support",
+    "convert",
+    "float_type",
+    "load_detector",
+    "load_quantized",
+    "make_codes",
+    "missing_support",
+    "observe",
+    "observed_layers",
+    "save_quantized",
+]
