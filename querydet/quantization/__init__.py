@@ -5,7 +5,7 @@ and ranges into 8-bit codes, and `convert` builds the layers that compute with t
 `load_detector` write and read a file. The layers are those of the fused detector (`querydet.fusion`).
 """
 
-from querydet.quantization.detector import FLOAT, calibrate, convert, make_codes, observe, observed_layers
+from querydet.quantization.detector import FLOAT, calibrate, convert, is_in_8_bit, make_codes, observe, observed_layers
 from querydet.quantization.file import load_detector, load_quantized, save_quantized
 from querydet.quantization.layers import LayerCodes
 from querydet.quantization.observed import OBSERVERS
@@ -19,6 +19,7 @@ __all__ = [
     "check_support",
     "convert",
     "float_type",
+    "is_in_8_bit",
     "load_detector",
     "load_quantized",
     "make_codes",

@@ -10,7 +10,7 @@ from querydet.fusion import fuse
 from querydet.fusion.autocast import InLowerPrecision
 from querydet.fusion.blocks import FusedBlock
 from querydet.modeling.detector import QueryDetector
-from querydet.quantization.layers import LayerCodes
+from querydet.quantization.layers import LayerCodes, QuantizedConv2d, QuantizedLinear
 from querydet.quantization.observed import Observed, ObservedLayers
 
 Codes = Mapping[str, LayerCodes]  # by the name of a layer in the fused detector
@@ -35,6 +35,11 @@ def calibrate(observed: QueryDetector, inputs: Iterable[Sequence[dict[str, Any]]
             observed(batch)
             count += len(batch)
     return count
+
+
+def is_in_8_bit(model: nn.Module) -> bool:
+    """Return whether a model has layers that compute in 8 bit."""
+    return any(isinstance(module, QuantizedLinear | QuantizedConv2d) for module in model.modules())
 
 
 def observed_layers(model: nn.Module) -> dict[str, Observed]:
