@@ -4,6 +4,7 @@ Deformable attention samples with ONNX's `GridSample` (`export.onnx_sampling`); 
 `NonMaxSuppression`, which works on batches and classes at once. The exporter translates everything else.
 """
 
+import ast
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from querydet.export.exported_program import export_program
 from querydet.export.graph import INPUTS, output_names
 from querydet.export.onnx_sampling import operators, translate_sampling
+from querydet.export.onnx_simplifying import simplify
 from querydet.modeling.detector import QueryDetector
 
 OPSET = 20  # the first whose GridSample has the mode "linear"; all exporters of torch since 2.11 write it
@@ -41,10 +43,21 @@ def export_onnx(detector: QueryDetector, path: str, fixed_size: tuple[int, int] 
             sampling.default: translate_sampling,
             torch.ops.aten.sort.stable: translate_stable_sort,
         },
+        optimize=False,
         verbose=False,
     )
     assert exported is not None
+    simplify(exported.model)
+    _name_after_modules(exported.model.graph)
     exported.save(path)
+
+
+def _name_after_modules(graph: Any) -> None:
+    """Let the name of every node begin with its module, `encoder.layers.0.attention.value_proj/`, for profiles."""
+    for node in graph:
+        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        module = scopes[-2] if len(scopes) > 1 else ""  # the last one is the operator
+        node.name = f"{module.removeprefix('detector.')}/{node.name}"
 
 
 def require_onnx() -> None:

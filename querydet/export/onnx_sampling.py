@@ -71,7 +71,7 @@ def _planes(value: Any, sizes: Sequence[tuple[Any, Any]], heads: int, channels: 
 def _grid(reference_points: Any, sampling_offsets: Any, sizes: Sequence[tuple[Any, Any]], samples: int) -> Any:
     """Return sampling locations (B*M, L*P, Q, 2) in the range -1 to 1."""
     op = operators()
-    heads, levels, points = sampling_offsets.shape[2:5]
+    heads, points = sampling_offsets.shape[2], sampling_offsets.shape[4]
     if reference_points.shape[-1] == 2:
         centers, scale = reference_points, _pixel_scale(sizes)
     else:
