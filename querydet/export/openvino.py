@@ -58,6 +58,8 @@ def export_openvino(
     """
     if precision not in HINTS:
         raise ValueError(f"the precision of a file of OpenVINO is one of {list(HINTS)}, not '{precision}'")
+    if precision == "int8" and not calibration:
+        raise ValueError("int8 takes the ranges of activations from images: give some of the data set")
     require_openvino(precision)
     import openvino
 
@@ -70,8 +72,6 @@ def export_openvino(
 
 def _quantize(model: Any, calibration: Sequence[tuple[Tensor, Tensor]]) -> Any:
     """Return the model with products in 8 bits, whose ranges are those of the calibration."""
-    if not calibration:
-        raise ValueError("int8 takes the ranges of activations from images: give some of the data set")
     import nncf
 
     inputs = [{"images": images.numpy(), "sizes": sizes.numpy()} for images, sizes in calibration]

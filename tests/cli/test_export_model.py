@@ -1,5 +1,6 @@
 """``querydet export``: its files and what it checks."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from querydet import Predictor
 from querydet.checkpoint import Checkpointer
 from querydet.engine.hooks.averaging import build_ema
+from querydet.export.agreement import Agreement
 from tests.engine.conftest import DINO_CONFIG
 from tests.models import tiny_detector
 
@@ -52,6 +54,37 @@ def test_the_moving_average_if_asked(cli: Any, detector_weights: str, tmp_path: 
         assert all(torch.equal(value, wanted[key]) for key, value in state.items())
     with pytest.raises(ValueError, match="holds no moving average"):
         run(cli, str(tmp_path / "out0" / "model.pth"), tmp_path / "no", "--ema", "--formats", "checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--precision", "bf16"], "--precision bf16 is one of OpenVINO: give --formats openvino"),
+        (["--precision", "bf16", "--formats", "openvino"], "needs pictures of the data set: give --images"),
+        (["--precision", "int8", "--formats", "openvino", "--images", "a"], "give --calibration FOLDER"),
+    ],
+)
+def test_precisions_that_lack_something_are_refused_at_once(
+    cli: Any, options: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = cli("export_model")
+    monkeypatch.setattr(module, "require_onnx", lambda: None)
+    monkeypatch.setattr(module, "require_openvino", lambda precision: None)
+    with pytest.raises(ValueError, match=message):
+        module.main(["--config-file", "a", "--weights", "b", "--output", str(tmp_path / "out"), *options])
+    assert not (tmp_path / "out").exists()
+
+
+def test_few_counterparts_fail_a_check_of_detections(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = cli("export_model")
+    found = iter([Agreement(((9, 9),), 10, 10), Agreement(((9, 9),), 10, 7)])
+    monkeypatch.setattr(module, "compare_detections", lambda *arguments: next(found))
+    monkeypatch.setattr(module, "least_size", lambda *arguments: (1, 1))
+    args = argparse.Namespace(precision="int8")
+    image = torch.zeros(3, 9, 9)
+    assert module.check_detections("model.xml", None, None, [image], args)[0]["matched"] == 10
+    with pytest.raises(ValueError, match="7 of 10 confident detections have a counterpart, less than 90%"):
+        module.check_detections("model.xml", None, None, [image], args)
 
 
 @pytest.mark.slow
