@@ -61,12 +61,14 @@ def origin_of_module() -> dict[str, Any]:
     return {**provenance(sys.argv), "command": shlex.join(command)}
 
 
-def run_parts(parts: Mapping[str, Callable[[], list[dict[str, Any]]]], needs_peer: str, options: Namespace) -> None:
+def run_parts(
+    parts: Mapping[str, Callable[[], list[dict[str, Any]]]], needs_peer: str | None, options: Namespace
+) -> None:
     """Run the parts that `options` names and write their rows; rows of other parts stay in the file.
 
     Args:
         parts: functions that measure the parts, by name.
-        needs_peer: the part that is left out where the peer is not installed.
+        needs_peer: the part that is left out where transformers is not installed.
         options: `parts`, `threads` and `output`.
     """
     torch.set_num_threads(options.threads)

@@ -1,24 +1,30 @@
-"""Times detection on images with full-size R50 models of random weights, beside Hugging Face's Deformable DETR.
+r"""Times detection on images with full-size R50 models of random weights, beside its peers.
 
     python -m benchmarks.inference                            # all parts, on the CPU
-    python -m benchmarks.inference --parts peer --sizes 640x640 --batches 1 --repeats 5
-    python -m benchmarks.inference --device cuda --dtypes bfloat16
+    python -m benchmarks.inference --parts peers profile --sizes 640x640 --batches 1
+    python -m benchmarks.inference --parts peers --sizes 480x480 800x1333 --batches 1 4 --threads 1 2 \
+        --output benchmarks/results/inference_sizes.json
+    python -m benchmarks.inference --parts breakdown graphs --device cuda --dtypes bfloat16
     python -m benchmarks.inference --table                    # the written results as Markdown
 
 Parts:
 
-* `peer`: two-stage Deformable DETR with box refinement, ours and Hugging Face's (`pip install transformers`), from
-  normalised images on the device to boxes, taking turns.
-* `predictor`: DINO through `querydet.Predictor`, from arrays of 480x640 to boxes, beside only its model.
+* `peers`: from an image in memory to boxes, DINO R50 with 4 scales: ours in every form, ONNX Runtime and OpenVINO on
+  our export, libreyolo, all with the same weights; Deformable DETR, transformers' and ours; RF-DETR, another model.
+  Every contestant has a process of its own, all take turns (`benchmarks/turns.py`, `benchmarks/peers.py`).
+* `profile`: the share of products, convolutions, attention and sampling in the time of our float32 form.
 * `graphs`: DINO by CUDA graphs beside the same model without, in images per second.
   Left out on a CPU.
 * `breakdown`: the milliseconds of each part of DINO, DETA and Deformable DETR++ (DETA, arXiv 2212.06137, table 2).
 
-Medians. The machine may be busy: compare ratios.
+Medians. The machine may be busy: compare ratios. `pip install transformers libreyolo openvino onnxruntime rfdetr` has
+all peers; those that are missing are left out, with the reason.
 """
 
 import argparse
+import itertools
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,15 +35,16 @@ from detectron2.config import instantiate
 from tabulate import tabulate
 from torch import nn
 
-from benchmarks import contest
+from benchmarks import contest, inference_peers, inference_profile, peers_picture
 from querydet.analysis.measure import noise_inputs
 from querydet.analysis.timing import INFERENCE, time_inference
 from querydet.config import load_config
+from querydet.fusion import can_fuse, fuse
 from querydet.inference.cuda_graphs import use_cuda_graphs
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "inference.json"
-TWO_STAGE = "projects/deformable_detr/configs/deformable_detr_r50_two_stage_50ep.py"
+PICTURE = ROOT / "docs" / "images" / "peers.png"
 MODELS = {
     "Deformable DETR++": "projects/deformable_detr/configs/deformable_detr_pp_r50_12ep.py",
     "DINO": "projects/dino/configs/dino_r50_4scale_12ep.py",
@@ -62,56 +69,13 @@ def in_type(dtype: str, device: str, run: Run) -> Run:
     return call
 
 
-def compare_with_peer(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time our model and the peer, for every size, batch and type."""
-    ours, peer = make_model(TWO_STAGE, options.device), contest.make_peer(options.device).eval()
-    rows = []
-    for height, width, batch, dtype in cases(options):
-        images = noise_inputs(batch, height, width, contest.CLASSES)
-        inputs = contest.peer_inputs(images, options.device)
-        on_device = [{**inputs, "image": inputs["image"].to(options.device)} for inputs in images]
-        contestants = {
-            "querydet": in_type(dtype, options.device, lambda images=on_device: ours(images)),
-            "transformers": in_type(dtype, options.device, lambda inputs=inputs: peer(**inputs)),
-        }
-        seconds = contest.take_turns(contestants, options.repeats, options.device)
-        row: dict[str, Any] = {"size": f"{height}x{width}", "batch": batch, "dtype": dtype}
-        row["milliseconds"] = {name: round(1e3 * value, 2) for name, value in seconds.items()}
-        row["times_faster"] = round(seconds["transformers"] / seconds["querydet"], 2)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    return rows
-
-
-def time_predictor(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time DINO through the predictor, which resizes images to 800x1066 as those of COCO, and its model."""
-    from querydet.evaluation import ArrayPredictor
-
-    model = make_model(MODELS["DINO"], options.device)
-    augmentations = instantiate(load_config(MODELS["DINO"]).dataloader.test.mapper.augmentations)
-    rows = []
-    for batch in options.batches:
-        small = noise_inputs(batch, 480, 640, contest.CLASSES)
-        arrays = [inputs["image"].permute(1, 2, 0).numpy() for inputs in small]
-        resized = noise_inputs(batch, 800, 1066, contest.CLASSES)
-        predictor = ArrayPredictor(model=model, augmentations=augmentations, image_format="RGB")
-        contestants = {
-            "Predictor": in_type("float32", options.device, lambda run=predictor, images=arrays: run.detect(images)),
-            "model": in_type("float32", options.device, lambda images=resized: model(images)),
-        }
-        seconds = contest.take_turns(contestants, options.repeats, options.device)
-        milliseconds = {name: round(1e3 * value, 2) for name, value in seconds.items()}
-        rows.append({"batch": batch, "milliseconds": milliseconds})
-        print(json.dumps(rows[-1]), flush=True)
-    return rows
-
-
 def break_down(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time the parts of each model, for every size, batch and type."""
+    """Time the parts of each model, for every size, batch and type; on a CPU of its fused form."""
     rows = []
     for name, config in MODELS.items():
-        model = make_model(config, options.device)
+        made = make_model(config, options.device)
         for height, width, batch, dtype in cases(options):
+            model = fuse(made, getattr(torch, dtype)) if can_fuse(made) else made
             images = noise_inputs(batch, height, width, contest.CLASSES)
             with torch.autocast(options.device, torch.bfloat16, enabled=dtype == "bfloat16"):
                 times = time_inference(model, images, repeats=options.repeats).milliseconds
@@ -140,29 +104,28 @@ def compare_graphs(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-PARTS = {"peer": compare_with_peer, "predictor": time_predictor, "graphs": compare_graphs, "breakdown": break_down}
+PARTS = {
+    "peers": inference_peers.compare,
+    "profile": inference_profile.profile_inference,
+    "graphs": compare_graphs,
+    "breakdown": break_down,
+}
 
 
 def cases(options: argparse.Namespace) -> list[tuple[int, int, int, str]]:
     """Return height, width, batch and type of every case."""
-    product = [(size, batch, dtype) for size in options.sizes for batch in options.batches for dtype in options.dtypes]
-    parsed = [(*map(int, size.split("x")), int(batch), dtype) for size, batch, dtype in [*product, *options.also]]
-    return [(height, width, batch, dtype) for height, width, batch, dtype in parsed]
+    dtypes = [dtype for dtype in options.dtypes or ["float32"] if dtype != "int8"]
+    product = itertools.product(options.sizes, options.batches, dtypes)
+    return [(*map(int, size.split("x")), batch, dtype) for size, batch, dtype in product]
 
 
 def make_table(part: str, rows: list[dict[str, Any]]) -> str:
     """Return the rows of a part as a Markdown table."""
-    if part.startswith("peer"):
-        headers = ["size", "batch", "type", "querydet (ms)", "transformers (ms)", "times faster", "images per second"]
-        cells = [
-            (row["size"], row["batch"], row["dtype"], *row["milliseconds"].values(), row["times_faster"],
-             f"{1e3 * row['batch'] / row['milliseconds']['querydet']:.2f}")
-            for row in rows
-        ]  # fmt: skip
-    elif part == "predictor":
-        headers = ["batch", "Predictor (ms)", "model (ms)"]
-        cells = [(row["batch"], *row["milliseconds"].values()) for row in rows]
-    elif part == "graphs":
+    if part == "peers":
+        return inference_peers.make_tables(rows)
+    if part == "profile":
+        return inference_profile.make_table(rows)
+    if part == "graphs":
         headers = ["size", "batch", "type", "plain (ms)", "CUDA graphs (ms)", "images per second"]
         cells = [
             (row["size"], row["batch"], row["dtype"], *row["milliseconds"].values(),
@@ -185,26 +148,44 @@ def make_table(part: str, rows: list[dict[str, Any]]) -> str:
     return tabulate(cells, headers=headers, tablefmt="pipe")
 
 
+def draw_peers(results: Path) -> None:
+    """Draw the first case of the written results of the peers."""
+    record = json.loads(results.read_text())["peers"]
+    peers_picture.draw(inference_peers.by_case(record["rows"])[0], PICTURE, record["machine"])
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: all for the device")
-    parser.add_argument("--sizes", nargs="+", default=["640x640", "800x1333"], help="HEIGHTxWIDTH")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
-    parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=["float32"])
-    also = {"nargs": 3, "metavar": ("SIZE", "BATCH", "TYPE"), "help": "one more case, such as 640x640 1 bfloat16"}
-    parser.add_argument("--also", action="append", default=[], **also)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sizes", nargs="+", default=["640x640"], help="HEIGHTxWIDTH")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    types = ("float32", "bfloat16", "int8")
+    parser.add_argument("--dtypes", nargs="+", choices=types, help="default: all of the peers, float32 of other parts")
+    parser.add_argument("--threads", dest="thread_counts", nargs="+", type=int, default=[2])
+    parser.add_argument("--peers", nargs="+", default=[], help="parts of their names; default: all")
+    parser.add_argument("--folder", type=Path, default=inference_peers.FOLDER, help="of exported graphs; kept")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--picture", action="store_true", help="only draw the written results of the peers")
     parser.add_argument("--table", action="store_true", help="only print the written results as Markdown")
     options = parser.parse_args()
     if options.table:
         print(contest.make_tables(json.loads(options.output.read_text()), make_table))
         return
+    if options.picture:
+        draw_peers(options.output)
+        return
+    options.threads = max(options.thread_counts)
     options.parts = options.parts or [part for part in PARTS if part != "graphs" or options.device == "cuda"]
-    contest.run_parts({part: partial(run, options) for part, run in PARTS.items()}, "peer", options)
+    if unknown := [name for name in options.peers if not inference_peers.chosen([name], None)]:
+        parser.error(f"no peer is called {', '.join(unknown)}")
+    contest.run_parts({part: partial(run, options) for part, run in PARTS.items()}, None, options)
+    if "peers" in options.parts:
+        if options.output == RESULTS:
+            draw_peers(options.output)
+        sys.exit("\n".join(inference_peers.disagreements(json.loads(options.output.read_text())["peers"]["rows"])) or 0)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ Parts, in each of which the contestants take turns; medians:
   `grid_sample`, where it is not installed) and matching set by set.
 * `compile`: the base as it is, and with encoder and decoder compiled (`train.compile.parts`).
 * `breakdown`: the milliseconds of each part of the methods' steps.
-* `growth`: DINO with more queries, objects, pixels and images.
+
+How the step grows with queries, objects, pixels and images: `benchmarks.growth`.
 
 Peak memory on the CPU is the growth of the resident memory in the first step of a process: activations, gradients,
 optimizer state and unused memory of the allocator. The machine may be busy: compare ratios.
@@ -63,6 +64,7 @@ class Case:
         images: number of images of the batch.
         size: height and width of the images.
         objects: number of objects of an image.
+        classes: number of classes.
         device: device that the step runs on.
         amp: whether to run in bfloat16.
         compiled: parts of the model to compile.
@@ -75,6 +77,7 @@ class Case:
     images: int = 1
     size: int = 640
     objects: int = 7
+    classes: int = contest.CLASSES
     device: str = "cpu"
     amp: bool = False
     compiled: tuple[str, ...] = ()
@@ -89,7 +92,7 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
         return replace(base, config=GROUP, overrides=options)
 
     field = list(contest.operators())[-1]
-    dino, queries = replace(base, config=DINO), "model.selection.num_queries"
+    dino = replace(base, config=DINO)
     return {
         "peer": {"querydet": replace(base, config=TWO_STAGE), PEER: replace(base, config=PEER)},
         "operators": {name: replace(base, config=TWO_STAGE, operator=name) for name in contest.operators()},
@@ -110,15 +113,6 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
         "compile": {
             "as it is": replace(base, config=PLUS_PLUS),
             "encoder and decoder compiled": replace(base, config=PLUS_PLUS, compiled=("encoder", "decoder")),
-        },
-        "growth": {
-            "DINO": dino,
-            "300 queries": replace(dino, overrides=(f"{queries}=300",)),
-            "1800 queries": replace(dino, overrides=(f"{queries}=1800",)),
-            "1 object": replace(dino, objects=1),
-            "60 objects": replace(dino, objects=60),
-            f"{base.size // 2} pixels wide": replace(dino, size=base.size // 2),
-            f"{base.images + 1} images": replace(dino, images=base.images + 1),
         },
     }
 
@@ -150,14 +144,14 @@ def make_step(case: Case) -> Callable[[], None]:
 
 def make_images(case: Case) -> list[dict[str, Any]]:
     """Make the batch, on the host."""
-    return noise_inputs(case.images, case.size, case.size, contest.CLASSES, case.objects)
+    return noise_inputs(case.images, case.size, case.size, case.classes, case.objects)
 
 
 def make_detector(case: Case) -> nn.Module:
     """Make our model, in training mode."""
     torch.manual_seed(0)
     cfg = load_config(case.config, (*case.overrides, f"train.device={case.device}", "train.init_checkpoint=''"))
-    cfg.model.num_classes = contest.CLASSES
+    cfg.model.num_classes = case.classes
     model = instantiate(cfg.model).to(case.device).train()
     compile_parts(model, list(case.compiled), "inductor", dynamic=None)
     return model

@@ -61,6 +61,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/test_kept_configs.py": "what tests keep of shipped configs",
     "tests/test_denoising.py": "the benchmark of denoising queries",
     "tests/test_imports.py": "import circles",
+    "tests/test_inference_benchmark.py": "what benchmarks/inference.py and benchmarks/growth.py publish",
     "tests/test_installation.py": "the wheel",
     "tests/test_layout.py": "this file",
     "tests/test_public_api.py": "what the package exports",
@@ -70,6 +71,7 @@ TOPICS = {  # test files without a source of their name: properties of several p
     "tests/test_published_settings.py": "recipes against the settings of the papers and the released code",
     "tests/test_readme.py": "README.md against the code and the data files",
     "tests/test_startup.py": "what is loaded before the first result",
+    "tests/test_turns.py": "benchmarks/turns.py times one process at a time",
     "tests/test_waits.py": "every wait of the package has a deadline",
 }
 

@@ -9,7 +9,7 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ DOCUMENTS = (
     *sorted((ROOT / "projects").glob("*/README.md")),
 )
 RESULTS = ROOT / "benchmarks" / "results"
+INFERENCE = "python -m benchmarks.inference"
+PEERS = "![Seconds per image of querydet and its peers](images/peers.png)\n\n"
 
 
 def load(name: str) -> dict[str, Any]:
@@ -167,6 +169,34 @@ def benchmark_tables(name: str) -> str:
     return benchmark.contest.make_tables(load(name), benchmark.make_table)
 
 
+def benchmark_part(name: str, part: str, command: str, picture: str = "") -> str:
+    """Return the table of one part of a benchmark with its picture, or how to measure it.
+
+    Args:
+        name: of the data file.
+        part: of the file.
+        command: that measures it.
+        picture: Markdown that shows it.
+    """
+    if part not in (record := load(name) if (RESULTS / f"{name}.json").exists() else {}):
+        return f"Not measured yet: `{command}`."
+    benchmark = importlib.import_module("benchmarks.inference")
+    return f"{picture}{describe_run(record[part])}:\n\n{benchmark.make_table(part, record[part]['rows'])}"
+
+
+def describe_run(record: Mapping[str, Any]) -> str:
+    """Return command, date, commit and machine of a record."""
+    return f"`{record['command']}`, {record['date']}, commit {str(record['commit'])[:9]}, {record['machine']}"
+
+
+def growth_table() -> str:
+    """Return the exponents of `benchmarks.growth`, or how to measure them."""
+    if not (RESULTS / "growth.json").exists():
+        return "Not measured yet: `python -m benchmarks.growth`."
+    picture = "![Cost against queries, objects, classes, image size, batch and groups](images/growth.png)"
+    return f"{picture}\n\n{importlib.import_module('benchmarks.growth').describe(load('growth'))}"
+
+
 def recorded_table(name: str) -> str:
     """Return the tables of a benchmark without parts, with its command and machine."""
     record = load(name)
@@ -198,9 +228,13 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "convergence_dense": lambda: convergence_table("convergence_dense", "../"),
     "convergence_masks": lambda: convergence_table("convergence_masks", "../"),
     "train_step": lambda: benchmark_tables("train_step"),
-    "inference": lambda: benchmark_tables("inference"),
     "data": lambda: recorded_table("data"),
     "throughput": lambda: recorded_table("throughput"),
+    "peers": lambda: benchmark_part("inference", "peers", f"{INFERENCE} --parts peers", PEERS),
+    "peers_sizes": lambda: benchmark_part("inference_sizes", "peers", f"{INFERENCE} --parts peers --sizes ..."),
+    "profile": lambda: benchmark_part("inference", "profile", f"{INFERENCE} --parts profile"),
+    "breakdown": lambda: benchmark_part("inference", "breakdown", f"{INFERENCE} --parts breakdown"),
+    "growth": growth_table,
 }
 
 
