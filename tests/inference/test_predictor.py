@@ -73,6 +73,24 @@ def test_several_images_of_any_sizes_are_those_one_by_one(predictor: querydet.Pr
         assert torch.allclose(found.scores, other.scores, atol=1e-4)
 
 
+def test_a_stream_is_one_by_one_and_names_what_it_cannot_use(predictor: querydet.Predictor, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{index}.png" for index in range(6)]
+    for index, path in enumerate(paths):
+        Image.fromarray(picture(index, 60 + 20 * (index % 2), 100)).save(path)
+    (tmp_path / "text.png").write_text("no picture")
+    images = [*paths[:3], tmp_path / "text.png", picture(9), *paths[3:]]
+    found = list(predictor.stream(iter(images)))
+    assert [prediction.source is image for prediction, image in zip(found, images, strict=True)] == [True] * 8
+    assert "text.png cannot be read as an image" in str(found.pop(3).error)
+    del images[3]
+    for prediction, image in zip(found, images, strict=True):
+        assert same(prediction.detections(), predictor(image))
+        assert np.array_equal(prediction.pixels, predictor.read(image))
+    for one in (paths[0], picture(0), 7):
+        with pytest.raises(TypeError, match="or several of them"):
+            predictor.stream(one)
+
+
 def test_grey_and_turned_pictures(predictor: querydet.Predictor) -> None:
     grey = picture(3)[..., 0]
     assert same(predictor(grey), predictor(np.stack([grey] * 3, axis=-1)))
