@@ -198,7 +198,9 @@ def growth_table() -> str:
 
 
 def recorded_table(name: str) -> str:
-    """Return the tables of a benchmark without parts, with its command and machine."""
+    """Return the tables of a benchmark without parts, with its command and machine, or how to measure it."""
+    if not (RESULTS / f"{name}.json").exists():
+        return f"Not measured yet: `python -m benchmarks.{name}`."
     record = load(name)
     benchmark = importlib.import_module(f"benchmarks.{name}")
     return (
