@@ -8,7 +8,10 @@
 Parts, in each of which the contestants take turns; medians:
 
 * `peer`: two-stage Deformable DETR with box refinement, ours and Hugging Face's (`pip install transformers`): same
-  backbone, frozen in the same places, sizes, images and objects.
+  backbone, frozen in the same places, sizes, images and objects. Each has a process of its own, and on a CPU the
+  allocator that a training with it has: ours keeps freed memory (`querydet.utils.allocator`). A further row says what
+  the peer would gain by that.
+* `bfloat16`: DINO in float32 and in bfloat16 (`train.amp.enabled=True`).
 * `operators`: ours, with other implementations of deformable attention in its place (`torch-ms-deform-attn`).
 * `methods`: every method beside the base (as MS-DETR, arXiv 2401.03989, table 3; Group DETR, arXiv 2207.13085,
   figure 7).
@@ -43,6 +46,7 @@ from querydet.analysis.measure import noise_inputs
 from querydet.analysis.timing import TRAINING, time_training
 from querydet.config import load_config
 from querydet.engine.switches import compile_parts
+from querydet.utils.allocator import keep_freed_memory_on
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "train_step.json"
@@ -69,6 +73,7 @@ class Case:
         amp: whether to run in bfloat16.
         compiled: parts of the model to compile.
         loop: whether to match set by set, as `benchmarks.contest.match_by_loop` does.
+        keep_memory: whether the process keeps freed memory, as our training does on a CPU.
     """
 
     config: str
@@ -82,6 +87,7 @@ class Case:
     amp: bool = False
     compiled: tuple[str, ...] = ()
     loop: bool = False
+    keep_memory: bool = True
 
 
 def parts(base: Case) -> dict[str, dict[str, Case]]:
@@ -92,9 +98,15 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
         return replace(base, config=GROUP, overrides=options)
 
     field = list(contest.operators())[-1]
+    peer = replace(base, config=PEER, keep_memory=False)
     dino = replace(base, config=DINO)
     return {
-        "peer": {"querydet": replace(base, config=TWO_STAGE), PEER: replace(base, config=PEER)},
+        "peer": {
+            "querydet": replace(base, config=TWO_STAGE),
+            PEER: peer,
+            f"{PEER}, freed memory kept": replace(peer, keep_memory=True),
+        },
+        "bfloat16": {"float32": replace(dino, amp=False), "bfloat16": replace(dino, amp=True)},
         "operators": {name: replace(base, config=TWO_STAGE, operator=name) for name in contest.operators()},
         "methods": {
             "Deformable DETR++, one group": replace(base, config=PLUS_PLUS),
@@ -118,7 +130,9 @@ def parts(base: Case) -> dict[str, dict[str, Case]]:
 
 
 def make_step(case: Case) -> Callable[[], None]:
-    """Return the function to time, with a model of random weights."""
+    """Return the function to time, with a model of random weights; where the case says so, the process keeps memory."""
+    if case.keep_memory:
+        keep_freed_memory_on(case.device)
     images = make_images(case)
     losses: Callable[[], torch.Tensor]
     if case.config == PEER:
@@ -179,10 +193,14 @@ def memory_of(case: Case) -> float:
     return contest.memory_taken(make_step(case), case.device)
 
 
-def measure(cases: dict[str, Case], repeats: int, memory: bool) -> list[dict[str, Any]]:
+def measure(cases: dict[str, Case], repeats: int, memory: bool, clock: str = "wall") -> list[dict[str, Any]]:
     """Measure one row for each case, compared with the first."""
     first = next(iter(cases.values()))
-    seconds = contest.take_turns({name: make_step(case) for name, case in cases.items()}, repeats, first.device)
+    makers = {name: partial(make_step, case) for name, case in cases.items()}
+    if len({case.keep_memory for case in cases.values()}) > 1:
+        seconds = contest.take_turns_apart(makers, repeats, first.device, clock)
+    else:
+        seconds = contest.take_turns({name: make() for name, make in makers.items()}, repeats, first.device, clock)
     mib: dict[str, float] = {}
     if memory:
         for name, case in cases.items():  # a process for each, one after the other
@@ -224,6 +242,9 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--amp", action="store_true", help="bfloat16")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--clock", choices=contest.CLOCKS, default="wall", help="cpu, with one thread: of a busy machine"
+    )
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="only print the written results as Markdown")
@@ -239,7 +260,7 @@ def main() -> None:
         if part == "breakdown":
             rows = break_down(cases["methods"], options.repeats)
         else:
-            rows = measure(cases[part], options.repeats, options.memory)
+            rows = measure(cases[part], options.repeats, options.memory, options.clock)
         print(make_table(part, rows), flush=True)
         return rows
 
