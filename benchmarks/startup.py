@@ -14,6 +14,7 @@ count.
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -140,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows = measure({name: run for name, run in cases.items() if options.only in name}, options.rounds)
         if options.only:
             return
-        origin = {**provenance(sys.argv), "command": "python -m benchmarks.startup", "rounds": options.rounds}
+        command = shlex.join(["python", "-m", "benchmarks.startup", *(sys.argv[1:] if argv is None else argv)])
+        origin = {**provenance(sys.argv), "command": command, "rounds": options.rounds}
         options.output.write_text(json.dumps({**origin, "rows": rows}, indent=1) + "\n")
     print(make_table(json.loads(options.output.read_text())))
 

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks import startup
 from querydet.checkpoint import Checkpointer
 from tests.engine.conftest import DINO_CONFIG
 from tests.models import tiny_detector
@@ -46,3 +49,40 @@ def test_a_prediction_loads_nothing_of_training_or_pictures(tmp_path: Path) -> N
     solver = {"querydet.engine", "querydet.engine.solver"}
     assert [name for name in below(built, unneeded) if name not in solver] == []
     assert detected - built == set()
+
+
+def test_a_process_is_timed_until_it_ends_or_its_work_is_done(tmp_path: Path) -> None:
+    seconds, processor = startup.time_process(["-c", "import time; time.sleep(0.2)"])
+    assert 0.2 <= seconds < 30
+    assert 0 < processor < seconds
+    seconds, _ = startup.time_process(["-c", "import time; time.sleep(60)"], lambda: True)
+    assert seconds < 30
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        startup.time_process(["-c", "1 / 0"])
+
+
+def test_the_first_round_does_not_count_and_the_slowest_help_of_a_kind_is_shown() -> None:
+    calls: list[str] = []
+    times = iter([(9.0, 9.0), (1.0, 0.5), (3.0, 1.0), (2.0, 0.9)])
+    (row,) = startup.measure({"case": lambda: (calls.append("case"), next(times))[1]}, rounds=3)
+    assert row == {"case": "case", "seconds": 2.0, "processor_seconds": 0.9}
+    assert len(calls) == 4
+    rows = [
+        {"case": name, "seconds": 0.1, "processor_seconds": 0.1} for name in (*startup.commands(), startup.TRAINING)
+    ]
+    for row in rows:
+        if row["case"] == "querydet zoo --help":
+            row["seconds"] = 0.7
+        if row["case"].endswith("import Predictor"):
+            row["seconds"], row["processor_seconds"] = 0.35, 0.3
+    table = startup.make_table({"rows": rows})
+    assert "| `querydet COMMAND --help` | 0.70 | 0.10 |" in table
+    assert "| `querydet --help` | 0.10 | 0.10 |" in table
+    assert "beyond these | 0.25 | 0.20 |" in table
+    assert len(table.splitlines()) == 10
+
+
+def test_every_command_and_tool_is_a_case() -> None:
+    names = set(startup.commands())
+    assert {"querydet --help", "querydet visualize model --help", "tools/check_binary.py --help"} <= names
+    assert len({name for name in names if name.startswith("tools/")}) == len(list((ROOT / "tools").glob("*.py")))

@@ -231,6 +231,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "convergence_masks": lambda: convergence_table("convergence_masks", "../"),
     "train_step": lambda: benchmark_tables("train_step"),
     "data": lambda: recorded_table("data"),
+    "startup": lambda: recorded_table("startup"),
     "throughput": lambda: recorded_table("throughput"),
     "peers": lambda: benchmark_part("inference", "peers", f"{INFERENCE} --parts peers", PEERS),
     "peers_sizes": lambda: benchmark_part("inference_sizes", "peers", f"{INFERENCE} --parts peers --sizes ..."),

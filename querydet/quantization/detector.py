@@ -10,11 +10,11 @@ from querydet.fusion import fuse
 from querydet.fusion.autocast import InLowerPrecision
 from querydet.fusion.blocks import FusedBlock
 from querydet.modeling.detector import QueryDetector
+from querydet.quantization.defaults import FLOAT
 from querydet.quantization.layers import LayerCodes, QuantizedConv2d, QuantizedLinear
 from querydet.quantization.observed import Observed, ObservedLayers
 
-Codes = Mapping[str, LayerCodes]  # by the name of a layer in the fused detector
-FLOAT = ("backbone.stem",)
+Codes = Mapping[str, LayerCodes]
 
 
 def observe(detector: QueryDetector, observer: str = "minmax") -> QueryDetector:

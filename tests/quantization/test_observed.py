@@ -7,6 +7,7 @@ from torch import nn
 from querydet.fusion import PackedLayers
 from querydet.fusion.folding import Folded
 from querydet.ops.quantize import quantize
+from querydet.quantization import defaults, observed
 from querydet.quantization.layers import numbers_of
 from querydet.quantization.observed import SAMPLES, ObservedLayers, ObservedRange
 
@@ -66,3 +67,7 @@ def test_layers_of_classes_and_boxes_are_not_watched():
 
 def test_a_layer_that_saw_nothing_has_no_codes():
     assert ObservedLayers().linear(nn.Linear(6, 4)).codes() is None
+
+
+def test_the_command_offers_every_observer() -> None:
+    assert tuple(observed.OBSERVERS) == defaults.OBSERVER_NAMES
