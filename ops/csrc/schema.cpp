@@ -36,6 +36,8 @@ STABLE_TORCH_LIBRARY(querydet, library) {
       " float giou_eps) -> Tensor");
   // The 8-bit codes of values, or of their sum with others: round(value / scale) + zero_point within 0 and 255.
   library.def("quantize(Tensor values, Tensor? others, float scale, int zero_point) -> Tensor");
+  // Layer normalisation of x + update (..., C) with weight and bias (C); without gradients.
+  library.def("add_layer_norm(Tensor x, Tensor update, Tensor weight, Tensor bias, float eps) -> Tensor");
   // Which of the CPU kernels this process runs: baseline, avx2 or avx512.
   library.def("cpu_instruction_set() -> str");
 }

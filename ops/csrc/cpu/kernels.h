@@ -6,6 +6,7 @@
 #pragma once
 
 #include "assignment.h"
+#include "layer_norm.h"
 #include "points.h"
 
 namespace querydet::cpu::QUERYDET_INSTRUCTION_SET {
@@ -370,6 +371,10 @@ inline constexpr InstructionSet kInstructionSet = {
     {make_kernels<double, double, true>(), make_kernels<double, double, false>()},
     assign<float>,
     assign<double>,
+    add_layer_norm<float, float>,
+    add_layer_norm<BFloat16, float>,
+    add_layer_norm<Half, float>,
+    add_layer_norm<double, double>,
 };
 
 }  // namespace querydet::cpu::QUERYDET_INSTRUCTION_SET

@@ -120,7 +120,22 @@ static constexpr int64_t assignment_memory(int64_t rows, int64_t columns, int64_
          16 * kCacheLine;
 }
 
-// The kernels of one instruction set: of attention for each type of the value, first packed, then direct; of assignment.
+// Layer normalisation of x + update, rows of `width` numbers of one type.
+template <typename A>
+struct AddLayerNorm {
+  const void *x, *update;
+  void* output;
+  const A *weight, *bias;  // padded with zeros to a multiple of kMaxLanes
+  A eps;
+  int64_t width;
+};
+
+// Normalises the rows [begin, end), with memory for one padded row.
+template <typename A>
+using NormalizeSum = void (*)(const AddLayerNorm<A>& problem, int64_t begin, int64_t end, A* row);
+
+// The kernels of one instruction set: of attention for each type of the value, first packed, then direct; of
+// assignment; of normalisation.
 struct InstructionSet {
   const char* name;
   int64_t vector_bytes;
@@ -128,6 +143,8 @@ struct InstructionSet {
   Kernels<double> float64[2];
   Assign<float> assign_float32;
   Assign<double> assign_float64;
+  NormalizeSum<float> normalize_float32, normalize_bfloat16, normalize_float16;
+  NormalizeSum<double> normalize_float64;
 };
 
 // The widest that this processor and the environment variable QUERYDET_CPU (baseline, avx2 or avx512) allow.
