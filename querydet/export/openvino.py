@@ -106,7 +106,7 @@ class OpenVinoModel:
         self._path, self._static = path, static
         model = self._core.read_model(path)
         hint = model.get_rt_info(HINT_PATH).value if model.has_rt_info(HINT_PATH) else "f32"
-        self._options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        self._options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._compiled: dict[tuple[int, ...], Any] = {}
