@@ -12,6 +12,9 @@
 
 #if defined(__x86_64__) && !defined(QUERYDET_BASELINE_ONLY)
 #define QUERYDET_QUANTIZE_AVX512
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns of its own avx512fintrin.h
+#endif
 #include <immintrin.h>
 #endif
 
