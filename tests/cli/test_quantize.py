@@ -7,7 +7,8 @@ from PIL import Image
 
 from querydet import Predictor
 from querydet.checkpoint import Checkpointer
-from querydet.quantization import is_in_8_bit, missing_support
+from querydet.cli.arguments import quantize as arguments
+from querydet.quantization import FLOAT, OBSERVERS, is_in_8_bit, missing_support
 from tests.engine.conftest import DINO_CONFIG
 from tests.models import tiny_detector
 
@@ -57,3 +58,8 @@ def test_layers_that_stay_are_named(run):
 def test_without_pictures(run, tmp_path):
     with pytest.raises((ValueError, FileNotFoundError)):
         run("--data", str(tmp_path / "missing"))
+
+
+def test_options_that_are_named_without_loading_the_package():
+    assert tuple(OBSERVERS) == arguments.OBSERVERS
+    assert FLOAT == arguments.FLOAT
