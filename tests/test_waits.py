@@ -97,6 +97,7 @@ ALLOWED = {
     ("querydet/cli/slurm_train.py", "submit"): "as long as sbatch, until Ctrl-C",
     ("querydet/data/columns/files.py", "fsync"): DISK,
     ("querydet/data/columns/json_lists.py", "while True"): "ends with the file",
+    ("querydet/data/existing_data.py", "get"): "of a context variable",
     ("querydet/data/mapper.py", "sleep"): PAUSE,
     ("querydet/demo/server.py", "acquire"): "returns at once: blocking=False",
     ("querydet/demo/server.py", "recv_into"): "until the deadline of the request, by settimeout",

@@ -8,9 +8,10 @@ from querydet.fusion.blocks import FusedBlock, FusedStem, NormedConv2d, fuse_res
 from querydet.fusion.exchange import Exchange, Rule
 from querydet.fusion.folding import fold
 from querydet.fusion.neck import FusedPosition
-from querydet.fusion.transformer import FusedFeedForward, FusedMLP, FusedSelfAttention
+from querydet.fusion.transformer import FusedEncoderLayer, FusedFeedForward, FusedMLP, FusedSelfAttention
 from querydet.modeling.backbones.folding import FoldedConv2d
 from querydet.modeling.decoder.attention import SelfAttention
+from querydet.modeling.encoder import EncoderLayer
 from querydet.modeling.heads import PredictionHeads
 from querydet.modeling.layers import MLP, FeedForward, SinePositionEmbedding
 from querydet.modeling.selection.proposals import ProposalHead
@@ -62,6 +63,7 @@ RULES: dict[type, Rule] = {
     BottleneckBlock: FusedBlock.make,
     SinePositionEmbedding: FusedPosition.make,
     ResNet: fuse_resnet,
+    EncoderLayer: FusedEncoderLayer.make,
     FeedForward: FusedFeedForward.make,
     MLP: FusedMLP.make,
     SelfAttention: FusedSelfAttention.make,

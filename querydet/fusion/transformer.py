@@ -1,6 +1,7 @@
 """The layers of encoders and decoders."""
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,10 @@ from querydet.fusion.exchange import Exchange
 from querydet.fusion.layers import as_layer
 from querydet.modeling.decoder.attention import SelfAttention
 from querydet.modeling.decoder.group_attention import AttentionPlan
+from querydet.modeling.encoder.base import EncoderLayer, TokenSelfAttention
 from querydet.modeling.layers import MLP, FeedForward
+from querydet.ops.add_layer_norm import add_layer_norm
+from querydet.structures import TokenPyramid
 
 ROWS = 2048  # tokens that go through a feed-forward block together, so that its hidden values stay in the cache
 
@@ -66,6 +70,30 @@ class FusedFeedForward(nn.Module):
     def _run(self, values: Tensor) -> Tensor:
         hidden = self.expand(values, into=as_layer(self.reduce).entry)
         return self.norm(self.reduce(hidden, add=values))
+
+
+class FusedEncoderLayer(nn.Module):
+    """Self-attention of tokens, its residual sum and norm in one pass, and a feed-forward block.
+
+    Args:
+        attention: attention among tokens.
+        norm: the norm after it.
+        ffn: the feed-forward block.
+    """
+
+    def __init__(self, attention: nn.Module, norm: nn.LayerNorm, ffn: nn.Module) -> None:
+        super().__init__()
+        self.attention, self.norm, self.ffn = attention, norm, ffn
+
+    @classmethod
+    def make(cls, module: EncoderLayer, exchange: Exchange) -> nn.Module:
+        """Fuse a layer of an encoder."""
+        return cls(exchange(cast(nn.Module, module.attention)), module.norm, exchange(module.ffn))
+
+    def forward(self, tokens: Tensor, features: TokenPyramid, reference: Tensor | None = None) -> Tensor:
+        """Run the layer on tokens (B, S, C); see `querydet.modeling.encoder.EncoderLayer`."""
+        update = cast(TokenSelfAttention, self.attention).attend(tokens, features, reference).to(tokens.dtype)
+        return self.ffn(add_layer_norm(tokens, update, self.norm.weight, self.norm.bias, self.norm.eps))
 
 
 class FusedSelfAttention(nn.Module):

@@ -61,5 +61,5 @@ def test_without_pictures(run, tmp_path):
 
 
 def test_options_that_are_named_without_loading_the_package():
-    assert tuple(OBSERVERS) == arguments.OBSERVERS
+    assert tuple(OBSERVERS) == arguments.OBSERVER_NAMES
     assert FLOAT == arguments.FLOAT

@@ -5,11 +5,13 @@ import torch
 
 from querydet.fusion import PackedLayers, exchange_modules
 from querydet.fusion.rules import RULES
-from querydet.fusion.transformer import ROWS, FusedFeedForward, FusedMLP, FusedSelfAttention
+from querydet.fusion.transformer import ROWS, FusedEncoderLayer, FusedFeedForward, FusedMLP, FusedSelfAttention
 from querydet.modeling.decoder.attention import SelfAttention
 from querydet.modeling.decoder.group_attention import plan_attention
+from querydet.modeling.encoder import deformable_encoder_layer, dense_encoder_layer
 from querydet.modeling.layers import MLP, FeedForward, PReLUFeedForward
 from querydet.structures import QueryGroup
+from tests.modeling.selection.test_proposals import pyramid
 
 pytestmark = [
     pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"),
@@ -48,6 +50,19 @@ def test_perceptrons(layers):
     expected, found = mlp(values), fused(mlp)
     assert isinstance(found, FusedMLP)
     torch.testing.assert_close(found(values), expected, **LIMITS)
+
+
+@pytest.mark.parametrize("make", [deformable_encoder_layer, dense_encoder_layer])
+def test_layers_of_encoders(make):
+    features, reference = pyramid(padding_columns=1), None  # of width 8
+    levels = {"num_levels": len(features.shapes)} if make is deformable_encoder_layer else {}
+    layer = make(embed_dim=8, num_heads=2, ffn_dim=24, **levels)
+    if levels:
+        reference = torch.rand(*features.tokens.shape[:2], len(features.shapes), 2)
+    expected = layer.eval()(features.tokens, features, reference)
+    found = fused(layer)
+    assert isinstance(found, FusedEncoderLayer)
+    torch.testing.assert_close(found(features.tokens, features, reference), expected, **LIMITS)
 
 
 def test_attention_among_queries_in_groups():
