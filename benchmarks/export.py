@@ -119,8 +119,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"size": options.size, "batch": 1, "threads": options.threads}
     found["export"] = write_files(model, folder, (height, width), inputs)
     found["share_of_time"] = {"ONNX Runtime": kinds_in_onnxruntime(folder / "model.onnx", inputs, options.threads)}
-    if (folder / "f32.xml").exists():
-        found["share_of_time"]["OpenVINO f32"] = kinds_in_openvino(folder / "f32.xml", inputs, options.threads)
+    if (folder / "float32.xml").exists():
+        found["share_of_time"]["OpenVINO f32"] = kinds_in_openvino(folder / "float32.xml", inputs, options.threads)
     seconds = contest.take_turns(contestants(model, folder, inputs, options.threads), options.repeats)
     found["milliseconds"] = {name: round(1e3 * value, 1) for name, value in seconds.items()}
     return found

@@ -36,7 +36,7 @@ from querydet.utils.steps import Steps
 
 logger = logging.getLogger("querydet.export")
 
-LEAST_AGREEMENT = {"bf16": 0.95, "int8": 0.9}  # least share of detections with a counterpart; ours
+LEAST_AGREEMENT = {"bfloat16": 0.95, "int8": 0.9}  # least share of detections with a counterpart; ours
 SIZES = ((240, 320), (333, 251), (200, 200))  # of the pictures that are made up where none are given
 BATCH = 3  # images of the one batch that is checked
 MOST_CALIBRATION = 300  # images; what nncf takes by default
@@ -195,9 +195,9 @@ def check_arguments(args: argparse.Namespace) -> None:
     if "openvino" in args.formats:
         require_openvino(args.precision)
         args.formats.sort(key=list(FORMATS).index)  # it reads the graph of ONNX
-    elif args.precision != "f32":
+    elif args.precision != "float32":
         raise ValueError(f"--precision {args.precision} is one of OpenVINO: give --formats openvino")
-    if args.precision != "f32" and not args.images:
+    if args.precision != "float32" and not args.images:
         raise ValueError(
             f"--precision {args.precision} is checked by what is detected, so it needs pictures of the data set: give "
             "--images"
@@ -234,7 +234,7 @@ def export(predictor: Predictor, args: argparse.Namespace, steps: Steps) -> int:
             logger.info("wrote %s, %.1f MB", path, size_of(path) / 1e6)
             if run is not None:
                 steps.begin(f"check {FORMATS[kind]}")
-                reduced = kind == "openvino" and args.precision != "f32"
+                reduced = kind == "openvino" and args.precision != "float32"
                 compare = check_detections if reduced else check
                 facts["checked"][kind] = compare(path, predictor.model, run, images, args)
     except ValueError as error:

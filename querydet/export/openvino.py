@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-HINTS = {"f32": "f32", "bf16": "bf16", "int8": "f32"}  # precision of a file: hint of what is not 8 bit
+# precision of a file: OpenVINO's name of that of what is not 8 bit
+HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 HINT_PATH = ["querydet", "inference_precision"]
 
 # Nodes that stay in float32 where products take 8 bits, by patterns of their names, with the reason.
@@ -24,7 +25,7 @@ FULL_PRECISION = {
 }
 
 
-def require_openvino(precision: str = "f32") -> None:
+def require_openvino(precision: str = "float32") -> None:
     """Check early that the packages for an export are installed.
 
     Raises:
@@ -42,7 +43,7 @@ def require_openvino(precision: str = "f32") -> None:
 
 
 def export_openvino(
-    onnx_path: str, path: str, precision: str = "f32", calibration: Sequence[tuple[Tensor, Tensor]] = ()
+    onnx_path: str, path: str, precision: str = "float32", calibration: Sequence[tuple[Tensor, Tensor]] = ()
 ) -> None:
     """Write an exported ONNX graph as a file of OpenVINO.
 

@@ -59,8 +59,8 @@ def test_the_moving_average_if_asked(cli: Any, detector_weights: str, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--precision", "bf16"], "--precision bf16 is one of OpenVINO: give --formats openvino"),
-        (["--precision", "bf16", "--formats", "openvino"], "needs pictures of the data set: give --images"),
+        (["--precision", "bfloat16"], "--precision bfloat16 is one of OpenVINO: give --formats openvino"),
+        (["--precision", "bfloat16", "--formats", "openvino"], "needs pictures of the data set: give --images"),
         (["--precision", "int8", "--formats", "openvino", "--images", "a"], "give --calibration FOLDER"),
     ],
 )

@@ -42,7 +42,7 @@ def inputs(batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("static", [False, True])
-@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_file_runs_in_its_precision(graph: str, precision: str, static: bool, tmp_path: Path) -> None:
     import openvino
 
@@ -55,7 +55,7 @@ def test_a_file_runs_in_its_precision(graph: str, precision: str, static: bool, 
         found = run(images, sizes)
         weight = torch.tensor([[0.5, -1.25], [3.0, 0.75], [-0.3, 1.1]])
         difference = (found["plain"] - images.permute(0, 2, 3, 1) @ weight).abs().max()
-        assert difference < (1e-5 if precision == "f32" else 0.1)
+        assert difference < (1e-5 if precision == "float32" else 0.1)
         assert found["exact"].shape == (batch, 4, 5, 2)
 
 
@@ -72,13 +72,13 @@ def test_sampling_offsets_stay_in_float32(graph: str, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"one of \['f32', 'bf16', 'int8'\], not 'f16'"):
+    with pytest.raises(ValueError, match=r"one of \['float32', 'bfloat16', 'int8'\], not 'f16'"):
         export_openvino("model.onnx", str(tmp_path / "model.xml"), "f16")
     with pytest.raises(ValueError, match="int8 takes the ranges of activations from images"):
         export_openvino("model.onnx", str(tmp_path / "model.xml"), "int8")
 
 
-@pytest.mark.parametrize(("name", "precision"), [("openvino", "f32"), ("nncf", "int8")])
+@pytest.mark.parametrize(("name", "precision"), [("openvino", "float32"), ("nncf", "int8")])
 def test_a_missing_package_is_named(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", sys)
     monkeypatch.setitem(sys.modules, name, None)

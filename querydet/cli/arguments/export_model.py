@@ -22,7 +22,7 @@ from querydet.cli.options import command_parser
 
 FORMATS = {"checkpoint": "model.pth", "torch": "model.pt2", "onnx": "model.onnx", "openvino": "model.xml"}
 DEFAULT = ("checkpoint", "torch", "onnx")
-PRECISIONS = ("f32", "bf16", "int8")  # of OpenVINO
+PRECISIONS = ("float32", "bfloat16", "int8")  # of OpenVINO
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -34,7 +34,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--formats", nargs="+", choices=list(FORMATS), default=list(DEFAULT), help="default: %(default)s"
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default="f32", help="of OpenVINO (default %(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of OpenVINO (default %(default)s)")
     calibration = (
         "images or folders for the ranges of int8, like those that will be detected on; the first 300 are taken"
     )
