@@ -26,6 +26,11 @@ class Folded:
     dilation: tuple[int, ...]
     groups: int
 
+    @property
+    def is_pointwise(self) -> bool:
+        """True where each pixel of the result is a product of one pixel's channels."""
+        return self.weight.shape[2:] == (1, 1) and self.groups == 1 and not any(self.padding)
+
 
 def fold(conv: nn.Conv2d, norm: nn.Module | None = None) -> Folded | None:
     """Fold a norm with fixed statistics into the convolution before it.

@@ -88,7 +88,10 @@ class PackedLayers:
 
     def conv(self, folded: Folded, relu: bool = False) -> nn.Module:
         """Return the convolution with packed weights; see `Layers`."""
-        return PackedConv2d(folded, self.dtype, relu)
+        # oneDNN lays float32 weights of 1x1 convolutions out for a size of maps, and converts them, in up to ten times
+        # what the convolution takes, at every call with some other sizes; a product has one layout
+        as_product = self.dtype == torch.float32 and folded.is_pointwise
+        return (PackedPointwise if as_product else PackedConv2d)(folded, self.dtype, relu)
 
     def full_precision(self) -> "PackedLayers":
         """Return the maker of float32 layers."""
@@ -192,3 +195,48 @@ class PackedConv2d(_Packed, nn.Conv2d):  # type: ignore[override]  # the weight 
         return pointwise.binary(
             maps, add.to(self.dtype), self.packed, self.offset, *settings, "add", 1.0, after, [], None
         )
+
+
+class PackedPointwise(_Packed, nn.Conv2d):  # type: ignore[override]  # the weight is no parameter
+    """A 1x1 convolution as a product, with its norm folded in, then plus another tensor, then through a ReLU.
+
+    Args:
+        folded: the convolution; see `Folded.is_pointwise`.
+        dtype: float32 or bfloat16, of the product and its result.
+        relu: whether a ReLU follows.
+    """
+
+    def __init__(self, folded: Folded, dtype: torch.dtype, relu: bool = False) -> None:
+        nn.Module.__init__(self)
+        self.dtype, self.relu, self.stride, self.groups = dtype, relu, folded.stride, 1
+        self.out_channels, self.in_channels = folded.weight.shape[:2]
+        self.kernel_size, self.padding, self.dilation, self.padding_mode = (1, 1), (0, 0), (1, 1), "zeros"
+        self.product = PackedLinear(folded.weight.flatten(1), folded.bias, dtype, relu)
+        self.sum = PackedLinear(folded.weight.flatten(1), folded.bias, dtype)
+        self.sum.packed = self.product.packed
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The weight (out, in, 1, 1), unpacked at every call: for those who only look."""
+        return self.product.weight[:, :, None, None]
+
+    @property
+    def bias(self) -> Tensor | None:  # type: ignore[override]
+        """The bias (out,)."""
+        return self.product.bias
+
+    def forward(self, maps: Tensor, add: Tensor | None = None, into: Grid | None = None) -> Tensor:
+        """Map (B, in, H, W) to (B, out, H / stride, W / stride), in the type of the layer.
+
+        Args:
+            maps: (B, in, H, W).
+            add: added to the result before the ReLU; None: nothing.
+            into: see `Layer`.
+        """
+        rows = maps[:, :, :: self.stride[0], :: self.stride[1]].permute(0, 2, 3, 1)
+        if add is None:
+            result = self.product(rows)
+        else:
+            result = self.sum(rows, add=add.permute(0, 2, 3, 1))
+            result = result.relu_() if self.relu else result
+        return result.permute(0, 3, 1, 2)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from querydet.fusion.folding import fold
-from querydet.fusion.layers import PackedConv2d, PackedLayers, PackedLinear
+from querydet.fusion.layers import PackedLayers, PackedLinear, PackedPointwise
 
 pytestmark = [
     pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"),
@@ -37,7 +37,15 @@ def test_linear_layers(dtype, bias, shape):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("options", [{"kernel_size": 1}, {"kernel_size": 3, "stride": 2, "padding": 1, "groups": 4}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 1},
+        {"kernel_size": 1, "stride": (2, 3)},
+        {"kernel_size": 1, "padding": 1},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "groups": 4},
+    ],
+)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_convolutions(dtype, options, layout):
     conv, maps = nn.Conv2d(8, 12, **options), torch.randn(2, 8, 11, 9).contiguous(memory_format=layout)
@@ -64,7 +72,20 @@ def test_weights_can_be_looked_at_and_layers_copied():
     assert (packed.in_features, packed.out_features) == (48, 20)
     assert torch.equal(packed.weight, linear.weight)
     assert torch.equal(packed.bias, linear.bias)
-    of_maps = PackedConv2d(fold(conv), torch.float32)
-    assert torch.equal(of_maps.weight, conv.weight)
+    for of_maps in (conv, nn.Conv2d(8, 12, 1)):
+        found = PackedLayers().conv(fold(of_maps))
+        assert isinstance(found, nn.Conv2d)
+        assert torch.equal(found.weight, of_maps.weight)
+        assert torch.equal(found.bias, of_maps.bias)
     values = torch.randn(3, 48)
     assert torch.equal(copy.deepcopy(packed)(values), packed(values))
+
+
+def test_pointwise_convolutions_in_float32_are_products_for_any_size_of_maps():
+    conv = nn.Conv2d(8, 12, 1)
+    packed = PackedLayers().conv(fold(conv), relu=True)
+    assert isinstance(packed, PackedPointwise)
+    for size in ((1, 1), (3, 40), (16, 16)):
+        maps = torch.randn(2, 8, *size)
+        torch.testing.assert_close(packed(maps), conv(maps).relu(), rtol=1e-5, atol=1e-5)
+    assert torch.equal(copy.deepcopy(packed)(maps), packed(maps))
