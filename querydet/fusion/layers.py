@@ -197,7 +197,7 @@ class PackedConv2d(_Packed, nn.Conv2d):  # type: ignore[override]  # the weight 
         )
 
 
-class PackedPointwise(_Packed, nn.Conv2d):  # type: ignore[override]  # the weight is no parameter
+class PackedPointwise(_Packed, nn.Conv2d):
     """A 1x1 convolution as a product, with its norm folded in, then plus another tensor, then through a ReLU.
 
     Args:
