@@ -6,6 +6,7 @@ image, drops its object; what may mean several things stops the run.
 
 import collections
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from pycocotools import mask as coco_mask
@@ -72,7 +73,7 @@ class OutlineReader:
         if len(report.kinds) == problems:
             self.check_together(images, entries, report)
 
-    def read_entries(self, images: list[Any], entries: list[Any], report: ProblemReport) -> None:
+    def read_entries(self, images: list[Any], entries: Iterable[Any], report: ProblemReport) -> None:
         """Read the outlines of some annotations.
 
         Args:

@@ -75,6 +75,7 @@ def assemble(found: Collected, classes: Classes, folder: str, outlines: OutlineP
             _write_objects(part[kept], boxes[kept], clipped[kept], to_class, writer)
         writer.append("image_start", _starts(counts))
         if outlines is not None:
+            outlines.report_problems()
             writer.append("outline_start", np.array([outline_bytes], "<i8"))
     return Assembled(writer.layout, repairs, ignored, objects, crowds, {} if outlines is None else outlines.repairs)
 

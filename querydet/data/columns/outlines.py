@@ -3,7 +3,7 @@
 import json
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +43,7 @@ class OutlinePass:
 
     def __init__(self, found: Collected, reader: OutlineReader, report: ProblemReport) -> None:
         self._reader, self._report = reader, report
+        self._problems = _PlacedProblems()
         self._path = column_path(found.folder, OUTLINES)
         self._images = found.images
         lengths = np.fromfile(column_path(found.folder, "name_length"), np.int64)
@@ -71,9 +72,9 @@ class OutlinePass:
         self, rows: np.ndarray, image: np.ndarray, boxes: np.ndarray, kept: np.ndarray, encoded: list[bytes]
     ) -> None:
         images = [self._image(number) for number in np.unique(image)]
-        entries = self._entries(rows)
-        self._reader.read_entries(images, entries, self._report)
-        for number, entry in enumerate(entries):
+        entries, places = self._entries(rows), rows["outline"][:, 0].tolist()
+        self._reader.read_entries(images, self._problems.placed(entries, places), self._problems)
+        for number, (entry, place) in enumerate(zip(entries, places, strict=True)):
             outline = self._reader.segmentations.pop(entry["id"], None)
             kept[number] = outline is not None
             encoded.append(encode(outline) if outline is not None else b"")
@@ -81,7 +82,12 @@ class OutlinePass:
             if given is not None:
                 boxes[number] = given
             elif not entry["bbox"]:
-                self._report.add("bbox is not a list of four numbers", f"annotation {entry['id']} ({entry['bbox']})")
+                where = f"annotation {entry['id']} ({entry['bbox']})"
+                self._problems.add_box(place, "bbox is not a list of four numbers", where)
+
+    def report_problems(self) -> None:
+        """Report the problems of all rows that were read, in the order of the file."""
+        self._problems.report_to(self._report)
 
     def _entries(self, rows: np.ndarray) -> list[dict[str, Any]]:
         entries = []
@@ -104,6 +110,35 @@ class OutlinePass:
         start, stop = self._name_start[number : number + 2]
         name = self._names[start:stop].tobytes().decode(errors="replace")
         return {"id": int(row["id"]), "width": int(row["width"]), "height": int(row["height"]), "file_name": name}
+
+
+class _PlacedProblems(ProblemReport):
+    """Problems with their places in the file: rows are read image by image, but reported in the order of the file."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self._place = 0
+        self._outlines: list[tuple[int, str, str]] = []
+        self._boxes: list[tuple[int, str, str]] = []  # which come after all outlines
+
+    def placed(self, entries: Sequence[Any], places: Sequence[int]) -> Iterator[Any]:
+        """Yield entries; what is added until the next one has the place of this one."""
+        for entry, self._place in zip(entries, places, strict=True):
+            yield entry
+
+    def add(self, kind: str, where: str) -> None:
+        """Add a problem of the current entry."""
+        self._outlines.append((self._place, kind, where))
+
+    def add_box(self, place: int, kind: str, where: str) -> None:
+        """Add a problem of a box."""
+        self._boxes.append((place, kind, where))
+
+    def report_to(self, report: ProblemReport) -> None:
+        """Report all problems."""
+        for problems in (self._outlines, self._boxes):
+            for _, kind, where in sorted(problems, key=lambda problem: problem[0]):
+                report.add(kind, where)
 
 
 def encode(outline: Segmentation) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from querydet.data import fingerprint as fingerprints
@@ -46,6 +46,7 @@ def records(paths):
     check_boxes=st.booleans(),
     pieces=st.sampled_from([(1, 1, 1), (7, 3, 4), (64, 2, 5), (1 << 22, 10_000, 1 << 19)]),
 )
+@example(seed=214233, encoding="utf-8", masks=True, lists=(), check_boxes=False, pieces=(1, 1, 1))
 def test_records_are_those_of_the_file_in_memory(tmp_path_factory, seed, encoding, masks, lists, check_boxes, pieces):
     """Value by value and type by type, wherever pieces of the file, of its lists and of the columns end."""
     path = tmp_path_factory.mktemp("random") / "a.json"
