@@ -34,7 +34,9 @@ def make_detector(model: str) -> nn.Module:
     from querydet.config import load_config
 
     torch.manual_seed(0)
-    detector = instantiate(load_config(CONFIGS[model], [f"model.num_classes={CLASSES}"]).model).eval()
+    # as official code, which may select tokens at the border; random weights prefer them
+    overrides = [f"model.num_classes={CLASSES}", "model.selection.usable_only=False"]
+    detector = instantiate(load_config(CONFIGS[model], overrides).model).eval()
     with torch.no_grad():
         for name, weight in detector.named_parameters():
             if "class_head" in name and name.endswith("weight"):
