@@ -36,7 +36,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path, machine: str) -> None:
     panel.invert_yaxis()
     panel.margins(x=0.1)
     case = f"{rows[0]['size']}, batch {rows[0]['batch']}, {rows[0]['threads']} threads"
-    panel.set_xlabel(f"seconds per image, less is better ({case}; {machine})", fontsize=8)
+    panel.set_xlabel(f"seconds per image, less is better\n({case}; {machine})", fontsize=8)
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
     figure.tight_layout()
