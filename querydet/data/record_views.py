@@ -1,7 +1,7 @@
 """Records that are made of other records: some of them, or those of several data sets one after the other.
 
-They hold no dicts: each record is made when it is asked for, from a record of the other data. Whole columns
-(`data.record_columns`) are made from columns of the other data. All of them can be pickled for data workers.
+Nothing is copied: every access makes a record of one of the other data's, and whole columns (`data.record_columns`) are
+made of their columns. All of them can be pickled for data workers.
 """
 
 import bisect

@@ -196,11 +196,16 @@ def evaluate_only(cfg: DictConfig, model: nn.Module, resume: bool) -> dict[str, 
     keep_freed_memory_on(next(model.parameters()).device)
     if evaluation is None:
         return {}
-    return evaluate(augment_tests(cfg, inference_form(model, evaluation.precision)), evaluation)
+    return evaluate(augment_tests(cfg, model, evaluation.precision), evaluation)
 
 
-def augment_tests(cfg: DictConfig, model: nn.Module) -> nn.Module:
+def augment_tests(cfg: DictConfig, model: nn.Module, precision: str = "float32") -> nn.Module:
     """Wrap a model as ``train.test_time_augmentation`` says, or return it where that is not enabled.
+
+    Args:
+        cfg: the complete config.
+        model: with its weights.
+        precision: of the form for inference that is wrapped, one of `querydet.utils.precisions.PRECISIONS`.
 
     Raises:
         ValueError: settings that make no sense.
@@ -210,8 +215,9 @@ def augment_tests(cfg: DictConfig, model: nn.Module) -> nn.Module:
         return model
     ensemble = None if settings.ensemble is None else instantiate(settings.ensemble)
     reader = reader_of(OmegaConf.select(cfg, "dataloader.test.mapper"))
+    form = inference_form(model, precision)
     wrapper = TestTimeAugmentation(
-        model, scales=list(settings.scales), flip=settings.flip, ensemble=ensemble, reader=reader
+        form, scales=list(settings.scales), flip=settings.flip, ensemble=ensemble, reader=reader
     )
     logger.info("Test-time augmentation: %d views, %s", len(wrapper.views), type(wrapper.ensemble).__name__)
     return wrapper

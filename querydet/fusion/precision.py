@@ -94,12 +94,14 @@ class InferenceForm:
     def __init__(self, precision: str = "float32") -> None:
         self.precision = check_precision(precision)
         self._made: tuple[Hashable, nn.Module] | None = None
+        self._described: tuple[object, ...] = ()  # kept alive: the identity of a freed tensor may be another's next
 
     def of(self, model: nn.Module) -> nn.Module:
         """Return the form of a model."""
         state = _state(model)
         if self._made is None or self._made[0] != state:
             self._made = state, inference_form(model, self.precision)
+            self._described = (model, *model.parameters(), *model.buffers(), *_settings(model))
         return self._made[1]
 
 
@@ -107,4 +109,9 @@ def _state(model: nn.Module) -> Hashable:
     """Describe which tensors and parts a model has, and how often they were written to."""
     tensors = (*model.parameters(), *model.buffers())
     versions = tuple((id(tensor), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
-    return id(model), versions, id(getattr(model, "postprocess", None)), id(getattr(model, "masks", None))
+    return id(model), versions, tuple(map(id, _settings(model)))
+
+
+def _settings(model: nn.Module) -> tuple[object, ...]:
+    """Return the parts of a detector that may be exchanged between two calls; None for those that a model lacks."""
+    return getattr(model, "postprocess", None), getattr(model, "masks", None)

@@ -1,4 +1,4 @@
-"""Files of 8-bit detectors are told from others without opening them, and refused where weights are wanted."""
+"""A mark tells files of 8-bit detectors from checkpoints; what loads a checkpoint refuses them."""
 
 import pytest
 import torch

@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -50,3 +52,13 @@ def test_settings_of_the_detections_are_shared_with_the_detector():
     detector.postprocess.num_detections = 3
     with torch.no_grad():
         assert len(form(make_inputs([(96, 128)]))[0]["instances"]) <= 3
+
+
+def test_what_a_form_was_made_of_lives_as_long_so_that_nothing_else_gets_its_identity():
+    form, model = InferenceForm(), nn.Linear(2, 2)
+    form.of(model)
+    weight = weakref.ref(model.weight)
+    model.weight = nn.Parameter(torch.zeros(2, 2))
+    assert weight() is not None
+    form.of(model)
+    assert weight() is None
